@@ -1,0 +1,79 @@
+"""The seam of runtimes: what every backend offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekit.hardware import Target
+    from edgekit.quantize import CalibrationData, Recipe
+    from edgekit.types import Artifact, Audit, BackendName, Candidate, Issue, LayerTime, Variant
+
+__all__ = ["Backend", "ExportRequest", "Session"]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """Everything an export may depend on. `folder` exists, is empty, and belongs to this export alone.
+
+    `features` are the CPU features of the board (e.g. {"avx2", "avx512_vnni"}); they decide signedness.
+    """
+
+    variant: Variant
+    candidate: Candidate
+    target: Target
+    features: frozenset[str]
+    folder: Path
+    recipe: Recipe | None = None
+    calibration: CalibrationData | None = None
+    threads: int = 1
+
+
+class Session(Protocol):
+    """An opened artifact."""
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Input name → array; gives output name → array."""
+
+
+class Backend(Protocol):
+    """One runtime. Stateless; imports its runtime inside its methods only."""
+
+    @property
+    def name(self) -> BackendName: ...
+
+    @property
+    def extra(self) -> str:
+        """The extra that installs it: `pip install "edgekit[EXTRA]"`."""
+
+    def versions(self) -> dict[str, str]:
+        """Package → version of what is installed, read from package metadata, without importing the runtime.
+
+        Raises MissingExtraError when something needed is absent.
+        """
+
+    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+        """What this runtime on this target cannot take, before any work is done."""
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write the artifact into `request.folder`. Raises StageError when this candidate cannot be made."""
+
+    def open(self, artifact: Artifact, threads: int = 1) -> Session:
+        """Load the artifact in this process, with the very code the runner uses on the board."""
+
+    def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
+        """What each layer really runs as."""
+
+    def profile(self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
+                ) -> tuple[LayerTime, ...]:
+        """Mean time of each runtime layer over `runs` runs, in execution order."""

@@ -1,0 +1,50 @@
+"""The seam of data: what every source of samples offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Batch", "DataSource"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`inputs`: one array [N, ...] per network input, in the network's order. `labels`: int64 [N], or None."""
+
+    inputs: tuple[NDArray[np.generic], ...]
+    labels: NDArray[np.int64] | None
+
+
+class DataSource(Protocol):
+    """Samples by index. Memory does not grow with the length: implementations map files or read on demand."""
+
+    @property
+    def name(self) -> str:
+        """Where the samples come from, for people."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the content (samples, labels, preprocessing)."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names in label order, where the source knows them."""
+
+    @property
+    def parts(self) -> Mapping[str, range]:
+        """Splits that the source itself declares ("train", "val", "test"); empty where it declares none."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether `take` gives labels."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: NDArray[np.int64]) -> Batch:
+        """Samples `indices` (int64 [N]) after preprocessing, inputs as float32 NCHW unless the model says otherwise."""

@@ -1,0 +1,107 @@
+"""Every error that edgekit raises on purpose.
+
+    EdgekitError
+    ├── UserError                 the user's input cannot be used: one line, exit code 2
+    │   ├── UnknownTargetError    no board of that name; the nearest names are in the message
+    │   ├── TargetFileError       a target description breaks the schema (file, key, what is allowed)
+    │   ├── RecipeError           a calibration recipe breaks the schema or is not known
+    │   ├── ModelError            a model or its weights cannot be loaded or checked
+    │   ├── DataError             data that cannot be used (NaN, shapes, labels, too few samples)
+    │   ├── BudgetError           a budget that is not a quantity
+    │   ├── OutputError           a folder or file that cannot be written
+    │   ├── MissingExtraError     an optional package is absent; the pip line is in the message
+    │   └── BundleError           a bundle that is incomplete or was changed
+    ├── StageError                one candidate failed at one stage; becomes a `Failure` in the report
+    ├── StoreError                the store is damaged or the disk is full (exit code 1)
+    └── Interrupted               Ctrl-C or the time limit: what is done is kept, a rerun resumes
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BudgetError",
+    "BundleError",
+    "DataError",
+    "EdgekitError",
+    "Interrupted",
+    "MissingExtraError",
+    "ModelError",
+    "OutputError",
+    "RecipeError",
+    "StageError",
+    "StoreError",
+    "TargetFileError",
+    "UnknownTargetError",
+    "UserError",
+]
+
+
+class EdgekitError(Exception):
+    """Base of all errors that edgekit raises on purpose."""
+
+
+class UserError(EdgekitError):
+    """Bad input. The message is one line: what came, what is allowed, how to mend it."""
+
+    def __init__(self, came: str, *, allowed: str = "", remedy: str = "") -> None:
+        parts = [came, f"allowed: {allowed}" if allowed else "", remedy]
+        super().__init__("; ".join(" ".join(part.split()) for part in parts if part))
+
+
+class UnknownTargetError(UserError):
+    """No target of that name."""
+
+
+class TargetFileError(UserError):
+    """A target description that breaks the schema."""
+
+
+class RecipeError(UserError):
+    """A calibration recipe that is unknown or breaks the schema."""
+
+
+class ModelError(UserError):
+    """A model or weights file that cannot be used."""
+
+
+class DataError(UserError):
+    """Data that cannot be used for this model."""
+
+
+class BudgetError(UserError):
+    """A budget that is not a quantity, or that contradicts another."""
+
+
+class OutputError(UserError):
+    """A place that cannot be written."""
+
+
+class BundleError(UserError):
+    """A bundle that is incomplete, was changed, or was made by an unknown version."""
+
+
+class MissingExtraError(UserError):
+    """An optional package is not installed; the message carries the exact pip line."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed: pip install "edgekit[{extra}]"')
+        self.package = package
+        self.extra = extra
+
+
+class StageError(EdgekitError):
+    """One candidate failed at one stage; the build turns it into a `Failure` and goes on."""
+
+    def __init__(self, stage: str, cause: str, remedy: str = "") -> None:
+        super().__init__(f"{stage}: {cause}")
+        self.stage = stage
+        self.cause = cause
+        self.remedy = remedy
+
+
+class StoreError(EdgekitError):
+    """The store is damaged or cannot be written (a full disk)."""
+
+
+class Interrupted(EdgekitError):
+    """The run was stopped; everything finished so far is in the store."""
