@@ -1,0 +1,78 @@
+"""The command line. Commands are loaded when they are called: `edgekit --help` imports none of them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from edgekit import __version__
+from edgekit.errors import EdgekitError, Interrupted, UserError
+
+__all__ = ["main"]
+
+# name → (module, attribute, what `edgekit --help` says of it)
+COMMANDS = {
+    "build": ("edgekit.cli.build", "build", "Find the most accurate build that meets a budget on a board."),
+    "targets": ("edgekit.cli.targets", "targets", "List, show, check and probe boards."),
+    "bench": ("edgekit.cli.bench", "bench", "Measure one .onnx or OpenVINO model here."),
+    "profile": ("edgekit.cli.profile", "profile", "Cost and measured time of each layer, slowest first."),
+    "report": ("edgekit.cli.report", "report", "Rebuild the HTML report of a finished build."),
+    "bundle": ("edgekit.cli.bundle", "bundle", "Verify or show a bundle."),
+    "doctor": ("edgekit.cli.doctor", "doctor", "Say which runtimes are usable here, and how to get the others."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' one-line helps without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+EXAMPLE = """\b
+Example:
+  edgekit build --target generic-cpu --model net.py:make --weights net.safetensors \\
+      --data val/ --max-latency 2ms --max-drop 1%
+"""
+
+
+@click.group(cls=LazyGroup, epilog=EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgekit")
+def cli() -> None:
+    """From a trained network and a board to the most accurate build that meets a latency budget there."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point. Exit codes: 0 done, 1 broken store or machine, 2 the user's mistake, 3 budget missed, 130 Ctrl-C."""
+    try:
+        code = cli.main(args=arguments, prog_name="edgekit", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("edgekit: stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except UserError as error:
+        click.echo(f"edgekit: {error}", err=True)
+        sys.exit(2)
+    except Interrupted as error:
+        click.echo(f"edgekit: {error}", err=True)
+        sys.exit(130)
+    except EdgekitError as error:
+        click.echo(f"edgekit: {error}", err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

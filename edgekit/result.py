@@ -1,0 +1,171 @@
+"""What a build hands back: the typed form of `result.json`, schema version 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekit.types import (
+    BackendName,
+    Budget,
+    Environment,
+    Failure,
+    Origin,
+    Percentile,
+    Precision,
+    Preprocess,
+    Rejection,
+    VariantKind,
+    Verdict,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "AccuracyResult",
+    "CandidateResult",
+    "LatencyResult",
+    "Result",
+    "RunInfo",
+    "TargetInfo",
+    "VariantResult",
+    "load_result",
+    "save_result",
+]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LatencyResult:
+    """Milliseconds at batch 1. `low` and `high` bound the budget's percentile (95 % interval)."""
+
+    p50: float
+    p90: float
+    p99: float
+    low: float
+    high: float
+    percentile: Percentile
+    steady: bool
+    rounds_ms: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class AccuracyResult:
+    """Fractions with 95 % intervals. `drop` is paired with the original on the same samples; positive is worse."""
+
+    metric: str
+    split: str
+    samples: int
+    value: float
+    low: float
+    high: float
+    drop: float
+    drop_low: float
+    drop_high: float
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """One measured candidate. `why` says why it won or lost; `ran_as` is the precision its layers ran in."""
+
+    id: str
+    backend: BackendName
+    precision: Precision
+    variant: str
+    recipe: str
+    ran_as: str
+    latency_ms: LatencyResult | None
+    accuracy: AccuracyResult | None
+    size_bytes: int
+    peak_memory_bytes: int
+    load_ms: float
+    origin: Origin
+    artifact: str
+    why: str
+    frontier: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """One float network and how it was made; `history` is one line per pruning or training step."""
+
+    id: str
+    kind: VariantKind
+    parent: str | None
+    description: str
+    macs: int
+    parameters: int
+    history: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """The board, as its description names it."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """How the run came about: enough to repeat it."""
+
+    id: str
+    edgekit: str
+    command: str
+    started: str
+    duration_s: float
+    seed: int
+    model: str
+    model_digest: str
+    data: str
+    data_digest: str
+    preprocess: Preprocess
+    split_sizes: Mapping[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """The whole answer of `edgekit build`. `claim` is the winner's accuracy on the test split, measured once."""
+
+    schema: int
+    verdict: Verdict
+    explanation: str
+    target: TargetInfo
+    budget: Budget
+    winner: str | None
+    nearest: str | None
+    claim: AccuracyResult | None
+    candidates: tuple[CandidateResult, ...]
+    variants: tuple[VariantResult, ...]
+    rejected: tuple[Rejection, ...]
+    failures: tuple[Failure, ...]
+    warnings: tuple[str, ...]
+    environment: Environment
+    run: RunInfo
+
+
+def save_result(result: Result, path: Path) -> None:
+    """Write `result.json` atomically."""
+    import msgspec
+
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))
+    partial.replace(path)
+
+
+def load_result(path: Path) -> Result:
+    """Read `result.json`. Raises UserError when it is missing, damaged, or of another schema version."""
+    import msgspec
+
+    from edgekit.errors import UserError
+
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Result)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}", remedy="give the folder of a finished build") from error
+    except msgspec.MsgspecError as error:
+        raise UserError(f"{path} is not an edgekit result: {error}", allowed=f"schema {SCHEMA_VERSION}") from error
