@@ -2,5 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.api import build
+
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = ["__version__", "build"]
+
+
+def __getattr__(name: str) -> Any:
+    # `import edgekit` stays cheap: the build and what it needs are loaded when first asked for.
+    if name == "build":
+        from edgekit.api import build
+
+        return build
+    raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

@@ -1,0 +1,74 @@
+"""What a build is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgekit.types import BackendName, Budget, Precision, Preprocess
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from edgekit.data import DataSource
+
+__all__ = ["BuildRequest", "TrainOptions"]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How pruned networks are trained.
+
+    `epochs` is the length of the final fine-tuning (None: 12, or what the time limit affords); each pruning
+    step before it trains for `step_epochs`. `temperature` and `alpha` are T and α of the distillation loss.
+    `loss` and `step` are Python references (`file.py:function`).
+    """
+
+    epochs: float | None = None
+    step_epochs: float = 0.5
+    learning_rate: float | None = None
+    batch_size: int = 128
+    temperature: float = 4.0
+    alpha: float = 0.3
+    importance: Literal["magnitude", "taylor", "activation"] = "taylor"
+    step_ratio: float = 0.10
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    loss: str | None = None
+    step: str | None = None
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N]."""
+
+    target: str
+    model: str | Path | torch.nn.Module
+    data: str | Path | DataSource | tuple[NDArray[np.generic], NDArray[np.generic] | None]
+    budget: Budget = field(default_factory=Budget)
+    weights: Path | None = None
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    threads: int = 1
+    recipe: str | None = None
+    precisions: tuple[Precision, ...] | None = None
+    backends: tuple[BackendName, ...] | None = None
+    prune: bool = True
+    train: TrainOptions = field(default_factory=TrainOptions)
+    metric: str = "top1"
+    calibration_samples: int = 512
+    seed: int = 0
+    time_limit_s: float | None = None
+    out: Path = Path("edgekit-out")
+    store: Path = Path(".edgekit")
+    command: str = ""
+
+    def describe_model(self) -> str:
+        """How the model was named, for people."""
+        return str(self.model) if isinstance(self.model, (str, Path)) else type(self.model).__name__
+
+    def wants(self, names: Sequence[BackendName]) -> tuple[BackendName, ...]:
+        """Those of `names` that the user did not exclude."""
+        return tuple(name for name in names if self.backends is None or name in self.backends)

@@ -1,0 +1,160 @@
+"""Everything that can be wrong with a request is found here, before any work is done."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.backends import get_backend, usable_backends
+from edgekit.building.request import BuildRequest
+from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
+from edgekit.devices.local import local_machine
+from edgekit.errors import DataError, Interrupted, OutputError, UserError
+from edgekit.hardware import Machine, Target, find_target
+from edgekit.model import ModelRef, locate, locate_module
+from edgekit.store import Store
+from edgekit.types import BackendName
+
+if TYPE_CHECKING:
+    from edgekit.data import DataSource
+
+__all__ = ["Setting", "prepare"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A request with everything it names found and checked. `deadline` is on time.monotonic()'s clock."""
+
+    request: BuildRequest
+    target: Target
+    machine: Machine
+    model: ModelRef
+    source: DataSource
+    splits: Splits
+    store: Store
+    usable: tuple[BackendName, ...]
+    unusable: Mapping[BackendName, str]
+    versions: Mapping[str, str]
+    project: Path
+    started: float
+    deadline: float | None
+    warnings: tuple[str, ...]
+
+    def check_time(self) -> None:
+        """Raises Interrupted once the time limit has passed."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise Interrupted(
+                f"the time limit of {self.request.time_limit_s:.0f} s has passed; "
+                f"everything finished is in {self.request.store}: the same command goes on from there"
+            )
+
+
+def prepare(request: BuildRequest) -> Setting:
+    """Resolve and check the request. Raises UserError (a subclass per cause) with one line."""
+    started = time.monotonic()
+    project = Path.cwd()
+    target = find_target(request.target, project)
+    refuse_impossible_precisions(request, target)
+    machine = local_machine()
+    refuse_absent_board(target, machine)
+    usable, unusable, versions = runtimes(request, target)
+    check_output(request.out)
+    model = locate_model(request)
+    store = Store.open(request.store)
+    source = open_data(request, store.folder / "spool")
+    splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
+    warnings = (*splits.warnings, *check_data(source, splits))
+    return Setting(
+        request=request,
+        target=target,
+        machine=machine,
+        model=model,
+        source=source,
+        splits=splits,
+        store=store,
+        usable=usable,
+        unusable=unusable,
+        versions=versions,
+        project=project,
+        started=started,
+        deadline=None if request.time_limit_s is None else started + request.time_limit_s,
+        warnings=warnings,
+    )
+
+
+def refuse_impossible_precisions(request: BuildRequest, target: Target) -> None:
+    """A user who asks only for what the board lacks is told before anything else."""
+    if request.precisions is None:
+        return
+    offered = {precision for runtime in target.runtimes for precision in runtime.precisions}
+    if not offered.intersection(request.precisions):
+        asked = request.precisions[0]
+        lacking = target.lacks(asked)
+        reason = f"{lacking.reason}; {lacking.instead}" if lacking else ""
+        raise UserError(
+            f"{target.name} cannot run {asked}", allowed=", ".join(sorted(offered)), remedy=reason
+        )
+
+
+def refuse_absent_board(target: Target, machine: Machine) -> None:
+    """This version measures on the machine it runs on, so that machine has to be the board."""
+    misfits = target.misfits(machine)
+    if misfits:
+        raise UserError(
+            f"{target.name} cannot be measured here: {'; '.join(misfits)}",
+            remedy="run this on that board, or `edgekit targets probe` says which targets this machine is",
+        )
+
+
+def runtimes(
+    request: BuildRequest, target: Target
+) -> tuple[tuple[BackendName, ...], dict[BackendName, str], dict[str, str]]:
+    """The target's runtimes that are installed, the pip lines of the others, and the versions in use."""
+    state = usable_backends()
+    wanted = request.wants([runtime.name for runtime in target.runtimes])
+    usable = tuple(name for name in wanted if name in state and state[name] is None)
+    unusable = {name: state.get(name) or "not in this version of edgekit" for name in wanted if name not in usable}
+    if not usable:
+        raise UserError(f"no runtime of {target.name} is usable here: {'; '.join(unusable.values())}")
+    versions: dict[str, str] = {}
+    for name in usable:
+        versions.update(get_backend(name).versions())
+    return usable, unusable, versions
+
+
+def check_output(out: Path) -> None:
+    """The output folder must be creatable and writable, and not somebody else's."""
+    probe = out / ".edgekit-probe"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+    except OSError as error:
+        raise OutputError(
+            f"--out {out} cannot be written: {error.strerror}", remedy="give a folder that you may write"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def locate_model(request: BuildRequest) -> ModelRef:
+    """Where the model is, with a digest of all that it depends on; nothing is loaded."""
+    if isinstance(request.model, (str, Path)):
+        return locate(request.model, request.weights)
+    return locate_module(request.model)
+
+
+def open_data(request: BuildRequest, cache: Path) -> DataSource:
+    """The data as a source, whichever way it was given."""
+    data = request.data
+    if isinstance(data, (str, Path)):
+        return open_source(data, request.preprocess, cache)
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise DataError(f"data is a tuple of {len(data)}", allowed="(x, y), or (x, None) without labels")
+        return from_arrays(data[0], data[1], preprocess=request.preprocess)
+    return data

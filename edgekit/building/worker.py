@@ -1,0 +1,196 @@
+"""Exports and quantizes in a process of its own, so that a runtime that dies takes one candidate with it.
+
+`python -m edgekit.building.worker` reads one task a line and answers one line: {"artifact": …} or
+{"failure": {"stage", "cause", "remedy"}}. It ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import StageError, UserError
+from edgekit.types import Artifact, Candidate, Failure, Variant
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["ExportTask", "ExportWorker"]
+
+CALIBRATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class ExportTask:
+    """One export, in values that travel as JSON. `samples` are .npy files, one per network input."""
+
+    variant: Variant
+    candidate: Candidate
+    target: str
+    features: tuple[str, ...]
+    folder: str
+    project: str
+    samples: tuple[str, ...]
+    samples_digest: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the worker says of one task: exactly one of the two."""
+
+    artifact: Artifact | None = None
+    failure: Failure | None = None
+
+
+class ExportWorker:
+    """The parent's end: starts the process when first needed, restarts it after it died."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._process: object | None = None
+
+    def export(self, task: ExportTask) -> Artifact:
+        """Raises StageError when the export fails or its process dies."""
+        import subprocess
+
+        import msgspec
+
+        process = self._process
+        if not isinstance(process, subprocess.Popen) or process.poll() is not None:
+            with self._log.open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "edgekit.building.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for the parent to handle
+                )
+            self._process = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(msgspec.json.encode(task) + b"\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            raise StageError("export", died(process.wait()), f"its last words are in {self._log}")
+        answer = msgspec.json.decode(line, type=Answer)
+        if answer.failure is not None:
+            raise StageError(answer.failure.stage, answer.failure.cause, answer.failure.remedy)
+        assert answer.artifact is not None
+        return answer.artifact
+
+    def close(self) -> None:
+        """End the process, at once."""
+        import subprocess
+
+        if isinstance(self._process, subprocess.Popen):
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def died(code: int) -> str:
+    """How a process ended, in words."""
+    import signal
+
+    if code >= 0:
+        return f"the exporting process ended with exit code {code}"
+    return f"the exporting process was killed by {signal.Signals(-code).name}"
+
+
+def stream_samples(paths: tuple[str, ...]) -> Callable[[], Iterator[tuple[NDArray[np.generic], ...]]]:
+    """Batches out of .npy files by plain reads: mapped pages would count as this process's memory."""
+
+    def batches() -> Iterator[tuple[NDArray[np.generic], ...]]:
+        import numpy as np
+
+        heads = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        shapes = [head.shape for head in heads]
+        dtypes = [head.dtype for head in heads]
+        offsets = [head.offset for head in heads]
+        del heads
+        for start in range(0, shapes[0][0], CALIBRATION_BATCH):
+            count = min(CALIBRATION_BATCH, shapes[0][0] - start)
+            batch = []
+            for path, shape, dtype, offset in zip(paths, shapes, dtypes, offsets, strict=True):
+                size = int(np.prod(shape[1:], dtype=np.int64))
+                values = np.fromfile(
+                    path, dtype, count * size, offset=offset + start * size * dtype.itemsize
+                )
+                batch.append(values.reshape(count, *shape[1:]))
+            yield tuple(batch)
+
+    return batches
+
+
+def perform(task: ExportTask) -> Artifact:
+    """Run one task in this process. Raises StageError or UserError."""
+    import numpy as np
+
+    from edgekit.backends import get_backend
+    from edgekit.backends.base import ExportRequest
+    from edgekit.hardware import find_target
+    from edgekit.quantize import CalibrationData, find_recipe
+
+    calibration = recipe = None
+    project = Path(task.project)
+    if task.candidate.recipe:
+        recipe = find_recipe(task.candidate.recipe, project)
+        samples = int(np.load(task.samples[0], mmap_mode="r", allow_pickle=False).shape[0])
+        calibration = CalibrationData(stream_samples(task.samples), samples, task.samples_digest)
+    request = ExportRequest(
+        variant=task.variant,
+        candidate=task.candidate,
+        target=find_target(task.target, project),
+        features=frozenset(task.features),
+        folder=Path(task.folder),
+        recipe=recipe,
+        calibration=calibration,
+        threads=task.threads,
+    )
+    return get_backend(task.candidate.backend).export(request)
+
+
+def answer_line(line: bytes) -> Answer:
+    """One task in, one answer out."""
+    import traceback
+
+    import msgspec
+
+    task = msgspec.json.decode(line, type=ExportTask)
+    try:
+        return Answer(artifact=perform(task))
+    except StageError as error:
+        failure = Failure(task.candidate.id, error.stage, error.cause, error.remedy)
+    except UserError as error:
+        failure = Failure(task.candidate.id, "export", str(error))
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+        # Exporters raise whatever they like; the whole story goes to the log, one line to the report.
+        traceback.print_exc()
+        text = " ".join(str(error).split())[:300]
+        failure = Failure(task.candidate.id, "export", f"{type(error).__name__}: {text}")
+    return Answer(failure=failure)
+
+
+def main() -> None:
+    """Answer tasks until standard input ends. Libraries that print must not break the protocol."""
+    import msgspec
+
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    for line in sys.stdin.buffer:
+        answers.write(msgspec.json.encode(answer_line(line)) + b"\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
