@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Device"]
+from edgekit.types import Origin
+
+__all__ = ["Device", "Progress"]
+
+Progress = Callable[[str, str, int, int], None]
+"""Called with (stage, entry or "", done, total)."""
 
 
 class Device(Protocol):
@@ -15,14 +20,23 @@ class Device(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def origin(self) -> Origin:
+        """What measurements from here may claim. A build says `device` where this machine is the board."""
+
     def describe(self) -> Mapping[str, Any]:
-        """What the runner's `describe` says of the machine: CPU, features, cores, memory, runtime versions."""
+        """What the runner's `describe` says of the machine: CPU, features, cores, memory, versions."""
 
     def push(self, files: Sequence[tuple[Path, str]]) -> None:
         """Copy local files to the device: (local path, name in the device's work folder)."""
 
-    def run(self, job: Mapping[str, Any], *, timeout_s: float) -> Mapping[str, Any]:
-        """Run one job (the schema stands in runner.py) and give its result. Raises StageError on a dead runner."""
+    def run(
+        self, job: Mapping[str, Any], *, timeout_s: float, progress: Progress | None = None
+    ) -> Mapping[str, Any]:
+        """Run one job (schema: runner.py; its paths are names in the work folder) and give its result.
+
+        `progress` is called with (stage, entry or "", done, total). Raises StageError on a dead runner.
+        """
 
     def pull(self, names: Sequence[str], folder: Path) -> tuple[Path, ...]:
         """Copy files from the device's work folder into `folder`."""

@@ -1,32 +1,32 @@
 #!/usr/bin/env python3
 """Measures artifacts on the machine it runs on. One file: standard library, numpy, and the board's runtime.
 
-It runs on Python 3.6 (a Jetson Nano has nothing newer), so no newer syntax or library is used here; a test says so.
+It runs on Python 3.6 (a Jetson Nano has nothing newer): no newer syntax or library is used; a test says so.
 
     python runner.py JOB.json      coordinator: runs the job, writes the result file atomically
     python runner.py --describe    prints what this machine is, as JSON
     python runner.py --worker      one entry of a job; started by the coordinator
 
-Each entry gets a worker process of its own, so a runtime that crashes or hangs costs its own entry only. All workers
-are loaded and warm before timing starts; then rounds are interleaved: in each round every entry, in a freshly
-shuffled order, makes a few unrecorded runs and then its timed ones, so drift of the machine hits all alike. Waiting
-workers sleep on a pipe. Outputs of data sets are written last, entry by entry.
+Each entry gets a worker process of its own: a runtime that crashes or hangs costs its own entry only. All
+workers are loaded and warm before timing starts. Then rounds are interleaved: in each, every entry, in a freshly
+shuffled order, makes a few unrecorded runs and then its timed ones, so that drift of the machine hits all alike.
+Waiting workers sleep on a pipe. Outputs for data sets are written last, entry by entry.
 
 Job (paths are relative to the job file's folder):
     schema 1, result "result.json", seed 0, threads 1, cpus [0] or null (not pinned),
     rounds 12, seconds 5.0 (timed time per entry over all rounds; 0: no timing), warmup_s 3.0 (cap per entry),
     timeout_s 600 (what one entry may use in all its stages together),
     entries: [{id, runtime, path, options: {name: text},
-               feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dimensions 1
+               feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
                evaluate: {inputs: {input: FILE.npy [N, ...]}, outputs: FOLDER}}]   evaluate may be absent
 
 Result:
     schema 1, facts (see `describe`), threads, cpus, notes, sensors {before, after}, order (of each round),
     entries: {id: {status "ok", signature, runtime_facts,
-                   import_ms (the runtime's package), load_ms (the artifact, runtime imported), warmup_runs, steady, rounds_ms [[...]],
-                   preemptions (involuntary context switches while timing), notes,
-                   peak_memory_bytes: the highest resident set of the worker process (VmHWM: interpreter, numpy,
-                   runtime, model and activations) when timing ends,
+                   import_ms (the runtime's package), load_ms (the artifact, runtime imported), warmup_runs,
+                   steady, rounds_ms [[...]], preemptions (involuntary context switches while timing), notes,
+                   peak_memory_bytes (highest resident set of the worker process when timing ends, VmHWM:
+                   interpreter, numpy, runtime, model and activations),
                    outputs: {output: FILE.npy [N, ...]}, samples N}
               or  {status "failed", stage, cause, signal, exit_code, stderr [last lines]}}
 
@@ -34,6 +34,7 @@ Progress goes to stdout, one JSON object a line: {"progress": {stage, entry, don
 """
 
 import collections
+import contextlib
 import functools
 import gc
 import importlib
@@ -74,11 +75,12 @@ PACKAGES = (
 ARM_PARTS = {
     ("0x41", "0xd03"): "Cortex-A53", ("0x41", "0xd05"): "Cortex-A55", ("0x41", "0xd07"): "Cortex-A57",
     ("0x41", "0xd08"): "Cortex-A72", ("0x41", "0xd0b"): "Cortex-A76", ("0x41", "0xd42"): "Cortex-A78AE",
-    ("0x4e", "0x003"): "NVIDIA Denver 2", ("0x4e", "0x004"): "NVIDIA Carmel", ("0x41", "0xd83"): "Neoverse V3AE",
+    ("0x4e", "0x003"): "NVIDIA Denver 2", ("0x4e", "0x004"): "NVIDIA Carmel",
+    ("0x41", "0xd83"): "Neoverse V3AE",
 }  # fmt: skip
 
 
-# ---- sessions -------------------------------------------------------------------------------------------------------
+# ---- sessions ----------------------------------------------------------------------------------------------
 
 
 def _tensor(name: str, dtype: str, shape: List[Any]) -> Dict[str, Any]:
@@ -95,7 +97,7 @@ def _in_order(signature: Dict[str, Any], feeds: Dict[str, Any]) -> List[Any]:
 
 
 class OnnxRuntimeSession(object):
-    """ONNX Runtime on the CPU. `options` are session config entries, or session attributes of ORT_ATTRIBUTES."""
+    """ONNX Runtime on the CPU. `options` are session config entries, or attributes of ORT_ATTRIBUTES."""
 
     module = "onnxruntime"
 
@@ -170,7 +172,7 @@ class OpenVinoSession(object):
         device = given.pop("DEVICE", "CPU")
         config = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
-            # The kernel pins (sched_setaffinity); OpenVINO's own pinning on top may pick a CPU outside the mask.
+            # The kernel pins (sched_setaffinity); OpenVINO's own pinning may pick a CPU outside the mask.
             config.update(INFERENCE_NUM_THREADS=str(threads), NUM_STREAMS="1", ENABLE_CPU_PINNING="NO")
         config.update(given)
         self.raw = ov.Core().compile_model(path, device, config)
@@ -229,7 +231,7 @@ RUNTIMES = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession}  # t
 
 
 def import_runtime(runtime: str) -> None:
-    """Import the runtime's package ahead, so that `load_ms` is the artifact's alone. Raises ValueError, ImportError."""
+    """Import the runtime ahead, so that `load_ms` is the artifact's alone. Raises ValueError, ImportError."""
     if runtime not in RUNTIMES:
         raise ValueError("unknown runtime %r; known: %s" % (runtime, ", ".join(sorted(RUNTIMES))))
     importlib.import_module(RUNTIMES[runtime].module)
@@ -238,15 +240,16 @@ def import_runtime(runtime: str) -> None:
 def open_session(runtime: str, path: str, options: Optional[Dict[str, str]] = None, threads: int = 1) -> Any:
     """Load an artifact in this process.
 
-    The session is a context manager with `signature`, `facts`, `raw` (the runtime's own object), `run(feeds)`, and for
-    timing `bind(feeds)` then `step()`. Raises ValueError on an unknown runtime, and whatever the runtime raises.
+    The session is a context manager with `signature`, `facts`, `raw` (the runtime's own object), `run(feeds)`,
+    and for timing `bind(feeds)` then `step()`. Raises ValueError on an unknown runtime, and what the runtime
+    raises.
     """
     import_runtime(runtime)
     return RUNTIMES[runtime](str(path), dict(options or {}), threads)
 
 
 def random_feeds(signature: Dict[str, Any], seed: int) -> Dict[str, Any]:
-    """Uniform [0, 1) floats, or 0 and 1 for integer inputs, of the signature's shapes; dynamic dimensions are 1."""
+    """Uniform [0, 1) floats, or 0 and 1 for integers, of the signature's shapes; dynamic dimensions are 1."""
     rng = np.random.RandomState(seed)
     feeds = {}
     for spec in signature["inputs"]:
@@ -258,7 +261,7 @@ def random_feeds(signature: Dict[str, Any], seed: int) -> Dict[str, Any]:
     return feeds
 
 
-# ---- the machine ----------------------------------------------------------------------------------------------------
+# ---- the machine -------------------------------------------------------------------------------------------
 
 
 def _read(path: str) -> str:
@@ -383,7 +386,7 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-# ---- the worker: one entry ------------------------------------------------------------------------------------------
+# ---- the worker: one entry ---------------------------------------------------------------------------------
 
 
 def timed_runs(step: Callable[[], Any], count: int) -> List[float]:
@@ -403,11 +406,11 @@ def timed_runs(step: Callable[[], Any], count: int) -> List[float]:
 
 
 def warm_up(step: Callable[[], Any], cap_s: float) -> Dict[str, Any]:
-    """Run until the medians of three windows in a row agree within STEADY_TOLERANCE, or `cap_s` has passed."""
+    """Run until the medians of three windows in a row agree within STEADY_TOLERANCE, or `cap_s` passes."""
     begin = time.perf_counter()
     first = timed_runs(step, 1)[0]
     count = 1
-    medians = collections.deque(maxlen=3)  # type: collections.deque
+    medians = collections.deque(maxlen=3)  # type: collections.deque[float]
     window = int(min(200, max(5, 50.0 / max(first, 1e-3))))
     while True:
         medians.append(float(np.median(timed_runs(step, window))))
@@ -468,7 +471,7 @@ class Worker(object):
                 row = value[0] if value.ndim and len(value) == 1 else value
                 if name not in targets:
                     path = os.path.join(outputs, "%d.npy" % position)
-                    shape = (count,) + row.shape
+                    shape = (count, *row.shape)
                     rows = np.lib.format.open_memmap(path + ".part", mode="w+", dtype=row.dtype, shape=shape)
                     targets[name] = (path, rows)
                 if targets[name][1].shape[1:] != row.shape:
@@ -507,10 +510,10 @@ def serve() -> int:
     return 0
 
 
-# ---- the coordinator ------------------------------------------------------------------------------------------------
+# ---- the coordinator ---------------------------------------------------------------------------------------
 
 
-class EntryFailed(Exception):
+class EntryError(Exception):
     """A worker that answered with an error, died or took too long. `details` is the entry's result."""
 
     def __init__(self, details: Dict[str, Any]) -> None:
@@ -529,11 +532,11 @@ def _one_line(text: str) -> str:
 class Peer(object):
     """A worker process seen from the coordinator."""
 
-    def __init__(self, entry: Dict[str, Any], job: Dict[str, Any]) -> None:
+    def __init__(self, entry: Dict[str, Any], job: Dict[str, Any], errors: Any) -> None:
         self.entry = entry
         self.left_s = float(job["timeout_s"])
         self.result = {"status": "ok", "notes": []}  # type: Dict[str, Any]
-        self.errors = tempfile.TemporaryFile()
+        self.errors = errors
         cpus = job["cpus"]
         environment = dict(os.environ, PYTHONUNBUFFERED="1")
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -549,15 +552,19 @@ class Peer(object):
             bufsize=0,
             env=environment,
         )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self.buffer = b""
 
     def ask(self, stage: str, progress: Optional[Callable[[int, int], None]] = None, **arguments: Any) -> Any:
-        """One request and its answer. Raises EntryFailed; the time counts against the entry's own limit."""
+        """One request and its answer. Raises EntryError; the time counts against the entry's own limit."""
         begin = time.perf_counter()
-        try:
-            self.process.stdin.write((json.dumps({"do": stage, "with": arguments}) + "\n").encode())  # type: ignore
-        except BrokenPipeError:
-            pass  # it died while it waited; the end of its answers says so below
+        request = json.dumps({"do": stage, "with": arguments}) + "\n"
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it died while it waited: the end of its answers says so below
+            self.stdin.write(request.encode())
         for message in self._messages(stage, begin + self.left_s):
             if "answer" in message:
                 self.left_s -= time.perf_counter() - begin
@@ -566,9 +573,10 @@ class Peer(object):
                 self._fail(stage, _one_line(message["error"]))
             elif progress:
                 progress(*message["progress"])
+        raise AssertionError("unreachable: answers end by an answer or by _fail")
 
     def _messages(self, stage: str, deadline: float) -> Iterator[Dict[str, Any]]:
-        pipe = self.process.stdout.fileno()  # type: ignore
+        pipe = self.stdout.fileno()
         while True:
             while b"\n" in self.buffer:
                 line, self.buffer = self.buffer.split(b"\n", 1)
@@ -602,7 +610,7 @@ class Peer(object):
             "signal": name or None,
             "exit_code": code,
         }
-        raise EntryFailed(dict(details, stderr=lines))
+        raise EntryError(dict(details, stderr=lines))
 
     def _wait(self, seconds: float) -> Optional[int]:
         try:
@@ -613,11 +621,9 @@ class Peer(object):
 
     def close(self) -> None:
         """End the worker: it leaves when its stdin ends."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self.stdin.close()
+        self.stdout.close()
         self._wait(5.0)
-        self.errors.close()
 
 
 class Coordinator(object):
@@ -640,7 +646,7 @@ class Coordinator(object):
                 self.tell(stage, peer.entry["id"], done, len(self.peers))
             try:
                 action(peer)
-            except EntryFailed as failure:
+            except EntryError as failure:
                 self.results[peer.entry["id"]] = failure.details
                 self.peers.remove(peer)
                 peer.close()
@@ -696,9 +702,10 @@ class Coordinator(object):
     def run(self) -> Dict[str, Dict[str, Any]]:
         """Entry id -> its result, in the job's order."""
         stages = [("load", self.load)] + ([("warmup", self.warm)] if self.job["seconds"] > 0 else [])
-        try:
+        with contextlib.ExitStack() as files:
             for entry in self.job["entries"]:
-                self.peers.append(Peer(entry, self.job))
+                self.peers.append(Peer(entry, self.job, files.enter_context(tempfile.TemporaryFile())))
+                files.callback(self.peers[-1].close)
             for stage, action in stages:
                 self.each(stage, action)
             if self.job["seconds"] > 0:
@@ -706,16 +713,15 @@ class Coordinator(object):
             self.each("memory", self.judge)
             self.each("evaluate", self.evaluate)
             self.results.update((peer.entry["id"], peer.result) for peer in self.peers)
-        finally:
-            for peer in self.peers:
-                peer.close()
         return collections.OrderedDict(
             (entry["id"], self.results[entry["id"]]) for entry in self.job["entries"]
         )
 
 
-DEFAULTS = {"seed": 0, "threads": 1, "cpus": None, "rounds": 12, "seconds": 5.0, "warmup_s": 3.0, "timeout_s": 600.0,
-            "result": "result.json"}  # type: Dict[str, Any]  # fmt: skip
+DEFAULTS = {
+    "seed": 0, "threads": 1, "cpus": None, "rounds": 12, "seconds": 5.0, "warmup_s": 3.0, "timeout_s": 600.0,
+    "result": "result.json",
+}  # type: Dict[str, Any]  # fmt: skip
 
 
 def run_job(path: str, report: Callable[[Dict[str, Any]], None]) -> Dict[str, Any]:
@@ -748,17 +754,17 @@ def run_job(path: str, report: Callable[[Dict[str, Any]], None]) -> Dict[str, An
         notes.append("the machine was busy: load %.1f on %d cores" % (facts["load_1m"], facts["cores"]))
     if facts["cpu_quota"] is not None and facts["cpu_quota"] < facts["cores"]:
         notes.append("a container limits this machine to %.2f CPUs" % facts["cpu_quota"])
-    result = {
-        "schema": SCHEMA, "facts": facts, "threads": job["threads"], "cpus": job["cpus"] or [], "notes": notes,
-        "sensors": {"before": before, "after": sensors()}, "order": coordinator.order, "entries": entries,
+    whole = {
+        "schema": SCHEMA, "facts": facts, "threads": job["threads"], "cpus": job["cpus"] or [],
+        "notes": notes, "sensors": {"before": before, "after": sensors()}, "order": coordinator.order, "entries": entries,
     }  # type: Dict[str, Any]  # fmt: skip
     target = place(job["result"])
     with open(target + ".part", "w") as file:
-        json.dump(result, file)
+        json.dump(whole, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(target + ".part", target)
-    return result
+    return whole
 
 
 def die_with_parent(parent: int) -> None:
@@ -776,7 +782,7 @@ def main(arguments: List[str]) -> int:
     """Entry point; see the module's text."""
     if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
         del sys.path[0]  # the neighbours of this file are no top-level modules
-    flags = dict(zip(arguments[:-1], arguments[1:]))
+    flags = {name: value for name, value in zip(arguments, arguments[1:])}
     if "--parent" in flags:
         die_with_parent(int(flags["--parent"]))
     if "--cpus" in flags and sys.platform == "linux":
