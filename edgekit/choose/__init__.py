@@ -1,0 +1,9 @@
+"""Which candidate wins. Pure: no numpy, no runtime, no clock; the entries' order does not matter."""
+
+from __future__ import annotations
+
+from edgekit.choose.entry import Entry
+from edgekit.choose.frontier import pareto_frontier
+from edgekit.choose.rules import choose
+
+__all__ = ["Entry", "choose", "pareto_frontier"]
