@@ -8,8 +8,8 @@ It runs on Python 3.6 (a Jetson Nano has nothing newer): no newer syntax or libr
     python runner.py --worker      one entry of a job; started by the coordinator
 
 Each entry gets a worker process of its own: a runtime that crashes or hangs costs its own entry only. All
-workers are loaded and warm before timing starts. Then rounds are interleaved: in each, every entry, in a freshly
-shuffled order, makes a few unrecorded runs and then its timed ones, so that drift of the machine hits all alike.
+workers are loaded and warm before timing starts. Then rounds are interleaved: in each, every entry, in a new
+order, makes a few unrecorded runs and then its timed ones, so drift of the machine hits all alike.
 Waiting workers sleep on a pipe. Outputs for data sets are written last, entry by entry.
 
 Job (paths are relative to the job file's folder):
@@ -240,9 +240,9 @@ def import_runtime(runtime: str) -> None:
 def open_session(runtime: str, path: str, options: Optional[Dict[str, str]] = None, threads: int = 1) -> Any:
     """Load an artifact in this process.
 
-    The session is a context manager with `signature`, `facts`, `raw` (the runtime's own object), `run(feeds)`,
-    and for timing `bind(feeds)` then `step()`. Raises ValueError on an unknown runtime, and what the runtime
-    raises.
+    The session is a context manager with `signature`, `facts`, `raw` (the runtime's object), `run(feeds)`
+    and, for timing, `bind(feeds)` then `step()`. Raises ValueError on an unknown runtime, and what the
+    runtime raises.
     """
     import_runtime(runtime)
     return RUNTIMES[runtime](str(path), dict(options or {}), threads)
@@ -756,7 +756,8 @@ def run_job(path: str, report: Callable[[Dict[str, Any]], None]) -> Dict[str, An
         notes.append("a container limits this machine to %.2f CPUs" % facts["cpu_quota"])
     whole = {
         "schema": SCHEMA, "facts": facts, "threads": job["threads"], "cpus": job["cpus"] or [],
-        "notes": notes, "sensors": {"before": before, "after": sensors()}, "order": coordinator.order, "entries": entries,
+        "notes": notes, "sensors": {"before": before, "after": sensors()}, "order": coordinator.order,
+        "entries": entries,
     }  # type: Dict[str, Any]  # fmt: skip
     target = place(job["result"])
     with open(target + ".part", "w") as file:
@@ -782,7 +783,7 @@ def main(arguments: List[str]) -> int:
     """Entry point; see the module's text."""
     if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
         del sys.path[0]  # the neighbours of this file are no top-level modules
-    flags = {name: value for name, value in zip(arguments, arguments[1:])}
+    flags = dict(zip(arguments, arguments[1:]))
     if "--parent" in flags:
         die_with_parent(int(flags["--parent"]))
     if "--cpus" in flags and sys.platform == "linux":

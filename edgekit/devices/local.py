@@ -1,0 +1,163 @@
+"""The machine edgekit runs on, as a device like any other: a fresh runner process, files in a work folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from edgekit.devices import runner
+from edgekit.devices.base import Progress
+from edgekit.errors import OutputError, StageError
+from edgekit.types import Origin
+
+if TYPE_CHECKING:
+    from edgekit.hardware import Machine
+
+__all__ = ["LocalDevice", "local_machine"]
+
+STDERR_LINES = 5
+
+
+def local_machine() -> Machine:
+    """What this machine is. Cheap: no runtime is imported."""
+    from edgekit.hardware import Machine
+
+    return Machine.from_facts(runner.describe())
+
+
+class LocalDevice:
+    """This machine. `work` holds pushed files and results; it is made if absent, and stays.
+
+    One measurement runs at a time per user and machine, however many builds there are: two at once would
+    disturb each other. A waiting one says so through `progress` (stage "wait").
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.work = Path(work)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the work folder {work}: {error.strerror}") from error
+
+    @property
+    def name(self) -> str:
+        return "local"
+
+    @property
+    def origin(self) -> Origin:
+        return "host"
+
+    def describe(self) -> Mapping[str, Any]:
+        """The runner's `describe`, in this process."""
+        return runner.describe()
+
+    def push(self, files: Sequence[tuple[Path, str]]) -> None:
+        """Hard-link files into the work folder, or copy them where the file system cannot link.
+
+        Names are relative and stay inside the folder (ValueError otherwise). An existing name is replaced.
+        """
+        for path, name in files:
+            target = self._place(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
+            try:
+                os.link(path, part)
+            except OSError:
+                shutil.copyfile(path, part)
+            os.replace(part, target)
+            part.unlink(missing_ok=True)  # rename(2) leaves both names where they are one file already
+
+    def pull(self, names: Sequence[str], folder: Path) -> tuple[Path, ...]:
+        """Copy files of the work folder into `folder` under the same names."""
+        pulled = []
+        for name in names:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.resolve() != self._place(name).resolve():
+                shutil.copyfile(self._place(name), target)
+            pulled.append(target)
+        return tuple(pulled)
+
+    def run(
+        self, job: Mapping[str, Any], *, timeout_s: float, progress: Progress | None = None
+    ) -> Mapping[str, Any]:
+        """Run one job in a fresh process. Raises StageError when the runner dies or exceeds `timeout_s`."""
+        from filelock import FileLock, Timeout
+
+        user = os.getuid() if sys.platform != "win32" else 0
+        lock = FileLock(Path(tempfile.gettempdir()) / f"edgekit-measure-{user}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if progress:
+                progress("wait", "", 0, 1)
+            lock.acquire()
+        try:
+            return self._run(job, timeout_s, progress)
+        finally:
+            lock.release()
+
+    def _run(self, job: Mapping[str, Any], timeout_s: float, progress: Progress | None) -> Mapping[str, Any]:
+        stem = f"job-{uuid.uuid4().hex}"
+        paths = {kind: self.work / f"{stem}.{kind}" for kind in ("json", "result.json", "log")}
+        paths["json"].write_text(json.dumps({**job, "result": paths["result.json"].name}))
+        command = [sys.executable, runner.__file__, str(paths["json"]), "--parent", str(os.getpid())]
+        try:
+            with paths["log"].open("w") as log:
+                code = _follow(command, log.fileno(), timeout_s, progress)
+            if code != 0:
+                raise StageError("measure", _death(code, timeout_s, paths["log"]))
+            result: dict[str, Any] = json.loads(paths["result.json"].read_text())
+            return result
+        finally:
+            for path in paths.values():
+                path.unlink(missing_ok=True)
+
+    def _place(self, name: str) -> Path:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+            raise ValueError(f"{name!r} is not a relative name inside the work folder")
+        return self.work / pure
+
+
+def _follow(command: list[str], log: int, timeout_s: float, progress: Progress | None) -> int | None:
+    """Run the command, hand its progress lines on; gives the exit code, or None when the time is over."""
+    deadline = time.monotonic() + timeout_s
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+    assert process.stdout is not None
+    try:
+        with selectors.DefaultSelector() as selector, process.stdout as pipe:
+            selector.register(pipe, selectors.EVENT_READ)
+            buffer = b""
+            while selector.select(max(0.0, deadline - time.monotonic())):
+                chunk = os.read(pipe.fileno(), 1 << 16)
+                if not chunk:
+                    return process.wait()
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in lines:
+                    told = json.loads(line)["progress"]
+                    if progress:
+                        progress(told["stage"], told["entry"], told["done"], told["total"])
+        return None
+    finally:
+        process.kill()  # its workers follow it: they end with their parent
+        process.wait()
+
+
+def _death(code: int | None, timeout_s: float, log: Path) -> str:
+    if code is None:
+        return f"the runner did not finish within {timeout_s:.0f} s"
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    last = " / ".join(log.read_text(errors="replace").splitlines()[-STDERR_LINES:])
+    return f"the runner ended with {how}: {last}" if last else f"the runner ended with {how}"

@@ -1,0 +1,203 @@
+"""Measuring artifacts on a device: from artifacts to one job, and from its result to measurements or failures."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.devices.base import Device, Progress
+from edgekit.measure.environment import read_environment
+from edgekit.measure.latency import summarize_latency
+from edgekit.types import Artifact, Failure, Measurement, Origin, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MeasureOptions", "Measured", "measure"]
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """How to measure. `cpus`: pinned to, empty for not. `seconds`: timed time per artifact, 0 for no timing.
+
+    `rounds` interleaved rounds; `warmup_s` caps the warm-up, `timeout_s` all stages, both per artifact.
+    """
+
+    threads: int = 1
+    cpus: tuple[int, ...] = (0,)
+    seconds: float = 5.0
+    rounds: int = 12
+    warmup_s: float = 3.0
+    seed: int = 0
+    timeout_s: float = 900.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came back of one artifact.
+
+    `outputs`: output name → .npy file [N, ...] on this machine, in the signature's order (empty without
+    samples). `runtime`: what the runtime says of itself, e.g. the precision it infers in. `notes` are
+    sentences.
+    """
+
+    measurement: Measurement
+    signature: Signature
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    runtime: Mapping[str, str] = field(default_factory=dict)
+    import_ms: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def load_outputs(self) -> dict[str, NDArray[np.generic]]:
+        """The outputs, memory-mapped."""
+        opened = {
+            name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in self.outputs.items()
+        }
+        return dict(opened)
+
+
+def measure(
+    device: Device,
+    artifacts: Sequence[Artifact],
+    *,
+    folder: Path,
+    options: MeasureOptions = MeasureOptions(),
+    feeds: Mapping[str, NDArray[np.generic]] | None = None,
+    samples: Mapping[str, Path] | None = None,
+    origin: Origin | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Measured | Failure]:
+    """Measure artifacts against each other, in interleaved rounds of one job; candidate id → result.
+
+    `feeds`: input name → batch-1 array that is timed; random ones of the signature's shape without it.
+    `samples`: input name → .npy file [N, ...] whose outputs are written into `folder`, one sub-folder per
+    candidate. `origin` is the device's own unless given. A candidate that fails is a Failure; raises
+    StageError when the runner itself dies, ValueError on two artifacts of one candidate.
+    """
+    names = [artifact.candidate for artifact in artifacts]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two artifacts of one candidate: {names}")
+    if not artifacts:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    run = f"run-{uuid.uuid4().hex[:12]}"
+    files, job = _make_job(artifacts, run, folder, options, feeds, samples)
+    device.push(files)
+    limit_s = options.timeout_s * len(artifacts) + 60.0
+    result = device.run(job, timeout_s=limit_s, progress=progress)
+    reader = _Reader(device, result, options, origin or device.origin, folder)
+    return {
+        artifact.candidate: reader.read(artifact, result["entries"][artifact.candidate])
+        for artifact in artifacts
+    }
+
+
+def _make_job(
+    artifacts: Sequence[Artifact],
+    run: str,
+    folder: Path,
+    options: MeasureOptions,
+    feeds: Mapping[str, NDArray[np.generic]] | None,
+    samples: Mapping[str, Path] | None,
+) -> tuple[list[tuple[Path, str]], dict[str, Any]]:
+    """Files to push as (local path, name on the device), and the job that names them."""
+    files: list[tuple[Path, str]] = []
+    feed_names, sample_names = {}, {}
+    for index, (name, array) in enumerate((feeds or {}).items()):
+        path = folder / f"feed-{index}.npy"
+        np.save(path, array, allow_pickle=False)
+        feed_names[name] = f"{run}/feed-{index}.npy"
+        files.append((path, feed_names[name]))
+    for index, (name, path) in enumerate((samples or {}).items()):
+        sample_names[name] = f"{run}/samples-{index}.npy"
+        files.append((path, sample_names[name]))
+    entries = []
+    for index, artifact in enumerate(artifacts):
+        place = f"{run}/{index}"
+        for file in artifact.files:
+            files.append((Path(artifact.folder) / file.path, f"{place}/{file.path}"))
+        entry: dict[str, Any] = {
+            "id": artifact.candidate,
+            "runtime": artifact.backend,
+            "path": f"{place}/{artifact.entry}",
+            "options": dict(artifact.options),
+            "feeds": feed_names,
+        }
+        if sample_names:
+            entry["evaluate"] = {"inputs": sample_names, "outputs": f"{place}/outputs"}
+        entries.append(entry)
+    job = {
+        "schema": 1,
+        "seed": options.seed,
+        "threads": options.threads,
+        "cpus": list(options.cpus) or None,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "warmup_s": options.warmup_s,
+        "timeout_s": options.timeout_s,
+        "entries": entries,
+    }
+    return files, job
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns entries of one result into values."""
+
+    device: Device
+    result: Mapping[str, Any]
+    options: MeasureOptions
+    origin: Origin
+    folder: Path
+
+    def read(self, artifact: Artifact, entry: Mapping[str, Any]) -> Measured | Failure:
+        if entry["status"] != "ok":
+            remedy = entry["stderr"][-1].strip() if entry["signal"] and entry["stderr"] else ""
+            said = f"last words of the runtime: {remedy}" if remedy else ""
+            return Failure(artifact.candidate, f"measure ({entry['stage']})", entry["cause"], said)
+        notes = (*self.result["notes"], *entry["notes"])
+        environment = read_environment(
+            self.result["facts"], threads=self.result["threads"], cpus=self.result["cpus"], notes=notes
+        )
+        latency = None
+        if entry.get("rounds_ms"):
+            latency = summarize_latency(
+                entry["rounds_ms"],
+                warmup_runs=entry["warmup_runs"],
+                steady=entry["steady"],
+                seed=self.options.seed,
+            )
+        measurement = Measurement(
+            candidate=artifact.candidate,
+            origin=self.origin,
+            environment=environment,
+            load_ms=entry["load_ms"],
+            peak_memory_bytes=entry["peak_memory_bytes"],
+            latency=latency,
+        )
+        return Measured(
+            measurement=measurement,
+            signature=read_raw_signature(entry["signature"]),
+            outputs=self._pull(entry.get("outputs", {})),
+            runtime=dict(entry["runtime_facts"]),
+            import_ms=entry["import_ms"],
+            notes=notes,
+        )
+
+    def _pull(self, outputs: Mapping[str, str]) -> dict[str, Path]:
+        paths = self.device.pull(list(outputs.values()), self.folder)
+        return dict(zip(outputs, paths, strict=True))
+
+
+def read_raw_signature(raw: Mapping[str, Any]) -> Signature:
+    """The runner's signature as the typed one."""
+    inputs, outputs = (
+        tuple(TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in raw[kind])
+        for kind in ("inputs", "outputs")
+    )
+    return Signature(inputs, outputs)

@@ -1,0 +1,162 @@
+"""Scores of network outputs, one per sample, so that two networks can be compared sample by sample."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import DataError
+
+__all__ = [
+    "METRICS",
+    "Floats",
+    "Metric",
+    "agreement",
+    "cosine",
+    "find_metric",
+    "holds_class_scores",
+    "sqnr_db",
+    "top1",
+    "top5",
+]
+
+# What a user's metric may raise by mistake; anything else is no mistake of the metric.
+USER_ERRORS = (ArithmeticError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
+               SyntaxError, TypeError, ValueError)  # fmt: skip
+Floats = NDArray[np.float64]
+Outputs = Mapping[str, NDArray[np.generic]]
+Metric = Callable[[Outputs, NDArray[np.int64]], Floats]
+"""(outputs by name, each [N, ...], labels int64 [N]) → scores float64 [N], higher is better."""
+
+
+def holds_class_scores(outputs: Outputs) -> bool:
+    """Whether there is one output, of shape [N, classes] (or [N, classes, 1, 1]), two classes or more."""
+    scores = next(iter(outputs.values()))
+    sizes = scores.shape[1:]
+    return len(outputs) == 1 and bool(sizes) and max(sizes) == math.prod(sizes) >= 2
+
+
+def _class_scores(outputs: Outputs) -> NDArray[np.generic]:
+    """The first output as [N, classes]. Raises DataError when it is no class score."""
+    name, scores = next(iter(outputs.items()))
+    if not holds_class_scores(outputs):
+        raise DataError(
+            f"output {name} of shape {list(scores.shape)} is not the one output [N, classes] of a classifier",
+            remedy="use --metric file.py:function, or leave the labels out",
+        )
+    return scores.reshape(len(scores), -1)
+
+
+def _top(outputs: Outputs, labels: NDArray[np.int64], k: int) -> Floats:
+    scores = _class_scores(outputs)
+    if len(labels) != len(scores):
+        raise DataError(f"{len(labels)} labels for {len(scores)} outputs")
+    if labels.size and (labels.min() < 0 or labels.max() >= scores.shape[1]):
+        allowed = f"0 to {scores.shape[1] - 1}, as the network has {scores.shape[1]} outputs"
+        raise DataError(f"label {labels.min() if labels.min() < 0 else labels.max()}", allowed=allowed)
+    rows = np.asarray(scores, dtype=np.float64)
+    own = np.take_along_axis(rows, labels[:, None], axis=1)
+    before = np.arange(rows.shape[1])[None, :] < labels[:, None]
+    # Ties go to the lower class, as argmax decides them; NaN is never right.
+    rank = np.sum((rows > own) | ((rows == own) & before), axis=1)
+    right: Floats = ((rank < k) & np.isfinite(rows).all(axis=1)).astype(np.float64)
+    return right
+
+
+def top1(outputs: Outputs, labels: NDArray[np.int64]) -> Floats:
+    """1 where the highest class score is the label's."""
+    return _top(outputs, labels, 1)
+
+
+def top5(outputs: Outputs, labels: NDArray[np.int64]) -> Floats:
+    """1 where the label is among the five highest class scores."""
+    return _top(outputs, labels, 5)
+
+
+def agreement(outputs: Outputs, reference: Outputs) -> Floats:
+    """1 where both networks put the same class first."""
+    return top1(outputs, np.argmax(_class_scores(reference), axis=1).astype(np.int64))
+
+
+def cosine(values: NDArray[np.generic], reference: NDArray[np.generic]) -> Floats:
+    """Cosine between output and reference per sample, [N, ...] each. Two zero outputs agree: 1."""
+    a, b = _rows(values), _rows(reference)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    same = (norms == 0) & (a == b).all(axis=1)
+    result = np.sum(a * b, axis=1) / np.where(norms == 0, 1.0, norms)
+    return np.clip(np.where(same, 1.0, result), -1.0, 1.0)
+
+
+def sqnr_db(values: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
+    """Signal to quantization noise over all samples, decibel: 10 log10(sum r² / sum (v - r)²); inf if equal."""
+    a, b = _rows(values), _rows(reference)
+    noise, power = float(np.sum((a - b) ** 2)), float(np.sum(b**2))
+    if noise == 0.0:
+        return float("inf")
+    return float(10.0 * np.log10(power / noise)) if power > 0.0 else float("-inf")
+
+
+def _rows(values: NDArray[np.generic]) -> Floats:
+    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+
+
+METRICS: dict[str, Metric] = {"top1": top1, "top5": top5}
+
+
+def find_metric(spec: str) -> Metric:
+    """A built-in metric by name, or 'file.py:function' / 'package.module:function'.
+
+    The function takes (outputs: name → array [N, ...], labels int64 [N]) and gives one score per sample,
+    higher is better. Raises DataError when it cannot be found or loaded; its scores are checked at each
+    call.
+    """
+    if spec in METRICS:
+        return METRICS[spec]
+    place, _, name = spec.rpartition(":")
+    if not place or not name.isidentifier():
+        allowed = f"{', '.join(METRICS)}, file.py:function, package.module:function"
+        raise DataError(f"metric {spec!r}", allowed=allowed)
+    function = vars(_load(place, spec)).get(name)
+    if function is None or not callable(function):
+        raise DataError(f"{place} has no function {name} (metric {spec!r})")
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as error:
+        raise DataError(f"metric {spec} cannot be called with (outputs, labels): {error}") from error
+
+    def checked(outputs: Outputs, labels: NDArray[np.int64]) -> Floats:
+        try:
+            scores = np.asarray(function(outputs, labels), dtype=np.float64)
+        except USER_ERRORS as error:
+            raise DataError(f"metric {spec} raised {type(error).__name__}: {error}") from error
+        if scores.shape != (len(labels),) or not np.isfinite(scores).all():
+            came = f"metric {spec} gave an array of shape {list(scores.shape)}"
+            raise DataError(came, allowed=f"one finite score per sample, [{len(labels)}]")
+        return scores
+
+    return checked
+
+
+def _load(place: str, spec: str) -> ModuleType:
+    try:
+        if not place.endswith(".py"):
+            return importlib.import_module(place)
+        path = Path(place).resolve()
+        found = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
+        if found is None or found.loader is None:
+            raise DataError(f"{place} is no Python file (metric {spec!r})")
+        module = importlib.util.module_from_spec(found)
+        sys.modules[found.name] = module
+        found.loader.exec_module(module)
+    except USER_ERRORS as error:
+        raise DataError(f"cannot load metric {spec!r}: {type(error).__name__}: {error}") from error
+    return module
