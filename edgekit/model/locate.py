@@ -1,0 +1,113 @@
+"""Where a model is and what it depends on, found without importing torch: a cached rerun never loads it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgekit.errors import ModelError
+from edgekit.hashing import sha256_file
+from edgekit.model.proto import external_files
+from edgekit.reference import is_reference, locate_reference
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ModelRef", "locate", "locate_module"]
+
+ALLOWED = "file.py:factory, package.module:factory, a .pt2 file or an .onnx file"
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model that exists. `digest` changes when anything changes that the network depends on.
+
+    factory: the source file, the local files it imports, and the weights. pt2, onnx: the file (and an ONNX
+    file's external data). module: a live torch module, its class's source and its state.
+    """
+
+    kind: Literal["factory", "pt2", "onnx", "module"]
+    source: str
+    weights: Path | None
+    digest: str
+
+
+def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
+    """Find and hash a model; nothing of it is executed and torch is not imported. Raises ModelError."""
+    text = str(spec)
+    path = Path(text).expanduser()
+    if path.suffix in (".pt2", ".onnx"):
+        return _locate_file(path, weights)
+    if path.suffix in WEIGHT_SUFFIXES:
+        raise ModelError(
+            f"{text} holds weights, not a network",
+            allowed=ALLOWED,
+            remedy=f"give the factory that builds the network, and --weights {text}",
+        )
+    if path.suffix == ".py":
+        raise ModelError(f"{text} names no factory", remedy=f"write {text}:FACTORY")
+    if not is_reference(text):
+        state = "" if path.exists() else ": no such file"
+        raise ModelError(f"{text!r} is not a model{state}", allowed=ALLOWED)
+    reference = locate_reference(text, ModelError)
+    if weights is None:
+        return ModelRef("factory", text, None, reference.digest)
+    found = Path(weights).expanduser()
+    if found.suffix not in WEIGHT_SUFFIXES:
+        raise ModelError(f"--weights {found}: unknown suffix", allowed=", ".join(WEIGHT_SUFFIXES))
+    both = f"{reference.digest} {_hash(found)}"
+    return ModelRef("factory", text, found.resolve(), hashlib.sha256(both.encode()).hexdigest())
+
+
+def _locate_file(path: Path, weights: str | Path | None) -> ModelRef:
+    if weights is not None:
+        raise ModelError(
+            f"--weights {weights} with {path.name}", remedy=f"a {path.suffix} file has its own weights"
+        )
+    digest = _hash(path)
+    if path.suffix == ".pt2":
+        return ModelRef("pt2", str(path.resolve()), None, digest)
+    for each in external_files(path):
+        digest = hashlib.sha256(f"{digest} {each.name} {_hash(each)}".encode()).hexdigest()
+    return ModelRef("onnx", str(path.resolve()), None, digest)
+
+
+def _hash(path: Path) -> str:
+    if not path.is_file():
+        raise ModelError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
+    try:
+        return sha256_file(path)
+    except OSError as problem:
+        raise ModelError(f"{path} cannot be read: {problem.strerror}") from problem
+
+
+def locate_module(module: torch.nn.Module) -> ModelRef:
+    """A reference to a live module (Python callers), hashed over its structure, its state and its source."""
+    digest = hashlib.sha256(str(module).encode())
+    for kind in sorted({type(each) for each in module.modules()}, key=lambda each: each.__qualname__):
+        digest.update(f"{kind.__module__}.{kind.__qualname__}\0".encode())
+        if not kind.__module__.startswith("torch."):
+            digest.update(_source(kind).encode())
+    for name, tensor in module.state_dict().items():
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}\0".encode())
+        # numpy knows no bfloat16: the bytes are what counts.
+        digest.update(array.reshape(-1).view(_bytes_type()).numpy().tobytes())
+    return ModelRef("module", type(module).__qualname__, None, digest.hexdigest())
+
+
+def _bytes_type() -> torch.dtype:
+    import torch
+
+    return torch.uint8
+
+
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return ""  # made in an interactive session: structure and state have to do

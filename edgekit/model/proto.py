@@ -1,0 +1,205 @@
+"""ONNX protobufs: reading with clear errors, simplifying, writing equal bytes for equal graphs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import MissingExtraError, ModelError, OutputError
+from edgekit.model.quiet import quiet
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = [
+    "check",
+    "external_files",
+    "first_line",
+    "read_model",
+    "set_static_batch",
+    "simplify",
+    "write_model",
+]
+
+
+def first_line(problem: BaseException) -> str:
+    """The first line of an exception's text that says something, or the exception's name."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(problem).__name__
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files beside an ONNX file that hold its weights. Raises ModelError."""
+    tensors = read_model(path, external=False).graph.initializer  # first: it tells a missing onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    names = {ExternalDataInfo(each).location for each in tensors if uses_external_data(each)}
+    return tuple(path.parent / name for name in sorted(names))
+
+
+def read_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
+    """The model, with its external data unless told otherwise. Raises ModelError for what is no ONNX file."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ModuleNotFoundError as problem:
+        raise MissingExtraError("onnx", "onnxruntime") from problem
+    if not path.is_file():
+        raise ModelError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
+    try:
+        model = onnx.load(str(path), load_external_data=external)
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as problem:
+        raise ModelError(f"{path} is not a readable ONNX file: {first_line(problem)}") from problem
+    if not model.graph.node:
+        raise ModelError(f"{path} is not a readable ONNX file: it holds no graph")
+    return model
+
+
+def check(model: onnx.ModelProto, name: str) -> None:
+    """onnx.checker with shape inference. Raises ModelError with the checker's first line."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,
+        RuntimeError,
+    ) as problem:
+        raise ModelError(
+            f"{name} fails the ONNX checker: {first_line(problem)}", remedy="export the model again"
+        ) from problem
+
+
+def set_static_batch(model: onnx.ModelProto, name: str) -> bool:
+    """Fix a dynamic first dimension of every input to 1; whether anything changed.
+
+    Raises ModelError when another dimension is dynamic or the batch is fixed to more than 1.
+    """
+    changed = False
+    weights = {each.name for each in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name in weights:
+            continue
+        dims = value.type.tensor_type.shape.dim
+        if not value.type.tensor_type.HasField("shape") or len(dims) == 0:
+            raise ModelError(
+                f"{name}: the shape of input {value.name!r} is unknown", remedy="export it with a shape"
+            )
+        if dims[0].WhichOneof("value") != "dim_value" or dims[0].dim_value <= 0:
+            dims[0].dim_value = 1
+            changed = True
+        elif dims[0].dim_value != 1:
+            raise ModelError(
+                f"{name}: input {value.name!r} has a fixed batch of {dims[0].dim_value}",
+                allowed="a batch of 1, or a dynamic batch",
+                remedy="export it again with one of these",
+            )
+        for position, dim in enumerate(dims):
+            if dim.WhichOneof("value") != "dim_value" or dim.dim_value <= 0:
+                size = dim.dim_param or "?"
+                raise ModelError(
+                    f"{name}: dimension {position} of input {value.name!r} is dynamic ({size})",
+                    allowed="only the batch may be dynamic",
+                    remedy="export it again with fixed sizes",
+                )
+    if changed:
+        # Inferred shapes still carry the old batch.
+        del model.graph.value_info[:]
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
+    return changed
+
+
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constants folded, batch normalization folded into convolutions, shapes inferred; or the model itself
+    where the simplifier gives up."""
+    try:
+        import onnx
+        import onnxsim
+    except ModuleNotFoundError as problem:
+        raise MissingExtraError("onnxsim", "onnxruntime") from problem
+    try:
+        with quiet():
+            simplified, same = onnxsim.simplify(model)
+            if not same:
+                simplified = model
+    except (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+        simplified = model  # callers verify and check what they get
+    return _tidy(simplified)
+
+
+def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constants as initializers, every node named, shapes inferred, no trace of the machine that made it."""
+    import onnx
+
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    graph = model.graph
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+        else:
+            kept.append(node)
+    named: set[str] = set()
+    for index, node in enumerate(kept):
+        if not node.name or node.name in named:
+            node.name = f"{node.op_type}_{index}"
+        named.add(node.name)
+    copied = [onnx.NodeProto.FromString(node.SerializeToString(deterministic=True)) for node in kept]
+    del graph.node[:]
+    graph.node.extend(copied)
+    weights = {each.name for each in graph.initializer}
+    inputs = [each for each in graph.input if each.name not in weights]
+    if len(inputs) != len(graph.input):
+        del graph.input[:]
+        graph.input.extend(inputs)
+    _strip(model)
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError):
+        return model
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove producers, doc strings and metadata: torch puts stack traces with the user's paths there."""
+    for field in ("producer_name", "producer_version", "doc_string", "domain", "metadata_props"):
+        model.ClearField(field)
+    model.ClearField("model_version")
+    for graph in _graphs(model.graph):
+        graph.name = "network"
+        for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+            part.ClearField("doc_string")
+            part.ClearField("metadata_props")
+        for node in graph.node:
+            for attribute in node.attribute:
+                attribute.ClearField("doc_string")
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for each in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _graphs(each)
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write atomically, in protobuf's deterministic form. Raises OutputError."""
+    from google.protobuf.message import EncodeError
+
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(model.SerializeToString(deterministic=True))
+        os.replace(draft, path)
+    except (EncodeError, ValueError) as problem:
+        raise ModelError(f"the network does not fit into one ONNX file: {first_line(problem)}") from problem
+    except OSError as problem:
+        draft.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {problem.strerror}") from problem

@@ -1,0 +1,35 @@
+"""What an ONNX file takes and gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.model.proto import read_model
+from edgekit.types import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["read_signature", "signature_of"]
+
+
+def read_signature(path: str | Path) -> Signature:
+    """Inputs and outputs of an ONNX file, in its order; weights are no inputs. Raises ModelError."""
+    return signature_of(read_model(Path(path)))
+
+
+def signature_of(model: onnx.ModelProto) -> Signature:
+    """The same for a model in memory."""
+    weights = {each.name for each in model.graph.initializer}
+    inputs = tuple(_spec(each) for each in model.graph.input if each.name not in weights)
+    return Signature(inputs, tuple(_spec(each) for each in model.graph.output))
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    import onnx
+
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    dims = (dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    return TensorSpec(value.name, str(dtype), tuple(dims))

@@ -1,0 +1,89 @@
+"""Does a rewritten network still compute the same? Both sides run, and the outputs are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.errors import MissingExtraError, ModelError
+from edgekit.model.proto import first_line
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+    from edgekit.types import TensorSpec
+
+__all__ = ["difference", "probe_inputs", "run_onnx"]
+
+
+def run_onnx(
+    model: onnx.ModelProto, inputs: Sequence[NDArray[np.generic]]
+) -> tuple[NDArray[np.generic], ...]:
+    """All outputs for inputs in the graph's order, by ONNX Runtime on one thread. Raises ModelError."""
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+    except ModuleNotFoundError as problem:
+        raise MissingExtraError("onnxruntime", "onnxruntime") from problem
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    # The graph as written is what is verified, not the runtime's own rewriting of it.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        names = [each.name for each in session.get_inputs()]
+        return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
+    except (
+        RuntimeError,
+        ValueError,
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.NotImplemented,
+        state.RuntimeException,
+    ) as problem:
+        raise ModelError(f"ONNX Runtime cannot run the network: {first_line(problem)}") from problem
+
+
+def difference(
+    expected: Sequence[NDArray[np.generic]], found: Sequence[NDArray[np.generic]], *, tolerance: float = 1e-3
+) -> str:
+    """How two sets of outputs differ; empty when they agree to `tolerance` of each output's largest value."""
+    if len(expected) != len(found):
+        return f"{len(found)} outputs instead of {len(expected)}"
+    for index, (wanted, got) in enumerate(zip(expected, found, strict=True)):
+        if wanted.shape != got.shape:
+            return f"output {index} is {list(got.shape)} instead of {list(wanted.shape)}"
+        if wanted.size == 0:
+            continue
+        left, right = wanted.astype(np.float64), got.astype(np.float64)
+        if not np.array_equal(np.isfinite(left), np.isfinite(right)):
+            return f"output {index} is finite in other places"
+        finite = np.isfinite(left)
+        if not finite.any():
+            continue
+        largest = float(np.abs(left[finite]).max())
+        error = float(np.abs(left[finite] - right[finite]).max())
+        if error > tolerance * max(largest, 1e-3):
+            return f"output {index} differs by {error:.3g} where the largest value is {largest:.3g}"
+    return ""
+
+
+def probe_inputs(specs: Sequence[TensorSpec], seed: int = 0) -> tuple[NDArray[np.generic], ...]:
+    """Random inputs of static shapes: normal for floats, zeros and ones for everything else."""
+    generator = np.random.default_rng(seed)
+    arrays: list[NDArray[np.generic]] = []
+    for spec in specs:
+        shape = tuple(size or 1 for size in spec.shape)
+        dtype = np.dtype(spec.dtype)
+        if dtype.kind == "f":
+            arrays.append(generator.standard_normal(shape).astype(dtype))
+        else:
+            arrays.append(generator.integers(0, 2, shape).astype(dtype))
+    return tuple(arrays)
