@@ -1,0 +1,33 @@
+"""Recipes, observers, streaming calibration, layer sensitivity and bias correction; shared by all backends."""
+
+from __future__ import annotations
+
+from edgekit.quantize.bias import corrected_biases
+from edgekit.quantize.calibration import CalibrationData
+from edgekit.quantize.collect import collect_ranges
+from edgekit.quantize.observers import OBSERVERS, Observer, make_observer
+from edgekit.quantize.ranges import AffineParameters, Range, affine_parameters
+from edgekit.quantize.recipe import ObserverKind, Recipe, all_recipes, find_recipe, ladder, load_recipe_file
+from edgekit.quantize.sensitivity import LayerSensitivity, sensitivity
+from edgekit.quantize.simulate import Scheme
+
+__all__ = [
+    "OBSERVERS",
+    "AffineParameters",
+    "CalibrationData",
+    "LayerSensitivity",
+    "Observer",
+    "ObserverKind",
+    "Range",
+    "Recipe",
+    "Scheme",
+    "affine_parameters",
+    "all_recipes",
+    "collect_ranges",
+    "corrected_biases",
+    "find_recipe",
+    "ladder",
+    "load_recipe_file",
+    "make_observer",
+    "sensitivity",
+]

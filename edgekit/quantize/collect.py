@@ -1,0 +1,49 @@
+"""Ranges of a network's activations over calibration data, one pass, memory flat in the number of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import StageError
+from edgekit.quantize.graph import float_tensors
+from edgekit.quantize.observers import make_observer
+from edgekit.quantize.ranges import Range
+from edgekit.quantize.taps import load_graph, open_taps
+
+if TYPE_CHECKING:
+    from edgekit.quantize.calibration import CalibrationData
+
+__all__ = ["collect_ranges"]
+
+
+def collect_ranges(
+    onnx_path: str | Path,
+    data: CalibrationData,
+    observer: str = "minmax",
+    *,
+    percentile: float = 99.99,
+    samples: int | None = None,
+    tensors: Sequence[str] | None = None,
+    threads: int = 1,
+) -> Mapping[str, Range]:
+    """Tensor name → range, by one observer per tensor, over at most `samples` samples.
+
+    `observer` is a key of OBSERVERS. `tensors` defaults to all float activations that can be quantized
+    (`float_tensors`). Raises StageError when the network cannot run or a tensor holds NaN or infinity.
+    """
+    model = load_graph(onnx_path)
+    names = tuple(tensors) if tensors is not None else float_tensors(model)
+    observers = {name: make_observer(observer, percentile) for name in names}
+    taps = open_taps(model, names, threads=threads)
+    for outputs in taps.stream(data, samples):
+        for name, array in outputs.items():
+            try:
+                observers[name].observe(array)
+            except ValueError as error:
+                raise StageError("calibrate", f'tensor "{name}" holds {error}', "check the model and its data") from error
+    try:
+        return {name: watcher.range() for name, watcher in observers.items()}
+    except ValueError as error:
+        raise StageError("calibrate", f"{error}", "give calibration samples") from error

@@ -1,0 +1,149 @@
+"""Calibration recipes: named, strict TOML files, one per recipe, each naming the next step of its ladder."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edgekit.errors import MissingExtraError, RecipeError
+from edgekit.types import BackendName
+
+__all__ = ["ObserverKind", "Recipe", "all_recipes", "find_recipe", "ladder", "load_recipe_file"]
+
+ObserverKind = Literal["minmax", "percentile", "entropy", "mse", "nncf"]
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a candidate is calibrated and quantized. The file `calibration/NAME.toml` holds the same keys.
+
+    `observer`: how activation ranges come about; `nncf` leaves them to the runtime's own quantizer.
+    `percentile`: percent of the values kept between both ends (observer `percentile` only).
+    `keep_float`: how many of the most sensitive layers stay in float: 0 none, below 1 a fraction, else a count.
+    `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
+    """
+
+    name: str
+    title: str
+    backends: tuple[BackendName, ...]
+    observer: ObserverKind
+    percentile: float = 99.99
+    granularity: Literal["per-channel", "per-tensor"] = "per-channel"
+    samples: int = 512
+    bias_correction: Literal["none", "fast", "full"] = "none"
+    keep_float: float = 0.0
+    keep_float_ops: tuple[str, ...] = ()
+    next: str = ""
+
+    def layers_in_float(self, layers: int) -> int:
+        """How many of `layers` quantizable layers stay in float."""
+        count = round(self.keep_float * layers) if self.keep_float < 1 else int(self.keep_float)
+        return min(max(count, 1 if self.keep_float > 0 else 0), layers)
+
+
+def load_recipe_file(path: Path) -> Recipe:
+    """Read one recipe. Raises RecipeError naming the file, the key and what is allowed."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
+    try:
+        recipe = msgspec.toml.decode(content, type=Recipe)
+    except ImportError as error:  # msgspec reads TOML with tomllib, on Python 3.10 with tomli
+        raise MissingExtraError("tomli", "all") from error
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"recipe {path}: {error}", allowed=_allowed(str(error))) from error
+    except msgspec.DecodeError as error:
+        raise RecipeError(f"recipe {path} is not TOML: {error}") from error
+    _check(recipe, path)
+    return recipe
+
+
+def all_recipes(project: Path | None = None) -> tuple[Recipe, ...]:
+    """Every known recipe by name: those of edgekit, then of the user's config folder, then of the project."""
+    found: dict[str, Recipe] = {}
+    for path in _recipe_files(project).values():
+        recipe = load_recipe_file(path)
+        found[recipe.name] = recipe
+    return tuple(found[name] for name in sorted(found))
+
+
+def find_recipe(name: str, project: Path | None = None) -> Recipe:
+    """The recipe of that name. Raises RecipeError with the nearest names."""
+    files = _recipe_files(project)
+    if name not in files:
+        near = difflib.get_close_matches(name, files, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else ""
+        raise RecipeError(f'no recipe "{name}"', allowed=", ".join(sorted(files)), remedy=hint)
+    return load_recipe_file(files[name])
+
+
+def ladder(name: str, project: Path | None = None) -> tuple[Recipe, ...]:
+    """The recipe and all that follow when accuracy is missed. Raises RecipeError when the ladder is a circle."""
+    steps: list[Recipe] = []
+    while name:
+        if any(step.name == name for step in steps):
+            raise RecipeError(f'recipe "{steps[-1].name}": next = "{name}" closes a circle', allowed="a ladder that ends")
+        steps.append(find_recipe(name, project))
+        name = steps[-1].next
+    return tuple(steps)
+
+
+def _check(recipe: Recipe, path: Path) -> None:
+    """What the types cannot say."""
+    problems = {
+        f'name is "{recipe.name}"': (recipe.name == path.stem, f'the file\'s name "{path.stem}"'),
+        "backends is empty": (bool(recipe.backends), "onnxruntime, openvino, ..."),
+        f"percentile is {recipe.percentile:g}": (50.0 < recipe.percentile <= 100.0, "above 50, at most 100"),
+        f"samples is {recipe.samples}": (recipe.samples >= 16, "at least 16"),
+        f"keep_float is {recipe.keep_float:g}": (
+            recipe.keep_float >= 0 and (recipe.keep_float < 1 or recipe.keep_float == int(recipe.keep_float)),
+            "0, a fraction below 1, or a whole number of layers",
+        ),
+        f'next is "{recipe.next}"': (recipe.next != recipe.name, "another recipe"),
+    }
+    for came, (holds, allowed) in problems.items():
+        if not holds:
+            raise RecipeError(f"recipe {path}: {came}", allowed=allowed)
+
+
+def _allowed(message: str) -> str:
+    """What may stand where msgspec's `message` points: the keys, or the values of a choice."""
+    if "unknown field" in message:
+        return ", ".join(Recipe.__struct_fields__)
+    choices: Mapping[str, str] = {
+        "$.observer": "minmax, percentile, entropy, mse, nncf",
+        "$.granularity": "per-channel, per-tensor",
+        "$.bias_correction": "none, fast, full",
+        "$.backends": "onnxruntime, openvino, litert, tensorrt",
+    }
+    where = re.search(r"`(\$\.\w+)", message)
+    return choices.get(where.group(1), "") if where else ""
+
+
+def _recipe_files(project: Path | None) -> dict[str, Path]:
+    """Name → file; a later folder overrides an earlier one."""
+    folders = [_shipped_folder(), _config_folder() / "calibration"]
+    if project is not None:
+        folders.append(project / "calibration")
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+
+
+def _shipped_folder() -> Path:
+    """edgekit/_data/calibration in a wheel, calibration/ at the root of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_data" / "calibration"
+    return installed if installed.is_dir() else package.parent / "calibration"
+
+
+def _config_folder() -> Path:
+    """The user's config folder of edgekit."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming")) / "edgekit"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "edgekit"
