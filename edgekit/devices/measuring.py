@@ -1,10 +1,10 @@
-"""Measuring artifacts on a device: from artifacts to one job, and from its result to measurements or failures."""
+"""Measuring artifacts on a device: artifacts become one job, its result measurements or failures."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,15 @@ __all__ = ["MeasureOptions", "Measured", "measure"]
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """How to measure. `cpus`: pinned to, empty for not. `seconds`: timed time per artifact, 0 for no timing.
+    """How to measure. `seconds`: timed time per artifact, 0 for no timing.
+
+    `cpus`: pinned to these; None for the device's first `threads` ones, empty for no pinning.
 
     `rounds` interleaved rounds; `warmup_s` caps the warm-up, `timeout_s` all stages, both per artifact.
     """
 
     threads: int = 1
-    cpus: tuple[int, ...] = (0,)
+    cpus: tuple[int, ...] | None = None
     seconds: float = 5.0
     rounds: int = 12
     warmup_s: float = 3.0
@@ -86,6 +88,8 @@ def measure(
         return {}
     folder.mkdir(parents=True, exist_ok=True)
     run = f"run-{uuid.uuid4().hex[:12]}"
+    if options.cpus is None:
+        options = replace(options, cpus=tuple(device.describe()["cpus"][: options.threads]))
     files, job = _make_job(artifacts, run, folder, options, feeds, samples)
     device.push(files)
     limit_s = options.timeout_s * len(artifacts) + 60.0
@@ -135,7 +139,7 @@ def _make_job(
         "schema": 1,
         "seed": options.seed,
         "threads": options.threads,
-        "cpus": list(options.cpus) or None,
+        "cpus": list(options.cpus or ()) or None,
         "rounds": options.rounds,
         "seconds": options.seconds,
         "warmup_s": options.warmup_s,

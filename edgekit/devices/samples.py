@@ -1,4 +1,4 @@
-"""Preprocessed samples as .npy files, one per network input, so that a board without our data code can read them."""
+"""Preprocessed samples as .npy files, one per network input, for a board that has no code of ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SampleFiles", "write_samples"]
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """`inputs`: input name → .npy file [count, ...]; `first`: the first sample, batch 1; `labels` [count] or None."""
+    """`inputs`: input name → .npy file [count, ...]; `first`: the first sample, batch 1; `labels` [count]."""
 
     inputs: dict[str, Path]
     first: dict[str, NDArray[np.generic]]
@@ -29,7 +29,7 @@ class SampleFiles:
 def write_samples(
     batches: Iterable[Batch], inputs: Sequence[TensorSpec], folder: Path, *, count: int
 ) -> SampleFiles:
-    """Write `count` samples, batch by batch: memory holds one batch. Raises DataError on other numbers or shapes."""
+    """Write `count` samples; memory holds one batch. Raises DataError on other numbers or shapes."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {spec.name: folder / f"input-{index}.npy" for index, spec in enumerate(inputs)}
     files: list[NDArray[np.generic]] = []
@@ -60,7 +60,7 @@ def write_samples(
 
 
 def _create(spec: TensorSpec, array: NDArray[np.generic], path: Path, count: int) -> NDArray[np.generic]:
-    """An empty file for one input. Raises DataError when a sample does not fit the network's shape after batch."""
+    """An empty file for one input. Raises DataError when samples do not have the network's shape."""
     wanted = spec.shape[1:]
     fits = len(array.shape) == len(spec.shape) and all(
         want is None or want == has for want, has in zip(wanted, array.shape[1:], strict=True)

@@ -1,0 +1,29 @@
+"""Measuring: percentiles and accuracy with their intervals, and the environment beside every number."""
+
+from __future__ import annotations
+
+from edgekit.measure.accuracy import (
+    Fidelity,
+    compare_scores,
+    estimate_drop,
+    estimate_mean,
+    evaluate,
+    fidelity,
+)
+from edgekit.measure.environment import read_environment
+from edgekit.measure.latency import summarize_latency
+from edgekit.measure.metrics import METRICS, find_metric, holds_class_scores
+
+__all__ = [
+    "METRICS",
+    "Fidelity",
+    "compare_scores",
+    "estimate_drop",
+    "estimate_mean",
+    "evaluate",
+    "fidelity",
+    "find_metric",
+    "holds_class_scores",
+    "read_environment",
+    "summarize_latency",
+]

@@ -20,7 +20,7 @@ Z95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How close one output is to the original's: mean cosine per sample, and SQNR over all samples in decibel."""
+    """How close one output is to the original's: mean cosine per sample, SQNR over all in decibel."""
 
     output: str
     cosine: float
@@ -96,7 +96,7 @@ def estimate_mean(scores: Floats) -> Estimate:
 
 
 def estimate_drop(scores: Floats, reference: Floats) -> Estimate:
-    """Mean of `reference` minus mean of `scores`, both [N] on the same samples, with its paired 95 % interval.
+    """Mean of `reference` minus mean of `scores`, both [N] on the same samples, with a paired 95 % interval.
 
     For scores of 0 and 1, Tango's score interval, which stays sensible with few or no discordant samples
     (Tango, Statistics in Medicine 17 (1998) 891; recommended by Fagerland, Lydersen and Laake, ibid. 33
@@ -114,7 +114,7 @@ def estimate_drop(scores: Floats, reference: Floats) -> Estimate:
 
 
 def _tango_upper(b: int, c: int, n: int) -> float:
-    """Upper 97.5 % bound of (b - c) / n, where b and c of n pairs are discordant either way, by bisection."""
+    """Upper 97.5 % bound of (b - c) / n, b and c of n pairs being discordant either way, by bisection."""
     low, high = (b - c) / n, 1.0
     for _ in range(60):
         middle = (low + high) / 2.0
@@ -126,7 +126,7 @@ def _tango_upper(b: int, c: int, n: int) -> float:
 
 
 def _tango_statistic(b: int, c: int, n: int, delta: float) -> float:
-    """Tango (1998), equation for T(delta), with the constrained maximum-likelihood estimate of c's probability."""
+    """Tango (1998), equation for T(delta), with c's probability estimated under the constraint."""
     second = -b - c + (2 * n - b + c) * delta
     root = math.sqrt(max(0.0, second**2 + 8 * n * c * delta * (1 - delta)))
     variance = n * (2 * (root - second) / (4 * n) + delta * (1 - delta))

@@ -97,7 +97,7 @@ def cosine(values: NDArray[np.generic], reference: NDArray[np.generic]) -> Float
 
 
 def sqnr_db(values: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
-    """Signal to quantization noise over all samples, decibel: 10 log10(sum r² / sum (v - r)²); inf if equal."""
+    """Signal to quantization noise over all samples, dB: 10 log10(sum r² / sum (v - r)²); inf if equal."""
     a, b = _rows(values), _rows(reference)
     noise, power = float(np.sum((a - b) ** 2)), float(np.sum(b**2))
     if noise == 0.0:

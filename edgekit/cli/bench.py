@@ -1,0 +1,274 @@
+"""`edgekit bench`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli.options import parse_cpus, parse_seconds, preprocess_options, read_preprocess
+from edgekit.errors import MissingExtraError, ModelError, StageError
+from edgekit.types import Artifact, BackendName, Estimate, FileHash
+
+if TYPE_CHECKING:
+    from edgekit.devices.base import Progress
+    from edgekit.devices.local import LocalDevice
+    from edgekit.devices.measuring import Measured, MeasureOptions
+    from edgekit.devices.samples import SampleFiles
+    from edgekit.types import Preprocess
+
+__all__ = ["bench"]
+
+RUNTIME_OF: dict[str, BackendName] = {".onnx": "onnxruntime", ".xml": "openvino"}
+BATCH = 64
+
+EPILOG = """\b
+Examples:
+  edgekit bench net.onnx
+  edgekit bench net_int8.xml --threads 2 --cpus 0,1 --data val.npz \\
+      --input-layout nhwc --scale 255
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--data", help="Samples to score: .npz, image folder, file.py:factory, or `digits`.")
+@click.option("--samples", type=click.IntRange(1), default=2000, show_default=True, help="At most so many.")
+@click.option("--metric", help="top1, top5 or file.py:function.  [default: top1]")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--cpus", help="Pin to these CPUs, as 0,1; none: do not pin.  [default: the first THREADS]")
+@click.option("--seconds", default="5", show_default=True, help="Timed time, as 5 or 1m.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random inputs and of the bootstrap.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
+@preprocess_options
+def bench(**options: Any) -> int:
+    """Measure one .onnx or OpenVINO .xml model on this machine, in a process of its own.
+
+    Latency at batch 1 (p50, p90, p99 with 95 % intervals), load time, peak memory and, with labelled data,
+    accuracy. Without data the inputs are random numbers of the network's shape.
+    """
+    from edgekit.devices.local import LocalDevice
+    from edgekit.devices.measuring import MeasureOptions
+
+    preprocess = read_preprocess(options)
+    artifact = read_artifact(options["artifact"])
+    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as scratch:
+        device = LocalDevice(Path(scratch) / "work")
+        cpus = options["cpus"]
+        settings = MeasureOptions(
+            threads=options["threads"],
+            cpus=None if cpus is None else parse_cpus(cpus, device.describe()["cpus"]),
+            seconds=parse_seconds(options["seconds"]),
+            seed=options["seed"],
+        )
+        with _bar() as progress:
+            measured, samples = _measure(
+                device,
+                artifact,
+                settings,
+                options["data"],
+                preprocess,
+                options["samples"],
+                Path(scratch),
+                progress,
+            )
+        result = _summary(artifact, measured, samples, options["metric"])
+    if options["as_json"]:
+        click.echo(json.dumps(result))
+    else:
+        _print(result)
+    return 0
+
+
+def read_artifact(path: Path) -> Artifact:
+    """The file, and what belongs to it, as an artifact. Raises ModelError or MissingExtraError."""
+    from importlib.util import find_spec
+
+    from edgekit.hashing import sha256_file
+
+    if path.suffix not in RUNTIME_OF:
+        raise ModelError(f"{path} has the suffix {path.suffix!r}", allowed=".onnx, or .xml of OpenVINO")
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
+    runtime = RUNTIME_OF[path.suffix]
+    if find_spec(runtime) is None:
+        raise MissingExtraError(runtime, runtime)
+    # Weights beside the graph: NAME.bin of OpenVINO; NAME.onnx.data, NAME.onnx_data or NAME.data of ONNX.
+    beside = [path.with_suffix(".bin")] if runtime == "openvino" else [
+        path.with_name(path.name + ".data"), path.with_name(path.name + "_data"), path.with_suffix(".data")
+    ]  # fmt: skip
+    files = [path, *(each for each in beside if each.is_file())]
+    hashes = tuple(FileHash(each.name, sha256_file(each), each.stat().st_size) for each in files)
+    return Artifact(
+        candidate=path.stem,
+        backend=runtime,
+        folder=str(path.resolve().parent),
+        entry=path.name,
+        files=hashes,
+        size_bytes=sum(each.size_bytes for each in hashes),
+        build_s=0.0,
+    )
+
+
+def _measure(
+    device: LocalDevice,
+    artifact: Artifact,
+    settings: MeasureOptions,
+    data: str | None,
+    preprocess: Preprocess,
+    limit: int,
+    scratch: Path,
+    progress: Progress,
+) -> tuple[Measured, SampleFiles | None]:
+    """Measure the artifact; with data, load it first for the shapes its samples must have."""
+    from dataclasses import replace
+
+    from edgekit.devices.measuring import Measured, measure
+
+    def one(options: MeasureOptions, samples: SampleFiles | None) -> Measured:
+        found = measure(
+            device,
+            [artifact],
+            folder=scratch / "outputs",
+            options=options,
+            feeds=samples.first if samples else None,
+            samples=samples.inputs if samples else None,
+            progress=progress,
+        )[artifact.candidate]
+        if isinstance(found, Measured):
+            return found
+        if "load" in found.stage:
+            raise ModelError(
+                f"{artifact.backend} cannot load {artifact.entry}: {found.cause}", remedy=found.remedy
+            )
+        raise StageError(found.stage, found.cause, found.remedy)
+
+    samples = None
+    if data is not None:
+        signature = one(replace(settings, seconds=0.0), None).signature
+        samples = _write_samples(data, preprocess, limit, settings.seed, signature.inputs, scratch)
+    return one(settings, samples), samples
+
+
+def _write_samples(
+    data: str, preprocess: Preprocess, limit: int, seed: int, inputs: Any, scratch: Path
+) -> SampleFiles:
+    """At most `limit` samples, drawn by the seed from the source's test or val part, or all of it."""
+    import numpy as np
+
+    from edgekit.data import open_source
+    from edgekit.devices.samples import write_samples
+
+    source = open_source(data, preprocess, scratch / "cache")
+    parts = source.parts
+    chosen = np.asarray(parts.get("test") or parts.get("val") or range(len(source)), dtype=np.int64)
+    if len(chosen) > limit:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, limit, replace=False))
+    batches = (source.take(chosen[begin : begin + BATCH]) for begin in range(0, len(chosen), BATCH))
+    return write_samples(batches, inputs, scratch / "samples", count=len(chosen))
+
+
+def _summary(
+    artifact: Artifact, measured: Measured, samples: SampleFiles | None, metric: str | None
+) -> dict[str, Any]:
+    """What `--json` prints: plain values only."""
+    import msgspec
+
+    from edgekit.measure.accuracy import estimate_mean
+    from edgekit.measure.metrics import find_metric, holds_class_scores
+
+    notes = list(measured.notes)
+    shapes = [f"{spec.name} {[dim or 1 for dim in spec.shape]}" for spec in measured.signature.inputs]
+    if samples is None:
+        notes.append(f"inputs are random: {', '.join(shapes)}")
+        dynamic = [spec.name for spec in measured.signature.inputs if None in spec.shape]
+        notes += [f"dynamic dimensions of {', '.join(dynamic)} were set to 1"] if dynamic else []
+    accuracy = None
+    if samples is not None and samples.labels is None:
+        notes.append("the data has no labels: no accuracy")
+    elif samples is not None and samples.labels is not None:
+        outputs = measured.load_outputs()
+        if metric is None and not holds_class_scores(outputs):
+            notes.append("the outputs are no class scores: no accuracy (give --metric file.py:function)")
+        else:
+            scores = find_metric(metric or "top1")(outputs, samples.labels)
+            value = msgspec.to_builtins(estimate_mean(scores))
+            accuracy = {"metric": metric or "top1", "samples": samples.count, **value}
+    raw = msgspec.to_builtins(measured.measurement)
+    return {
+        "schema": 1,
+        "artifact": artifact.entry,
+        "runtime": artifact.backend,
+        "origin": measured.measurement.origin,
+        "latency_ms": raw["latency"],
+        "load_ms": measured.measurement.load_ms,
+        "import_ms": measured.import_ms,
+        "peak_memory_bytes": measured.measurement.peak_memory_bytes,
+        "size_bytes": artifact.size_bytes,
+        "accuracy": accuracy,
+        "signature": msgspec.to_builtins(measured.signature),
+        "runtime_facts": dict(measured.runtime),
+        "environment": raw["environment"],
+        "notes": notes,
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    environment, latency = result["environment"], result["latency_ms"]
+    version = environment["versions"].get(result["runtime"], "")
+    table = Table(title=f"{result['artifact']}, {result['runtime']} {version}", title_justify="left")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name in ("p50", "p90", "p99"):
+        each = Estimate(**latency[name])
+        table.add_row(f"latency {name}", f"{each.value:.3f} ms", f"{each.low:.3f} to {each.high:.3f} ms")
+    if result["accuracy"]:
+        got = result["accuracy"]
+        table.add_row(f"{got['metric']} ({got['samples']} samples)", f"{got['value']:.4f}",
+                      f"{got['low']:.4f} to {got['high']:.4f}")  # fmt: skip
+    table.add_row("load time", f"{result['load_ms']:.1f} ms", "")
+    table.add_row("peak memory of the process", f"{result['peak_memory_bytes'] / 1e6:.1f} MB", "")
+    table.add_row("size", f"{result['size_bytes'] / 1e6:.3f} MB", "")
+    console = Console()
+    console.print(table)
+    runs = sum(len(samples) for samples in latency["rounds_ms"])
+    pinned = ",".join(str(cpu) for cpu in environment["pinned_cpus"]) or "none"
+    console.print(
+        f"origin {result['origin']}; {environment['cpu']}, {environment['os']}; "
+        f"threads {environment['threads']}, pinned CPUs {pinned}; "
+        f"governor {environment['governor'] or 'not told'}; load {environment['load_1m']:.2f}; "
+        f"{runs} timed runs in {len(latency['rounds_ms'])} rounds",
+        highlight=False,
+    )
+    for note in result["notes"]:
+        console.print(f"note: {note}", highlight=False, markup=False)
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A bar on standard error while a terminal watches."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def tell(stage: str, entry: str, done: int, total: int) -> None:
+            words = {
+                "time": "timing",
+                "wait": "waiting for another measurement",
+                "evaluate": "scoring samples",
+            }
+            bar.update(task, description=words.get(stage, stage), completed=done, total=total or None)
+
+        yield tell

@@ -1,0 +1,151 @@
+"""Options that commands share, and quantities as people write them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgekit.errors import BudgetError, DataError, UserError
+from edgekit.types import Preprocess
+
+__all__ = [
+    "parse_cpus",
+    "parse_fraction",
+    "parse_latency_ms",
+    "parse_seconds",
+    "parse_size_bytes",
+    "preprocess_options",
+    "read_preprocess",
+]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ%]*)\s*")
+LATENCY_MS = {"": 1.0, "ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
+SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+SHARES = {"": 1.0, "%": 0.01}
+
+
+def parse_latency_ms(text: str) -> float:
+    """Milliseconds from '2ms', '1.5s', '800us' or '2' (milliseconds). Raises BudgetError."""
+    return _quantity(text, LATENCY_MS, "a latency", "a number above 0 with ms, us or s, as 2ms")
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from '30m', '2h', '90s' or '90' (seconds). Raises BudgetError."""
+    return _quantity(text, SECONDS, "a duration", "a number above 0 with s, m or h, as 30m")
+
+
+def parse_size_bytes(text: str) -> int:
+    """Bytes from '2MB' (10^6), '2MiB' (2^20) or '2000' (bytes). Raises BudgetError."""
+    size = _quantity(text, BYTES, "a size", "a number above 0 with kB, MB, GB, KiB, MiB or GiB, as 2MB")
+    if size < 1:
+        raise BudgetError(f"{text!r} is no size", allowed="one byte or more, as 2MB")
+    return round(size)
+
+
+def parse_fraction(text: str) -> float:
+    """A share from '1%' or '0.01', 0 to 1. Raises BudgetError."""
+    allowed = "0% to 100%, or 0 to 1, as 1% or 0.01"
+    share = _quantity(text, SHARES, "a share", allowed, zero=True)
+    if share > 1:
+        raise BudgetError(f"{text!r} is no share", allowed=allowed)
+    return share
+
+
+def _quantity(text: str, units: Mapping[str, float], kind: str, allowed: str, *, zero: bool = False) -> float:
+    match = QUANTITY.fullmatch(text)
+    unit = match[2].lower() if match else ""
+    if match is None or unit not in units:
+        raise BudgetError(f"{text!r} is not {kind}", allowed=allowed)
+    value = float(match[1]) * units[unit]
+    if not math.isfinite(value) or (value == 0 and not zero):
+        raise BudgetError(f"{text!r} is not {kind}", allowed=allowed)
+    return value
+
+
+def parse_cpus(text: str, available: Sequence[int]) -> tuple[int, ...]:
+    """CPU numbers from '0', '0,2' or '0-3'; () for 'none'. Raises UserError on others than `available`."""
+    allowed = f"none, or of {','.join(str(cpu) for cpu in available)}, as 0 or 0,1 or 0-1"
+    if text.strip() == "none":
+        return ()
+    cpus: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]+)(?:-([0-9]+))?\s*", part)
+        if match is None or len(match[0]) > 12:
+            raise UserError(f"--cpus {text!r}", allowed=allowed)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first not in available or last not in available or last < first:
+            raise UserError(f"--cpus {text!r}", allowed=allowed)
+        cpus.extend(range(first, last + 1))
+    return tuple(sorted(set(cpus) & set(available)))
+
+
+def preprocess_options(command: Command) -> Command:
+    """Add the options of preprocessing; the command hands its options to `read_preprocess`."""
+    for option in reversed(
+        (
+            click.option(
+                "--input-layout",
+                type=click.Choice(["nhwc", "nchw", "as-is"]),
+                help="Layout of the stored samples.  [default: as-is]",
+            ),
+            click.option("--scale", metavar="NUMBER", help="Divide samples by this, as 255.  [default: 1]"),
+            click.option("--mean", metavar="A,B,C", help="Subtract after scaling: one per channel, or one."),
+            click.option("--std", metavar="A,B,C", help="Divide after that: one per channel, or one."),
+            click.option("--resize", type=click.IntRange(1), help="Shorter side, in pixels."),
+            click.option("--crop", type=click.IntRange(1), help="Centred square, in pixels."),
+            click.option(
+                "--preprocess",
+                type=click.Path(path_type=Path),
+                help="A TOML file with these keys; options given beside it win.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def read_preprocess(options: Mapping[str, Any]) -> Preprocess:
+    """Preprocessing from a command's options: the file's, with single options over it. Raises DataError."""
+    start = Preprocess()
+    if options.get("preprocess") is not None:
+        from edgekit.data import load_preprocess
+
+        start = load_preprocess(options["preprocess"])
+    given: dict[str, Any] = {
+        key: options[key] for key in ("input_layout", "resize", "crop") if options.get(key) is not None
+    }
+    for key in ("mean", "std"):
+        if options.get(key) is not None:
+            given[key] = _floats(f"--{key}", options[key])
+    if options.get("scale") is not None:
+        scales = _floats("--scale", options["scale"])
+        if len(scales) != 1:
+            raise DataError(f"--scale {options['scale']!r}", allowed="one number, as 255")
+        given["scale"] = scales[0]
+    if given.get("scale", 1.0) == 0 or 0.0 in given.get("std", ()):
+        raise DataError("a divisor of 0 in --scale or --std", allowed="numbers other than 0")
+    merged = replace(start, **given)
+    lengths = {len(values) for values in (merged.mean, merged.std) if len(values) > 1}
+    if len(lengths) > 1:
+        came = f"--mean has {len(merged.mean)} values, --std {len(merged.std)}"
+        raise DataError(came, allowed="one per channel, or one")
+    return merged
+
+
+def _floats(option: str, text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(math.isfinite(value) for value in values):
+        raise DataError(f"{option} {text!r}", allowed="numbers separated by commas, as 0.485,0.456,0.406")
+    return values
