@@ -1,0 +1,119 @@
+"""A board: facts with units and sources, and the questions that the rest of edgekit asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from edgekit.errors import UserError
+from edgekit.hardware.machine import Machine
+from edgekit.hardware.sections import (
+    Accelerator,
+    Bandwidth,
+    Channels,
+    Identity,
+    Int8Rule,
+    Lack,
+    Memory,
+    Peak,
+    Runtime,
+    Text,
+)
+from edgekit.types import BackendName, Precision
+
+__all__ = ["Target"]
+
+
+class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One board, as `targets/NAME.toml` describes it. `rejected` holds what no runtime on it has."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    title: Text
+    family: Text
+    architecture: Literal["x86_64", "aarch64"]
+    sources: dict[str, Text]
+    identity: Identity
+    memory: Memory
+    channels: Channels
+    runtimes: Annotated[tuple[Runtime, ...], Meta(min_length=1)]
+    bandwidth: Bandwidth | None = None
+    accelerators: tuple[Accelerator, ...] = ()
+    peaks: tuple[Peak, ...] = ()
+    int8: tuple[Int8Rule, ...] = ()
+    rejected: dict[Precision, Lack] = {}
+    notes: tuple[Text, ...] = ()
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The smallest size sold, in bytes; None where it depends on the machine."""
+        return self.memory.sizes_bytes[0] if self.memory.sizes_bytes else None
+
+    @property
+    def model_bytes(self) -> int | None:
+        """What one model may use of it, in bytes; None where it depends on the machine."""
+        return None if self.memory_bytes is None else int(self.memory_bytes * self.memory.model_share)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Every precision that at least one runtime has, in the order of the file."""
+        return tuple(
+            dict.fromkeys(precision for runtime in self.runtimes for precision in runtime.precisions)
+        )
+
+    @property
+    def precisions_rejected(self) -> dict[Precision, Lack]:
+        """Precisions that the board lacks whatever the runtime → why, and what is tried instead."""
+        return dict(self.rejected)
+
+    def lacks(self, precision: Precision) -> Lack | None:
+        """Why the board lacks this precision; None where it has it, or where nothing is known of it."""
+        return self.rejected.get(precision)
+
+    def runtime(self, name: BackendName) -> Runtime | None:
+        """The runtime of that name on this board."""
+        return next((runtime for runtime in self.runtimes if runtime.name == name), None)
+
+    def channel_multiple(self, precision: Precision) -> int:
+        """Channel counts that pay are multiples of this; float's where the precision has none, else 1."""
+        multiples = self.channels.multiples
+        return multiples.get(precision, multiples.get("fp32", 1))
+
+    def int8_rule(self, features: Collection[str]) -> Int8Rule:
+        """The first row for a CPU with these features. Raises UserError on a board without int8."""
+        have = frozenset(features)
+        for rule in self.int8:
+            if rule.holds(have):
+                return rule
+        lack = self.lacks("int8")
+        raise UserError(
+            f"{self.name} has no int8" + (f": {lack.reason}" if lack else ""),
+            allowed=", ".join(self.precisions),
+            remedy=lack.instead if lack else "",
+        )
+
+    def misfits(self, machine: Machine) -> tuple[str, ...]:
+        """Why this machine is not that board; empty when it is."""
+        if machine.arch != self.architecture:
+            return (f"{self.name} is {self.architecture}, this machine is {machine.arch or 'unknown'}",)
+        identity, found = self.identity, []
+        if identity.models and not _named(identity.models, machine.name):
+            found.append(f'{self.name} calls itself "{identity.models[0]}", this machine "{machine.name}"')
+        if identity.cpus and not _named(identity.cpus, machine.cpu):
+            found.append(f'the CPU is not one of {", ".join(identity.cpus)} but "{machine.cpu}"')
+        found += [f"this CPU has no {name}" for name in identity.all_of if name not in machine.features]
+        if identity.any_of and machine.features.isdisjoint(identity.any_of):
+            found.append(f"this CPU has no {' or '.join(identity.any_of)}")
+        found += [
+            f"this CPU has {name}, which {self.name} is without"
+            for name in identity.none_of
+            if name in machine.features
+        ]
+        if identity.accelerator and identity.accelerator not in machine.accelerators:
+            found.append(f"no accelerator {identity.accelerator} was seen on this machine")
+        return tuple(found)
+
+
+def _named(parts: tuple[str, ...], name: str) -> bool:
+    return any(part.lower() in name.lower() for part in parts)

@@ -1,0 +1,168 @@
+"""Target rules: what is tried on a board, and for all else why not. Pure: no file, no runtime, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from edgekit.errors import UserError
+from edgekit.hardware import Runtime, Target
+from edgekit.types import BackendName, Candidate, Precision, Rejection, Variant
+
+__all__ = ["SHORT_NAMES", "Plan", "candidate_id", "plan_candidates"]
+
+SHORT_NAMES: Mapping[BackendName, str] = {
+    "onnxruntime": "ort",
+    "openvino": "ov",
+    "litert": "litert",
+    "tensorrt": "trt",
+}
+
+CALIBRATED: frozenset[Precision] = frozenset({"int8", "fp8", "fp4"})
+"""Precisions whose activations are quantized, so that a candidate has a calibration recipe."""
+
+BYTES_PER_WEIGHT: Mapping[Precision, float] = {
+    "fp32": 4,
+    "bf16": 2,
+    "fp16": 2,
+    "int8": 1,
+    "w8": 1,
+    "fp8": 1,
+    "fp4": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is tried, and what is not with the reason why."""
+
+    candidates: tuple[Candidate, ...]
+    rejections: tuple[Rejection, ...]
+
+
+def candidate_id(variant: str, backend: BackendName, precision: Precision, recipe: str = "") -> str:
+    """`original-ov-int8-nncf`: unique in one build. `int8-nncf` does not repeat its precision."""
+    suffix = recipe.removeprefix(f"{precision}-")
+    return "-".join(part for part in (variant, SHORT_NAMES[backend], precision, suffix) if part)
+
+
+def plan_candidates(
+    target: Target,
+    variants: Sequence[Variant],
+    *,
+    precisions: Sequence[Precision] | None,
+    backends: Sequence[BackendName],
+    features: AbstractSet[str],
+    recipe: str | None,
+    unusable: Mapping[BackendName, str] | None = None,
+    default_recipes: Mapping[BackendName, str] | None = None,
+) -> Plan:
+    """Every variant x runtime of the target x precision, as a candidate or in a rejection.
+
+    `precisions`: the user's choice (None: all that the target has). `backends`: the usable ones; `unusable`:
+    the others → how to get them; a runtime of the target that is in neither was not asked for. `features`: of
+    the CPU. `recipe`: the user's, else each backend's of `default_recipes`. Candidates come by variant,
+    then in the order of the target's file. Raises UserError when nothing can be tried at all.
+    """
+    asked = tuple(dict.fromkeys(precisions)) if precisions is not None else _known_precisions(target)
+    pairs: list[tuple[Runtime, Precision]] = []
+    rejections = [
+        Rejection(backend, f"{target.name} does not run it", " or ".join(_names(target)))
+        for backend in dict.fromkeys(backends)
+        if target.runtime(backend) is None
+    ]
+    for runtime in target.runtimes:
+        for precision in _in_order(runtime, asked):
+            rejection = _reject(target, runtime, precision, backends, unusable or {}, features)
+            if rejection is None:
+                pairs.append((runtime, precision))
+            else:
+                rejections.append(rejection)
+    if not pairs:
+        raise _nothing_to_try(target, asked, rejections)
+    candidates: dict[str, Candidate] = {}
+    for variant in variants:
+        for runtime, precision in pairs:
+            chosen = recipe or (default_recipes or {}).get(runtime.name, "")
+            candidate = _candidate(variant, runtime, precision, chosen)
+            too_big = _too_big(target, variant, precision, candidate)
+            if too_big is not None:
+                rejections.append(too_big)
+            elif candidate.id in candidates:
+                raise ValueError(f"two variants are called {variant.id}")
+            else:
+                candidates[candidate.id] = candidate
+    return Plan(tuple(candidates.values()), tuple(rejections))
+
+
+def _candidate(variant: Variant, runtime: Runtime, precision: Precision, recipe: str) -> Candidate:
+    used = recipe if precision in CALIBRATED else ""
+    name = candidate_id(variant.id, runtime.name, precision, used)
+    return Candidate(name, variant.id, runtime.name, precision, used)
+
+
+def _names(target: Target) -> tuple[str, ...]:
+    return tuple(runtime.name for runtime in target.runtimes)
+
+
+def _known_precisions(target: Target) -> tuple[Precision, ...]:
+    """All that a runtime has, then all that the description says is missing."""
+    missing = [precision for runtime in target.runtimes for precision in runtime.rejected]
+    return tuple(dict.fromkeys((*target.precisions, *missing, *target.rejected)))
+
+
+def _in_order(runtime: Runtime, asked: Sequence[Precision]) -> list[Precision]:
+    """What the runtime has in its own order, then the rest."""
+    has = [precision for precision in runtime.precisions if precision in asked]
+    return has + [precision for precision in asked if precision not in has]
+
+
+def _reject(
+    target: Target,
+    runtime: Runtime,
+    precision: Precision,
+    backends: Sequence[BackendName],
+    unusable: Mapping[BackendName, str],
+    features: AbstractSet[str],
+) -> Rejection | None:
+    """Why this runtime does not run this precision here; None when it does."""
+    what = f"{runtime.name} {precision}"
+    if precision not in runtime.precisions:
+        lack = runtime.rejected.get(precision) or target.lacks(precision)
+        if lack is not None:
+            return Rejection(what, lack.reason, lack.instead)
+        others = [other.name for other in target.runtimes if precision in other.precisions]
+        return Rejection(what, f"{runtime.name} has no {precision} on {target.name}", " or ".join(others))
+    requirement = runtime.missing_feature(precision, frozenset(features))
+    if requirement is not None:
+        return Rejection(what, requirement.reason, requirement.instead)
+    if runtime.name in backends:
+        return None
+    if runtime.name in unusable:
+        return Rejection(what, f"{runtime.name} is not usable here", unusable[runtime.name])
+    return Rejection(what, f"{runtime.name} was left out by the request")
+
+
+def _too_big(
+    target: Target, variant: Variant, precision: Precision, candidate: Candidate
+) -> Rejection | None:
+    """Weights at this precision and live float activations against one model's share of memory."""
+    limit = target.model_bytes
+    if limit is None:
+        return None
+    need = int(variant.cost.weight_bytes * BYTES_PER_WEIGHT[precision] / 4) + variant.cost.activation_bytes
+    if need <= limit:
+        return None
+    reason = f"it needs {need / 2**20:.0f} MiB; one model may use {limit / 2**20:.0f} MiB on {target.name}"
+    return Rejection(candidate.id, reason, "a smaller or more pruned network")
+
+
+def _nothing_to_try(target: Target, asked: Sequence[Precision], rejections: Sequence[Rejection]) -> UserError:
+    """One line that says why nothing is left."""
+    first = {rejection.reason: rejection.instead for rejection in rejections}
+    reasons = [f"{reason} (instead: {instead})" if instead else reason for reason, instead in first.items()]
+    return UserError(
+        f"{target.name} cannot run {', '.join(asked)} here: {'; '.join(reasons[:4])}",
+        allowed=", ".join(target.precisions),
+    )
