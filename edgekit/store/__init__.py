@@ -1,0 +1,10 @@
+"""Content-addressed results of stages and the record of runs, both in one folder that a rerun reads again."""
+
+from __future__ import annotations
+
+from edgekit.store.content import Entry
+from edgekit.store.keys import STORE_VERSION, entry_key
+from edgekit.store.runs import Run, RunEvent, RunRecord, RunStatus
+from edgekit.store.store import Store
+
+__all__ = ["STORE_VERSION", "Entry", "Run", "RunEvent", "RunRecord", "RunStatus", "Store", "entry_key"]

@@ -1,0 +1,141 @@
+"""One entry on disk: `files/` with what the stage wrote, and `meta.json` that knows every file's hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgekit.errors import StoreError
+from edgekit.store.disk import hash_file, sync_folder, write_durably
+from edgekit.store.keys import STORE_VERSION, canonical_json, plain
+
+__all__ = ["DamagedError", "Entry", "read_entry", "seal"]
+
+HERE = "entry://"
+"""Stands in meta.json for the entry's own folder, so that a store can be moved."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished stage: `path` holds its files, `meta` is what `make` returned, making it took `seconds`."""
+
+    path: Path
+    meta: Mapping[str, Any]
+    reused: bool
+    key: str
+    seconds: float
+
+
+class DamagedError(Exception):
+    """An entry that is not as it was written; the message says in what. Never leaves the store."""
+
+
+def seal(folder: Path, key: str, stage: str, parts: object, meta: object, seconds: float) -> None:
+    """Write `folder/meta.json` over all of `folder/files`, and force everything to the disk.
+
+    Raises StoreError for a link or another thing that is no plain file, TypeError for a meta that JSON
+    cannot hold.
+    """
+    files = folder / "files"
+    body = {
+        "version": STORE_VERSION,
+        "key": key,
+        "stage": stage,
+        "parts": plain(parts),
+        "files": [
+            {"path": name, "size_bytes": path.stat().st_size, "sha256": hash_file(path, sync=True)}
+            for name, path in plain_files(files)
+        ],
+        "meta": _map_strings(plain(meta), lambda text: _relative(text, str(files))),
+        "seconds": seconds,
+    }
+    document = {"digest": hashlib.sha256(canonical_json(body)).hexdigest(), "body": body}
+    write_durably(folder / "meta.json", json.dumps(document, indent=1).encode("ascii"))
+    for inner, _, _ in os.walk(folder, topdown=False):
+        sync_folder(Path(inner))
+
+
+def read_entry(folder: Path, key: str) -> Entry:
+    """The entry, after hashing all of it. Raises DamagedError, naming the file that is not as written."""
+    body = _read_body(folder / "meta.json")
+    if body.get("key") != key:
+        raise DamagedError("meta.json belongs to another entry")
+    files = folder / "files"
+    try:
+        present = dict(plain_files(files))
+    except (OSError, StoreError) as error:
+        raise DamagedError(str(error)) from error
+    for record in body["files"]:
+        name = record["path"]
+        if not is_safe(name):
+            raise DamagedError(f"meta.json names {name!r}, which leads out of the entry")
+        path = present.pop(name, None)
+        if path is None:
+            raise DamagedError(f"{name} is missing")
+        if path.stat().st_size != record["size_bytes"] or hash_file(path) != record["sha256"]:
+            raise DamagedError(f"{name} was changed")
+    if present:
+        raise DamagedError(f"{min(present)} was added")
+    meta = _map_strings(body["meta"], lambda text: _absolute(text, str(files)))
+    return Entry(files, meta, True, key, body["seconds"])
+
+
+def plain_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(name in the folder, with slashes; path), sorted. Raises StoreError for links and devices."""
+    if folder.is_symlink() or not folder.is_dir():
+        raise StoreError(f"{folder.name} is not a folder")
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise StoreError(f"{name} is a link or a device: the store keeps plain files only")
+        if path.is_file():
+            yield name, path
+
+
+def is_safe(name: object) -> bool:
+    """Whether a recorded name stays inside its folder on every system."""
+    if not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name:
+        return False
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
+
+
+def _read_body(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+        body = document["body"]
+        intact = document["digest"] == hashlib.sha256(canonical_json(body)).hexdigest()
+    except FileNotFoundError as error:
+        raise DamagedError("meta.json is missing") from error
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DamagedError("meta.json cannot be read") from error
+    if not intact or not isinstance(body, dict):
+        raise DamagedError("meta.json was changed")
+    return body
+
+
+def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_map_strings(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: _map_strings(item, change) for key, item in value.items()}
+    return value
+
+
+def _relative(text: str, files: str) -> str:
+    if text.startswith(HERE):
+        raise ValueError(f"meta holds {text!r}: {HERE} is how the store itself writes an entry's folder")
+    if text == files or text.startswith(files + os.sep):
+        return HERE + text[len(files) :].replace(os.sep, "/")
+    return text
+
+
+def _absolute(text: str, files: str) -> str:
+    return files + text[len(HERE) :].replace("/", os.sep) if text.startswith(HERE) else text

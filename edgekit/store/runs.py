@@ -1,0 +1,189 @@
+"""The record of runs: an SQLite file that several processes may write at once."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekit.errors import Interrupted, StoreError
+
+__all__ = ["Run", "RunEvent", "RunLog", "RunRecord", "RunStatus"]
+
+SCHEMA = 1
+BUSY_S = 30.0
+RunStatus = Literal["running", "done", "stopped", "failed"]
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, started TEXT NOT NULL, finished TEXT, command TEXT NOT NULL, status TEXT NOT NULL,
+    verdict TEXT, target TEXT NOT NULL, seed INTEGER NOT NULL, out TEXT NOT NULL, session TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS events (
+    run TEXT NOT NULL REFERENCES runs(id), at TEXT NOT NULL, stage TEXT NOT NULL, key TEXT NOT NULL,
+    reused INTEGER NOT NULL, seconds REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_run ON events(run);
+"""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run. Times are ISO 8601 in UTC; `finished` and `verdict` are None until known."""
+
+    id: str
+    started: str
+    finished: str | None
+    command: str
+    status: RunStatus
+    verdict: str | None
+    target: str
+    seed: int
+    out: str
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """One stage of a run: its key in the store, whether it was reused, how long it took this time."""
+
+    at: str
+    stage: str
+    key: str
+    reused: bool
+    seconds: float
+
+
+class Run:
+    """A run being recorded."""
+
+    def __init__(self, log: RunLog, id: str) -> None:
+        self.id = id
+        self._log = log
+        self._open = True
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if not self._open:
+            return
+        if kind is None:
+            self.finish("done")
+        else:
+            self.finish("stopped" if issubclass(kind, KeyboardInterrupt | Interrupted) else "failed")
+
+    def event(self, stage: str, key: str, reused: bool, seconds: float) -> None:
+        """Record that a stage ended."""
+        row = (self.id, _now(), stage, key, int(reused), seconds)
+        self._log.write("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def finish(self, status: RunStatus, verdict: str | None = None) -> None:
+        """Record how the run ended."""
+        self._open = False
+        row = (_now(), status, verdict, self.id)
+        self._log.write("UPDATE runs SET finished = ?, status = ?, verdict = ? WHERE id = ?", row)
+
+
+class RunLog:
+    """The SQLite file. A damaged one is told of, moved aside and begun anew: it is a record, not a result."""
+
+    def __init__(self, path: Path, session: str, tell: Callable[[str], None]) -> None:
+        self._path = path
+        self._session = session
+        self._tell = tell
+        self._prepare()
+
+    def begin(self, command: str, *, target: str, seed: int, out: str) -> Run:
+        now = _now()
+        run = f"{now[:19].replace('-', '').replace(':', '').replace('T', '-')}-{secrets.token_hex(2)}"
+        row = (run, now, None, command, "running", None, target, seed, out, self._session)
+        self.write("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return Run(self, run)
+
+    def last(self, limit: int) -> tuple[RunRecord, ...]:
+        rows = self._read(
+            "SELECT id, started, finished, command, status, verdict, target, seed, out FROM runs "
+            "ORDER BY started DESC, rowid DESC LIMIT ?",
+            (limit,),
+        )
+        return tuple(RunRecord(*row) for row in rows)
+
+    def events(self, run: str) -> tuple[RunEvent, ...]:
+        rows = self._read(
+            "SELECT at, stage, key, reused, seconds FROM events WHERE run = ? ORDER BY rowid", (run,)
+        )
+        return tuple(
+            RunEvent(at, stage, key, bool(reused), seconds) for at, stage, key, reused, seconds in rows
+        )
+
+    def mark_stopped(self, sessions: Sequence[str]) -> None:
+        """Runs of these sessions did not end in an orderly way."""
+        for session in sessions:
+            self.write(
+                "UPDATE runs SET status = 'stopped' WHERE status = 'running' AND session = ?", (session,)
+            )
+
+    def write(self, statement: str, values: Sequence[object]) -> None:
+        with self._connected() as connection:
+            connection.execute(statement, values)
+
+    def _read(self, statement: str, values: Sequence[object]) -> list[Any]:
+        with self._connected() as connection:
+            return connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one transaction. Raises StoreError for whatever SQLite cannot do."""
+        try:
+            with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as connection, connection:
+                connection.execute("PRAGMA synchronous = NORMAL")
+                yield connection
+        except sqlite3.Error as error:
+            raise StoreError(f"the record of runs {self._path}: {error}") from error
+
+    def _prepare(self) -> None:
+        """Check the file and make its tables, one process at a time."""
+        from filelock import FileLock
+
+        with FileLock(self._path.parent / "locks" / "runs.lock"):
+            damage = self._damage()
+            if damage:
+                self._move_aside(damage)
+            with self._connected() as connection:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if version > SCHEMA:
+                    raise StoreError(
+                        f"{self._path} was written by a newer edgekit (schema {version}, known here: "
+                        f"{SCHEMA}): update edgekit or give another --store"
+                    )
+                if version < SCHEMA:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.executescript(f"{TABLES} PRAGMA user_version = {SCHEMA};")
+
+    def _damage(self) -> str:
+        """What is wrong with the file, or nothing."""
+        try:
+            with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as connection:
+                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"the record of runs {self._path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            return str(error)
+        return "" if found == "ok" else " ".join(str(found).split())
+
+    def _move_aside(self, damage: str) -> None:
+        aside = self._path.with_name(f"{self._path.name}.damaged-{secrets.token_hex(3)}")
+        for suffix in ("", "-wal", "-shm"):
+            old = self._path.with_name(self._path.name + suffix)
+            if old.exists():
+                old.replace(aside.with_name(aside.name + suffix))
+        self._tell(f"the record of runs is damaged ({damage}): begun anew, the old one is {aside}")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
