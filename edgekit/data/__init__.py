@@ -1,0 +1,21 @@
+"""Data: sources of samples, preprocessing, disjoint splits, and the checks that come before any work."""
+
+from __future__ import annotations
+
+from edgekit.data.base import Batch, DataSource
+from edgekit.data.checks import check_data
+from edgekit.data.opening import from_arrays, open_source
+from edgekit.data.preprocess import load_preprocess
+from edgekit.data.splits import Split, Splits, make_splits
+
+__all__ = [
+    "Batch",
+    "DataSource",
+    "Split",
+    "Splits",
+    "check_data",
+    "from_arrays",
+    "load_preprocess",
+    "make_splits",
+    "open_source",
+]

@@ -15,7 +15,7 @@ __all__ = ["Batch", "DataSource"]
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs`: one array [N, ...] per network input, in the network's order. `labels`: int64 [N], or None."""
+    """`inputs`: one array [N, ...] per network input, in its order. `labels`: int64 [N], or None."""
 
     inputs: tuple[NDArray[np.generic], ...]
     labels: NDArray[np.int64] | None
@@ -44,7 +44,11 @@ class DataSource(Protocol):
     def labelled(self) -> bool:
         """Whether `take` gives labels."""
 
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """All labels, int64 [len(self)], without reading samples; None where there are none."""
+
     def __len__(self) -> int: ...
 
     def take(self, indices: NDArray[np.int64]) -> Batch:
-        """Samples `indices` (int64 [N]) after preprocessing, inputs as float32 NCHW unless the model says otherwise."""
+        """Samples `indices` (int64 [N]) after preprocessing: float32 NCHW, or whole numbers (token ids)."""

@@ -1,0 +1,134 @@
+"""Everything that can be wrong with data is found before any work is done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.data.images import ImageFolderSource
+from edgekit.data.rows import chunks
+from edgekit.data.splits import Splits
+from edgekit.data.stored import StoredSource
+from edgekit.errors import DataError
+from edgekit.types import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.data.base import DataSource
+
+__all__ = ["check_data"]
+
+CHUNK_BYTES = 16 << 20
+
+
+def check_data(
+    source: DataSource, splits: Splits | None = None, signature: Signature | None = None
+) -> tuple[str, ...]:
+    """Raises DataError for data that cannot be used; returns warnings.
+
+    Checks: finite values (streaming; skipped where the stored type has no NaN), labels of more than one
+    class, none negative; with a signature also the shape and type of the samples and the range of the labels.
+    """
+    if len(source) == 0:
+        raise DataError(f"{source.name} is empty")
+    if signature is not None:
+        _check_inputs(source, signature)
+    warnings = _check_labels(source, splits, signature)
+    _check_finite(source)
+    return tuple(warnings)
+
+
+def _check_inputs(source: DataSource, signature: Signature) -> None:
+    found = source.take(np.zeros(1, np.int64)).inputs
+    if len(found) != len(signature.inputs):
+        raise DataError(
+            f"{source.name} has {len(found)} inputs per sample, the network takes {len(signature.inputs)}"
+        )
+    for array, spec in zip(found, signature.inputs, strict=True):
+        if not _fits(array.shape[1:], spec):
+            wanted = [size if size is not None else "any" for size in spec.shape[1:]]
+            raise DataError(
+                f"{source.name}: samples become {list(array.shape[1:])}, the network takes {wanted}",
+                remedy=_remedy(array.shape[1:], spec),
+            )
+        if array.dtype.kind != np.dtype(spec.dtype).kind:
+            raise DataError(
+                f"{source.name}: samples are {array.dtype}, the input {spec.name!r} is {spec.dtype}",
+                remedy=f"store them as {spec.dtype}",
+            )
+
+
+def _fits(shape: tuple[int, ...], spec: TensorSpec) -> bool:
+    wanted = spec.shape[1:]
+    return len(wanted) == len(shape) and all(
+        want is None or want == size for want, size in zip(wanted, shape, strict=True)
+    )
+
+
+def _remedy(shape: tuple[int, ...], spec: TensorSpec) -> str:
+    if len(shape) == 3 and _fits((shape[2], shape[0], shape[1]), spec):
+        return "set input_layout to nhwc"
+    if len(shape) == 3 and len(spec.shape) == 4:
+        return "are input_layout, resize and crop right?"
+    return "are these the data of this network?"
+
+
+def _check_labels(source: DataSource, splits: Splits | None, signature: Signature | None) -> list[str]:
+    labels = source.labels
+    if labels is None:
+        return []
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0:
+        raise DataError(
+            f"{source.name}: label {lowest} of sample {int(labels.argmin())} is out of range",
+            allowed="0, 1, 2, ...",
+        )
+    classes = _class_count(signature)
+    if classes is not None and highest >= classes:
+        raise DataError(
+            f"{source.name}: label {highest} of sample {int(labels.argmax())} is out of range: "
+            f"the network has {classes} outputs",
+            allowed=f"0 to {classes - 1}",
+        )
+    if lowest == highest:
+        raise DataError(
+            f"{source.name}: every label is {lowest}", allowed="labels of two classes or more, or no labels"
+        )
+    warnings = []
+    for split in splits.all() if splits else ():
+        own = split.labels
+        if own is not None and len(own) and int(own.min()) == int(own.max()):
+            warnings.append(f"every label of the {split.name} split is {int(own.min())}")
+    return warnings
+
+
+def _class_count(signature: Signature | None) -> int | None:
+    """The number of classes, where the network has one output of class scores [1, K]."""
+    if signature is None or len(signature.outputs) != 1:
+        return None
+    shape = signature.outputs[0].shape
+    return shape[1] if len(shape) == 2 and shape[1] is not None and shape[1] > 1 else None
+
+
+def _check_finite(source: DataSource) -> None:
+    if isinstance(source, (StoredSource, ImageFolderSource)) and source.always_finite:
+        return
+    one = source.take(np.zeros(1, np.int64)).inputs
+    size = max(1, CHUNK_BYTES // max(1, sum(array.nbytes for array in one)))
+    for indices in chunks(len(source), size):
+        for array in source.take(indices).inputs:
+            bad = _first_bad(array)
+            if bad is not None:
+                raise DataError(
+                    f"{source.name}: sample {int(indices[bad])} holds NaN or infinity",
+                    remedy="remove or repair such samples",
+                )
+
+
+def _first_bad(array: NDArray[np.generic]) -> int | None:
+    if array.dtype.kind != "f":
+        return None
+    finite = np.isfinite(array.astype(np.float32, copy=False)).reshape(len(array), -1).all(axis=1)
+    return None if finite.all() else int(np.argmin(finite))

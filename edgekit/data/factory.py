@@ -1,0 +1,187 @@
+"""Data from Python: a factory's batches or a Dataset's samples, spooled to files: memory stays flat."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.data.rows import FileRows
+from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
+from edgekit.errors import DataError, StoreError
+from edgekit.reference import UserCode, locate_reference, using_reference
+from edgekit.types import Preprocess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["as_array", "open_factory"]
+
+PARTS = ("train", "val", "test")
+ALLOWED = (
+    "an iterable of batches (x, y) or x, a Dataset with __len__ and __getitem__, or a dict of these by part"
+)
+
+Arrays = tuple["NDArray[np.generic]", ...]
+
+
+def open_factory(spec: str, preprocess: Preprocess, cache: Path) -> StoredSource:
+    """Call `file.py:factory` and spool what it gives into `cache`, named by content.
+
+    The factory runs on every opening: nobody else can know whether it would give the same again.
+    """
+    reference = locate_reference(spec, DataError)
+    with using_reference(reference, DataError) as factory:
+        if not callable(factory):
+            raise DataError(f"{spec} is a {type(factory).__name__}", allowed="a function without arguments")
+        with UserCode(f"the factory {spec}", DataError):
+            data = factory()
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache, prefix=".spool-") as folder:
+                content = Path(folder) / "content"
+                content.mkdir()
+                return _spool(spec, data, preprocess, cache, content)
+        except OSError as problem:
+            raise StoreError(f"{cache} cannot be written: {problem.strerror or problem}") from problem
+
+
+def _spool(spec: str, data: object, preprocess: Preprocess, cache: Path, folder: Path) -> StoredSource:
+    parts = {str(key): each for key, each in data.items()} if isinstance(data, Mapping) else {"": data}
+    if "" not in parts and (not parts or any(part not in PARTS for part in parts)):
+        raise DataError(f"{spec} gave a dict of {', '.join(parts) or 'nothing'}", allowed=", ".join(PARTS))
+    ranges: dict[str, range] = {}
+    with _Writer(spec, folder) as writer:
+        for part, each in parts.items():
+            start = writer.length
+            with UserCode(f"reading from {spec}", DataError):
+                for inputs, labels in _batches(spec, each):
+                    writer.add(inputs, labels)
+            ranges[part] = range(start, writer.length)
+    digest = writer.digest.hexdigest()
+    if writer.length == 0:
+        raise DataError(f"{spec} gave no samples")
+    place = cache / digest
+    try:
+        os.rename(folder, place)
+    except OSError:
+        # Another process, or an earlier run, put the same content there.
+        if not place.is_dir():
+            raise
+    rows = tuple(
+        FileRows(place / f"{index}.bin", 0, dtype, (writer.length, *shape))
+        for index, (dtype, shape) in enumerate(writer.layout)
+    )
+    joined: NDArray[np.int64] | None = np.concatenate(writer.labels) if writer.labels else None
+    check_rows(spec, rows, joined)
+    named = {} if "" in ranges else {part: ranges[part] for part in PARTS if part in ranges}
+    return StoredSource(spec, combined_digest(digest, preprocess), rows, joined, preprocess, named)
+
+
+class _Writer:
+    """Appends batches to one file per input and hashes what it writes."""
+
+    def __init__(self, spec: str, folder: Path) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.digest = hashlib.sha256()
+        self.length = 0
+        self.layout: list[tuple[np.dtype[np.generic], tuple[int, ...]]] = []
+        self.labels: list[NDArray[np.int64]] = []
+        self._files: list[IO[bytes]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def add(self, inputs: Arrays, labels: NDArray[np.generic] | None) -> None:
+        if not self._files:
+            for index, array in enumerate(inputs):
+                if array.ndim == 0 or array.dtype.kind not in "iufb":
+                    raise DataError(
+                        f"{self.spec} gave {array.dtype} {list(array.shape)}", allowed="batches of numbers"
+                    )
+                self.layout.append((array.dtype, array.shape[1:]))
+                path = self.folder / f"{index}.bin"
+                self._files.append(self._stack.enter_context(path.open("wb")))
+            self.digest.update(repr([(str(dtype), shape) for dtype, shape in self.layout]).encode())
+        found = [(array.dtype, array.shape[1:]) for array in inputs]
+        if found != self.layout or len({len(array) for array in inputs}) != 1:
+            raise DataError(
+                f"{self.spec}: the batch at sample {self.length} is {_text(found)}, "
+                f"the first was {_text(self.layout)}"
+            )
+        count = len(inputs[0])
+        if (labels is None) != (not self.labels) and self.length:
+            raise DataError(f"{self.spec}: some batches have labels, others have none")
+        if labels is not None:
+            numbers = as_labels(self.spec, labels)
+            if len(numbers) != count:
+                raise DataError(f"{self.spec}: a batch of {count} samples has {len(numbers)} labels")
+            self.labels.append(numbers)
+            self.digest.update(numbers.tobytes())
+        for file, array in zip(self._files, inputs, strict=True):
+            content = np.ascontiguousarray(array).tobytes()
+            file.write(content)
+            self.digest.update(content)
+        self.length += count
+
+
+def _text(layout: Sequence[tuple[np.dtype[np.generic], tuple[int, ...]]]) -> str:
+    return ", ".join(f"{dtype} {list(shape)}" for dtype, shape in layout)
+
+
+def _batches(spec: str, data: object) -> Iterator[tuple[Arrays, NDArray[np.generic] | None]]:
+    torch = sys.modules.get("torch")
+    streams = torch is not None and isinstance(data, torch.utils.data.IterableDataset)
+    if isinstance(data, Iterable) and not streams and not isinstance(data, (str, bytes, np.ndarray)):
+        for batch in data:
+            yield _split(spec, batch)
+        return
+    samples: Iterable[Any]
+    if streams and isinstance(data, Iterable):
+        samples = data
+    elif isinstance(data, Sized) and callable(getter := getattr(type(data), "__getitem__", None)):
+        samples = (getter(data, index) for index in range(len(data)))
+    else:
+        raise DataError(f"{spec} gave a {type(data).__name__}", allowed=ALLOWED)
+    for sample in samples:
+        inputs, label = _split(spec, sample)
+        yield tuple(each[None] for each in inputs), None if label is None else label.reshape(1, -1)[:, 0]
+
+
+def _split(spec: str, item: object) -> tuple[Arrays, NDArray[np.generic] | None]:
+    """(x, y), ((x1, x2), y) or x alone."""
+    if isinstance(item, (tuple, list)):
+        if len(item) == 1:
+            return _split(spec, item[0])
+        if len(item) != 2:
+            raise DataError(
+                f"{spec} gave a {type(item).__name__} of {len(item)}", allowed="(x, y), ((x1, x2), y) or x"
+            )
+        x, y = item
+        inputs = x if isinstance(x, (tuple, list)) else (x,)
+        return tuple(as_array(spec, each) for each in inputs), None if y is None else as_array(spec, y)
+    return (as_array(spec, item),), None
+
+
+def as_array(name: str, value: object) -> NDArray[np.generic]:
+    """A numpy array or torch tensor as a numpy array. Raises DataError for anything else, and for objects."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        tensor = value.detach().cpu()
+        found: NDArray[np.generic] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return found
+    if isinstance(value, (np.ndarray, np.generic, int, float)):
+        return np.asarray(value)
+    raise DataError(f"{name} gave a {type(value).__name__}", allowed="numpy arrays or torch tensors")

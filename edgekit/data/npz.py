@@ -1,0 +1,183 @@
+"""`.npz` files: rows read straight out of the archive where they are stored uncompressed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.data.rows import FileRows, JoinedRows, Rows
+from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
+from edgekit.errors import DataError, StoreError
+from edgekit.hashing import sha256_file
+from edgekit.types import Preprocess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["open_npz"]
+
+PARTS = ("train", "val", "test")
+ALLOWED = "x and y; or x_train, y_train, x_val, y_val, x_test, y_test (labels may be absent)"
+LOCAL_HEADER = 30
+
+
+def open_npz(path: Path, preprocess: Preprocess, cache: Path) -> StoredSource:
+    """Open an .npz file. Compressed members are unpacked once into `cache`. Raises DataError."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        digest = sha256_file(path)
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            parts = _parts(path, members)
+            inputs = {}
+            labels = {}
+            for part, (x, y) in parts.items():
+                inputs[part] = _rows(archive, path, members[x], cache / digest)
+                labels[part] = None if y is None else _labels(archive, path, members[y])
+            classes = _classes(archive, members)
+    except (zipfile.BadZipFile, EOFError, struct.error) as problem:
+        raise DataError(
+            f"{path} is not a readable .npz file: {problem}", remedy="write it with numpy.savez"
+        ) from problem
+    except OSError as problem:
+        raise DataError(f"{path} cannot be read: {problem.strerror or problem}") from problem
+    return _assemble(path, combined_digest(digest, preprocess), preprocess, inputs, labels, classes)
+
+
+def _assemble(
+    path: Path,
+    digest: str,
+    preprocess: Preprocess,
+    inputs: Mapping[str, Rows],
+    labels: Mapping[str, NDArray[np.int64] | None],
+    classes: tuple[str, ...] | None,
+) -> StoredSource:
+    first = next(iter(inputs.values()))
+    ranges: dict[str, range] = {}
+    start = 0
+    for part, rows in inputs.items():
+        check_rows(f"{path} ({part})" if part else str(path), [rows], labels[part])
+        if rows.shape[1:] != first.shape[1:] or rows.dtype != first.dtype:
+            raise DataError(
+                f"{path}: the parts differ, {first.dtype} {list(first.shape[1:])} and "
+                f"{rows.dtype} {list(rows.shape[1:])}"
+            )
+        ranges[part] = range(start, start + rows.shape[0])
+        start += rows.shape[0]
+    known = [each for each in labels.values() if each is not None]
+    if known and len(known) != len(labels):
+        lacking = next(part for part, each in labels.items() if each is None)
+        raise DataError(
+            f"{path}: y_{lacking} is absent, other parts have labels", allowed="labels for all or none"
+        )
+    joined = np.concatenate(known) if known else None
+    rows = first if len(inputs) == 1 else JoinedRows(list(inputs.values()))
+    return StoredSource(
+        str(path), digest, (rows,), joined, preprocess, {} if "" in ranges else ranges, classes
+    )
+
+
+def _parts(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, tuple[str, str | None]]:
+    """Part name (empty for an undivided file) → keys of its samples and labels."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for part in PARTS:
+        if f"x_{part}" in members:
+            label = f"y_{part}"
+            found[part] = (f"x_{part}", label if label in members else None)
+        elif f"y_{part}" in members:
+            raise DataError(f"{path}: y_{part} has no x_{part}", allowed=ALLOWED)
+    if "x" in members and found:
+        raise DataError(f"{path}: x together with x_{next(iter(found))}", allowed=ALLOWED)
+    if "x" in members:
+        return {"": ("x", "y" if "y" in members else None)}
+    if not found:
+        raise DataError(f"{path} has {', '.join(sorted(members)[:8]) or 'nothing'}", allowed=ALLOWED)
+    return found
+
+
+def _header(file: IO[bytes], key: str, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Shape, Fortran order and dtype of the .npy that begins here; leaves the file where its data begins."""
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = reader(file)
+    except ValueError as problem:
+        raise DataError(f"{path}: {key} is not a readable array: {str(problem).splitlines()[0]}") from problem
+    if dtype.hasobject:
+        raise DataError(f"{path}: {key} holds Python objects", allowed="arrays of numbers")
+    return shape, fortran, dtype
+
+
+def _rows(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, cache: Path) -> Rows:
+    """Rows of one member: in place when stored, unpacked into `cache` when compressed."""
+    if info.compress_type == zipfile.ZIP_STORED:
+        source = path
+        with open(path, "rb") as file:
+            file.seek(info.header_offset)
+            header = file.read(LOCAL_HEADER)
+            # The local header's own lengths count: the central directory's extra field may differ.
+            name_length, extra_length = struct.unpack("<HH", header[26:30])
+            file.seek(info.header_offset + LOCAL_HEADER + name_length + extra_length)
+            shape, fortran, dtype = _header(file, info.filename, path)
+            offset = file.tell()
+    else:
+        source = _unpack(archive, info, cache)
+        with open(source, "rb") as file:
+            shape, fortran, dtype = _header(file, info.filename, path)
+            offset = file.tell()
+    if fortran and len(shape) > 1:
+        raise DataError(
+            f"{path}: {info.filename} is in Fortran order", remedy="save numpy.ascontiguousarray(x)"
+        )
+    if len(shape) == 0:
+        raise DataError(f"{path}: {info.filename} is a single value", allowed="[N, ...]")
+    return FileRows(source, offset, dtype, shape)
+
+
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: Path) -> Path:
+    """The member as a file in the cache; its folder is named by the archive's SHA-256."""
+    place = cache / info.filename.replace("/", "_")
+    if place.is_file() and place.stat().st_size == info.file_size:
+        return place
+    draft = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with archive.open(info) as packed, open(draft, "wb") as file:
+            shutil.copyfileobj(packed, file, 1 << 20)
+        os.replace(draft, place)
+    except OSError as problem:
+        draft.unlink(missing_ok=True)
+        raise StoreError(f"{place} cannot be written: {problem.strerror}") from problem
+    return place
+
+
+def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDArray[np.int64]:
+    with archive.open(info) as file:
+        try:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        except ValueError as problem:
+            reason = str(problem).splitlines()[0]
+            raise DataError(f"{path}: {info.filename} is not a readable array: {reason}") from problem
+    return as_labels(str(path), array)
+
+
+def _classes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> tuple[str, ...] | None:
+    """An optional member `classes`: names in label order."""
+    if "classes" not in members:
+        return None
+    with archive.open(members["classes"]) as file:
+        try:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        except ValueError:
+            return None
+    return tuple(str(each) for each in array) if array.ndim == 1 and array.dtype.kind in "US" else None

@@ -1,0 +1,97 @@
+"""From what the user names to a source of samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.data.factory import as_array, open_factory
+from edgekit.data.images import open_images
+from edgekit.data.npz import open_npz
+from edgekit.data.preprocess import check_preprocess
+from edgekit.data.rows import ArrayRows, chunks
+from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
+from edgekit.errors import DataError, MissingExtraError
+from edgekit.reference import is_reference
+from edgekit.types import Preprocess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.data.base import DataSource
+
+__all__ = ["from_arrays", "open_source"]
+
+ALLOWED = "an .npz file, a folder of images, file.py:factory, package.module:factory, or digits"
+HASHED_ROWS = 256
+
+
+def open_source(spec: str | Path, preprocess: Preprocess, cache: Path) -> DataSource:
+    """Open the data that `spec` names; `cache` takes what has to be unpacked. Raises DataError."""
+    check_preprocess(preprocess)
+    text = str(spec)
+    path = Path(text).expanduser()
+    if text == "digits":
+        return _digits(preprocess)
+    if path.is_dir():
+        return open_images(path, preprocess)
+    if path.suffix == ".npz":
+        return open_npz(path, preprocess, cache)
+    if is_reference(text):
+        return open_factory(text, preprocess, cache)
+    state = "" if path.exists() else ": no such file or folder"
+    raise DataError(f"{text!r} is not a data source{state}", allowed=ALLOWED)
+
+
+def from_arrays(
+    x: NDArray[np.generic] | Sequence[NDArray[np.generic]],
+    y: NDArray[np.generic] | None = None,
+    *,
+    preprocess: Preprocess | None = None,
+    parts: Mapping[str, range] | None = None,
+    classes: Sequence[str] | None = None,
+    name: str = "arrays",
+) -> StoredSource:
+    """Samples [N, ...] (a tuple of them for several network inputs) and class numbers [N] from Python.
+
+    numpy arrays, memory maps and torch tensors are taken as they are, not copied. Raises DataError.
+    """
+    preprocess = preprocess or Preprocess()
+    check_preprocess(preprocess)
+    given = x if isinstance(x, (tuple, list)) else (x,)
+    inputs = tuple(ArrayRows(as_array(name, each)) for each in given)
+    labels = None if y is None else as_labels(name, as_array(name, y))
+    if not inputs:
+        raise DataError(f"{name} is empty", allowed="at least one input")
+    check_rows(name, inputs, labels)
+    digest = hashlib.sha256()
+    for rows in inputs:
+        digest.update(f"{rows.dtype} {rows.shape}\n".encode())
+        for indices in chunks(rows.shape[0], HASHED_ROWS):
+            digest.update(np.ascontiguousarray(rows.array[indices[0] : indices[-1] + 1]).tobytes())
+    digest.update(b"" if labels is None else labels.tobytes())
+    return StoredSource(
+        name,
+        combined_digest(digest.hexdigest(), preprocess),
+        inputs,
+        labels,
+        preprocess,
+        dict(parts or {}),
+        None if classes is None else tuple(classes),
+    )
+
+
+def _digits(preprocess: Preprocess) -> StoredSource:
+    """scikit-learn's 1,797 hand-written digits: float32 [N, 1, 8, 8] in 0…1 (16 grey levels / 16)."""
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError as problem:
+        raise MissingExtraError("scikit-learn", "digits") from problem
+    digits = load_digits()
+    x = (digits.images[:, None] / 16).astype(np.float32)
+    names = [str(number) for number in range(10)]
+    return from_arrays(x, digits.target, preprocess=preprocess, classes=names, name="digits")

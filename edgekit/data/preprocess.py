@@ -1,0 +1,167 @@
+"""Preprocessing: declared once, checked strictly, applied to every sample the same way.
+
+Order: resize, crop, layout, divide by scale, subtract mean, divide by std.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.errors import DataError, MissingExtraError
+from edgekit.types import Preprocess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["check_preprocess", "load_preprocess", "preprocess_samples", "resized"]
+
+LAYOUTS = ("nhwc", "nchw", "as-is")
+
+
+def load_preprocess(path: str | Path) -> Preprocess:
+    """Read a TOML file with the keys of `Preprocess`. Raises DataError for any other key or a wrong value."""
+    import msgspec
+
+    try:
+        content = msgspec.toml.decode(Path(path).read_bytes())
+    except OSError as problem:
+        raise DataError(f"{path} cannot be read: {problem.strerror}") from problem
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise DataError(f"{path} is not valid TOML: {problem}") from problem
+    allowed = [field.name for field in fields(Preprocess)]
+    for key, value in content.items():
+        if key not in allowed:
+            raise DataError(f"{path}: unknown key {key!r}", allowed=", ".join(allowed))
+        if key in ("mean", "std") and not isinstance(value, list):
+            content[key] = [value]
+    try:
+        preprocess = msgspec.convert(content, Preprocess)
+    except msgspec.ValidationError as problem:
+        layouts = f"; input_layout is one of {', '.join(LAYOUTS)}" if "input_layout" in str(problem) else ""
+        raise DataError(f"{path}: {problem}{layouts}") from problem
+    check_preprocess(preprocess)
+    return preprocess
+
+
+def check_preprocess(preprocess: Preprocess) -> None:
+    """Raises DataError for values that no sample can go through."""
+    if not np.isfinite(preprocess.scale) or preprocess.scale == 0:
+        raise DataError(f"scale is {preprocess.scale}", allowed="a number other than 0, such as 255")
+    if not all(np.isfinite(each) for each in preprocess.mean):
+        raise DataError(f"mean is {_list(preprocess.mean)}", allowed="finite numbers")
+    if not all(np.isfinite(each) and each > 0 for each in preprocess.std):
+        raise DataError(f"std is {_list(preprocess.std)}", allowed="numbers above 0")
+    counts = {len(each) for each in (preprocess.mean, preprocess.std) if len(each) > 1}
+    if len(counts) > 1:
+        raise DataError(
+            f"mean has {len(preprocess.mean)} values, std has {len(preprocess.std)}",
+            allowed="one value per channel in both, or one for all",
+        )
+    for name, pixels in (("resize", preprocess.resize), ("crop", preprocess.crop)):
+        if pixels is not None and pixels < 1:
+            raise DataError(f"{name} is {pixels}", allowed="a whole number of pixels above 0")
+    if preprocess.resize and preprocess.crop and preprocess.crop > preprocess.resize:
+        raise DataError(
+            f"crop is {preprocess.crop}, more than resize ({preprocess.resize})", allowed="crop <= resize"
+        )
+
+
+def _list(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def resized(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
+    """Height and width after resize and crop. Raises DataError when the crop does not fit."""
+    if preprocess.resize:
+        factor = preprocess.resize / min(height, width)
+        height, width = max(1, round(height * factor)), max(1, round(width * factor))
+    if preprocess.crop:
+        if min(height, width) < preprocess.crop:
+            raise DataError(
+                f"crop is {preprocess.crop}, but an image is {width}x{height}",
+                remedy="resize first, or crop less",
+            )
+        height = width = preprocess.crop
+    return height, width
+
+
+def preprocess_samples(samples: NDArray[np.generic], preprocess: Preprocess) -> NDArray[np.generic]:
+    """Stored samples [N, ...] as network inputs.
+
+    float32, but int32 and int64 stay what they are (token ids) where nothing but a layout is declared.
+    Raises DataError when the shape does not fit what was declared.
+    """
+    layout = preprocess.input_layout
+    if layout != "as-is" and samples.ndim != 4:
+        raise DataError(
+            f"input_layout is {layout}, but the samples are {list(samples.shape[1:])}",
+            allowed=f"samples of 3 dimensions ({layout[1:].upper()}), or input_layout as-is",
+        )
+    if preprocess.resize or preprocess.crop:
+        if layout == "as-is":
+            raise DataError(
+                "resize and crop need to know the layout", remedy="set input_layout to nhwc or nchw"
+            )
+        samples = _resize(samples, preprocess)
+    if layout == "nhwc":
+        samples = samples.transpose(0, 3, 1, 2)
+    plain = preprocess.scale == 1 and not preprocess.mean and not preprocess.std
+    if plain and samples.dtype in (np.int32, np.int64):
+        return np.ascontiguousarray(samples)
+    result: NDArray[np.float32] = np.ascontiguousarray(samples, dtype=np.float32)
+    if preprocess.scale != 1:
+        result = result / np.float32(preprocess.scale)
+    if preprocess.mean:
+        result = result - _per_channel(preprocess.mean, result, "mean")
+    if preprocess.std:
+        result = result / _per_channel(preprocess.std, result, "std")
+    return result
+
+
+def _per_channel(values: tuple[float, ...], samples: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    array = np.asarray(values, dtype=np.float32)
+    if array.size == 1:
+        return array.reshape(())
+    channels = samples.shape[1] if samples.ndim > 1 else 0
+    if channels != array.size:
+        raise DataError(
+            f"{name} has {array.size} values, the samples have {channels} channels",
+            allowed="one value per channel, or one for all",
+            remedy="is input_layout right?",
+        )
+    return array.reshape((1, -1) + (1,) * (samples.ndim - 2))
+
+
+def _resize(samples: NDArray[np.generic], preprocess: Preprocess) -> NDArray[np.generic]:
+    """Every channel by Pillow's bilinear filter (which smooths when it shrinks), then the centre."""
+    nhwc = preprocess.input_layout == "nhwc"
+    planes = samples.transpose(0, 3, 1, 2) if nhwc else samples
+    whole = preprocess.resize and min(planes.shape[2:]) != preprocess.resize
+    if whole:
+        height, width = resized(planes.shape[2], planes.shape[3], Preprocess(resize=preprocess.resize))
+        planes = _resize_planes(planes, height, width)
+    if preprocess.crop:
+        resized(planes.shape[2], planes.shape[3], Preprocess(crop=preprocess.crop))
+        top, left = (planes.shape[2] - preprocess.crop) // 2, (planes.shape[3] - preprocess.crop) // 2
+        planes = planes[:, :, top : top + preprocess.crop, left : left + preprocess.crop]
+    return planes.transpose(0, 2, 3, 1) if nhwc else planes
+
+
+def _resize_planes(planes: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as problem:
+        raise MissingExtraError("Pillow", "images") from problem
+    # Pillow resizes 8-bit and float planes; every other type goes through float.
+    dtype = np.dtype(np.uint8) if planes.dtype == np.uint8 else np.dtype(np.float32)
+    result = np.empty((*planes.shape[:2], height, width), dtype)
+    for sample in range(planes.shape[0]):
+        for channel in range(planes.shape[1]):
+            image = Image.fromarray(np.ascontiguousarray(planes[sample, channel], dtype=dtype))
+            result[sample, channel] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return result

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.data import DataSource, open_source
+from edgekit.errors import DataError
+from edgekit.types import Preprocess
+
+X = np.arange(40, dtype=np.float32).reshape(10, 4)
+Y = np.arange(10) % 2
+
+
+def opened(folder: Path, *, compressed: bool = False, **members: object) -> DataSource:
+    save = np.savez_compressed if compressed else np.savez
+    save(folder / "d.npz", **members)
+    return open_source(folder / "d.npz", Preprocess(), folder / "cache")
+
+
+def test_uncompressed_samples_are_read_out_of_the_archive(tmp_path: Path) -> None:
+    source = opened(tmp_path, x=X, y=Y)
+    assert np.array_equal(source.take(np.array([3, 4, 9, 0])).inputs[0], X[[3, 4, 9, 0]])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_compressed_samples_are_unpacked_once(tmp_path: Path) -> None:
+    first = opened(tmp_path, compressed=True, x=X, y=Y)
+    unpacked = list((tmp_path / "cache").rglob("x.npy"))
+    assert len(unpacked) == 1
+    before = unpacked[0].stat().st_mtime_ns
+    again = open_source(tmp_path / "d.npz", Preprocess(), tmp_path / "cache")
+    assert unpacked[0].stat().st_mtime_ns == before
+    assert np.array_equal(first.take(np.arange(10)).inputs[0], again.take(np.arange(10)).inputs[0])
+
+
+def test_parts_follow_one_another(tmp_path: Path) -> None:
+    source = opened(tmp_path, x_train=X, y_train=Y, x_test=X[:3] + 100, y_test=Y[:3])
+    assert source.parts == {"train": range(10), "test": range(10, 13)}
+    assert np.array_equal(source.take(np.array([9, 10])).inputs[0], np.stack([X[9], X[0] + 100]))
+
+
+def test_digest_depends_on_content_and_preprocessing(tmp_path: Path) -> None:
+    source = opened(tmp_path, x=X, y=Y)
+    scaled = open_source(tmp_path / "d.npz", Preprocess(scale=255), tmp_path / "cache")
+    other = opened(tmp_path, x=X + 1, y=Y)
+    assert len({source.digest, scaled.digest, other.digest}) == 3
+
+
+def test_class_names_may_be_in_the_file(tmp_path: Path) -> None:
+    assert opened(tmp_path, x=X, y=Y, classes=np.array(["no", "yes"])).classes == ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"x": X, "y": Y[:9]}, "10 samples but 9 labels"),
+        ({"x": X[:0], "y": Y[:0]}, "is empty"),
+        ({"images": X}, "x_train"),
+        ({"x": X, "x_val": X}, "x together with x_val"),
+        ({"y_train": Y, "x_val": X}, "y_train has no x_train"),
+        ({"x_train": X, "x_val": X[:, :3]}, "the parts differ"),
+        ({"x_train": X, "y_train": Y, "x_val": X}, "y_val is absent"),
+        ({"x": np.array(["a", "b"])}, "allowed: numbers"),
+        ({"x": np.array([object()], dtype=object)}, "holds Python objects"),
+        ({"x": X, "y": np.array([object()] * 10, dtype=object)}, "not a readable array"),
+        ({"x": X, "y": Y + 0.5}, "not whole numbers"),
+        ({"x": X, "y": np.eye(10)}, "one per sample"),
+        ({"x": np.float32(3)}, "a single value"),
+        ({"x": np.asfortranarray(X)}, "Fortran order"),
+    ],
+)
+def test_bad_members_are_told_in_one_line(tmp_path: Path, members: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        opened(tmp_path, **members)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_archive_is_told(tmp_path: Path) -> None:
+    (tmp_path / "d.npz").write_bytes(b"not a zip")
+    with pytest.raises(DataError, match=r"not a readable \.npz"):
+        open_source(tmp_path / "d.npz", Preprocess(), tmp_path)
+
+
+def test_a_truncated_archive_is_told(tmp_path: Path) -> None:
+    opened(tmp_path, x=X, y=Y)
+    content = (tmp_path / "d.npz").read_bytes()
+    (tmp_path / "d.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"not a readable \.npz"):
+        open_source(tmp_path / "d.npz", Preprocess(), tmp_path)
+
+
+def test_a_file_cut_while_in_use_is_told(tmp_path: Path) -> None:
+    source = opened(tmp_path, x=X, y=Y)
+    with open(tmp_path / "d.npz", "r+b") as file:
+        file.truncate(200)
+    with pytest.raises(DataError, match="ends early"):
+        source.take(np.array([9]))
+
+
+def test_an_absent_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        open_source(tmp_path / "absent.npz", Preprocess(), tmp_path)
