@@ -131,7 +131,7 @@ class Requirement(Fact, frozen=True, kw_only=True):
 class Runtime(Fact, frozen=True, kw_only=True):
     """One runtime as it is on this board.
 
-    `versions`: a version specifier (`>=8.2,<8.3`). `package`: the Python package, where it is not the usual one.
+    `versions`: a version specifier (`>=8.2,<8.3`). `package`: the Python package, if not the usual one.
     `device`: the runtime's own name of the device. `opset_max`: the newest ONNX opset it surely reads.
     `requires` and `rejected`: precisions that need a CPU feature, and those that are missing here only.
     `runs_as`: precisions in which only the weights are stored, and what the arithmetic runs in.

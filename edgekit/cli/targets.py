@@ -1,0 +1,154 @@
+"""`edgekit targets`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.hardware import Target, all_targets, find_target, load_registry, load_target_file
+from edgekit.types import BackendName
+
+if TYPE_CHECKING:
+    from edgekit.hardware import Machine
+    from edgekit.plan import Plan
+
+__all__ = ["targets"]
+
+EPILOG = """\b
+Examples:
+  edgekit targets
+  edgekit targets show jetson-nano
+  edgekit targets check targets/my-board.toml
+  edgekit targets probe
+"""
+
+NOT_HERE = "not in this version of edgekit"
+
+
+@click.group(invoke_without_command=True, epilog=EPILOG)
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@click.pass_context
+def targets(context: click.Context, as_json: bool) -> None:
+    """List, show, check and probe boards.
+
+    Your own descriptions are read from `targets/` in the current folder and in edgekit's folder of your
+    configuration; a nearer file hides one of the same name.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    registry = load_registry()
+    for note in registry.notes:
+        click.echo(f"edgekit: {note}", err=True)
+    if as_json:
+        rows = [_row(entry.target) | {"file": str(entry.path)} for entry in registry.entries]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    from edgekit.cli.target_tables import print_list
+
+    print_list([entry.target for entry in registry.entries])
+
+
+@targets.command(epilog="\b\nExample:\n  edgekit targets show intel-cpu")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def show(name: str, as_json: bool) -> None:
+    """What is known of a board, from which source, and what a build would try on it."""
+    from edgekit.devices.local import local_machine
+
+    target = find_target(name)
+    machine = local_machine()
+    plan = _plan(target, machine)
+    if as_json:
+        import msgspec
+
+        tried = [{"backend": item.backend, "precision": item.precision} for item in plan.candidates]
+        found = {
+            "target": msgspec.to_builtins(target),
+            "tried": tried,
+            "rejected": msgspec.to_builtins(plan.rejections),
+            "misfits": list(target.misfits(machine)),
+        }
+        click.echo(json.dumps(found, indent=1))
+        return
+    from edgekit.cli.target_tables import print_target
+
+    print_target(target, plan, machine)
+
+
+@targets.command(epilog="\b\nExample:\n  edgekit targets check targets/my-board.toml")
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Check a target file: the first mistake, where it is, and what is allowed there."""
+    from edgekit.hardware.loading import facts_of
+
+    target = load_target_file(file)
+    facts = [fact for _, fact in facts_of(target)]
+    unsure = sum(not fact.verified for fact in facts)
+    click.echo(
+        f"{file}: {target.name} is right: {len(facts)} sections with {len(target.sources)} sources"
+        + (f", {unsure} of them not verified" if unsure else "")
+    )
+
+
+@targets.command(epilog="\b\nExample:\n  edgekit targets probe --json")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def probe(as_json: bool) -> None:
+    """What this machine is, which runtimes it has, and which targets it is; for the others, why not."""
+    from edgekit.devices.local import local_machine
+
+    machine = local_machine()
+    runtimes = installed_runtimes()
+    fits = {target.name: target.misfits(machine) for target in all_targets()}
+    if as_json:
+        import msgspec
+
+        found = {"machine": msgspec.to_builtins(machine), "runtimes": runtimes, "targets": fits}
+        found["machine"]["features"].sort()
+        click.echo(json.dumps(found, indent=1))
+        return
+    from edgekit.cli.target_tables import print_machine
+
+    print_machine(machine, runtimes, fits)
+
+
+def installed_runtimes() -> dict[BackendName, str]:
+    """Runtime → its package's version, or what is missing and how to get it."""
+    from edgekit.backends import get_backend, usable_backends
+
+    found: dict[BackendName, str] = {"litert": NOT_HERE, "tensorrt": NOT_HERE}
+    for name, missing in usable_backends().items():
+        found[name] = missing or get_backend(name).versions().get(name, "usable")
+    return dict(sorted(found.items()))
+
+
+def _plan(target: Target, machine: Machine) -> Plan:
+    """What a build on that board would try; a CPU that is not this one has every optional feature."""
+    from edgekit.plan import plan_candidates
+    from edgekit.types import Cost, Signature, Variant
+
+    features = set(machine.features)
+    if target.misfits(machine):
+        optional = [needs for runtime in target.runtimes for needs in runtime.requires.values()]
+        features = {name for needs in optional for name in needs.any_of}
+    nothing = Cost(macs=0, parameters=0, weight_bytes=0, activation_bytes=0)
+    original = Variant("original", "original", None, "", "", "", Signature((), ()), nothing)
+    names = [runtime.name for runtime in target.runtimes]
+    return plan_candidates(
+        target, [original], precisions=None, backends=names, features=features, recipe=None
+    )
+
+
+def _row(target: Target) -> dict[str, Any]:
+    return {
+        "name": target.name,
+        "title": target.title,
+        "family": target.family,
+        "architecture": target.architecture,
+        "runtimes": {runtime.name: list(runtime.precisions) for runtime in target.runtimes},
+        "precisions": list(target.precisions),
+        "memory_bytes": target.memory_bytes,
+        "bandwidth_gb_s": target.bandwidth.gb_s if target.bandwidth else None,
+    }

@@ -1,0 +1,44 @@
+"""How narrow a pruned network has to be: untrained structures are measured first, training goes to one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgekit.types import Budget
+
+__all__ = ["FRACTIONS", "Structure", "shortfall", "widest_that_fits"]
+
+FRACTIONS = (0.85, 0.70, 0.55, 0.45, 0.35, 0.25)
+"""Shares of the original's MACs that are probed. A coarse grid: the pick does not hang on a noisy microsecond."""
+
+MARGIN = 0.04
+"""Room left under the latency limit: training may keep other channels than the probe did."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One untrained structure, exported at the precision that leads. `latency_ms` is the interval's high end."""
+
+    fraction: float
+    latency_ms: float
+    size_bytes: int
+    peak_memory_bytes: int
+
+
+def widest_that_fits(structures: Sequence[Structure], budget: Budget) -> Structure | None:
+    """The structure with the most MACs that keeps within the latency, size and memory limits; None if none does."""
+    fitting = [one for one in structures if not shortfall(one, budget)]
+    return max(fitting, key=lambda one: one.fraction, default=None)
+
+
+def shortfall(structure: Structure, budget: Budget) -> str:
+    """In words, which limit the structure breaks; empty when it keeps all."""
+    limit_ms = budget.max_latency_ms
+    if limit_ms is not None and structure.latency_ms > limit_ms * (1 - MARGIN):
+        return f"{structure.latency_ms:.3f} ms at {budget.percentile} of {limit_ms:g} ms (with {MARGIN:.0%} to spare)"
+    if budget.max_size_bytes is not None and structure.size_bytes > budget.max_size_bytes:
+        return f"{structure.size_bytes:,} bytes of {budget.max_size_bytes:,}"
+    if budget.max_memory_bytes is not None and structure.peak_memory_bytes > budget.max_memory_bytes:
+        return f"{structure.peak_memory_bytes:,} bytes of memory of {budget.max_memory_bytes:,}"
+    return ""
