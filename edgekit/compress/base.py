@@ -1,0 +1,80 @@
+"""What compression asks of the parts around it: samples, a progress display, example inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from edgekit.data.base import Batch
+
+__all__ = ["Example", "NoProgress", "Progress", "Samples", "example_tensors", "forward_outputs", "to_tensor"]
+
+Example = Sequence["NDArray[np.generic] | torch.Tensor"]
+"""One array or tensor per network input, each [N, ...]."""
+
+
+class Samples(Protocol):
+    """A split: samples in batches, in the stored order or shuffled by a seed (same seed, same order)."""
+
+    @property
+    def labelled(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Iterator[Batch]: ...
+
+
+class Progress(Protocol):
+    """Told how far a piece of work is. The command line draws a bar; tests record."""
+
+    def advance(self, fraction: float, text: str) -> None:
+        """`fraction` of this piece of work is done (0 to 1); `text` is one short line."""
+
+
+class NoProgress:
+    """Draws nothing."""
+
+    def advance(self, fraction: float, text: str) -> None:
+        """Do nothing."""
+
+
+def to_tensor(array: NDArray[np.generic] | torch.Tensor, device: str = "cpu") -> torch.Tensor:
+    """An array as a tensor on `device`, channels-last where it is an image batch [N, C, H, W]."""
+    import torch
+
+    if isinstance(array, torch.Tensor):
+        tensor = array
+    else:
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    if tensor.ndim == 4:
+        return tensor.to(device).contiguous(memory_format=torch.channels_last)
+    return tensor.to(device)
+
+
+def example_tensors(example: Example, device: str = "cpu") -> tuple[torch.Tensor, ...]:
+    """All example inputs as tensors on `device`."""
+    return tuple(to_tensor(array, device) for array in example)
+
+
+def forward_outputs(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Run `module` and give its tensor outputs, flattened in order out of tuples, lists and mappings."""
+    return tuple(_leaves(module(*inputs)))
+
+
+def _leaves(value: Any) -> Iterator[torch.Tensor]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield from _leaves(value[key])
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _leaves(item)

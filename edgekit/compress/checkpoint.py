@@ -1,0 +1,64 @@
+"""Tensors with a JSON note in one safetensors file, written atomically. No pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import MissingExtraError, ModelError, OutputError, StoreError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["read_tensors", "write_tensors"]
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], note: Mapping[str, Any]) -> None:
+    """Write `tensors` and `note` to `path`; a reader sees the old file or the new one, never a part.
+
+    Raises StoreError when the disk is full and OutputError when the folder cannot be written.
+    """
+    try:
+        from safetensors.torch import save
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("safetensors", "torch") from error
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    content = save(plain, metadata={"edgekit": json.dumps(note)})
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except PermissionError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What `write_tensors` wrote. Raises ModelError when the file is absent, damaged, or from elsewhere."""
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("safetensors", "torch") from error
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            note = json.loads((file.metadata() or {})["edgekit"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} does not exist") from error
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{path} is damaged or not from edgekit: {' '.join(str(error).split())[:150]}"
+        ) from error
+    if not isinstance(note, dict):
+        raise ModelError(f"{path} is damaged or not from edgekit: its note is not an object")
+    return tensors, note

@@ -1,0 +1,102 @@
+"""Multiply-accumulates of a network as a function of its group widths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit.compress.base import example_tensors
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress.base import Example
+    from edgekit.compress.groups import ChannelGroup
+
+__all__ = ["CostModel", "LayerMacs", "layer_macs"]
+
+
+@dataclass(frozen=True)
+class LayerMacs:
+    """One convolution or linear layer: MACs for one sample (all its calls), channels in and out."""
+
+    layer: str
+    macs: int
+    channels_in: int
+    channels_out: int
+    depthwise: bool
+
+
+def layer_macs(module: torch.nn.Module, example: Example) -> tuple[LayerMacs, ...]:
+    """MACs of every convolution and linear layer, counted in one forward run on `example`.
+
+    Other work (attention products, pooling, activations) is not counted.
+    """
+    import torch
+
+    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+    kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear, *transposed)
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)}
+    totals = dict.fromkeys(layers, 0)
+
+    def counter(name: str) -> Any:
+        def count(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            positions = inputs[0] if isinstance(layer, transposed) else output
+            totals[name] += positions.numel() * layer.weight[0].numel()
+
+        return count
+
+    device = next((str(parameter.device) for parameter in module.parameters()), "cpu")
+    inputs = example_tensors(example, device)
+    handles = [layer.register_forward_hook(counter(name)) for name, layer in layers.items()]
+    training = module.training
+    try:
+        with torch.no_grad():
+            module.eval()(*inputs)
+    finally:
+        module.train(training)
+        for handle in handles:
+            handle.remove()
+    batch = inputs[0].shape[0]
+    return tuple(_layer(name, layer, totals[name] // batch) for name, layer in layers.items())
+
+
+def _layer(name: str, layer: Any, macs: int) -> LayerMacs:
+    import torch
+
+    if isinstance(layer, torch.nn.Linear):
+        return LayerMacs(name, macs, layer.in_features, layer.out_features, depthwise=False)
+    depthwise = layer.groups > 1 and layer.groups == layer.in_channels
+    return LayerMacs(name, macs, layer.in_channels, layer.out_channels, depthwise)
+
+
+class CostModel:
+    """MACs for any choice of group widths. Exact for convolutions and linear layers."""
+
+    def __init__(self, layers: Sequence[LayerMacs], groups: Sequence[ChannelGroup]) -> None:
+        self._layers = tuple(layers)
+        self._out: dict[str, list[tuple[str, int, float]]] = {layer.layer: [] for layer in layers}
+        self._in: dict[str, list[tuple[str, int, float]]] = {layer.layer: [] for layer in layers}
+        for group in groups:
+            for member in group.members:
+                if member.layer not in self._out:
+                    continue
+                each = sum(len(channels) for channels in member.channels) / group.width
+                share = (group.layer, group.width, each)
+                (self._in if member.role == "in" else self._out)[member.layer].append(share)
+
+    def macs(self, widths: Mapping[str, int]) -> int:
+        """MACs for one sample when group g keeps `widths[g]` channels; groups not named keep all."""
+        total = 0.0
+        for layer in self._layers:
+            share = self._left(self._out[layer.layer], layer.channels_out, widths)
+            if not layer.depthwise:
+                share *= self._left(self._in[layer.layer], layer.channels_in, widths)
+            total += layer.macs * share
+        return round(total)
+
+    @staticmethod
+    def _left(shares: list[tuple[str, int, float]], channels: int, widths: Mapping[str, int]) -> float:
+        gone = sum((width - widths.get(group, width)) * each for group, width, each in shares)
+        return 1.0 - gone / channels

@@ -1,0 +1,233 @@
+"""How much each channel of a group matters, in three ways. Higher scores stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgekit.compress.base import forward_outputs, to_tensor
+from edgekit.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from edgekit.compress.base import Samples
+    from edgekit.compress.groups import ChannelGroup, Member
+
+__all__ = ["Importance", "channel_scores"]
+
+Importance = Literal["magnitude", "taylor", "activation"]
+Scores = dict[str, "NDArray[np.float64]"]
+_BATCH = 64
+
+
+def channel_scores(
+    module: torch.nn.Module,
+    groups: Sequence[ChannelGroup],
+    importance: Importance,
+    data: Samples | None,
+    samples: int,
+) -> Scores:
+    """Group's layer → non-negative scores [width].
+
+    magnitude: squared L2 norm of each filter with its batch norm folded in (no data).
+    activation: the share of each reader's input energy that comes from the channel: variance of the channel
+    times the squared norm of the weights that read it. The mean is left out: biases and norms absorb it.
+    taylor: E[(a * dL/da)^2] over samples, a being the channel as its readers see it: the first-order change
+    of the loss when the channel is removed (Molchanov et al. 2019; Liu et al. 2021, group Fisher pruning).
+    L is cross-entropy against the labels; without labels, against labels drawn from the network's own
+    softmax (the true Fisher information); for outputs that are not [N, classes], a random projection of them.
+
+    `samples` bounds how many samples are read. Raises UserError when data are needed and absent.
+    """
+    if importance == "magnitude":
+        return _magnitude(module, groups)
+    if data is None:
+        raise UserError(f"importance {importance} needs samples", allowed="magnitude without data")
+    if importance == "activation":
+        return _activation(module, groups, data, samples)
+    return _taylor(module, groups, data, samples)
+
+
+def _magnitude(module: torch.nn.Module, groups: Sequence[ChannelGroup]) -> Scores:
+    layers = dict(module.named_modules())
+    scores: Scores = {}
+    for group in groups:
+        total = np.zeros(group.width)
+        for maker in group.makers:
+            energy = _filter_energy(layers[maker.layer], layers.get(maker.norm) if maker.norm else None)
+            total += _gather(energy, maker, energy.sum())
+        scores[group.layer] = total
+    return scores
+
+
+def _filter_energy(layer: torch.nn.Module, norm: Any) -> NDArray[np.float64]:
+    weight = _rows(layer, reading=False)
+    energy = weight.square().sum(1)
+    if norm is not None and norm.weight is not None and norm.running_var is not None:
+        energy = (
+            energy
+            * norm.weight.detach().double().square().cpu()
+            / (norm.running_var.double().cpu() + norm.eps)
+        )
+    return np.asarray(energy.numpy(), dtype=np.float64)
+
+
+def _rows(layer: torch.nn.Module, *, reading: bool) -> torch.Tensor:
+    """Weights as float64 [channels, rest]: one row per channel that the layer reads, or makes."""
+    import torch
+
+    weight = layer.get_parameter("weight").detach().double().cpu()
+    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+    if reading != isinstance(layer, transposed):
+        weight = weight.transpose(0, 1)
+    return weight.flatten(1)
+
+
+def _gather(values: NDArray[np.float64], member: Member, total: float) -> NDArray[np.float64]:
+    """Per-layer-channel values summed to per-group-channel values, as shares of `total`."""
+    sums = np.array([values[list(channels)].sum() for channels in member.channels], dtype=np.float64)
+    return sums / (float(total) + 1e-30)
+
+
+def _activation(
+    module: torch.nn.Module, groups: Sequence[ChannelGroup], data: Samples, samples: int
+) -> Scores:
+    import torch
+
+    layers = dict(module.named_modules())
+    readers = {reader.layer for group in groups for reader in group.readers}
+    sums = {name: np.zeros((2, 1)) for name in readers}
+    counts = dict.fromkeys(readers, 0)
+
+    def watcher(name: str) -> Any:
+        def watch(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            flat = inputs[0].detach().movedim(_channel_axis(layer, inputs[0]), -1).flatten(0, -2).double()
+            sums[name] = sums[name] + torch.stack((flat.sum(0), flat.square().sum(0))).cpu().numpy()
+            counts[name] += flat.shape[0]
+
+        return watch
+
+    handles = [layers[name].register_forward_pre_hook(watcher(name)) for name in readers]
+    try:
+        with torch.no_grad():
+            for inputs, _ in _some_batches(module, data, samples):
+                module.eval()(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    scores: Scores = {}
+    for group in groups:
+        total = np.zeros(group.width)
+        for reader in group.readers:
+            first, second = sums[reader.layer] / max(1, counts[reader.layer])
+            weight = _rows(layers[reader.layer], reading=True).square().sum(1).numpy()
+            energy = np.maximum(second - first**2, 0.0) * weight
+            total += _gather(energy, reader, energy.sum())
+        scores[group.layer] = total / len(group.readers)
+    return scores
+
+
+def _taylor(module: torch.nn.Module, groups: Sequence[ChannelGroup], data: Samples, samples: int) -> Scores:
+    import torch
+
+    layers = dict(module.named_modules())
+    readers = sorted({reader.layer for group in groups for reader in group.readers})
+    gates: dict[str, list[torch.Tensor]] = {name: [] for name in readers}
+
+    def gater(name: str) -> Any:
+        def gate(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            x = inputs[0]
+            axis = _channel_axis(layer, x) % x.ndim
+            shape = [x.shape[0] if i == 0 else x.shape[axis] if i == axis else 1 for i in range(x.ndim)]
+            factor = torch.ones(shape, dtype=x.dtype, device=x.device, requires_grad=True)
+            gates[name].append(factor)
+            return (x * factor, *inputs[1:])
+
+        return gate
+
+    scores: Scores = {group.layer: np.zeros(group.width) for group in groups}
+    seen = 0
+    generator = torch.Generator().manual_seed(0)
+    handles = [layers[name].register_forward_pre_hook(gater(name)) for name in readers]
+    try:
+        with torch.enable_grad():
+            for inputs, labels in _some_batches(module, data, samples):
+                for found in gates.values():
+                    found.clear()
+                loss = _probe_loss(forward_outputs(module.eval(), inputs), labels, generator)
+                flat = [factor for name in readers for factor in gates[name]]
+                gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
+                slopes = {name: _slopes(gates[name], gradients) for name in readers}
+                seen += inputs[0].shape[0]
+                for group in groups:
+                    scores[group.layer] += _group_slope(group, slopes)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: total / max(1, seen) for name, total in scores.items()}
+
+
+def _slopes(factors: list[torch.Tensor], gradients: Iterator[torch.Tensor | None]) -> NDArray[np.float64]:
+    """Gradients of one layer's gates summed over its calls: float64 [N, channels]."""
+    total: NDArray[np.float64] | float = 0.0
+    for factor in factors:
+        gradient = next(gradients)
+        if gradient is not None:
+            total = total + gradient.reshape(factor.shape[0], -1).double().cpu().numpy()
+    return np.asarray(total, dtype=np.float64)
+
+
+def _group_slope(group: ChannelGroup, slopes: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    total: NDArray[np.float64] | float = 0.0
+    for reader in group.readers:
+        slope = slopes[reader.layer]
+        if slope.ndim == 2:
+            total = total + np.stack(
+                [slope[:, list(channels)].sum(1) for channels in reader.channels], axis=1
+            )
+    squared = np.atleast_2d(np.asarray(total, dtype=np.float64) ** 2)
+    return np.asarray(squared.sum(0), dtype=np.float64)
+
+
+def _probe_loss(
+    outputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None, generator: torch.Generator
+) -> torch.Tensor:
+    import torch
+
+    total = outputs[0].new_zeros(())
+    for output in outputs:
+        if output.ndim == 2 and output.shape[1] > 1:
+            drawn = labels
+            if drawn is None:
+                chances = output.detach().float().softmax(1).cpu()
+                drawn = torch.multinomial(chances, 1, generator=generator)[:, 0].to(output.device)
+            total = total + torch.nn.functional.cross_entropy(output, drawn, reduction="sum")
+        elif output.is_floating_point():
+            direction = torch.randn(output.shape, generator=generator).to(output)
+            total = total + (output * direction).sum()
+    return total
+
+
+def _some_batches(
+    module: torch.nn.Module, data: Samples, samples: int
+) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]:
+    import torch
+
+    device = next((str(parameter.device) for parameter in module.parameters()), "cpu")
+    read = 0
+    for batch in data.batches(_BATCH, shuffle_seed=0):
+        labels = None if batch.labels is None else torch.as_tensor(batch.labels, device=device)
+        yield tuple(to_tensor(array, device) for array in batch.inputs), labels
+        read += len(batch.inputs[0])
+        if read >= samples:
+            return
+
+
+def _channel_axis(layer: torch.nn.Module, x: torch.Tensor) -> int:
+    import torch
+
+    return x.ndim - 1 if isinstance(layer, torch.nn.Linear) else 1

@@ -1,0 +1,236 @@
+"""Prune a little, train a little, look; again and again until the accuracy limit or the wanted cost."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgekit.compress.base import NoProgress, Progress, Samples
+from edgekit.compress.checkpoint import read_tensors, write_tensors
+from edgekit.compress.finetune import finetune
+from edgekit.compress.plan import PrunePlan
+from edgekit.compress.prune import PruneConfig, apply_plan, propose
+from edgekit.compress.trainconfig import TrainConfig
+from edgekit.compress.verify import retrace
+from edgekit.errors import ModelError, StageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress.base import Example
+
+__all__ = ["IterateConfig", "PruneOutcome", "StepRecord", "prune_iteratively"]
+
+
+@dataclass(frozen=True)
+class IterateConfig:
+    """How the steps go.
+
+    step_epochs, step_learning_rate: the short fine-tuning after each step. slack: how far above the limit a
+    drop after so short a training may be (fraction), since the final training wins some of it back.
+    """
+
+    step_epochs: float = 0.3
+    step_learning_rate: float = 0.01
+    slack: float = 0.03
+    max_steps: int = 40
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One line of history. `accuracy` and `drop` are fractions, on the samples that `validate` uses."""
+
+    kind: Literal["step", "final"]
+    plan: PrunePlan
+    accuracy: float
+    drop: float
+    accepted: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PruneOutcome:
+    """The pruned, trained network (eval mode, CPU) and how it came about. `reason` says why pruning ended."""
+
+    module: torch.nn.Module
+    plan: PrunePlan
+    baseline: float
+    history: tuple[StepRecord, ...]
+    reason: str
+
+
+def prune_iteratively(
+    original: torch.nn.Module,
+    example: Example,
+    train: Samples,
+    validate: Callable[[torch.nn.Module], float],
+    config: PruneConfig,
+    train_config: TrainConfig,
+    *,
+    limit: float,
+    target_fraction: float | None,
+    steps: IterateConfig = IterateConfig(),
+    progress: Progress | None = None,
+    folder: Path | None = None,
+    deadline: float | None = None,
+) -> PruneOutcome:
+    """Prune `original` until `target_fraction` of its MACs is left or accuracy drops by more than `limit`.
+
+    Each step takes `config.ratio_step` of the original's MACs, distils from the original for
+    `steps.step_epochs` and validates; a step whose drop is above limit + slack is taken back and ends the
+    pruning. What was kept is then trained with `train_config`. With `target_fraction` None only the limit
+    ends it. `folder` keeps every finished step: a rerun with the same arguments goes on from there.
+    `deadline` (time.monotonic() seconds) shortens the final training; no step begins after half of the time.
+    Raises StageError when not even the first step can be made.
+    """
+    work = _Work(
+        original, example, train, validate, config, train_config, steps, progress or NoProgress(), folder
+    )
+    begun = time.monotonic()
+    baseline = validate(original)
+    plan, network, history = PrunePlan(), original, list[StepRecord]()
+    reason = "the largest number of steps is reached"
+    for index in range(1, steps.max_steps + 1):
+        wanted = 1.0 - config.ratio_step * index
+        wanted = max(wanted, target_fraction if target_fraction is not None else 0.0)
+        if plan.steps and plan.fraction <= wanted:
+            if target_fraction is not None and plan.fraction <= target_fraction:
+                reason = f"{plan.fraction:.0%} of the MACs are left, as wanted"
+                break
+            continue  # a coarse earlier step already went this far
+        if deadline is not None and plan.steps and time.monotonic() - begun > 0.5 * (deadline - begun):
+            reason = "the time limit leaves no room for another step"
+            break
+        proposed = propose(network, example, config, wanted, train, previous=plan if plan.steps else None)
+        if proposed.widths == plan.widths:
+            reason = "nothing more can be pruned at the allowed widths"
+            break
+        trained, record = work.step(index, network, plan, proposed, baseline, limit)
+        history.append(record)
+        if not record.accepted:
+            reason = (
+                f"the drop of {record.drop:.2%} is above the limit of {limit:.2%} + {steps.slack:.2%} slack"
+            )
+            break
+        network, plan = trained, proposed
+    if not plan.steps:
+        raise StageError("prune", f"no step within the accuracy limit: {reason}", "allow a larger drop")
+    left = None if deadline is None else max(1.0, deadline - time.monotonic())
+    final, record = work.final(network, plan, baseline, limit, left)
+    retrace(final, example)
+    return PruneOutcome(final, plan, baseline, (*history, record), reason)
+
+
+@dataclass(frozen=True)
+class _Work:
+    original: torch.nn.Module
+    example: Example
+    train: Samples
+    validate: Callable[[torch.nn.Module], float]
+    config: PruneConfig
+    train_config: TrainConfig
+    steps: IterateConfig
+    progress: Progress
+    folder: Path | None
+
+    def step(
+        self,
+        index: int,
+        network: torch.nn.Module,
+        plan: PrunePlan,
+        proposed: PrunePlan,
+        baseline: float,
+        limit: float,
+    ) -> tuple[torch.nn.Module, StepRecord]:
+        """One short training of the newly pruned network, or the saved result of it."""
+        short = dataclasses.replace(
+            self.train_config,
+            epochs=self.steps.step_epochs,
+            learning_rate=self.steps.step_learning_rate,
+            seed=self.train_config.seed + index,
+        )
+        student = apply_plan(network, self.example, _difference(plan, proposed))
+        allowed = limit + self.steps.slack
+        return self._trained("step", f"step-{index:02d}", student, proposed, short, baseline, allowed, None)
+
+    def final(
+        self, network: torch.nn.Module, plan: PrunePlan, baseline: float, limit: float, left_s: float | None
+    ) -> tuple[torch.nn.Module, StepRecord]:
+        """The long training at the end."""
+        student = copy.deepcopy(network)
+        return self._trained("final", "final", student, plan, self.train_config, baseline, limit, left_s)
+
+    def _trained(
+        self,
+        kind: Literal["step", "final"],
+        name: str,
+        student: torch.nn.Module,
+        plan: PrunePlan,
+        train_config: TrainConfig,
+        baseline: float,
+        allowed: float,
+        left_s: float | None,
+    ) -> tuple[torch.nn.Module, StepRecord]:
+        begun = time.monotonic()
+        fingerprint = _fingerprint(student, plan, train_config, len(self.train))
+        done = None if self.folder is None else self.folder / f"{name}.safetensors"
+        accuracy = None if done is None else _load_step(student, done, fingerprint)
+        if accuracy is None:
+            finetune(
+                student, self.train, train_config, teacher=self.original, progress=self.progress,
+                checkpoint=None if self.folder is None else self.folder / f"{name}.checkpoint.safetensors",
+                time_limit_s=left_s,
+            )  # fmt: skip
+            accuracy = self.validate(student)
+            if done is not None:
+                note = {"fingerprint": fingerprint, "plan": plan.to_json(), "accuracy": accuracy}
+                write_tensors(done, student.state_dict(), note)
+                done.with_name(f"{name}.checkpoint.safetensors").unlink(missing_ok=True)
+        drop = baseline - accuracy
+        self.progress.advance(
+            1.0, f"{name}: {plan.fraction:.0%} of MACs, accuracy {accuracy:.2%} ({-drop:+.2%})"
+        )
+        return student, StepRecord(kind, plan, accuracy, drop, drop <= allowed, time.monotonic() - begun)
+
+
+def _difference(plan: PrunePlan, later: PrunePlan) -> PrunePlan:
+    """`later` as seen from the network that `plan` left: indices count the channels left by `plan`."""
+    before = {step.layer: step for step in plan.steps}
+    steps = []
+    for step in later.steps:
+        first = before.get(step.layer)
+        if first is None:
+            steps.append(step)
+        elif first.kept != step.kept:
+            place = {channel: i for i, channel in enumerate(first.kept)}
+            kept = tuple(place[channel] for channel in step.kept)
+            steps.append(dataclasses.replace(step, width=len(first.kept), kept=kept))
+    return PrunePlan(tuple(steps), later.original_macs, later.macs)
+
+
+def _fingerprint(student: torch.nn.Module, plan: PrunePlan, config: TrainConfig, samples: int) -> str:
+    state = hashlib.sha256(json.dumps([plan.to_json(), config.digest, samples]).encode())
+    for name, tensor in student.state_dict().items():
+        state.update(name.encode())
+        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()
+
+
+def _load_step(student: torch.nn.Module, path: Path, fingerprint: str) -> float | None:
+    if not path.exists():
+        return None
+    try:
+        tensors, note = read_tensors(path)
+    except ModelError:
+        return None  # torn: made again
+    if note.get("fingerprint") != fingerprint:
+        return None
+    student.load_state_dict(tensors)
+    return float(note["accuracy"])

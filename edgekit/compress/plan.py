@@ -1,0 +1,91 @@
+"""A pruned structure as plain data: which output channels of which layers stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgekit.errors import UserError
+
+__all__ = ["PrunePlan", "PruneStep"]
+
+
+@dataclass(frozen=True)
+class PruneStep:
+    """One group of coupled channels, named by its first layer; indices count the *original's* channels."""
+
+    layer: str
+    width: int
+    kept: tuple[int, ...]
+
+    @property
+    def removed(self) -> tuple[int, ...]:
+        """Output channels of `layer` that go, ascending."""
+        staying = set(self.kept)
+        return tuple(index for index in range(self.width) if index not in staying)
+
+
+@dataclass(frozen=True)
+class PrunePlan:
+    """All that is needed to make the pruned structure again from the original, without pickles.
+
+    `original_macs` and `macs` are multiply-accumulates of convolutions and linear layers for one sample,
+    before and after.
+    """
+
+    steps: tuple[PruneStep, ...] = ()
+    original_macs: int = 0
+    macs: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """MACs after pruning divided by MACs before (1.0 when nothing is counted)."""
+        return self.macs / self.original_macs if self.original_macs else 1.0
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Channels left in each pruned group, by the name of its first layer."""
+        return {step.layer: len(step.kept) for step in self.steps}
+
+    def then(self, later: PrunePlan) -> PrunePlan:
+        """This plan followed by `later`, whose indices count the channels that this plan left."""
+        mine = {step.layer: step for step in self.steps}
+        for step in later.steps:
+            first = mine.get(step.layer)
+            if first is None:
+                mine[step.layer] = step
+                continue
+            if step.width != len(first.kept):
+                raise UserError(
+                    f"pruning plan for {step.layer} starts from {step.width} channels, "
+                    f"but {len(first.kept)} are left there"
+                )
+            mine[step.layer] = PruneStep(step.layer, first.width, tuple(first.kept[i] for i in step.kept))
+        return PrunePlan(tuple(mine.values()), self.original_macs or later.original_macs, later.macs)
+
+    def to_json(self) -> str:
+        """One JSON object; `from_json` reads it back."""
+        return json.dumps(
+            {
+                "original_macs": self.original_macs,
+                "macs": self.macs,
+                "steps": [
+                    {"layer": step.layer, "width": step.width, "kept": list(step.kept)} for step in self.steps
+                ],
+            },
+            separators=(",", ":"),
+        )
+
+    @staticmethod
+    def from_json(text: str) -> PrunePlan:
+        """Read what `to_json` wrote. Raises UserError on anything else."""
+        try:
+            raw = json.loads(text)
+            steps = tuple(
+                PruneStep(str(step["layer"]), int(step["width"]), tuple(int(i) for i in step["kept"]))
+                for step in raw["steps"]
+            )
+            return PrunePlan(steps, int(raw["original_macs"]), int(raw["macs"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"not a pruning plan: {type(error).__name__}: {error}") from error

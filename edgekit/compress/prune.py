@@ -1,0 +1,250 @@
+"""Structured pruning: propose which channels go, and make the smaller dense network."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from edgekit.compress.cost import CostModel, layer_macs
+from edgekit.compress.groups import ChannelGroup, apply_steps, channel_groups
+from edgekit.compress.importance import Importance, channel_scores
+from edgekit.compress.plan import PrunePlan, PruneStep
+from edgekit.compress.verify import means_the_same, output_shapes, sound_groups
+from edgekit.compress.widths import allowed_widths, nearest_width
+from edgekit.errors import StageError, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from edgekit.compress.base import Example, Samples
+
+__all__ = [
+    "Prunable",
+    "PruneConfig",
+    "apply_plan",
+    "propose",
+    "propose_uniform",
+    "propose_widths",
+    "prunable",
+]
+
+
+@dataclass(frozen=True)
+class PruneConfig:
+    """How to prune.
+
+    ratio_step: fraction of the original's MACs that one step of iterative pruning takes away.
+    round_to: the channel multiple that the target's runtime likes (see widths.allowed_widths).
+    scope: "inner" prunes only groups with one maker (never the width of a residual stream); "all" prunes
+    every sound group. keep: layer-name globs whose output channels all stay.
+    importance_samples: how many samples "taylor" and "activation" may read.
+    """
+
+    ratio_step: float = 0.08
+    importance: Importance = "activation"
+    round_to: int = 8
+    min_channels: int = 1
+    scope: Literal["all", "inner"] = "all"
+    keep: tuple[str, ...] = ()
+    importance_samples: int = 1024
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.ratio_step < 1.0:
+            raise UserError(f"ratio_step is {self.ratio_step}", allowed="between 0 and 1, e.g. 0.08")
+        if self.importance not in get_args(Importance):
+            raise UserError(f"importance is {self.importance!r}", allowed=", ".join(get_args(Importance)))
+        if self.round_to < 1 or self.min_channels < 1:
+            raise UserError(
+                f"round_to is {self.round_to}, min_channels is {self.min_channels}", allowed="1 or more"
+            )
+        if self.scope not in ("all", "inner"):
+            raise UserError(f"scope is {self.scope!r}", allowed="all, inner")
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """A group that can be pruned: its layer, its width, and the widths it may get (descending)."""
+
+    layer: str
+    width: int
+    allowed: tuple[int, ...]
+
+
+def prunable(module: torch.nn.Module, example: Example, config: PruneConfig) -> tuple[Prunable, ...]:
+    """Every group that `propose` may prune. Empty when nothing can be pruned soundly."""
+    return tuple(
+        Prunable(group.layer, group.width, allowed_widths(group.width, config.round_to, config.min_channels))
+        for group in _groups(module, example, config)
+    )
+
+
+def propose(
+    module: torch.nn.Module,
+    example: Example,
+    config: PruneConfig,
+    target_fraction: float,
+    data: Samples | None = None,
+    *,
+    previous: PrunePlan | None = None,
+) -> PrunePlan:
+    """The plan that brings MACs to at most `target_fraction` of the original's, cheapest channels first.
+
+    `module` is the original, or the network that `previous` (and training) made of it; the plan that comes
+    back starts from the original in both cases. Where the allowed widths end earlier, the plan ends there:
+    look at its `fraction`. Raises StageError when the network cannot be traced or no group can be pruned.
+    """
+    groups = _groups(module, example, config)
+    if not groups:
+        raise StageError(
+            "prune", "no channels can be pruned without breaking the network", "build with --no-prune"
+        )
+    scores = channel_scores(module, groups, config.importance, data, config.importance_samples)
+    cost = CostModel(layer_macs(module, example), groups)
+    full = previous.original_macs if previous and previous.original_macs else cost.macs({})
+    originals = {step.layer: step.width for step in previous.steps} if previous else {}
+    allowed = {
+        group.layer: _allowed_now(group.width, originals.get(group.layer, group.width), config)
+        for group in groups
+    }
+    widths = _cheapest(groups, scores, cost, allowed, target_fraction * full)
+    plan = _keep_best(groups, scores, widths, full, cost.macs(widths))
+    if not means_the_same(module, example, groups, plan):
+        raise StageError("prune", "the pruned network does not compute what it should")
+    return previous.then(plan) if previous else plan
+
+
+def propose_uniform(
+    module: torch.nn.Module, example: Example, ratio: float, config: PruneConfig, data: Samples | None = None
+) -> PrunePlan:
+    """Every prunable group loses `ratio` of its channels, rounded to the nearest allowed width.
+
+    For measuring structures before training any: without data, channels are picked by magnitude.
+    """
+    if not 0.0 <= ratio < 1.0:
+        raise UserError(f"pruning ratio is {ratio}", allowed="0 or more and below 1")
+    widths = {
+        group.layer: nearest_width(group.allowed, (1.0 - ratio) * group.width)
+        for group in prunable(module, example, config)
+    }
+    return propose_widths(module, example, widths, config, data)
+
+
+def propose_widths(
+    module: torch.nn.Module,
+    example: Example,
+    widths: Mapping[str, int],
+    config: PruneConfig,
+    data: Samples | None = None,
+) -> PrunePlan:
+    """The plan with exactly these widths (group's layer → channels left); the best channels stay.
+
+    Without data, channels are picked by magnitude. Raises UserError for an unknown group or a bad width.
+    """
+    groups = _groups(module, example, config)
+    known = {group.layer: group.width for group in groups}
+    for layer, width in widths.items():
+        if not 1 <= width <= known.get(layer, 0):
+            raise UserError(
+                f"cannot prune {layer} to {width} channels",
+                allowed=", ".join(f"{name} 1-{most}" for name, most in known.items()) or "nothing here",
+            )
+    importance: Importance = config.importance if data is not None else "magnitude"
+    scores = channel_scores(module, groups, importance, data, config.importance_samples)
+    cost = CostModel(layer_macs(module, example), groups)
+    return _keep_best(groups, scores, widths, cost.macs({}), cost.macs(widths))
+
+
+def apply_plan(module: torch.nn.Module, example: Example, plan: PrunePlan) -> torch.nn.Module:
+    """A pruned copy of the original `module`: dense, eval mode, weights sliced. `module` is left as it is.
+
+    Raises StageError when the plan does not fit, or the pruned network does not run or changes output shapes.
+    """
+    before = output_shapes(module, example)
+    pruned = apply_steps(module, example, plan)
+    try:
+        after = output_shapes(pruned, example)
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise StageError("prune", f"the pruned network does not run: {cause}") from error
+    if after != before:
+        raise StageError("prune", f"pruning changes the output shapes from {before} to {after}")
+    return pruned
+
+
+def _groups(module: torch.nn.Module, example: Example, config: PruneConfig) -> tuple[ChannelGroup, ...]:
+    wanted = [
+        group
+        for group in channel_groups(module, example)
+        if (config.scope == "all" or len(group.makers) == 1)
+        and not any(fnmatch.fnmatchcase(maker.layer, glob) for maker in group.makers for glob in config.keep)
+    ]
+    return sound_groups(module, example, wanted)
+
+
+def _allowed_now(width: int, original: int, config: PruneConfig) -> tuple[int, ...]:
+    """Widths allowed from `width` down, counted from the original's width, so that halving happens once."""
+    allowed = allowed_widths(original, config.round_to, config.min_channels)
+    return (width, *(count for count in allowed if count < width))
+
+
+def _cheapest(
+    groups: tuple[ChannelGroup, ...],
+    scores: Mapping[str, NDArray[np.float64]],
+    cost: CostModel,
+    allowed: Mapping[str, tuple[int, ...]],
+    wanted_macs: float,
+) -> dict[str, int]:
+    """Greedy: again and again narrow the group that loses least importance per MAC saved.
+
+    Lost importance is the logarithm of the group's remaining score, so every group is on the same scale and
+    the last channels of a narrow group are dear, whatever the first ones were.
+    """
+    remaining = {group.layer: _log_remaining(scores[group.layer]) for group in groups}
+    widths = {group.layer: group.width for group in groups}
+    now = cost.macs(widths)
+    while now > wanted_macs:
+        best: tuple[float, str, int, int] | None = None
+        for layer, width in widths.items():
+            below = [count for count in allowed[layer] if count < width]
+            if not below:
+                continue
+            after = cost.macs({**widths, layer: below[0]})
+            lost = remaining[layer][width] - remaining[layer][below[0]]
+            offer = (lost / max(1, now - after), layer, below[0], after)
+            if best is None or offer < best:
+                best = offer
+        if best is None:
+            break
+        _, layer, widths[layer], now = best
+    return widths
+
+
+def _log_remaining(scores: NDArray[np.float64]) -> list[float]:
+    """`[k]`: log of the score share that the k best channels hold; index 0 is the log of almost nothing."""
+    total = float(scores.sum()) or 1.0
+    held, result = 0.0, [math.log(1e-9)]
+    for score in sorted((float(value) for value in scores), reverse=True):
+        held += score / total
+        result.append(math.log(max(held, 1e-9)))
+    return result
+
+
+def _keep_best(
+    groups: tuple[ChannelGroup, ...],
+    scores: Mapping[str, NDArray[np.float64]],
+    widths: Mapping[str, int],
+    original_macs: int,
+    macs: int,
+) -> PrunePlan:
+    steps = []
+    for group in groups:
+        count = widths.get(group.layer, group.width)
+        if count < group.width:
+            order = (-scores[group.layer]).argsort(kind="stable")  # of equal channels the first stay
+            steps.append(PruneStep(group.layer, group.width, tuple(sorted(int(i) for i in order[:count]))))
+    return PrunePlan(tuple(steps), original_macs, macs)

@@ -1,0 +1,35 @@
+"""A pruned network on disk: weights and plan in one safetensors file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.compress.checkpoint import read_tensors, write_tensors
+from edgekit.compress.plan import PrunePlan
+from edgekit.compress.prune import apply_plan
+from edgekit.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress.base import Example
+
+__all__ = ["load_pruned", "save_pruned"]
+
+
+def save_pruned(path: Path, module: torch.nn.Module, plan: PrunePlan) -> None:
+    """Write a pruned network: its weights, and the plan that makes its structure from the original."""
+    write_tensors(path, module.state_dict(), {"plan": plan.to_json()})
+
+
+def load_pruned(path: Path, original: torch.nn.Module, example: Example) -> tuple[torch.nn.Module, PrunePlan]:
+    """Rebuild what `save_pruned` wrote on a copy of `original`. Raises ModelError when it does not fit."""
+    tensors, note = read_tensors(path)
+    plan = PrunePlan.from_json(str(note.get("plan")))
+    module = apply_plan(original, example, plan)
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not fit this model: {' '.join(str(error).split())[:200]}") from error
+    return module, plan

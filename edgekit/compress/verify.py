@@ -1,0 +1,160 @@
+"""Proof that pruning a group means what it should, and that a pruned network is a plain dense network.
+
+Removing channels must give the same outputs as keeping them and making every reader ignore them. Where a
+network pads, slices or normalizes across channels (ResNet's shortcut of type A, layer norm), the traced
+dependencies are wrong or the meaning changes: such groups are found here and left alone. So are groups whose
+channels are the network's outputs.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgekit.compress.base import example_tensors, forward_outputs
+from edgekit.compress.groups import apply_steps
+from edgekit.compress.plan import PrunePlan, PruneStep
+from edgekit.errors import StageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress.base import Example
+    from edgekit.compress.groups import ChannelGroup
+
+__all__ = ["means_the_same", "output_shapes", "retrace", "sound_groups"]
+
+_FORWARD_ERRORS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, StageError)
+
+
+def sound_groups(
+    module: torch.nn.Module, example: Example, groups: Sequence[ChannelGroup]
+) -> tuple[ChannelGroup, ...]:
+    """The groups that can be pruned without breaking the network, found by bisection on trial prunings."""
+    probe, inputs = _probe(module, example)
+    chance = random.Random(0)
+
+    def trial(group: ChannelGroup) -> PruneStep:
+        kept = chance.sample(range(group.width), max(1, group.width // 2))
+        return PruneStep(group.layer, group.width, tuple(sorted(kept)))
+
+    trials = {group.layer: trial(group) for group in groups if group.width > 1 and group.readers}
+
+    def sound(part: list[ChannelGroup]) -> list[ChannelGroup]:
+        if not part:
+            return []
+        plan = PrunePlan(tuple(trials[group.layer] for group in part))
+        if _same_after(probe, inputs, part, plan):
+            return part
+        if len(part) == 1:
+            return []
+        middle = len(part) // 2
+        return sound(part[:middle]) + sound(part[middle:])
+
+    found = sound([group for group in groups if group.layer in trials])
+    return tuple(found)
+
+
+def means_the_same(
+    module: torch.nn.Module, example: Example, groups: Sequence[ChannelGroup], plan: PrunePlan
+) -> bool:
+    """Whether pruning `module` by `plan` equals making all readers ignore the removed channels."""
+    probe, inputs = _probe(module, example)
+    return _same_after(probe, inputs, groups, plan)
+
+
+def output_shapes(module: torch.nn.Module, example: Example) -> tuple[tuple[int, ...], ...]:
+    """Shapes of all tensor outputs for `example`."""
+    import torch
+
+    with torch.no_grad():
+        return tuple(tuple(out.shape) for out in forward_outputs(module.eval(), example_tensors(example)))
+
+
+def retrace(module: torch.nn.Module, example: Example) -> None:
+    """Trace `module` anew with torch.export. Raises StageError when it does not trace."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.export.export(module.eval(), example_tensors(example), strict=False)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            cause = " ".join(str(error).split())[:200]
+            raise StageError("prune", f"the pruned network cannot be traced again: {cause}") from error
+
+
+def _probe(module: torch.nn.Module, example: Example) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    """A copy whose norms are neither zero nor one (a fresh network hides mistakes), and noisy inputs."""
+    import torch
+
+    probe = copy.deepcopy(module).cpu().float().eval()
+    generator = torch.Generator().manual_seed(0)
+    norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+    with torch.no_grad():
+        for layer in probe.modules():
+            if not isinstance(layer, norms):
+                continue
+            for tensor, low, high in (
+                (layer.weight, 0.5, 1.5),
+                (layer.bias, -0.5, 0.5),
+                (layer.running_mean, -0.5, 0.5),
+                (layer.running_var, 0.5, 1.5),
+            ):
+                if tensor is not None:
+                    tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
+    inputs = tuple(
+        tensor + torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
+        for tensor in example_tensors(example)
+    )
+    return probe, inputs
+
+
+def _same_after(
+    probe: torch.nn.Module, inputs: tuple[torch.Tensor, ...], groups: Sequence[ChannelGroup], plan: PrunePlan
+) -> bool:
+    import torch
+
+    with torch.no_grad():
+        wanted = forward_outputs(_ignoring(probe, groups, plan), inputs)
+    try:
+        pruned = apply_steps(probe, inputs, plan)
+        with torch.no_grad():
+            got = forward_outputs(pruned, inputs)
+    except _FORWARD_ERRORS:
+        return False
+    if len(got) != len(wanted):
+        return False
+    return all(_close(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+def _close(got: torch.Tensor, wanted: torch.Tensor) -> bool:
+    if got.shape != wanted.shape:
+        return False
+    if wanted.numel() == 0 or not wanted.is_floating_point():
+        return bool((got == wanted).all())
+    scale = float(wanted.abs().max()) + 1e-12
+    return float((got - wanted).abs().max()) <= 1e-3 * scale
+
+
+def _ignoring(probe: torch.nn.Module, groups: Sequence[ChannelGroup], plan: PrunePlan) -> torch.nn.Module:
+    """A copy in which every reader has zero weights for the channels that the plan removes."""
+    import torch
+
+    masked = copy.deepcopy(probe)
+    layers = dict(masked.named_modules())
+    removed = {step.layer: step.removed for step in plan.steps}
+    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+    with torch.no_grad():
+        for group in groups:
+            for reader in group.readers:
+                gone = [channel for i in removed.get(group.layer, ()) for channel in reader.channels[i]]
+                weight = layers[reader.layer].get_parameter("weight")
+                if isinstance(layers[reader.layer], transposed):
+                    weight[gone] = 0.0
+                else:
+                    weight[:, gone] = 0.0
+    return masked
