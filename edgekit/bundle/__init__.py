@@ -1,0 +1,19 @@
+"""The folder that goes to the board: the artifact, what it expects and answers, and how to run it."""
+
+from __future__ import annotations
+
+from edgekit.bundle.manifest import BUNDLE_SCHEMA, GoldenFacts, Manifest, Measured, read_manifest
+from edgekit.bundle.verify import Verification, verify_bundle
+from edgekit.bundle.write import Golden, write_bundle
+
+__all__ = [
+    "BUNDLE_SCHEMA",
+    "Golden",
+    "GoldenFacts",
+    "Manifest",
+    "Measured",
+    "Verification",
+    "read_manifest",
+    "verify_bundle",
+    "write_bundle",
+]

@@ -1,0 +1,157 @@
+"""`manifest.json`: what a bundle is, how it runs, what was measured of it, every other file's hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgekit.errors import BundleError
+from edgekit.types import (
+    Accuracy,
+    Candidate,
+    Estimate,
+    FileHash,
+    Origin,
+    Preprocess,
+    Signature,
+)
+
+__all__ = [
+    "BUNDLE_SCHEMA",
+    "MANIFEST",
+    "GoldenFacts",
+    "Manifest",
+    "Measured",
+    "encode_manifest",
+    "hash_file",
+    "is_safe",
+    "read_manifest",
+]
+
+BUNDLE_SCHEMA = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, where. Latency at batch 1; `validation` chose the artifact, `test` is the claim."""
+
+    origin: Origin
+    machine: str
+    cpu: str
+    p50_ms: Estimate | None
+    p90_ms: Estimate | None
+    p99_ms: Estimate | None
+    load_ms: float
+    peak_memory_bytes: int
+    validation: Accuracy | None = None
+    test: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class GoldenFacts:
+    """`golden.npz` holds in0, in1, … (network inputs [samples, ...]) and out0, … in the signature's order.
+
+    An output matches when no value is off by more than `tolerance` times the largest golden magnitude of it.
+    """
+
+    samples: int
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`entry` and the paths of `files` are relative to the bundle. `files` lists all but manifest.json.
+
+    `options` are the runtime's, `network` is the SHA-256 of the float ONNX file the artifact came from.
+    """
+
+    schema: int
+    edgekit: str
+    created: str
+    target: str
+    candidate: Candidate
+    ran_as: str
+    network: str
+    description: str
+    entry: str
+    options: Mapping[str, str]
+    threads: int
+    versions: Mapping[str, str]
+    signature: Signature
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    golden: GoldenFacts
+    measured: Measured
+    files: tuple[FileHash, ...]
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as indented JSON, with `digest`, the SHA-256 over all its other keys."""
+    import msgspec
+
+    content = json.loads(msgspec.json.encode(manifest))
+    return json.dumps({**content, "digest": _digest(content)}, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest of a bundle, without looking at the other files.
+
+    Raises BundleError when it is missing, was changed, is of another schema, or names a path outside of it.
+    """
+    import msgspec
+
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BundleError(
+            f"{folder} is not a bundle: {MANIFEST}: {error.strerror}",
+            remedy="give OUT/bundle of a finished build",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} was changed: it is not JSON") from error
+    if not isinstance(content, dict) or "schema" not in content:
+        raise BundleError(f"{path} is not a bundle's manifest", remedy="give OUT/bundle of a finished build")
+    if content["schema"] != BUNDLE_SCHEMA:
+        raise BundleError(
+            f"{path} has schema {content['schema']}",
+            allowed=f"schema {BUNDLE_SCHEMA}",
+            remedy="update edgekit",
+        )
+    if content.pop("digest", None) != _digest(content):
+        raise BundleError(f"{path} was changed: its digest does not match", remedy="make the bundle anew")
+    try:
+        manifest = msgspec.convert(content, Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"{path}: {error}", remedy="make the bundle anew") from error
+    for name in (manifest.entry, *(file.path for file in manifest.files)):
+        if not is_safe(name):
+            raise BundleError(f"{path} names {name!r}, which leads out of the bundle")
+    return manifest
+
+
+def is_safe(name: str) -> bool:
+    """Whether a relative name stays inside its folder, on every system."""
+    path = PurePosixPath(name)
+    odd = not name or any(character in name for character in "\\:\0") or path.as_posix() != name
+    return not (odd or path.is_absolute() or ".." in path.parts)
+
+
+def hash_file(path: Path, name: str) -> FileHash:
+    """Size and SHA-256 of a file, under the given name."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileHash(name, digest.hexdigest(), size)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

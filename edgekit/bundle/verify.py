@@ -1,0 +1,176 @@
+"""Checking a bundle: every file by its hash, then the golden inputs through the runtime."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.bundle.manifest import MANIFEST, Manifest, hash_file, read_manifest
+from edgekit.errors import BundleError, MissingExtraError, StageError
+from edgekit.types import Artifact, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekit.backends.base import Session
+
+__all__ = ["Verification", "verify_bundle"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the check found. `problems` has one line each, naming the file; none means the bundle is whole.
+
+    `difference` is the largest deviation from the golden outputs, relative to each output's largest golden
+    magnitude, to be held against `tolerance`; None when the outputs were not re-run.
+    """
+
+    folder: str
+    files: int
+    problems: tuple[str, ...]
+    samples: int
+    tolerance: float
+    difference: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify_bundle(folder: Path, *, run: bool = True) -> Verification:
+    """Check every file of a bundle and, with `run`, that its artifact answers as when it was made.
+
+    The artifact is loaded only if all files are as written. Raises BundleError when the manifest itself cannot
+    be trusted, MissingExtraError when the runtime is not installed.
+    """
+    manifest = read_manifest(folder)
+    problems = _changed_files(folder, manifest)
+    difference = None
+    if run and not problems:
+        try:
+            difference = _rerun(folder, manifest)
+        except (BundleError, StageError) as error:
+            problems = [str(error)]
+        else:
+            if not difference <= manifest.golden.tolerance:  # a NaN does not match either
+                problems = [
+                    f"{manifest.entry} does not give its golden outputs here: off by {difference:.3g} of the "
+                    f"largest value, allowed {manifest.golden.tolerance:g}"
+                ]
+    return Verification(
+        folder=str(folder),
+        files=len(manifest.files) + 1,
+        problems=tuple(problems),
+        samples=manifest.golden.samples,
+        tolerance=manifest.golden.tolerance,
+        difference=difference,
+    )
+
+
+def _changed_files(folder: Path, manifest: Manifest) -> list[str]:
+    """One line for each file that is missing, changed, a link, or not in the manifest."""
+    problems = []
+    expected = {file.path: file for file in manifest.files}
+    for name in ("golden.npz", "infer.py", manifest.entry):
+        if name not in expected:
+            problems.append(f"{MANIFEST} does not list {name}")
+    for name, file in expected.items():
+        path = folder / name
+        if any(
+            part.is_symlink()
+            for part in (path, *path.parents)
+            if part.is_relative_to(folder) and part != folder
+        ):
+            problems.append(f"{name} is a link")
+        elif not path.is_file():
+            problems.append(f"{name} is missing")
+        elif path.stat().st_size != file.size_bytes or hash_file(path, name) != file:
+            problems.append(f"{name} was changed")
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in expected and name != MANIFEST and (path.is_symlink() or not path.is_dir()):
+            problems.append(f"{name} does not belong to the bundle")
+    return problems
+
+
+def _rerun(folder: Path, manifest: Manifest) -> float:
+    """The golden inputs through the artifact; the largest relative deviation."""
+    import numpy as np
+
+    inputs, outputs = _read_golden(folder / "golden.npz", manifest)
+    specs = manifest.signature.inputs
+    deviations = [0.0]
+    try:
+        with _opened(folder, manifest) as session:
+            for index in range(manifest.golden.samples):
+                feeds = {
+                    spec.name: array[index : index + 1] for spec, array in zip(specs, inputs, strict=True)
+                }
+                answers = list(session.run(feeds).values())
+                for answer, golden in zip(answers, outputs, strict=True):
+                    deviations.append(_deviation(answer, golden[index : index + 1], golden))
+    except (RuntimeError, ValueError) as error:
+        raise BundleError(f"{manifest.entry} does not run here: {error}") from error
+    return float(np.max(deviations))
+
+
+def _opened(folder: Path, manifest: Manifest) -> Session:
+    from edgekit.backends import get_backend
+
+    artifact = Artifact(
+        candidate=manifest.candidate.id,
+        backend=manifest.candidate.backend,
+        folder=str(folder.absolute()),
+        entry=manifest.entry,
+        files=manifest.files,
+        size_bytes=0,
+        build_s=0.0,
+        versions=manifest.versions,
+        options=manifest.options,
+    )
+    backend = get_backend(manifest.candidate.backend)
+    try:
+        return backend.open(artifact, manifest.threads)
+    except ImportError as error:
+        raise MissingExtraError(manifest.candidate.backend, backend.extra) from error
+
+
+def _read_golden(
+    path: Path, manifest: Manifest
+) -> tuple[list[NDArray[np.generic]], list[NDArray[np.generic]]]:
+    import numpy as np
+
+    signature, count = manifest.signature, manifest.golden.samples
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            inputs = [stored[f"in{index}"] for index in range(len(signature.inputs))]
+            outputs = [stored[f"out{index}"] for index in range(len(signature.outputs))]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BundleError(f"golden.npz cannot be read: {error}") from error
+    for array, spec in zip(inputs, signature.inputs, strict=True):
+        if len(array) != count or not _fits(array, spec):
+            raise BundleError(f"golden.npz does not fit the input {spec.name}: {list(array.shape)}")
+    if any(len(array) != count for array in outputs):
+        raise BundleError(f"golden.npz does not hold {count} outputs")
+    return inputs, outputs
+
+
+def _fits(array: NDArray[np.generic], spec: TensorSpec) -> bool:
+    pairs = zip(array.shape[1:], spec.shape[1:], strict=False)
+    return array.ndim == len(spec.shape) and all(wanted in (None, have) for have, wanted in pairs)
+
+
+def _deviation(
+    answer: NDArray[np.generic], golden: NDArray[np.generic], all_golden: NDArray[np.generic]
+) -> float:
+    """The largest absolute difference over the largest golden magnitude; infinite for another shape."""
+    import numpy as np
+
+    if answer.shape != golden.shape:
+        return float("inf")
+    largest = max(float(np.abs(all_golden.astype(np.float64)).max(initial=0.0)), 1e-6)
+    difference = np.abs(answer.astype(np.float64) - golden.astype(np.float64))
+    return float(difference.max(initial=0.0)) / largest

@@ -1,0 +1,253 @@
+"""Writing a bundle: all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit import __version__
+from edgekit.bundle.manifest import (
+    BUNDLE_SCHEMA,
+    MANIFEST,
+    GoldenFacts,
+    Manifest,
+    Measured,
+    encode_manifest,
+    hash_file,
+    is_safe,
+)
+from edgekit.errors import BundleError, OutputError
+from edgekit.types import (
+    Accuracy,
+    Artifact,
+    BackendName,
+    Candidate,
+    FileHash,
+    Measurement,
+    Precision,
+    Preprocess,
+    Variant,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["TOLERANCES", "Golden", "write_bundle"]
+
+TOLERANCES: dict[Precision, float] = {
+    "fp32": 1e-3,
+    "bf16": 5e-2,
+    "fp16": 1e-2,
+    "w8": 1e-3,
+    "int8": 5e-2,
+    "fp8": 1e-1,
+    "fp4": 2e-1,
+}
+"""How far an output may be from the golden one, relative to the largest golden magnitude of that output.
+
+Kernels of another CPU add in another order and, in int8, round some values to the neighbouring step (ONNX
+Runtime and OpenVINO requantize with different instructions on AVX2, AVX-512 and Arm): these leave room for
+that, not for another network. fp32 and w8 sum in float32.
+"""
+
+TEMPLATES = Path(__file__).with_name("templates")
+SESSIONS: dict[BackendName, str] = {
+    "onnxruntime": "session_onnxruntime.txt",
+    "openvino": "session_openvino.txt",
+}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Network inputs and the artifact's own outputs on them, [samples, ...] each, in the signature's order."""
+
+    inputs: tuple[NDArray[np.generic], ...]
+    outputs: tuple[NDArray[np.generic], ...]
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    artifact: Artifact,
+    variant: Variant,
+    candidate: Candidate,
+    measurement: Measurement,
+    target: str,
+    threads: int,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    golden: Golden,
+    claim: Accuracy | None = None,
+) -> Manifest:
+    """Write the bundle to `folder`, in place of an older bundle if there is one, and give its manifest.
+
+    `golden.outputs` come from this very artifact; `claim` is the accuracy on the test split. Raises
+    OutputError when the folder cannot be written or holds something that is no bundle, BundleError when the
+    artifact's files are not what its hashes say or its runtime cannot be bundled.
+    """
+    if candidate.backend not in SESSIONS:
+        raise BundleError(f"no bundle can be made for {candidate.backend}", allowed=", ".join(SESSIONS))
+    _check_golden(variant, golden)
+    folder = folder.absolute()
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        _refuse_foreign(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _clear_dead_partials(folder)
+        partial.mkdir()
+        files = _write_files(partial, artifact, candidate, preprocess, classes, golden)
+        manifest = Manifest(
+            schema=BUNDLE_SCHEMA,
+            edgekit=__version__,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            target=target,
+            candidate=candidate,
+            ran_as=artifact.audit.ran_as,
+            network=variant.digest,
+            description=variant.description,
+            entry=f"model/{artifact.entry}",
+            options=dict(artifact.options),
+            threads=threads,
+            versions=dict(artifact.versions),
+            signature=variant.signature,
+            preprocess=preprocess,
+            labels=_labels(classes),
+            golden=GoldenFacts(len(golden.inputs[0]), TOLERANCES[candidate.precision]),
+            measured=_measured(measurement, claim),
+            files=files,
+        )
+        (partial / MANIFEST).write_bytes(encode_manifest(manifest))
+        _put_in_place(partial, folder)
+    except OSError as error:
+        raise OutputError(
+            f"the bundle {folder} cannot be written: {error.strerror} ({error.filename})",
+            remedy="free some space, or give another --out",
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def _check_golden(variant: Variant, golden: Golden) -> None:
+    """Raises ValueError: golden arrays that do not belong to the network are a mistake of the caller."""
+    for kind, specs, arrays in (
+        ("inputs", variant.signature.inputs, golden.inputs),
+        ("outputs", variant.signature.outputs, golden.outputs),
+    ):
+        lengths = {len(array) for array in arrays}
+        if len(specs) != len(arrays) or len(lengths) != 1 or 0 in lengths:
+            raise ValueError(
+                f"golden {kind} (={[array.shape for array in arrays]}) do not fit {len(specs)} {kind}"
+            )
+    if len(golden.inputs[0]) != len(golden.outputs[0]):
+        raise ValueError(
+            f"{len(golden.inputs[0])} golden inputs, but {len(golden.outputs[0])} golden outputs"
+        )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A folder that is there must be empty or a bundle: nothing else is replaced."""
+    if not os.path.lexists(folder):
+        return
+    if folder.is_dir() and not folder.is_symlink():
+        if not any(folder.iterdir()):
+            return
+        try:
+            marks = json.loads((folder / MANIFEST).read_bytes())
+        except (OSError, ValueError):
+            marks = None
+        if isinstance(marks, dict) and {"schema", "edgekit", "golden", "files"} <= marks.keys():
+            return
+    raise OutputError(
+        f"{folder} is there and is not a bundle of edgekit", remedy="move it away, or give another --out"
+    )
+
+
+def _clear_dead_partials(folder: Path) -> None:
+    """Remove what killed runs left half-written beside the bundle."""
+    import psutil
+
+    for left in folder.parent.glob(f".{folder.name}.partial-*-*"):
+        owner = left.name.rsplit("-", 2)[1]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _write_files(
+    folder: Path,
+    artifact: Artifact,
+    candidate: Candidate,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    golden: Golden,
+) -> tuple[FileHash, ...]:
+    """Everything but the manifest; the hash of each, by name."""
+    import numpy as np
+
+    for file in artifact.files:
+        if not is_safe(file.path):
+            raise BundleError(f"the artifact names {file.path!r}, which leads out of its folder")
+        copy = folder / "model" / file.path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(artifact.folder) / file.path, copy)
+        if hash_file(copy, file.path) != file:
+            raise BundleError(f"{artifact.folder}/{file.path} is not what was measured: its hash differs")
+    if not (folder / "model" / artifact.entry).is_file():
+        raise BundleError(f"the artifact has no file {artifact.entry}")
+    arrays = {f"in{index}": array for index, array in enumerate(golden.inputs)}
+    arrays.update({f"out{index}": array for index, array in enumerate(golden.outputs)})
+    with (folder / "golden.npz").open("xb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    (folder / "preprocess.json").write_text(json.dumps(asdict(preprocess), indent=1) + "\n", encoding="utf-8")
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in _labels(classes)), encoding="utf-8")
+    program = (TEMPLATES / "infer.txt").read_text(encoding="utf-8")
+    session = (TEMPLATES / SESSIONS[candidate.backend]).read_text(encoding="utf-8")
+    imports, _, opening = session.partition("\n\n")
+    program = program.replace("# IMPORTS", imports.rstrip()).replace("# SESSION", opening.strip())
+    (folder / "infer.py").write_text(program, encoding="utf-8")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)
+
+
+def _labels(classes: Sequence[str]) -> tuple[str, ...]:
+    """One line each: labels.txt is read by lines."""
+    return tuple(" ".join(name.split()) for name in classes)
+
+
+def _measured(measurement: Measurement, claim: Accuracy | None) -> Measured:
+    latency = measurement.latency
+    return Measured(
+        origin=measurement.origin,
+        machine=measurement.environment.machine,
+        cpu=measurement.environment.cpu,
+        p50_ms=latency.p50 if latency else None,
+        p90_ms=latency.p90 if latency else None,
+        p99_ms=latency.p99 if latency else None,
+        load_ms=measurement.load_ms,
+        peak_memory_bytes=measurement.peak_memory_bytes,
+        validation=measurement.accuracy,
+        test=claim,
+    )
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Rename; an older bundle steps aside first and comes back if the rename fails."""
+    if not folder.exists():
+        partial.replace(folder)
+        return
+    aside = partial.with_name(f"{partial.name}-old")
+    folder.replace(aside)
+    try:
+        partial.replace(folder)
+    except OSError:
+        aside.replace(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

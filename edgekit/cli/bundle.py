@@ -1,0 +1,155 @@
+"""`edgekit bundle verify` and `edgekit bundle show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekit.errors import BundleError
+
+if TYPE_CHECKING:
+    from edgekit.bundle import Manifest, Verification
+    from edgekit.types import Accuracy, Estimate, TensorSpec
+
+__all__ = ["bundle"]
+
+VERIFY_EPILOG = """\b
+Example:
+  edgekit bundle verify out/bundle
+"""
+SHOW_EPILOG = """\b
+Example:
+  edgekit bundle show out/bundle --json
+"""
+
+
+@click.group(epilog=VERIFY_EPILOG)
+def bundle() -> None:
+    """Verify or show a bundle. DIR is the bundle, or the --out folder of the build that made it."""
+
+
+@bundle.command(epilog=VERIFY_EPILOG)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--files-only", is_flag=True, help="Check the files alone: run nothing, need no runtime.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def verify(folder: Path, files_only: bool, as_json: bool) -> int:
+    """Check every file by its SHA-256 and re-run the golden inputs. Exits with 2 if anything differs."""
+    from edgekit.bundle import verify_bundle
+
+    found = verify_bundle(find_bundle(folder), run=not files_only)
+    if as_json:
+        import msgspec
+
+        content = {"ok": found.ok, **msgspec.to_builtins(found)}
+        click.echo(msgspec.json.format(msgspec.json.encode(content), indent=1).decode())
+    elif found.ok:
+        click.echo(verified_text(found))
+    else:
+        for problem in found.problems:
+            click.echo(f"edgekit: {found.folder}: {problem}", err=True)
+    return 0 if found.ok else 2
+
+
+@bundle.command(epilog=SHOW_EPILOG)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def show(folder: Path, as_json: bool) -> None:
+    """Show what a bundle is, how it runs and what was measured of it."""
+    from edgekit.bundle import read_manifest
+
+    manifest = read_manifest(find_bundle(folder))
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=1).decode())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, text in rows(manifest):
+        table.add_row(name, Text(text, overflow="fold"))
+    Console().print(table)
+
+
+def find_bundle(folder: Path) -> Path:
+    """The bundle itself: the folder, or the `bundle` in it. Raises BundleError for what is not there."""
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a folder", remedy="give OUT/bundle of a finished build")
+    inner = folder / "bundle"
+    return inner if not (folder / "manifest.json").exists() and inner.is_dir() else folder
+
+
+def verified_text(found: Verification) -> str:
+    """One line on a bundle that is whole."""
+    text = f"{found.folder}: {found.files} files as written"
+    if found.difference is None:
+        return f"{text}; golden outputs not re-run"
+    return (
+        f"{text}; {found.samples} golden outputs match "
+        f"(off by {found.difference:.2g} of the largest value, allowed {found.tolerance:g})"
+    )
+
+
+def rows(manifest: Manifest) -> list[tuple[str, str]]:
+    """Name and text of every fact worth a line."""
+    measured, preprocess = manifest.measured, manifest.preprocess
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items()))
+    return [
+        ("candidate", f"{manifest.candidate.id}: {manifest.description}"),
+        ("target", manifest.target),
+        ("runtime", f"{manifest.candidate.backend}, {manifest.threads} threads ({versions})"),
+        ("precision", f"{manifest.candidate.precision}, ran as {manifest.ran_as}"),
+        ("options", ", ".join(f"{name}={value}" for name, value in manifest.options.items()) or "none"),
+        ("inputs", "; ".join(tensor_text(spec) for spec in manifest.signature.inputs)),
+        ("outputs", "; ".join(tensor_text(spec) for spec in manifest.signature.outputs)),
+        (
+            "preprocess",
+            f"layout {preprocess.input_layout}, resize {preprocess.resize}, crop {preprocess.crop}, "
+            f"scale {preprocess.scale:g}, mean {list(preprocess.mean)}, std {list(preprocess.std)}",
+        ),
+        (
+            "labels",
+            f"{len(manifest.labels)}: {', '.join(manifest.labels[:10])}" if manifest.labels else "none",
+        ),
+        *((name, estimate_text(value)) for name, value in latencies(manifest)),
+        ("measured on", f"{measured.machine}, {measured.cpu} (origin {measured.origin})"),
+        ("peak memory", f"{measured.peak_memory_bytes / 1e6:.1f} MB"),
+        ("load time", f"{measured.load_ms:.1f} ms"),
+        ("accuracy", accuracy_text(measured.test or measured.validation)),
+        ("golden", f"{manifest.golden.samples} samples, tolerance {manifest.golden.tolerance:g}"),
+        (
+            "files",
+            f"{len(manifest.files) + 1}, {sum(file.size_bytes for file in manifest.files) / 1e6:.2f} MB",
+        ),
+        ("made", f"{manifest.created} by edgekit {manifest.edgekit}"),
+    ]
+
+
+def latencies(manifest: Manifest) -> list[tuple[str, Estimate]]:
+    measured = manifest.measured
+    named = (("p50", measured.p50_ms), ("p90", measured.p90_ms), ("p99", measured.p99_ms))
+    return [(f"latency {name}", value) for name, value in named if value is not None]
+
+
+def tensor_text(spec: TensorSpec) -> str:
+    shape = ", ".join("?" if size is None else str(size) for size in spec.shape)
+    return f"{spec.name} {spec.dtype} [{shape}]"
+
+
+def estimate_text(value: Estimate) -> str:
+    return f"{value.value:.4g} ms [{value.low:.4g}, {value.high:.4g}]"
+
+
+def accuracy_text(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return "not measured"
+    value, drop = accuracy.value, accuracy.drop
+    return (
+        f"{accuracy.metric} {100 * value.value:.2f} % [{100 * value.low:.2f}, {100 * value.high:.2f}] on "
+        f"{accuracy.samples} samples of {accuracy.split}, drop {100 * drop.value:.2f} points "
+        f"[{100 * drop.low:.2f}, {100 * drop.high:.2f}]"
+    )

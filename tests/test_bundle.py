@@ -1,0 +1,463 @@
+"""The bundle: complete, checkable, and runnable with numpy and its runtime alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+
+from edgekit.bundle import BUNDLE_SCHEMA, Golden, read_manifest, verify_bundle, write_bundle
+from edgekit.bundle.manifest import encode_manifest, hash_file
+from edgekit.errors import BundleError, OutputError, UserError
+from edgekit.types import (
+    Accuracy,
+    Artifact,
+    Audit,
+    BackendName,
+    Candidate,
+    Cost,
+    Environment,
+    Estimate,
+    Latency,
+    Measurement,
+    Preprocess,
+    Signature,
+    TensorSpec,
+    Variant,
+)
+
+CLASSES = ("cat", "dog", "red  fox")
+SIGNATURE = Signature(
+    (TensorSpec("image", "float32", (1, 2, 4, 4)),), (TensorSpec("scores", "float32", (1, 3)),)
+)
+PREPROCESS = Preprocess("nhwc", 255.0, (0.5, 0.25), (0.5, 2.0), crop=4)
+RNG = np.random.default_rng(0)
+WEIGHTS = RNG.normal(size=(32, 3)).astype(np.float32)
+SAMPLES = RNG.normal(size=(4, 2, 4, 4)).astype(np.float32)
+
+
+def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the tiny model computes, in numpy."""
+    return images.reshape(len(images), -1) @ WEIGHTS
+
+
+def onnx_model(folder: Path) -> Path:
+    onnx = pytest.importorskip("onnx")
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["scores"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("image", real, [1, 2, 4, 4])],
+        [helper.make_tensor_value_info("scores", real, [1, 3])],
+        [onnx.numpy_helper.from_array(WEIGHTS, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = folder / "model.onnx"
+    onnx.save(model, str(path))
+    return path
+
+
+def artifact_of(backend: BackendName, folder: Path) -> Artifact:
+    folder.mkdir()
+    path = onnx_model(folder)
+    options: Mapping[str, str] = {}
+    if backend == "openvino":
+        openvino = pytest.importorskip("openvino")
+        openvino.save_model(
+            openvino.convert_model(str(path)), str(folder / "model.xml"), compress_to_fp16=False
+        )
+        path.unlink()
+        options = {"INFERENCE_PRECISION_HINT": "f32"}
+    else:
+        pytest.importorskip("onnxruntime")
+    files = tuple(hash_file(path, path.name) for path in sorted(folder.iterdir()))
+    entry = "model.xml" if backend == "openvino" else "model.onnx"
+    size = sum(file.size_bytes for file in files)
+    audit = Audit("fp32")
+    return Artifact("c", backend, str(folder), entry, files, size, 0.1, {backend: "1"}, options, audit)
+
+
+def bundle_of(
+    artifact: Artifact, folder: Path, preprocess: Preprocess = PREPROCESS, classes: Sequence[str] = CLASSES
+) -> Path:
+    at = Estimate(1.0, 0.9, 1.1)
+    latency = Latency(at, at, at, ((1.0,),), 3, True)
+    accuracy = Accuracy("top-1", "validation", 100, Estimate(0.9, 0.8, 0.95), Estimate(0.01, 0.0, 0.02))
+    here = Environment("box", "A CPU", (), 2, 10**9, "Linux", "3.11", {}, 1, (0,), "", 0.0)
+    write_bundle(
+        folder,
+        artifact=artifact,
+        variant=Variant(
+            "original", "original", None, "as given", "m.onnx", "d" * 64, SIGNATURE, Cost(1, 1, 1, 1)
+        ),
+        candidate=Candidate("original-ort-fp32", "original", artifact.backend, "fp32"),
+        measurement=Measurement("c", "device", here, 5.0, 10_000_000, latency, accuracy),
+        target="generic-cpu",
+        threads=1,
+        preprocess=preprocess,
+        classes=classes,
+        golden=Golden((SAMPLES,), (network(SAMPLES),)),
+        claim=replace(accuracy, split="test"),
+    )
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return bundle_of(artifact_of("onnxruntime", tmp_path / "artifact"), tmp_path / "out" / "bundle")
+
+
+def infer(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-I", str(bundle / "infer.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=bundle.parent)
+
+
+def run_cli(*arguments: str) -> Result:
+    from edgekit.cli.bundle import bundle as command
+
+    return CliRunner().invoke(command, list(arguments), standalone_mode=False)
+
+
+# What is in it
+
+
+def test_a_bundle_has_everything_and_a_manifest_that_lists_it(bundle: Path) -> None:
+    names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    listed = {"golden.npz", "infer.py", "labels.txt", "model/model.onnx", "preprocess.json"}
+    assert names == listed | {"manifest.json"}
+    manifest = read_manifest(bundle)
+    assert {file.path for file in manifest.files} == listed
+    assert manifest.schema == BUNDLE_SCHEMA
+    assert manifest.entry == "model/model.onnx"
+    assert manifest.signature == SIGNATURE
+    assert manifest.preprocess == PREPROCESS
+    assert manifest.measured.p90_ms == Estimate(1.0, 0.9, 1.1)
+    assert manifest.measured.test is not None
+    assert manifest.measured.test.split == "test"
+
+
+def test_labels_stand_one_to_a_line(bundle: Path) -> None:
+    assert (bundle / "labels.txt").read_text() == "cat\ndog\nred fox\n"
+
+
+def test_preprocessing_stands_in_a_file_of_its_own(bundle: Path) -> None:
+    assert json.loads((bundle / "preprocess.json").read_text())["mean"] == [0.5, 0.25]
+
+
+def test_reading_and_writing_a_manifest_changes_nothing(bundle: Path) -> None:
+    assert encode_manifest(read_manifest(bundle)) == (bundle / "manifest.json").read_bytes()
+
+
+# Running it
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_infer_py_checks_the_golden_outputs(backend: BackendName, tmp_path: Path) -> None:
+    bundle = bundle_of(artifact_of(backend, tmp_path / "artifact"), tmp_path / "bundle")
+    done = infer(bundle)
+    assert done.stderr == ""
+    assert done.stdout.startswith("golden outputs match: off by ")
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_infer_py_answers_a_stored_image_after_the_declared_preprocessing(
+    backend: BackendName, tmp_path: Path
+) -> None:
+    bundle = bundle_of(artifact_of(backend, tmp_path / "artifact"), tmp_path / "bundle")
+    image = RNG.integers(0, 256, (6, 7, 2), np.uint8)
+    np.save(tmp_path / "image.npy", image)
+    centre = image[1:5, 1:5].transpose(2, 0, 1).astype(np.float32) / 255
+    ready = (centre - np.array([0.5, 0.25])[:, None, None]) / np.array([0.5, 2.0])[:, None, None]
+    scores = network(ready[None].astype(np.float32))
+    done = infer(bundle, str(tmp_path / "image.npy"))
+    assert done.stderr == ""
+    top = int(scores.argmax())
+    label = CLASSES[top].replace("  ", " ")
+    first, last = done.stdout.splitlines()
+    assert last == f"top class: {top} {label}"
+    low, high = first.partition(", from ")[2].split(" to ")
+    np.testing.assert_allclose([float(low), float(high)], [scores.min(), scores.max()], rtol=1e-4)
+
+
+def test_infer_py_prepares_as_the_build_did(tmp_path: Path) -> None:
+    from edgekit.data.preprocess import preprocess_samples
+
+    bundle = bundle_of(artifact_of("onnxruntime", tmp_path / "artifact"), tmp_path / "bundle")
+    images = RNG.integers(0, 256, (1, 9, 4, 2), np.uint8)
+    np.save(tmp_path / "image.npy", images)
+    ready = preprocess_samples(images, PREPROCESS)
+    scores = network(ready.astype(np.float32))
+    first = infer(bundle, str(tmp_path / "image.npy")).stdout.splitlines()[0]
+    assert first.startswith("scores: shape [1, 3], from ")
+    low, high = first.partition(", from ")[2].split(" to ")
+    np.testing.assert_allclose([float(low), float(high)], [scores.min(), scores.max()], rtol=1e-4)
+
+
+def test_infer_py_says_when_an_image_has_to_be_resized_first(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "artifact")
+    bundle = bundle_of(artifact, tmp_path / "bundle", replace(PREPROCESS, resize=4))
+    np.save(tmp_path / "image.npy", np.zeros((9, 9, 2), np.uint8))
+    done = infer(bundle, str(tmp_path / "image.npy"))
+    assert done.returncode == 1
+    assert done.stderr == "resize the image first: its shorter side must have 4 pixels\n"
+
+
+def test_infer_py_gives_the_number_of_the_class_where_there_are_no_labels(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "artifact")
+    bundle = bundle_of(artifact, tmp_path / "bundle", Preprocess(), ())
+    np.save(tmp_path / "sample.npy", SAMPLES[0])
+    done = infer(bundle, str(tmp_path / "sample.npy"))
+    assert done.stdout.splitlines()[-1].strip() == f"top class: {network(SAMPLES[:1]).argmax()}"
+
+
+def test_infer_py_fails_when_the_answers_differ(bundle: Path) -> None:
+    golden = {"in0": SAMPLES, "out0": network(SAMPLES) + 1}
+    np.savez(bundle / "golden.npz", allow_pickle=False, **golden)
+    done = infer(bundle)
+    assert done.returncode == 1
+    assert done.stdout.startswith("golden outputs DO NOT MATCH")
+
+
+# Verifying it
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_bundle_as_written_is_verified(backend: BackendName, tmp_path: Path) -> None:
+    bundle = bundle_of(artifact_of(backend, tmp_path / "artifact"), tmp_path / "bundle")
+    found = verify_bundle(bundle)
+    assert found.ok
+    assert found.difference is not None
+    assert found.difference <= found.tolerance
+
+
+def damage_model(bundle: Path) -> None:
+    path = bundle / "model" / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+def damage_program(bundle: Path) -> None:
+    with (bundle / "infer.py").open("a") as file:
+        file.write("# more\n")
+
+
+def damage_missing(bundle: Path) -> None:
+    (bundle / "labels.txt").unlink()
+
+
+def damage_extra(bundle: Path) -> None:
+    (bundle / "model" / "other.bin").write_bytes(b"x")
+
+
+def damage_link(bundle: Path) -> None:
+    (bundle / "labels.txt").rename(bundle.parent / "labels.txt")
+    (bundle / "labels.txt").symlink_to(bundle.parent / "labels.txt")
+
+
+def damage_folder_link(bundle: Path) -> None:
+    (bundle / "model").rename(bundle.parent / "model")
+    (bundle / "model").symlink_to(bundle.parent / "model")
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (damage_model, "model/model.onnx was changed"),
+        (damage_program, "infer.py was changed"),
+        (damage_missing, "labels.txt is missing"),
+        (damage_extra, "model/other.bin does not belong to the bundle"),
+        (damage_link, "labels.txt is a link"),
+        (damage_folder_link, "model/model.onnx is a link"),
+    ],
+)
+def test_a_changed_bundle_is_told_with_the_file(
+    bundle: Path, damage: Callable[[Path], None], problem: str
+) -> None:
+    damage(bundle)
+    found = verify_bundle(bundle)
+    assert not found.ok
+    assert problem in found.problems
+    assert found.difference is None
+
+
+def rewrite_manifest(bundle: Path, **changes: Any) -> None:
+    (bundle / "manifest.json").write_bytes(encode_manifest(replace(read_manifest(bundle), **changes)))
+
+
+def test_golden_outputs_that_no_longer_come_out_are_told(bundle: Path) -> None:
+    np.savez(bundle / "golden.npz", allow_pickle=False, in0=SAMPLES, out0=network(SAMPLES) * 1.5)
+    files = tuple(
+        hash_file(bundle / file.path, file.path) if file.path == "golden.npz" else file
+        for file in read_manifest(bundle).files
+    )
+    rewrite_manifest(bundle, files=files)
+    (problem,) = verify_bundle(bundle).problems
+    assert problem.startswith("model/model.onnx does not give its golden outputs here: off by 0.333")
+    assert verify_bundle(bundle, run=False).ok
+
+
+def test_golden_arrays_of_another_shape_are_told(bundle: Path) -> None:
+    np.savez(bundle / "golden.npz", allow_pickle=False, in0=SAMPLES[:, :1], out0=network(SAMPLES))
+    files = tuple(
+        hash_file(bundle / file.path, file.path) if file.path == "golden.npz" else file
+        for file in read_manifest(bundle).files
+    )
+    rewrite_manifest(bundle, files=files)
+    (problem,) = verify_bundle(bundle).problems
+    assert problem == "golden.npz does not fit the input image: [4, 1, 4, 4]"
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "model/../../x", "a\\b", "C:x", ""])
+def test_a_manifest_that_leads_out_of_the_bundle_is_refused(bundle: Path, name: str) -> None:
+    manifest = read_manifest(bundle)
+    rewrite_manifest(bundle, files=(*manifest.files, replace(manifest.files[0], path=name)))
+    with pytest.raises(BundleError, match="leads out of the bundle"):
+        verify_bundle(bundle)
+    rewrite = replace(manifest, entry=name)
+    (bundle / "manifest.json").write_bytes(encode_manifest(rewrite))
+    with pytest.raises(BundleError, match="leads out of the bundle"):
+        verify_bundle(bundle)
+
+
+def test_a_manifest_that_leaves_its_model_out_is_told(bundle: Path) -> None:
+    files = tuple(file for file in read_manifest(bundle).files if not file.path.startswith("model/"))
+    rewrite_manifest(bundle, files=files)
+    assert "manifest.json does not list model/model.onnx" in verify_bundle(bundle).problems
+
+
+def test_an_edited_figure_in_the_manifest_is_noticed(bundle: Path) -> None:
+    path = bundle / "manifest.json"
+    path.write_text(path.read_text().replace('"origin": "device"', '"origin": "host"'))
+    with pytest.raises(BundleError, match="digest does not match"):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "it is not JSON"),
+        ("[]", "not a bundle's manifest"),
+        ('{"schema": 99}', "schema 99; allowed: schema 1"),
+        ('{"schema": 1}', "digest does not match"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(bundle: Path, content: str, message: str) -> None:
+    (bundle / "manifest.json").write_text(content)
+    with pytest.raises(BundleError, match=message):
+        read_manifest(bundle)
+
+
+# Writing it
+
+
+def test_a_newer_bundle_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "artifact")
+    bundle = bundle_of(artifact, tmp_path / "out" / "bundle")
+    bundle_of(artifact, bundle, classes=("a", "b", "c"))
+    assert read_manifest(bundle).labels == ("a", "b", "c")
+    assert verify_bundle(bundle).ok
+    assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+
+def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "artifact")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("ten years")
+    with pytest.raises(OutputError, match="is not a bundle of edgekit; move it away"):
+        bundle_of(artifact, folder)
+    assert (folder / "thesis.txt").read_text() == "ten years"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifact", "mine"]
+
+
+def test_an_empty_folder_may_become_a_bundle(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    assert verify_bundle(bundle_of(artifact_of("onnxruntime", tmp_path / "a"), tmp_path / "bundle")).ok
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot be written: File exists"):
+        bundle_of(artifact_of("onnxruntime", tmp_path / "a"), tmp_path / "file" / "bundle")
+
+
+def test_an_artifact_that_changed_since_it_was_measured_is_not_bundled(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "a")
+    with (tmp_path / "a" / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=r"model\.onnx is not what was measured"):
+        bundle_of(artifact, tmp_path / "bundle")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+def test_an_artifact_whose_file_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "a")
+    outside = replace(artifact, files=(replace(artifact.files[0], path="../a/model.onnx"),))
+    with pytest.raises(BundleError, match="leads out of its folder"):
+        bundle_of(outside, tmp_path / "bundle")
+
+
+def test_what_a_killed_run_left_half_written_is_cleared(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / "out" / f".bundle.partial-{dead.pid}-abcd"
+    left.mkdir(parents=True)
+    (left / "model.onnx").write_bytes(b"half")
+    bundle_of(artifact_of("onnxruntime", tmp_path / "a"), tmp_path / "out" / "bundle")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bundle"]
+
+
+# The command
+
+
+def test_the_command_verifies_a_bundle_or_the_folder_above_it(bundle: Path) -> None:
+    for folder in (bundle, bundle.parent):
+        done = run_cli("verify", str(folder))
+        assert done.return_value == 0
+        assert "6 files as written; 4 golden outputs match" in done.stdout
+
+
+def test_the_command_names_the_changed_file_and_exits_with_2(bundle: Path) -> None:
+    damage_model(bundle)
+    done = run_cli("verify", str(bundle))
+    assert done.return_value == 2
+    assert done.stderr == f"edgekit: {bundle}: model/model.onnx was changed\n"
+
+
+def test_the_command_speaks_json(bundle: Path) -> None:
+    found = json.loads(run_cli("verify", str(bundle), "--json").stdout)
+    assert found["ok"] is True
+    damage_missing(bundle)
+    done = run_cli("verify", str(bundle), "--json", "--files-only")
+    assert done.return_value == 2
+    assert json.loads(done.stdout)["problems"] == ["labels.txt is missing"]
+
+
+def test_the_command_shows_what_a_bundle_is(bundle: Path) -> None:
+    text = run_cli("show", str(bundle)).stdout
+    assert "original-ort-fp32" in text
+    assert "1 ms [0.9, 1.1]" in text
+    assert "image float32 [1, 2, 4, 4]" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+    shown = json.loads(run_cli("show", str(bundle), "--json").stdout)
+    assert shown["target"] == "generic-cpu"
+
+
+def test_the_command_refuses_what_is_no_bundle(tmp_path: Path) -> None:
+    done = run_cli("verify", str(tmp_path))
+    assert isinstance(done.exception, UserError)
+    assert "is not a bundle" in str(done.exception)
