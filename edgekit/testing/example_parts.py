@@ -1,4 +1,4 @@
-"""The made-up parts of `example_result`: what it tried, on what, and what became of it. Nothing was measured."""
+"""The made-up parts of `example_result`: what it tried, where, and what became of it."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ RUN = RunInfo(
     id="made-up-run",
     edgekit="0.0.0",
     command="edgekit build --target made-up-board --model net.py:make --weights net.safetensors"
-    " --data images.npz --max-latency 0.35ms --max-drop 1% --max-size 500kB --out out",
+    " --data images.npz --max-latency {latency}ms --max-drop 1% --out out",
     started="2001-02-03T04:05:06+00:00",
     duration_s=1265.0,
     seed=0,

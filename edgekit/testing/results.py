@@ -71,7 +71,7 @@ def example_result(
         failures=FAILURES,
         warnings=("all figures of this result are made up for tests",),
         environment=ENVIRONMENT,
-        run=RUN,
+        run=replace(RUN, command=RUN.command.format(latency=budget.max_latency_ms)),
     )
 
 

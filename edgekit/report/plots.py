@@ -1,0 +1,33 @@
+"""All plots of one report. They show the candidates of the ranked origin only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgekit.report.boxes import latency_plot
+from edgekit.report.dots import accuracy_plot
+from edgekit.report.figures import Numbered, Plot
+from edgekit.report.pareto import pareto_plot
+from edgekit.report.verdict import best_candidate, reference
+from edgekit.result import Result
+
+__all__ = ["all_plots"]
+
+
+def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
+    """The plots by id (`pareto`, `latencies`, `accuracies`); one without data is left out.
+
+    `numbered` holds the candidates of one origin in the order of the table.
+    """
+    best, base = best_candidate(result), reference(result)
+    marks: dict[str, str] = {}
+    if best is not None:
+        marks[best.id] = "winner" if result.winner else "nearest"
+    if base is not None:
+        marks.setdefault(base.id, "original")
+    plots = (
+        pareto_plot(numbered, result.budget, marks, best.id if best else None),
+        latency_plot(numbered, result.budget),
+        accuracy_plot(numbered, result.budget, result.winner, result.claim),
+    )
+    return {plot.id: plot for plot in plots if plot is not None}

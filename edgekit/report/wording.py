@@ -1,0 +1,126 @@
+"""Figures as text: three significant digits, intervals as `low to high`, true minus signs."""
+
+from __future__ import annotations
+
+from edgekit.result import AccuracyResult, LatencyResult
+
+__all__ = [
+    "bytes_text",
+    "count_text",
+    "drop_interval_text",
+    "drop_text",
+    "duration_text",
+    "interval_text",
+    "is_share",
+    "latency_at",
+    "limit_text",
+    "ms_text",
+    "ratio_text",
+    "shorten",
+    "value_interval_text",
+    "value_text",
+]
+
+MINUS = "\u2212"
+NOT_SHARES = ("cosine", "sqnr", "psnr")
+
+
+def ms_text(ms: float) -> str:
+    """Milliseconds to three significant digits, without the unit."""
+    size = abs(ms)
+    if size >= 100:
+        return f"{ms:,.0f}"
+    digits = 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.1 else 4
+    return f"{ms:.{digits}f}"
+
+
+def latency_at(latency: LatencyResult) -> float:
+    """The budget's percentile, in ms: what `low` and `high` bound."""
+    return {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99}[latency.percentile]
+
+
+def interval_text(latency: LatencyResult) -> str:
+    """The 95 % interval of the budget's percentile, in ms."""
+    return f"{ms_text(latency.low)} to {ms_text(latency.high)}"
+
+
+def is_share(metric: str) -> bool:
+    """Whether values of the metric are fractions of 1, told in percent, with drops in percentage points."""
+    return not metric.lower().startswith(NOT_SHARES)
+
+
+def value_text(accuracy: AccuracyResult) -> str:
+    """The value with its unit, e.g. `91.02 %`."""
+    return _number(accuracy.value, accuracy.metric) + (" %" if is_share(accuracy.metric) else "")
+
+
+def value_interval_text(accuracy: AccuracyResult) -> str:
+    """The value's 95 % interval without unit."""
+    return f"{_number(accuracy.low, accuracy.metric)} to {_number(accuracy.high, accuracy.metric)}"
+
+
+def drop_text(accuracy: AccuracyResult) -> str:
+    """The paired drop from the original without unit: percentage points for a share. Positive is worse."""
+    return _number(accuracy.drop, accuracy.metric)
+
+
+def drop_interval_text(accuracy: AccuracyResult) -> str:
+    """The paired drop's 95 % interval without unit."""
+    return f"{_number(accuracy.drop_low, accuracy.metric)} to {_number(accuracy.drop_high, accuracy.metric)}"
+
+
+def limit_text(drop: float, metric: str) -> str:
+    """A limit on the drop, with its unit."""
+    return _number(drop, metric) + (" points" if is_share(metric) else "")
+
+
+def _number(value: float, metric: str) -> str:
+    text = f"{100 * value:.2f}" if is_share(metric) else f"{value:.4f}"
+    if not text.strip("-0."):
+        return text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def bytes_text(size: int) -> str:
+    """Decimal units, as budgets are given: 1 kB is 1000 bytes."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            amount = size / scale
+            return f"{amount:.0f} {unit}" if amount >= 100 else f"{amount:.3g} {unit}"
+    return f"{size} B"
+
+
+def count_text(count: int) -> str:
+    """MACs or parameters: `40.8 M`."""
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return str(count)
+
+
+def duration_text(seconds: float) -> str:
+    """`48 s`, `21 min 5 s`, `2 h 3 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def ratio_text(before: float, after: float, better: str, worse: str) -> str:
+    """`3.1 times faster` or `1.2 times slower`, from two positive amounts of which less is better."""
+    if before <= 0 or after <= 0:
+        return ""
+    ratio, word = (before / after, better) if before >= after else (after / before, worse)
+    if ratio < 1.005:
+        return f"no {better}"
+    return f"{ratio:.{1 if ratio >= 10 else 2}f} times {word}"
+
+
+def shorten(text: str, width: int) -> str:
+    """At most `width` characters; the middle gives way, as ids differ at both ends."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) * 3 // 5
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
