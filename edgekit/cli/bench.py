@@ -55,8 +55,11 @@ def bench(**options: Any) -> int:
     """
     from edgekit.devices.local import LocalDevice
     from edgekit.devices.measuring import MeasureOptions
+    from edgekit.measure.metrics import find_metric
 
     preprocess = read_preprocess(options)
+    if options["metric"]:
+        find_metric(options["metric"])  # a mistake in it is told before anything is measured
     artifact = read_artifact(options["artifact"])
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as scratch:
         device = LocalDevice(Path(scratch) / "work")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["MeasureOptions", "Measured", "measure"]
+
+PLACE = re.compile(r"\S*/run-[0-9a-f]{12}/[0-9]+/")  # of an artifact on the device, in a runtime's message
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ class _Reader:
         if entry["status"] != "ok":
             remedy = entry["stderr"][-1].strip() if entry["signal"] and entry["stderr"] else ""
             said = f"last words of the runtime: {remedy}" if remedy else ""
-            return Failure(artifact.candidate, f"measure ({entry['stage']})", entry["cause"], said)
+            cause = PLACE.sub("", entry["cause"])
+            return Failure(artifact.candidate, f"measure ({entry['stage']})", cause, said)
         notes = (*self.result["notes"], *entry["notes"])
         environment = read_environment(
             self.result["facts"], threads=self.result["threads"], cpus=self.result["cpus"], notes=notes

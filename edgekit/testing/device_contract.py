@@ -1,0 +1,104 @@
+"""The suite that every device passes. A plug-in's tests subclass `DeviceContract`; pytest finds its tests there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.devices.base import Device
+
+__all__ = ["DeviceContract"]
+
+FACTS = ("machine", "arch", "cpu", "features", "cores", "cpus", "memory_bytes", "os", "governor", "python",
+         "load_1m", "versions")  # fmt: skip
+
+
+class DeviceContract:
+    """Subclass it, give a device and a runnable artifact: one input [1, ...], one output [1, classes]."""
+
+    def make_device(self, work: Path) -> Device:
+        """A device with `work` as its scratch folder on this machine."""
+        raise NotImplementedError
+
+    def make_artifact(self, folder: Path) -> tuple[str, Path, str, tuple[int, ...]]:
+        """(runtime, file to load, input's name, input's shape with batch 1)."""
+        raise NotImplementedError
+
+    def _job(self, device: Device, tmp_path: Path, *, broken: bool = False) -> dict[str, Any]:
+        runtime, path, name, shape = self.make_artifact(tmp_path)
+        samples, empty = tmp_path / "samples.npy", tmp_path / "empty"
+        np.save(samples, np.random.default_rng(0).random((3, *shape[1:]), dtype=np.float32))
+        empty.write_bytes(b"")
+        device.push([(path, f"a/{path.name}"), (samples, "samples.npy"), (empty, f"broken/{path.name}")])
+        evaluate = {"inputs": {name: "samples.npy"}, "outputs": "a/outputs"}
+        good = {"id": "good", "runtime": runtime, "path": f"a/{path.name}", "evaluate": evaluate}
+        bad = {"id": "bad", "runtime": runtime, "path": f"broken/{path.name}"}
+        entries = [bad, good] if broken else [good]
+        return {"schema": 1, "rounds": 3, "seconds": 0.05, "warmup_s": 0.2, "entries": entries}
+
+    def test_it_says_what_it_is(self, tmp_path: Path) -> None:
+        device = self.make_device(tmp_path / "work")
+        assert device.name
+        assert device.origin in ("device", "host", "emulated")
+        facts = device.describe()
+        assert not [name for name in FACTS if name not in facts]
+        assert facts["cores"] >= 1
+
+    def test_what_is_pushed_can_be_pulled(self, tmp_path: Path) -> None:
+        device = self.make_device(tmp_path / "work")
+        source = tmp_path / "file"
+        source.write_bytes(b"\x00content\xff")
+        device.push([(source, "deep/name")])
+        (pulled,) = device.pull(["deep/name"], tmp_path / "back")
+        assert pulled.read_bytes() == source.read_bytes()
+
+    def test_a_second_push_replaces_the_first(self, tmp_path: Path) -> None:
+        device = self.make_device(tmp_path / "work")
+        for content in (b"one", b"two"):
+            source = tmp_path / content.decode()
+            source.write_bytes(content)
+            device.push([(source, "name")])
+        (pulled,) = device.pull(["name"], tmp_path / "back")
+        assert pulled.read_bytes() == b"two"
+        assert (tmp_path / "one").read_bytes() == b"one"
+
+    def test_names_outside_the_work_folder_are_refused(self, tmp_path: Path) -> None:
+        device = self.make_device(tmp_path / "work")
+        source = tmp_path / "file"
+        source.write_bytes(b"x")
+        for name in ("../escape", "/absolute"):
+            try:
+                device.push([(source, name)])
+            except ValueError:
+                continue
+            raise AssertionError(f"{name} was taken")
+
+    def test_a_job_gives_times_memory_and_outputs(self, tmp_path: Path) -> None:
+        device = self.make_device(tmp_path / "work")
+        result = device.run(self._job(device, tmp_path), timeout_s=120.0)
+        entry = result["entries"]["good"]
+        assert entry["status"] == "ok"
+        assert len(entry["rounds_ms"]) == 3
+        assert all(sample > 0 for samples in entry["rounds_ms"] for sample in samples)
+        assert entry["peak_memory_bytes"] > 0
+        assert entry["load_ms"] > 0
+        (output,) = device.pull(list(entry["outputs"].values()), tmp_path / "back")
+        assert len(np.load(output, allow_pickle=False)) == entry["samples"] == 3
+
+    def test_a_broken_artifact_fails_alone(self, tmp_path: Path) -> None:
+        device = self.make_device(tmp_path / "work")
+        result = device.run(self._job(device, tmp_path, broken=True), timeout_s=120.0)
+        assert list(result["entries"]) == ["bad", "good"]
+        assert result["entries"]["bad"]["status"] == "failed"
+        assert result["entries"]["bad"]["cause"]
+        assert result["entries"]["good"]["status"] == "ok"
+
+    def test_progress_is_told(self, tmp_path: Path) -> None:
+        device = self.make_device(tmp_path / "work")
+        told: list[str] = []
+        device.run(
+            self._job(device, tmp_path), timeout_s=120.0, progress=lambda stage, *_rest: told.append(stage)
+        )
+        assert "load" in told

@@ -1,0 +1,125 @@
+"""A made-up board, to try what stands above devices without a board or a runtime."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.devices.base import Progress
+from edgekit.types import Origin
+
+__all__ = ["FakeBoardDevice"]
+
+FACTS: Mapping[str, Any] = {
+    "machine": "Fake Board Rev 1",
+    "arch": "aarch64",
+    "cpu": "Fake-A53",
+    "features": ["asimd", "fp"],
+    "cores": 4,
+    "cpus": [0, 1, 2, 3],
+    "cpu_quota": None,
+    "memory_bytes": 1_000_000_000,
+    "os": "Fake Linux 1.0",
+    "governor": "performance",
+    "python": "3.6.9",
+    "load_1m": 0.0,
+    "versions": {"numpy": "1.19.5"},
+}
+JITTER = 0.02  # relative, of the made-up latencies
+
+
+class FakeBoardDevice:
+    """Runs nothing: entries take the latency that was said of them, and put class 0 of ten first.
+
+    `latency_ms`: entry id → milliseconds (1 for others). An entry is `failing` if its id is there or its file is
+    empty. Its measurements carry the origin `emulated`.
+    """
+
+    def __init__(
+        self, work: Path, latency_ms: Mapping[str, float] | None = None, failing: Sequence[str] = ()
+    ) -> None:
+        self.work = work
+        self._latency_ms = dict(latency_ms or {})
+        self._failing = frozenset(failing)
+        work.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def name(self) -> str:
+        return "fake-board"
+
+    @property
+    def origin(self) -> Origin:
+        return "emulated"
+
+    def describe(self) -> Mapping[str, Any]:
+        return FACTS
+
+    def push(self, files: Sequence[tuple[Path, str]]) -> None:
+        for path, name in files:
+            target = self._place(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+    def pull(self, names: Sequence[str], folder: Path) -> tuple[Path, ...]:
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._place(name), folder / name)
+        return tuple(folder / name for name in names)
+
+    def run(
+        self, job: Mapping[str, Any], *, timeout_s: float, progress: Progress | None = None
+    ) -> Mapping[str, Any]:
+        entries = {}
+        for done, entry in enumerate(job["entries"]):
+            if progress:
+                progress("load", entry["id"], done, len(job["entries"]))
+            entries[entry["id"]] = self._entry(entry, job)
+        return {
+            "schema": 1,
+            "facts": FACTS,
+            "threads": job.get("threads", 1),
+            "cpus": job.get("cpus") or [],
+            "notes": ["a fake board: nothing was run"],
+            "entries": entries,
+        }
+
+    def _entry(self, entry: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
+        if entry["id"] in self._failing or self._place(entry["path"]).stat().st_size == 0:
+            failed = {"status": "failed", "stage": "load", "cause": "said to fail", "stderr": []}
+            return {**failed, "signal": None, "exit_code": 1}
+        shape = {"name": "out", "dtype": "float32", "shape": [1, 10]}
+        rng = np.random.default_rng(job.get("seed", 0))
+        center = self._latency_ms.get(entry["id"], 1.0)
+        rounds = [list(center * (1 + JITTER * rng.random(20))) for _ in range(job.get("rounds", 12))]
+        result: dict[str, Any] = {
+            "status": "ok",
+            "notes": [],
+            "signature": {"inputs": [{**shape, "name": "in"}], "outputs": [shape]},
+            "runtime_facts": {},
+            "import_ms": 0.0,
+            "load_ms": 1.0,
+            "peak_memory_bytes": 1_000_000,
+        }
+        if job.get("seconds", 5.0) > 0:
+            result.update(rounds_ms=rounds, warmup_runs=10, steady=True, preemptions=0)
+        if entry.get("evaluate"):
+            result.update(self._evaluate(entry["evaluate"]))
+        return result
+
+    def _evaluate(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        count = min(len(np.load(self._place(name), mmap_mode="r")) for name in wanted["inputs"].values())
+        outputs = np.zeros((count, 10), dtype=np.float32)
+        outputs[:, 0] = 1.0
+        name = f"{wanted['outputs']}/0.npy"
+        self._place(name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(self._place(name), outputs)
+        return {"outputs": {"out": name}, "samples": count}
+
+    def _place(self, name: str) -> Path:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{name!r} is not a relative name inside the work folder")
+        return self.work / name

@@ -1,0 +1,67 @@
+"""Artifacts in, measurements or failures out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.devices import LocalDevice, Measured, MeasureOptions, measure
+from edgekit.testing.fake_board import FakeBoardDevice
+from edgekit.types import Artifact, Failure, FileHash
+from tests.devices.models import write_classifier
+
+QUICK = MeasureOptions(seconds=0.05, rounds=3, warmup_s=0.2)
+
+
+def artifact(path: Path, candidate: str) -> Artifact:
+    files = (FileHash(path.name, "", path.stat().st_size),)
+    return Artifact(candidate, "onnxruntime", str(path.parent), path.name, files, files[0].size_bytes, 0.0)
+
+
+def test_a_good_and_a_broken_artifact_give_a_measurement_and_a_failure(tmp_path: Path) -> None:
+    good = artifact(write_classifier(tmp_path / "net.onnx"), "good")
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    samples = tmp_path / "x.npy"
+    np.save(samples, np.zeros((3, 3, 8, 8), dtype=np.float32))
+    found = measure(
+        LocalDevice(tmp_path / "work"),
+        [good, artifact(tmp_path / "bad.onnx", "bad")],
+        folder=tmp_path / "back",
+        options=QUICK,
+        feeds={"input": np.ones((1, 3, 8, 8), dtype=np.float32)},
+        samples={"input": samples},
+    )
+    assert isinstance(found["good"], Measured)
+    assert found["good"].measurement.origin == "host"
+    assert found["good"].measurement.latency is not None
+    assert found["good"].measurement.environment.threads == 1
+    assert found["good"].load_outputs()["scores"].shape == (3, 4)
+    assert isinstance(found["bad"], Failure)
+    assert found["bad"].stage == "measure (load)"
+    assert str(tmp_path) not in found["bad"].cause
+
+
+def test_a_boards_latency_is_the_boards(tmp_path: Path) -> None:
+    net = tmp_path / "net.fake"
+    net.write_bytes(b"x")
+    board = FakeBoardDevice(tmp_path / "work", {"slow": 8.0, "fast": 2.0})
+    found = measure(board, [artifact(net, "slow"), artifact(net, "fast")], folder=tmp_path / "back")
+    medians = {}
+    for name, one in found.items():
+        assert isinstance(one, Measured)
+        assert one.measurement.origin == "emulated"
+        assert one.measurement.latency is not None
+        medians[name] = one.measurement.latency.p50.value
+    assert medians["slow"] == pytest.approx(4 * medians["fast"], rel=0.05)
+
+
+def test_two_artifacts_of_one_candidate_are_refused(tmp_path: Path) -> None:
+    net = artifact(write_classifier(tmp_path / "net.onnx"), "a")
+    with pytest.raises(ValueError, match="two artifacts"):
+        measure(FakeBoardDevice(tmp_path / "work"), [net, net], folder=tmp_path / "back")
+
+
+def test_no_artifacts_need_no_device_run(tmp_path: Path) -> None:
+    assert measure(FakeBoardDevice(tmp_path / "work"), [], folder=tmp_path / "back") == {}

@@ -1,0 +1,44 @@
+"""The runner's file runs where there is nothing newer than Python 3.6."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from edgekit.devices import runner
+
+SOURCE = Path(runner.__file__)
+ALLOWED = {"ctypes", "importlib", "numpy", "onnxruntime", "openvino", "pkg_resources", "resource", "typing"}
+
+
+def imports() -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(SOURCE.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+def test_its_syntax_is_that_of_python_3_6() -> None:
+    ast.parse(SOURCE.read_text(), feature_version=(3, 6))
+
+
+def test_nothing_it_calls_is_newer_than_python_3_6() -> None:
+    # importlib.metadata stands behind a version check.
+    flags = ["--target=3.6-", "--violations", "--no-tips", "--eval-annotations"]
+    guarded = ["--exclude", "importlib.metadata", "--exclude", "importlib.metadata.version"]
+    command = [sys.executable, "-c", "import vermin; vermin.main()", *flags, *guarded]
+    done = subprocess.run([*command, str(SOURCE)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_imports_the_standard_library_numpy_and_runtimes_only() -> None:
+    assert {name for name in imports() if name not in sys.stdlib_module_names} <= ALLOWED
+
+
+def test_it_imports_nothing_of_edgekit() -> None:
+    assert "edgekit" not in SOURCE.read_text().replace("edgekit-", "")
