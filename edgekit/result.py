@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from edgekit.errors import OutputError, UserError
 from edgekit.types import (
     BackendName,
     Budget,
@@ -29,6 +33,7 @@ __all__ = [
     "RunInfo",
     "TargetInfo",
     "VariantResult",
+    "json_schema",
     "load_result",
     "save_result",
 ]
@@ -148,24 +153,66 @@ class Result:
     run: RunInfo
 
 
-def save_result(result: Result, path: Path) -> None:
-    """Write `result.json` atomically."""
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of `result.json`, as `docs/result.schema.json` has it."""
     import msgspec
 
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))
-    partial.replace(path)
+    schema: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Result)))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def save_result(result: Result, path: Path) -> None:
+    """Write `result.json` atomically.
+
+    Raises OutputError when it cannot be written, ValueError for a number that JSON does not have (NaN).
+    """
+    import msgspec
+
+    content = msgspec.json.format(msgspec.json.encode(result), indent=1)
+    try:
+        msgspec.json.decode(content, type=Result)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the result would not read back: {error}") from error
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}", remedy="give another --out"
+        ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def load_result(path: Path) -> Result:
     """Read `result.json`. Raises UserError when it is missing, damaged, or of another schema version."""
     import msgspec
 
-    from edgekit.errors import UserError
-
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Result)
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}", remedy="give the folder of a finished build") from error
-    except msgspec.MsgspecError as error:
-        raise UserError(f"{path} is not an edgekit result: {error}", allowed=f"schema {SCHEMA_VERSION}") from error
+    try:
+        head = msgspec.json.decode(content, type=_Head)
+        result = msgspec.json.decode(content, type=Result) if head.schema == SCHEMA_VERSION else None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is not an edgekit result: {error}", allowed=f"schema {SCHEMA_VERSION}"
+        ) from error
+    if result is None:
+        raise UserError(
+            f"{path} has schema {head.schema}",
+            allowed=f"schema {SCHEMA_VERSION}",
+            remedy="use the edgekit that made it, or build again",
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class _Head:
+    schema: int

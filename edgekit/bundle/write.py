@@ -107,7 +107,7 @@ def write_bundle(
         manifest = Manifest(
             schema=BUNDLE_SCHEMA,
             edgekit=__version__,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=_now(),
             target=target,
             candidate=candidate,
             ran_as=artifact.audit.ran_as,
@@ -127,13 +127,15 @@ def write_bundle(
         (partial / MANIFEST).write_bytes(encode_manifest(manifest))
         _put_in_place(partial, folder)
     except OSError as error:
-        raise OutputError(
-            f"the bundle {folder} cannot be written: {error.strerror} ({error.filename})",
-            remedy="free some space, or give another --out",
-        ) from error
+        came = f"the bundle {folder} cannot be written: {error.strerror} ({error.filename})"
+        raise OutputError(came, remedy="free some space, or give another --out") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _check_golden(variant: Variant, golden: Golden) -> None:

@@ -1,0 +1,101 @@
+"""result.json: what is written reads back, and the documents say what is in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.errors import OutputError, UserError
+from edgekit.result import SCHEMA_VERSION, json_schema, load_result, save_result
+from edgekit.testing.results import example_result
+from edgekit.types import Verdict
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.mark.parametrize("verdict", ["MEETS", "MISSES", "INFEASIBLE"])
+def test_a_result_reads_back_as_it_was_written(verdict: Verdict, tmp_path: Path) -> None:
+    result = example_result(verdict)
+    save_result(result, tmp_path / "result.json")
+    assert load_result(tmp_path / "result.json") == result
+
+
+def test_the_keys_are_those_that_were_promised(tmp_path: Path) -> None:
+    save_result(example_result(), tmp_path / "result.json")
+    content = json.loads((tmp_path / "result.json").read_text())
+    promised = "schema verdict target budget winner candidates rejected failures environment"
+    assert set(promised.split()) <= set(content)
+    candidate = content["candidates"][0]
+    promised = "id backend precision variant latency_ms accuracy size_bytes peak_memory_bytes origin artifact"
+    assert set(promised.split()) <= set(candidate)
+    assert {"p50", "p90", "p99", "low", "high"} <= set(candidate["latency_ms"])
+    assert {"value", "low", "high", "drop"} <= set(candidate["accuracy"])
+
+
+def test_nothing_else_is_left_in_the_folder(tmp_path: Path) -> None:
+    save_result(example_result(), tmp_path / "result.json")
+    save_result(example_result("MISSES"), tmp_path / "result.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert load_result(tmp_path / "result.json").verdict == "MISSES"
+
+
+def test_a_result_with_a_number_that_json_lacks_is_not_written(tmp_path: Path) -> None:
+    result = example_result()
+    broken = replace(result, run=replace(result.run, duration_s=math.nan))
+    with pytest.raises(ValueError, match="would not read back"):
+        save_result(broken, tmp_path / "result.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
+        save_result(example_result(), tmp_path / "no" / "result.json")
+
+
+def test_a_missing_result_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file or directory; give the folder of a finished build"):
+        load_result(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 1}', '{"schema": "one"}', "\xff"])
+def test_a_damaged_result_is_told(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match=r"is not an edgekit result: .*; allowed: schema 1") as caught:
+        load_result(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_result_of_another_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    save_result(replace(example_result(), schema=SCHEMA_VERSION + 1), path)
+    with pytest.raises(UserError, match="has schema 2; allowed: schema 1"):
+        load_result(path)
+
+
+def test_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    save_result(example_result(), path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "later": 1}))
+    assert load_result(path) == example_result()
+
+
+def test_the_schema_document_is_in_step_with_the_code() -> None:
+    # To bring it up to date: write json.dumps(json_schema(), indent=1, ensure_ascii=False) to the file.
+    assert json.loads((DOCS / "result.schema.json").read_text(encoding="utf-8")) == json_schema()
+
+
+def properties(schema: dict[str, Any]) -> Iterator[str]:
+    for definition in schema["$defs"].values():
+        yield from definition["properties"]
+
+
+def test_the_description_names_every_key() -> None:
+    text = (DOCS / "result.md").read_text(encoding="utf-8")
+    assert [name for name in properties(json_schema()) if f"`{name}`" not in text] == []
