@@ -110,7 +110,8 @@ def set_static_batch(model: onnx.ModelProto, name: str) -> bool:
         # Inferred shapes still carry the old batch.
         del model.graph.value_info[:]
         for value in model.graph.output:
-            value.type.tensor_type.ClearField("shape")
+            for dim in value.type.tensor_type.shape.dim:
+                dim.Clear()
     return changed
 
 

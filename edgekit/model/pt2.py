@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
+from edgekit.model.weights import READ_ERRORS, load_plain
 
 if TYPE_CHECKING:
     import torch
@@ -147,21 +148,11 @@ def _is_plain(content: bytes) -> bool:
     """Whether the restricted loader takes it; torch would otherwise fall back to the unrestricted one."""
     import io
 
-    import torch
-
     if not content:
         return True
     try:
-        torch.load(io.BytesIO(content), weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        ValueError,
-        LookupError,
-        TypeError,
-        EOFError,
-        AttributeError,
-    ):
+        load_plain(io.BytesIO(content))
+    except READ_ERRORS:
         return False
     return True
 

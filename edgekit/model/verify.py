@@ -20,7 +20,7 @@ __all__ = ["difference", "probe_inputs", "run_onnx"]
 
 
 def run_onnx(
-    model: onnx.ModelProto, inputs: Sequence[NDArray[np.generic]]
+    model: onnx.ModelProto, inputs: Sequence[NDArray[np.generic]], name: str = "the network"
 ) -> tuple[NDArray[np.generic], ...]:
     """All outputs for inputs in the graph's order, by ONNX Runtime on one thread. Raises ModelError."""
     try:
@@ -48,7 +48,7 @@ def run_onnx(
         state.NotImplemented,
         state.RuntimeException,
     ) as problem:
-        raise ModelError(f"ONNX Runtime cannot run the network: {first_line(problem)}") from problem
+        raise ModelError(f"ONNX Runtime cannot run {name}: {first_line(problem)}") from problem
 
 
 def difference(

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_weights", "read_state_dict"]
+__all__ = ["READ_ERRORS", "load_plain", "load_weights", "read_state_dict"]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 SHOWN = 4
+
+# What torch's restricted unpickler and its archive reader raise on bytes that are no checkpoint.
+READ_ERRORS = (
+    pickle.UnpicklingError,
+    struct.error,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -55,33 +71,27 @@ def _read_safetensors(path: Path) -> object:
         raise ModelError(f"{path} is not a readable .safetensors file: {problem}") from problem
 
 
-def _read_pt(path: Path) -> object:
+def load_plain(file: Path | IO[bytes]) -> object:
+    """torch.load(weights_only=True), on the CPU, without its warnings. Raises one of READ_ERRORS."""
     import warnings
 
     import torch
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _read_pt(path: Path) -> object:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
     except pickle.UnpicklingError as problem:
-        culprit = _culprit(str(problem))
         raise ModelError(
-            f"{path} was not loaded: {culprit}",
+            f"{path} was not loaded: {_culprit(str(problem))}",
             allowed="a state dict of plain tensors",
             remedy="save model.state_dict() with safetensors",
         ) from problem
-    except (
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        NotImplementedError,
-    ) as problem:  # what torch's reader raises on bytes that are no checkpoint
+    except READ_ERRORS as problem:
         first = str(problem).strip().splitlines()
         raise ModelError(f"{path} is not a readable checkpoint: {first[0] if first else ''}") from problem
 

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import ModelError
+from edgekit.model import locate, locate_module
+from edgekit.testing.networks import TinyConvNet
+
+SOURCE = "from torch import nn\nfrom blocks import Block\ndef make_net(): return Block()\n"
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> str:
+    (tmp_path / "net.py").write_text(SOURCE)
+    (tmp_path / "blocks.py").write_text("import parts.inner\nclass Block: pass\n")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").write_text("")
+    (tmp_path / "parts" / "inner.py").write_text("from . import deepest\n")
+    (tmp_path / "parts" / "deepest.py").write_text("X = 1\n")
+    (tmp_path / "unrelated.py").write_text("X = 1\n")
+    return f"{tmp_path / 'net.py'}:make_net"
+
+
+def test_locating_does_not_import_torch(net: str) -> None:
+    code = (
+        f"import sys; from edgekit.model import locate; r = locate({net!r}); "
+        "assert r.kind == 'factory' and 'torch' not in sys.modules and 'onnx' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["net.py", "blocks.py", "parts/inner.py", "parts/deepest.py", "parts/__init__.py"]
+)
+def test_digest_follows_every_local_import(net: str, name: str, tmp_path: Path) -> None:
+    before = locate(net).digest
+    path = tmp_path / name
+    path.write_text(path.read_text() + "Y = 2\n")
+    assert locate(net).digest != before
+
+
+def test_digest_ignores_files_that_are_not_imported(net: str, tmp_path: Path) -> None:
+    before = locate(net).digest
+    (tmp_path / "unrelated.py").write_text("X = 2\n")
+    assert locate(net).digest == before
+
+
+def test_digest_does_not_depend_on_the_folder(net: str, tmp_path: Path) -> None:
+    before = locate(net).digest
+    moved = tmp_path.with_name(tmp_path.name + "-moved")
+    tmp_path.rename(moved)
+    assert locate(f"{moved / 'net.py'}:make_net").digest == before
+
+
+def test_digest_follows_the_weights(net: str, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"one")
+    one = locate(net, tmp_path / "w.safetensors").digest
+    (tmp_path / "w.safetensors").write_bytes(b"two")
+    assert len({one, locate(net, tmp_path / "w.safetensors").digest, locate(net).digest}) == 3
+
+
+def test_package_factory_is_found_without_running_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ekpack" / "nets").mkdir(parents=True)
+    (tmp_path / "ekpack" / "__init__.py").write_text("raise RuntimeError('must not run')\n")
+    (tmp_path / "ekpack" / "nets" / "__init__.py").write_text("from ..base import Base\n")
+    (tmp_path / "ekpack" / "nets" / "small.py").write_text("from . import Base\ndef make(): return Base()\n")
+    (tmp_path / "ekpack" / "base.py").write_text("class Base: pass\n")
+    monkeypatch.chdir(tmp_path)
+    before = locate("ekpack.nets.small:make")
+    (tmp_path / "ekpack" / "base.py").write_text("class Base: X = 1\n")
+    assert locate("ekpack.nets.small:make").digest != before.digest
+    assert "ekpack" not in sys.modules
+
+
+def test_installed_package_factory_is_found() -> None:
+    assert locate("torch.nn:Linear").kind == "factory"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("absent.py:make", r"absent\.py: no such file"),
+        ("absent.onnx", r"absent\.onnx: no such file"),
+        ("absent.pt2", "no such file"),
+        ("net.pt", "holds weights, not a network.*--weights net.pt"),
+        ("net.py", r"names no factory; write net\.py:FACTORY"),
+        ("net.h5", r"'net\.h5' is not a model: no such file; allowed: file\.py:factory"),
+        ("no_such_package.nets:make", "no module named 'no_such_package'"),
+        ("json.nothing:make", "no module named 'json.nothing'"),
+        ("itertools:chain", "no Python source file|no module named"),
+    ],
+)
+def test_what_is_no_model_is_told(spec: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        locate(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_factory_gets_the_nearest_and_all_names(net: str) -> None:
+    with pytest.raises(ModelError, match=r"has no 'make_nte'; allowed: make_net; did you mean 'make_net'\?"):
+        locate(net.replace("make_net", "make_nte"))
+
+
+def test_factory_behind_a_star_import_is_left_to_the_import(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("from other import *\n")
+    assert locate(f"{tmp_path / 'net.py'}:anything").kind == "factory"
+
+
+def test_source_that_is_not_python_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("x = 1\ndef make(:\n")
+    with pytest.raises(ModelError, match=r"net\.py:2: not valid Python"):
+        locate(f"{tmp_path / 'net.py'}:make")
+
+
+def test_absent_weights_are_told(net: str) -> None:
+    with pytest.raises(ModelError, match=r"absent\.safetensors: no such file"):
+        locate(net, "absent.safetensors")
+
+
+def test_weights_of_unknown_suffix_are_told(net: str) -> None:
+    with pytest.raises(ModelError, match=r"unknown suffix; allowed: \.safetensors, \.pt, \.pth"):
+        locate(net, "weights.bin")
+
+
+def test_weights_beside_a_whole_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="has its own weights"):
+        locate(tmp_path / "net.onnx", "w.safetensors")
+
+
+def test_live_module_is_hashed_over_its_state() -> None:
+    net = TinyConvNet()
+    before = locate_module(net)
+    assert before.kind == "module"
+    assert locate_module(net).digest == before.digest
+    net.head.bias.data += 1
+    assert locate_module(net).digest != before.digest
