@@ -88,7 +88,7 @@ def _groups(points: Sequence[Point], scales: Scales) -> list[Group]:
         trace = {
             "type": "scatter",
             "mode": "markers",
-            "name": f"{backend} {precision}",
+            "name": html.escape(f"{backend} {precision}"),
             "x": xs,
             "y": [point.accuracy.value * scales.unit for point in members],
             "error_x": {**bars, "color": colour},

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from plotly.offline import get_plotlyjs
+
+from edgekit.errors import OutputError
+from edgekit.report import render_html, write_report
+from edgekit.result import Result
+from edgekit.testing.results import example_result
+from edgekit.types import Verdict
+from tests.report.pages import read_page
+
+EVIL = "<script>alert(1)</script><a href='http://x.example'>&amp;\"</a>"
+VERDICTS: tuple[Verdict, ...] = ("MEETS", "MISSES", "INFEASIBLE")
+
+
+def poisoned(result: Result) -> Result:
+    """Every text that a user can choose, replaced by markup that must not come through."""
+    candidates = tuple(
+        replace(each, id=EVIL + each.id, variant=EVIL, recipe=EVIL, why=EVIL, notes=(EVIL,), ran_as=EVIL)
+        for each in result.candidates
+    )
+    candidates = tuple(
+        replace(each, accuracy=replace(each.accuracy, metric=EVIL)) if each.accuracy else each
+        for each in candidates
+    )
+    return replace(
+        result,
+        explanation=EVIL,
+        winner=EVIL + (result.winner or ""),
+        target=replace(result.target, name=EVIL, title=EVIL),
+        candidates=candidates,
+        variants=tuple(replace(each, description=EVIL, history=(EVIL,)) for each in result.variants),
+        rejected=tuple(replace(each, what=EVIL, reason=EVIL, instead=EVIL) for each in result.rejected),
+        failures=tuple(replace(each, cause=EVIL, remedy=EVIL) for each in result.failures),
+        warnings=(EVIL,),
+        run=replace(result.run, model=EVIL, data=EVIL, command=EVIL, classes=(EVIL, "</style>")),
+        environment=replace(result.environment, machine=EVIL, cpu=EVIL, notes=(EVIL,)),
+    )
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_the_page_is_balanced_html_with_distinct_ids(verdict: Verdict) -> None:
+    page = read_page(render_html(example_result(verdict)))
+    assert page.unbalanced == []
+    assert len(page.ids()) == len(set(page.ids()))
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_the_verdict_stands_before_everything_else(verdict: Verdict) -> None:
+    html = render_html(example_result(verdict))
+    page = read_page(html)
+    sections = [name for name in page.ids() if name in SECTIONS]
+    assert sections == SECTIONS
+    assert html.index(f'class="badge">{verdict}<') < html.index("<h1>") < html.index('id="tradeoff"')
+
+
+SECTIONS = [
+    "verdict",
+    "tradeoff",
+    "candidates",
+    "distributions",
+    "accuracy",
+    "variants",
+    "rejected",
+    "failures",
+    "warnings",
+    "environment",
+    "method",
+    "reproduce",
+]
+
+
+def test_the_page_of_a_winner_tells_its_figures_its_gain_and_the_command() -> None:
+    result = example_result("MEETS")
+    text = read_page(render_html(result)).text
+    assert "pruned-45-ov-int8-mse meets the budget on Made-up board" in text
+    for part in ("budget 0.35 ms", "91.02 %", "0.66 points", "limit 1.00 points", "184 kB", "limit 500 kB"):
+        assert part in text
+    assert "times faster and 5.95 times smaller than the original float network" in text
+    assert result.run.command in text
+
+
+def test_a_missed_budget_shows_the_nearest_and_by_how_much_it_misses() -> None:
+    text = read_page(render_html(example_result("MISSES"))).text
+    assert "No candidate meets the budget" in text
+    assert "nearest is pruned-45-ov-int8-mse" in text
+    assert "over the limit by" in text
+
+
+def test_an_infeasible_budget_is_explained_without_any_candidate() -> None:
+    result = example_result("INFEASIBLE", candidates=0)
+    html = render_html(result)
+    page = read_page(html)
+    assert page.unbalanced == []
+    assert result.explanation in page.text
+    assert "No candidate was measured" in page.text
+    assert len(html) < 100_000, "plotly has no business in a page without plots"
+
+
+@pytest.mark.parametrize("count", [6, 20])
+def test_all_candidates_stand_in_the_table_with_their_reason(count: int) -> None:
+    result = example_result(candidates=count, emulated=0)
+    page = read_page(render_html(result))
+    for candidate in result.candidates:
+        assert candidate.id in page.text
+        assert candidate.why in page.text
+
+
+def test_a_precision_that_ran_other_than_asked_is_shown() -> None:
+    assert "fp32 ran as bf16" in read_page(render_html(example_result())).text
+
+
+def test_rejections_failures_warnings_and_history_are_told() -> None:
+    result = example_result()
+    text = read_page(render_html(result)).text
+    assert all(part in text for item in result.rejected for part in (item.what, item.reason, item.instead))
+    assert all(part in text for item in result.failures for part in (item.stage, item.cause, item.remedy))
+    assert all(line in text for variant in result.variants for line in variant.history)
+    assert result.warnings[0] in text
+
+
+def test_another_origin_has_a_table_of_its_own_and_stays_out_of_the_plots() -> None:
+    result = example_result(candidates=9, emulated=2)
+    html = render_html(result)
+    page = read_page(html)
+    assert page.text.count("Not ranked.") == 1
+    emulated = [candidate.id for candidate in result.candidates if candidate.origin == "emulated"]
+    for plot in ("pareto", "latencies", "accuracies"):
+        drawn = str(page.figure(plot)["data"])
+        assert not any(name in drawn for name in emulated)
+
+
+def test_names_cannot_bring_markup_into_the_page() -> None:
+    html = render_html(poisoned(example_result(candidates=9, emulated=1)))
+    page = read_page(html)
+    assert page.unbalanced == []
+    assert "<script>alert" not in html
+    assert "alert(1)" in page.text
+    assert not [
+        attributes for tag, attributes in page.elements if "x.example" in (attributes.get("href") or "")
+    ]
+    expected = len(read_page(render_html(example_result(candidates=9, emulated=1))).scripts)
+    assert len(page.scripts) == expected
+
+
+def test_names_reach_plotly_as_text_and_not_as_its_markup() -> None:
+    page = read_page(render_html(poisoned(example_result())))
+    for plot in ("pareto", "latencies", "accuracies"):
+        assert not re.search(r"<(script|a)\b", str(page.figure(plot)))
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_the_page_loads_nothing_from_anywhere(verdict: Verdict) -> None:
+    html = render_html(example_result(verdict))
+    own = html.replace(get_plotlyjs(), "")
+    assert len(own) < len(html) - 1_000_000, "plotly.js is in the page once"
+    assert not re.search(
+        r"(src|href)\s*=\s*[\"']?\s*(https?:)?//|@import|url\(|fetch\(|XMLHttpRequest|https?://", own
+    )
+    page = read_page(html)
+    assert not [tag for tag, _ in page.elements if tag in ("link", "img", "iframe", "object", "embed")]
+    links = [attributes["href"] or "" for tag, attributes in page.elements if tag == "a"]
+    assert all(link.startswith("#") and link[1:] in page.ids() for link in links)
+
+
+def test_the_same_result_renders_to_the_same_page() -> None:
+    assert render_html(example_result()) == render_html(example_result())
+
+
+def test_candidates_without_latency_or_accuracy_keep_their_row() -> None:
+    result = example_result()
+    first, second, *others = result.candidates
+    bare = (replace(first, latency_ms=None), replace(second, accuracy=None), *others)
+    page = read_page(render_html(replace(result, candidates=bare)))
+    assert page.unbalanced == []
+    assert first.id in page.text
+    assert second.id in page.text
+
+
+def test_nothing_measured_of_any_candidate_leaves_out_the_plots() -> None:
+    result = example_result("MISSES", candidates=1)
+    bare = tuple(replace(each, latency_ms=None, accuracy=None) for each in result.candidates)
+    text = read_page(render_html(replace(result, candidates=bare))).text
+    assert "No candidate has both a latency and an accuracy" in text
+
+
+def test_a_claim_over_the_limit_is_owned_up_to() -> None:
+    result = example_result()
+    assert result.claim is not None
+    claim = replace(result.claim, drop=0.0123)
+    text = read_page(render_html(replace(result, claim=claim))).text
+    assert "On the test split the drop is 1.23, over the limit of 1.00 points" in text
+
+
+def test_a_report_that_cannot_be_written_is_a_users_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_report(example_result("INFEASIBLE", candidates=0), tmp_path / "missing" / "report.html")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.report import wording
+from edgekit.testing.results import example_result
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0.03456, "0.0346"),
+        (0.3131, "0.313"),
+        (1.402, "1.40"),
+        (12.34, "12.3"),
+        (1234.5, "1,234"),
+        (0.0, "0.0000"),
+    ],
+)
+def test_milliseconds_have_three_significant_digits(ms: float, text: str) -> None:
+    assert wording.ms_text(ms) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(512, "512 B"), (184_000, "184 kB"), (1_094_000, "1.09 MB"), (8_000_000_000, "8 GB")]
+)
+def test_sizes_are_decimal(size: int, text: str) -> None:
+    assert wording.bytes_text(size) == text
+
+
+def test_a_share_is_told_in_percent_and_another_metric_as_it_is() -> None:
+    accuracy = example_result().candidates[0].accuracy
+    assert accuracy
+    assert wording.value_text(accuracy) == "91.68 %"
+    cosine = replace(accuracy, metric="cosine", value=0.99871, drop=0.00129)
+    assert wording.value_text(cosine) == "0.9987"
+    assert wording.drop_text(cosine) == "0.0013"
+
+
+def test_a_gain_has_a_true_minus_and_nothing_has_none() -> None:
+    accuracy = example_result().candidates[0].accuracy
+    assert accuracy
+    assert wording.drop_text(replace(accuracy, drop=-0.001)) == "\u22120.10"
+    assert wording.drop_text(replace(accuracy, drop=-0.0000001)) == "0.00"
+
+
+@given(st.text(min_size=0, max_size=80), st.integers(5, 40))
+def test_shortened_text_keeps_its_ends_within_the_width(text: str, width: int) -> None:
+    short = wording.shorten(text, width)
+    assert len(short) <= width
+    assert short == text or (text.startswith(short.split("…")[0]) and len(text) > width)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.25, "3.2 s"), (48, "48 s"), (1265, "21 min 5 s"), (7380, "2 h 3 min")]
+)
+def test_durations_use_the_two_largest_units(seconds: float, text: str) -> None:
+    assert wording.duration_text(seconds) == text
+
+
+def test_a_slower_candidate_is_called_slower() -> None:
+    assert wording.ratio_text(1.0, 1.5, "faster", "slower") == "1.50 times slower"
+    assert wording.ratio_text(3.0, 1.0, "faster", "slower") == "3.00 times faster"
