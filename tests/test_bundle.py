@@ -109,6 +109,7 @@ def bundle_of(
         preprocess=preprocess,
         classes=classes,
         golden=Golden((SAMPLES,), (network(SAMPLES),)),
+        edgekit_version="0.0.0",
         claim=replace(accuracy, split="test"),
     )
     return folder

@@ -12,7 +12,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import __version__
 from edgekit.bundle.manifest import (
     BUNDLE_SCHEMA,
     MANIFEST,
@@ -85,6 +84,7 @@ def write_bundle(
     preprocess: Preprocess,
     classes: Sequence[str],
     golden: Golden,
+    edgekit_version: str,
     claim: Accuracy | None = None,
 ) -> Manifest:
     """Write the bundle to `folder`, in place of an older bundle if there is one, and give its manifest.
@@ -100,13 +100,12 @@ def write_bundle(
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         _refuse_foreign(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
         _clear_dead_partials(folder)
-        partial.mkdir()
+        partial.mkdir(parents=True)
         files = _write_files(partial, artifact, candidate, preprocess, classes, golden)
         manifest = Manifest(
             schema=BUNDLE_SCHEMA,
-            edgekit=__version__,
+            edgekit=edgekit_version,
             created=_now(),
             target=target,
             candidate=candidate,
