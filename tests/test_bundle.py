@@ -392,7 +392,7 @@ def test_an_empty_folder_may_become_a_bundle(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="cannot be written: File exists"):
+    with pytest.raises(OutputError, match="cannot be written: Not a directory"):
         bundle_of(artifact_of("onnxruntime", tmp_path / "a"), tmp_path / "file" / "bundle")
 
 
