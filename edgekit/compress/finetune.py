@@ -95,7 +95,7 @@ def finetune(
             )  # fmt: skip
     finally:
         torch.set_num_threads(threads)
-        student.cpu().eval()
+        student.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
 def _train(
