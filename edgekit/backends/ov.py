@@ -1,0 +1,220 @@
+"""OpenVINO: fp32, bf16 and fp16 from one conversion, int8 and weight-only int8 by NNCF."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import MissingExtraError, StageError
+from edgekit.hashing import sha256_file
+from edgekit.types import Artifact, BackendName, FileHash, Issue
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekit.backends.base import ExportRequest, Session
+    from edgekit.hardware import Target
+    from edgekit.types import Audit, Candidate, LayerTime, Precision, Variant
+
+__all__ = ["OpenVinoBackend"]
+
+NAME: BackendName = "openvino"
+PACKAGES = ("openvino", "nncf", "onnx")
+ENTRY = "model.xml"
+
+HINTS: Mapping[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32", "w8": "f32"}
+"""Precision of a candidate → in what its float arithmetic runs.
+
+Without a hint OpenVINO takes bf16 where the CPU has it, also for fp32 models (docs.openvino.ai, "Precision
+Control").
+"""
+
+
+class OpenVinoBackend:
+    """Intel's runtime for its CPUs, GPUs and NPUs; the artifact is `model.xml` with `model.bin`."""
+
+    @property
+    def name(self) -> BackendName:
+        return NAME
+
+    @property
+    def extra(self) -> str:
+        """`pip install "edgekit[openvino]"`."""
+        return "openvino"
+
+    def versions(self) -> dict[str, str]:
+        """Versions of openvino, nncf and onnx from their metadata. Raises MissingExtraError."""
+        found = {}
+        for package in PACKAGES:
+            try:
+                found[package] = metadata.version(package)
+            except metadata.PackageNotFoundError as problem:
+                raise MissingExtraError(package, self.extra) from problem
+        return found
+
+    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+        """Dynamic shapes where the device wants static ones, and operators that OpenVINO does not know."""
+        device = _device(target)
+        issues = [
+            Issue(
+                "error" if device == "NPU" else "warning",
+                spec.name,
+                f"input {spec.name} has a dynamic shape, {device} runs static ones" + _slower(device),
+                "export the network with static shapes",
+            )
+            for spec in variant.signature.inputs
+            if None in spec.shape
+        ]
+        return (*issues, *_unsupported(variant.onnx_path, device))
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write model.xml and model.bin, then compile them once to see in what they run."""
+        from edgekit.backends.ov_audit import audit_model
+        from edgekit.backends.ov_model import first_line, write_model
+
+        precision = request.candidate.precision
+        if precision not in HINTS:
+            raise StageError("export", f"OpenVINO has no {precision}", f"it has {', '.join(HINTS)}")
+        versions = self.versions()
+        started = time.perf_counter()
+        model, notes = _make(request)
+        path = request.folder / ENTRY
+        write_model(model, path, fp16_weights=precision == "fp16")
+        seconds = time.perf_counter() - started
+        options = _options(request.target, request.candidate)
+        try:
+            audit = audit_model(path, options, request.threads, wanted=precision)
+        except RuntimeError as problem:
+            raise StageError("compile", first_line(problem)) from problem
+        files = tuple(_hash(request.folder / name) for name in (ENTRY, "model.bin"))
+        return Artifact(
+            candidate=request.candidate.id,
+            backend=NAME,
+            folder=str(request.folder.resolve()),
+            entry=ENTRY,
+            files=files,
+            size_bytes=sum(each.size_bytes for each in files),
+            build_s=seconds,
+            versions=versions,
+            options=options,
+            audit=type(audit)(audit.ran_as, audit.layers, (*notes, *audit.notes)),
+        )
+
+    def open(self, artifact: Artifact, threads: int = 1) -> Session:
+        """Load the artifact in this process. Raises StageError when OpenVINO refuses it."""
+        from edgekit.backends.ov_model import first_line
+        from edgekit.devices.runner import open_session
+
+        try:
+            session: Session = open_session(NAME, str(_entry(artifact)), dict(artifact.options), threads)
+        except ModuleNotFoundError as problem:
+            raise MissingExtraError("openvino", self.extra) from problem
+        except RuntimeError as problem:
+            raise StageError("load", first_line(problem)) from problem
+        return session
+
+    def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
+        """The precision of each layer in the compiled model. Raises StageError when it does not compile."""
+        from edgekit.backends.ov_audit import audit_model
+        from edgekit.backends.ov_model import first_line
+
+        try:
+            return audit_model(_entry(artifact), artifact.options, threads)
+        except ModuleNotFoundError as problem:
+            raise MissingExtraError("openvino", self.extra) from problem
+        except RuntimeError as problem:
+            raise StageError("compile", first_line(problem)) from problem
+
+    def profile(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
+    ) -> tuple[LayerTime, ...]:
+        """Mean milliseconds per executed layer over `runs` runs, in execution order."""
+        from edgekit.backends.ov_audit import profile_model
+        from edgekit.backends.ov_model import first_line
+
+        try:
+            return profile_model(_entry(artifact), artifact.options, feeds, runs, threads)
+        except ModuleNotFoundError as problem:
+            raise MissingExtraError("openvino", self.extra) from problem
+        except RuntimeError as problem:
+            raise StageError("profile", first_line(problem)) from problem
+
+
+def _make(request: ExportRequest) -> tuple[Any, tuple[str, ...]]:
+    """The `openvino.Model` of the candidate, and notes on how it came about."""
+    from edgekit.backends.ov_model import read_onnx
+
+    if request.candidate.precision == "int8":
+        from edgekit.backends.ov_quantize import quantize
+
+        made = quantize(request)
+        return made.model, made.notes
+    if request.candidate.precision == "w8":
+        from edgekit.backends.ov_quantize import compress_weights
+
+        return compress_weights(request.variant.onnx_path), ()
+    return read_onnx(request.variant.onnx_path), ()
+
+
+def _options(target: Target, candidate: Candidate) -> dict[str, str]:
+    """Device properties that belong to the artifact: device, and precision of its float arithmetic."""
+    device = _device(target)
+    if device != "CPU":
+        return {"DEVICE": device}
+    runtime = target.runtime(NAME)
+    arithmetic = (
+        runtime.runs_as.get(candidate.precision, candidate.precision) if runtime else candidate.precision
+    )
+    return {"INFERENCE_PRECISION_HINT": HINTS[arithmetic]}
+
+
+def _device(target: Target) -> str:
+    runtime = target.runtime(NAME)
+    return runtime.device if runtime else "CPU"
+
+
+def _slower(device: str) -> str:
+    return " only" if device == "NPU" else " faster"
+
+
+def _unsupported(onnx_path: str, device: str) -> tuple[Issue, ...]:
+    """Operators that the device's plugin does not take; nothing is known where the device is not here."""
+    from edgekit.backends.ov_model import first_line, read_onnx
+
+    try:
+        model = read_onnx(onnx_path)
+    except StageError as problem:
+        return (Issue("error", "", f"OpenVINO cannot read the network: {problem.cause}", problem.remedy),)
+    import openvino as ov
+
+    core = ov.Core()
+    if device not in {each.split(".")[0] for each in core.available_devices}:
+        return (
+            Issue("warning", "", f"no {device} here to ask which operators it takes", "lint on the board"),
+        )
+    try:
+        supported = core.query_model(model, device)
+    except RuntimeError as problem:
+        return (Issue("error", "", f"{device} refuses the network: {first_line(problem)}"),)
+    return tuple(
+        Issue(
+            "error",
+            node.get_friendly_name(),
+            f"{device} has no {node.get_type_name()}",
+            "replace the operator",
+        )
+        for node in model.get_ordered_ops()
+        if node.get_friendly_name() not in supported and node.get_type_name() not in ("Constant", "Result")
+    )
+
+
+def _entry(artifact: Artifact) -> Path:
+    return Path(artifact.folder) / artifact.entry
+
+
+def _hash(path: Path) -> FileHash:
+    return FileHash(path.name, sha256_file(path), path.stat().st_size)
