@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +53,11 @@ class Setting:
             )
 
 
-def prepare(request: BuildRequest) -> Setting:
-    """Resolve and check the request. Raises UserError (a subclass per cause) with one line."""
+def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
+    """Resolve and check the request; `warn` is told of what had to be mended in the store.
+
+    Raises UserError (a subclass per cause) with one line.
+    """
     started = time.monotonic()
     project = Path.cwd()
     target = find_target(request.target, project)
@@ -64,7 +67,7 @@ def prepare(request: BuildRequest) -> Setting:
     usable, unusable, versions = runtimes(request, target)
     check_output(request.out)
     model = locate_model(request)
-    store = Store.open(request.store)
+    store = Store.open(request.store, warn)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
     warnings = (*splits.warnings, *check_data(source, splits))
@@ -117,7 +120,9 @@ def runtimes(
     state = usable_backends()
     wanted = request.wants([runtime.name for runtime in target.runtimes])
     usable = tuple(name for name in wanted if name in state and state[name] is None)
-    unusable = {name: state.get(name) or "not in this version of edgekit" for name in wanted if name not in usable}
+    unusable = {
+        name: state.get(name) or "not in this version of edgekit" for name in wanted if name not in usable
+    }
     if not usable:
         raise UserError(f"no runtime of {target.name} is usable here: {'; '.join(unusable.values())}")
     versions: dict[str, str] = {}

@@ -123,9 +123,7 @@ def stream_samples(paths: tuple[str, ...]) -> Callable[[], Iterator[tuple[NDArra
             batch = []
             for path, shape, dtype, offset in zip(paths, shapes, dtypes, offsets, strict=True):
                 size = int(np.prod(shape[1:], dtype=np.int64))
-                values = np.fromfile(
-                    path, dtype, count * size, offset=offset + start * size * dtype.itemsize
-                )
+                values = np.fromfile(path, dtype, count * size, offset=offset + start * size * dtype.itemsize)
                 batch.append(values.reshape(count, *shape[1:]))
             yield tuple(batch)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgekit import __version__
+from edgekit._version import __version__
 from edgekit.errors import EdgekitError, Interrupted, UserError
 
 __all__ = ["main"]

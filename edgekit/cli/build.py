@@ -9,8 +9,14 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import parse_fraction, parse_latency_ms, parse_seconds, parse_size_bytes
-from edgekit.cli.options import preprocess_options, read_preprocess
+from edgekit.cli.options import (
+    parse_fraction,
+    parse_latency_ms,
+    parse_seconds,
+    parse_size_bytes,
+    preprocess_options,
+    read_preprocess,
+)
 from edgekit.types import Budget
 
 __all__ = ["build"]
@@ -56,14 +62,26 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
 @click.option("--epochs", type=float, callback=epochs_option, help="Of the last fine-tuning.  [default: 12]")
 @click.option("--learning-rate", type=float, callback=epochs_option, help="Peak of the one-cycle schedule.")
 @click.option("--temperature", type=float, default=4.0, show_default=True, help="T of the distillation.")
-@click.option("--alpha", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Share of the labels.")
-@click.option("--importance", type=click.Choice(["magnitude", "taylor", "activation"]), default="taylor",
-              show_default=True, help="What decides which channels go.")
+@click.option(
+    "--alpha", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Share of the labels."
+)
+@click.option(
+    "--importance",
+    type=click.Choice(["magnitude", "taylor", "activation"]),
+    default="taylor",
+    show_default=True,
+    help="What decides which channels go.",
+)
 @click.option("--prune-step", default="10%", show_default=True, help="Share of the MACs that a step removes.")
 @click.option("--loss", help="Your own loss: file.py:function.")
 @click.option("--train-step", help="Your own training step: file.py:function.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-              help="Where pruned networks are trained.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where pruned networks are trained.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--time-limit", help="Of the whole build, as 30m; training is cut to fit.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("edgekit-out"), show_default=True)

@@ -54,7 +54,7 @@ def train(path: Path) -> None:
                 images, labels = torch.from_numpy(batch.inputs[0]), torch.from_numpy(batch.labels)
                 loss = functional.cross_entropy(network(images), labels)
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
     save_file(network.state_dict(), path)

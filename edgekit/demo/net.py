@@ -36,9 +36,7 @@ class DigitsNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
-        self.blocks = nn.Sequential(
-            Block(64, 64, 1), Block(64, 64, 1), Block(64, 128, 2), Block(128, 128, 1)
-        )
+        self.blocks = nn.Sequential(Block(64, 64, 1), Block(64, 64, 1), Block(64, 128, 2), Block(128, 128, 1))
         self.head = nn.Linear(128, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -119,6 +119,13 @@ class Store:
         with self._locked(key, stage):
             return self._stored(key, stage) or self._made(key, stage, parts, make)
 
+    def workspace(self, name: str) -> Path:
+        """An empty private folder on the store's file system; cleared with this process, also after `kill -9`."""
+        folder = self._temp / name
+        with full_disk_told(self.folder):
+            folder.mkdir(parents=True)
+        return folder
+
     def begin_run(self, command: str, *, target: str, seed: int, out: str = "") -> Run:
         """Record that a run begins. The Run is a context manager: how the block ends is how the run ended."""
         return self._runs.begin(command, target=target, seed=seed, out=out)

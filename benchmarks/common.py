@@ -1,0 +1,159 @@
+"""What the benchmarks share: the CIFAR-10 workload, the peer, and interleaved timing."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CLASSES_MEAN = (0.485, 0.456, 0.406)
+CLASSES_STD = (0.229, 0.224, 0.225)
+PREPROCESS = [
+    "--input-layout", "nhwc", "--scale", "255",
+    "--mean", ",".join(map(str, CLASSES_MEAN)), "--std", ",".join(map(str, CLASSES_STD)),
+]  # fmt: skip
+
+
+def unpack(data: Path, work: Path) -> Path:
+    """CIFAR-10's arrays as .npz, made once by the data folder's own script."""
+    arrays = work / "cifar10.npz"
+    if not arrays.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        partial = work / "partial.npz"
+        subprocess.run([sys.executable, str(data / "unpack.py"), str(partial)], check=True)
+        partial.replace(arrays)
+    return arrays
+
+
+def normalized(images: np.ndarray) -> np.ndarray:
+    """uint8 [N, H, W, 3] → float32 [N, 3, H, W], as PREPROCESS says."""
+    x = (images.astype(np.float32) / 255 - np.float32(CLASSES_MEAN)) / np.float32(CLASSES_STD)
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def edgekit(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the command line; its progress goes to this terminal."""
+    command = [sys.executable, "-m", "edgekit", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if check and done.returncode not in (0, 3):
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
+    return done
+
+
+def nncf_int8(onnx_path: Path, images: np.ndarray, *, overflow_fix: bool | None = None) -> Any:
+    """The peer: NNCF's INT8, mixed preset, 300 samples, default settings unless `overflow_fix` is given.
+
+    NNCF protects only the first layer against 16-bit saturation unless told otherwise; on CPUs without VNNI
+    `overflow_fix=True` is what its documentation advises.
+    """
+    import nncf
+    import openvino as ov
+
+    model = ov.Core().read_model(onnx_path)
+    name = model.input(0).any_name
+    dataset = nncf.Dataset(list(images), lambda image: {name: image[None]})
+    options: dict[str, Any] = {"preset": nncf.QuantizationPreset.MIXED, "subset_size": len(images)}
+    if overflow_fix is not None:
+        fix = nncf.OverflowFix.ENABLE if overflow_fix else nncf.OverflowFix.DISABLE
+        options["advanced_parameters"] = nncf.AdvancedQuantizationParameters(overflow_fix=fix)
+    return nncf.quantize(model, dataset, **options)
+
+
+def openvino_runner(model: Any, precision: str = "f32") -> Callable[[np.ndarray], np.ndarray]:
+    """A plain OpenVINO model or path as a function of one batch-1 input; one thread, one stream."""
+    import openvino as ov
+
+    options = {
+        "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+    }  # fmt: skip
+    core = ov.Core()
+    source = core.read_model(model) if isinstance(model, (str, Path)) else model
+    request = core.compile_model(source, "CPU", options).create_infer_request()
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return next(iter(request.infer({0: x}, share_inputs=True, share_outputs=True).values()))
+
+    return run
+
+
+def ort_runner(path: Path, entries: Mapping[str, str] | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """An ONNX file as a function of one batch-1 input; one thread."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    for key, value in (entries or {}).items():
+        options.add_session_config_entry(key, value)
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})[0]
+
+
+def interleaved_ms(
+    runners: Mapping[str, Callable[[np.ndarray], Any]], x: np.ndarray, rounds: int = 40, runs: int = 100
+) -> dict[str, list[float]]:
+    """Per runner the median of each of `rounds` interleaved rounds, in milliseconds."""
+    pin_one_core()
+    medians: dict[str, list[float]] = {name: [] for name in runners}
+    order = np.random.default_rng(0)
+    names = list(runners)
+    for number in range(rounds + 2):
+        order.shuffle(names)
+        for name in names:
+            run = runners[name]
+            for _ in range(10):
+                run(x)
+            samples = []
+            for _ in range(runs):
+                started = time.perf_counter_ns()
+                run(x)
+                samples.append((time.perf_counter_ns() - started) / 1e6)
+            if number >= 2:  # two rounds of warm-up
+                medians[name].append(statistics.median(samples))
+    return medians
+
+
+def ratio(a: list[float], b: list[float]) -> tuple[float, float, float]:
+    """Median of the pairwise ratios a/b, and their quartiles."""
+    values = np.asarray(a) / np.asarray(b)
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return float(middle), float(low), float(high)
+
+
+def pin_one_core() -> None:
+    """Keep this process on its last core, where the machine allows it."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def top1(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether each image is classified correctly, bool [N], batch 1."""
+    return np.array([int(run(x[None]).argmax()) == y for x, y in zip(images, labels, strict=True)])
+
+
+def machine() -> dict[str, str]:
+    """What the figures were taken on."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = next((line.split(":")[1].strip() for line in info.splitlines() if "model name" in line), "")
+    flags = next((line.split() for line in info.splitlines() if line.startswith("flags")), [])
+    vnni = [flag for flag in flags if "vnni" in flag]
+    return {
+        "cpu": model or platform.processor(),
+        "vnni": " ".join(vnni) or "none",
+        "cores": str(os.cpu_count()),
+    }
+
+
+def show(title: str, figures: Mapping[str, Any]) -> None:
+    """Print figures as one JSON object, after the machine they were taken on."""
+    print(json.dumps({"benchmark": title, "machine": machine(), **figures}, indent=1))

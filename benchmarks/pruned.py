@@ -1,0 +1,95 @@
+"""Pruned, distilled and quantized against NNCF's INT8 of the unpruned network: ResNet-20 on CIFAR-10.
+
+usage: python benchmarks/pruned.py --data DIR [--target generic-cpu] [--speedup 1.35] [--work DIR]
+       python benchmarks/pruned.py … --original FILE.safetensors   (the original trained on, see further.py)
+
+The latency budget is NNCF's latency divided by --speedup, as measured at the beginning; the ratio that counts is
+measured at the end, interleaved. Accuracy is on the 8,000 test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from common import (
+    PREPROCESS,
+    edgekit,
+    interleaved_ms,
+    nncf_int8,
+    normalized,
+    openvino_runner,
+    ratio,
+    show,
+    top1,
+    unpack,
+)
+from further import export_original
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--target", default="generic-cpu")
+    parser.add_argument("--speedup", type=float, default=1.35)
+    parser.add_argument("--original", type=Path, help="the original's weights after as many further epochs")
+    parser.add_argument("--work", type=Path, default=Path(".bench"))
+    options = parser.parse_args()
+    arrays = unpack(options.data, options.work)
+    with np.load(arrays) as z:
+        calibration = normalized(z["x_train"][:300])
+        images, labels = normalized(z["x_test"]), z["y_test"]
+    published = export_original(options.data, options.data / "resnet20.safetensors", options.work)
+    peer = openvino_runner(nncf_int8(published, calibration))
+    budget_ms = float(np.median(interleaved_ms({"nncf": peer}, images[:1])["nncf"])) / options.speedup
+
+    out = options.work / f"pruned-{options.target}"
+    command = [
+        "build", "--target", options.target, "--model", f"{options.data / 'resnet.py'}:make20",
+        "--weights", str(options.data / "resnet20.safetensors"), "--data", str(arrays), *PREPROCESS,
+        "--precision", "fp32,int8", "--percentile", "p50", "--max-latency", f"{budget_ms:.4f}ms",
+        "--max-drop", "1%", "--time-limit", "40m", "--out", str(out), "--store", str(options.work / "store"),
+    ]  # fmt: skip
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        edgekit(*command)
+        seconds.append(time.perf_counter() - started)
+    result = json.loads((out / "result.json").read_text())
+    chosen = result["winner"] or result["nearest"]
+    winner = next(c for c in result["candidates"] if c["id"] == chosen)
+
+    runners = {
+        "original float32": openvino_runner(published),
+        "nncf int8 of the original": peer,
+        f"edgekit {winner['id']}": openvino_runner(winner["artifact"]),
+    }
+    if options.original:
+        further = export_original(options.data, options.original, options.work)
+        runners["original float32, trained on"] = openvino_runner(further)
+    times = interleaved_ms(runners, images[:1])
+    correct = {name: top1(run, images, labels) for name, run in runners.items()}
+    rows = {
+        name: {
+            "top1_percent": round(100 * correct[name].mean(), 2),
+            "median_ms": round(float(np.median(times[name])), 4),
+            "times faster than nncf": round(1 / ratio(times[name], times["nncf int8 of the original"])[0], 3),
+        }
+        for name in runners
+    }
+    show(
+        "pruned, distilled, quantized",
+        {
+            "verdict": result["verdict"],
+            "build_s": round(seconds[0], 1),
+            "identical_build_s": round(seconds[1], 2),
+            **rows,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""Pruned variants: how narrow is asked of the board first, with untrained structures; then one is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgekit.building.ladder import Attempt
+from edgekit.building.timing import time_artifacts
+from edgekit.building.variants import ORIGINAL, example_inputs, load_original, make_variant
+from edgekit.building.workshop import Workshop
+from edgekit.compress import (
+    IterateConfig,
+    PruneConfig,
+    PruneOutcome,
+    TrainConfig,
+    apply_plan,
+    load_pruned,
+    propose,
+    prune_iteratively,
+    save_pruned,
+)
+from edgekit.compress import accuracy as torch_accuracy
+from edgekit.compress import agreement as torch_agreement
+from edgekit.errors import StageError
+from edgekit.model import export_onnx
+from edgekit.plan import FRACTIONS, Structure, candidate_id, shortfall, widest_that_fits
+from edgekit.result import VariantResult
+from edgekit.types import Candidate, Choice, Failure, Measurement, Rejection, Signature, Variant
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.data import Split
+
+__all__ = ["pruned_variants"]
+
+DEFAULT_EPOCHS = 12.0
+DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
+PROBE_SECONDS = 1.5
+RESERVE_SHARE, RESERVE_S = 0.12, 60.0  # of the time limit, kept for exporting and measuring what was trained
+
+
+def pruned_variants(
+    shop: Workshop,
+    original: Variant,
+    attempts: Sequence[Attempt],
+    measurements: Mapping[str, Measurement],
+    choice: Choice,
+) -> Iterator[tuple[Variant, VariantResult] | Rejection | Failure]:
+    """What pruning gives: a trained variant with its story, or why there is none."""
+    refusal = why_not(shop, choice)
+    if refusal is not None:
+        yield refusal
+        return
+    lead = fastest(shop, attempts, measurements)
+    if lead is None:
+        yield Rejection("pruning", "no build of the unpruned network could be measured")
+        return
+    try:
+        fraction: float | None = None
+        if not shop.setting.request.budget.fastest:
+            structures = probe(shop, original, lead.candidate)
+            pick = widest_that_fits(structures, shop.setting.request.budget)
+            if pick is None:
+                narrowest = min(structures, key=lambda one: one.fraction)
+                yield Rejection(
+                    "pruning",
+                    f"even {narrowest.fraction:.0%} of the MACs need "
+                    f"{shortfall(narrowest, shop.setting.request.budget)}",
+                    "a smaller network, a faster board, or a larger budget",
+                )
+                return
+            fraction = pick.fraction
+        yield train_pruned(shop, fraction, lead.candidate)
+    except StageError as error:
+        yield Failure("pruned", error.stage, error.cause, error.remedy)
+
+
+def why_not(shop: Workshop, choice: Choice) -> Rejection | None:
+    """Why pruning is not tried; None when it is."""
+    setting = shop.setting
+    if not setting.request.prune:
+        return Rejection("pruning", "left out by the request")
+    if setting.model.kind in ("onnx", "pt2"):
+        return Rejection(
+            "pruning",
+            f"a .{setting.model.kind} file is quantized and measured as it is: its layers cannot be made narrower",
+            "give the network as net.py:factory with --weights",
+        )
+    if setting.splits.train is None:
+        return Rejection(
+            "pruning", "there are no training samples to train a pruned network with", "a train part"
+        )
+    if choice.verdict == "MEETS" and not setting.request.budget.fastest:
+        return Rejection(
+            "pruning", f"the unpruned {choice.winner} meets the budget; pruning would cost accuracy"
+        )
+    return None
+
+
+def fastest(
+    shop: Workshop, attempts: Sequence[Attempt], measurements: Mapping[str, Measurement]
+) -> Attempt | None:
+    """The fastest build of the original within the accuracy limit, or the fastest of all."""
+    percentile = shop.setting.request.budget.percentile
+    limit = shop.setting.request.budget.max_drop
+    timed = [
+        one for one in attempts if one.candidate.id in measurements and measurements[one.candidate.id].latency
+    ]
+    within = [one for one in timed if limit is None or one.accuracy.drop.value <= limit]
+
+    def latency_ms(one: Attempt) -> float:
+        latency = measurements[one.candidate.id].latency
+        return latency.at(percentile).value if latency else float("inf")
+
+    return min(within or timed, key=latency_ms, default=None)
+
+
+def probe(shop: Workshop, original: Variant, lead: Candidate) -> list[Structure]:
+    """Measure untrained structures at the leading precision: latency hangs on shapes, not on weights."""
+    config = prune_config(shop, lead)
+    module: list[torch.nn.Module] = []  # loaded once, and only if some structure is not in the store
+    variants: dict[float, Variant] = {}
+    artifacts = []
+    with shop.reporter.step("Probing narrower structures") as step:
+        for done, fraction in enumerate(FRACTIONS):
+            step.advance(done / len(FRACTIONS), f"{fraction:.0%} of the MACs")
+
+            def write(path: Path, fraction: float = fraction) -> Signature:
+                if not module:
+                    module.append(load_original(shop))
+                example = example_inputs(shop)
+                plan = propose(module[0], example, config, fraction, train_split(shop))
+                return export_onnx(apply_plan(module[0], example, plan), example, path)
+
+            parts = {**network_parts(shop, config), "probe": fraction}
+            name = f"structure-{round(100 * fraction)}"
+            variant = make_variant(shop, name, "pruned", ORIGINAL, "untrained structure", parts, write)
+            variants[fraction] = variant
+            identity = candidate_id(name, lead.backend, lead.precision)
+            artifacts.append(
+                shop.export(variant, Candidate(identity, name, lead.backend, lead.precision, lead.recipe))
+            )
+    timed = time_artifacts(shop, original, artifacts, PROBE_SECONDS)
+    percentile = shop.setting.request.budget.percentile
+    structures = []
+    for variant, artifact in zip(variants.values(), artifacts, strict=True):
+        measured = timed[artifact.candidate]
+        if isinstance(measured, Measurement) and measured.latency is not None:
+            structures.append(
+                Structure(
+                    fraction=variant.cost.macs / original.cost.macs,
+                    latency_ms=measured.latency.at(percentile).high,
+                    size_bytes=artifact.size_bytes,
+                    peak_memory_bytes=measured.peak_memory_bytes,
+                )
+            )
+    if not structures:
+        raise StageError("probe", "no narrower structure could be measured")
+    return structures
+
+
+def train_pruned(shop: Workshop, fraction: float | None, lead: Candidate) -> tuple[Variant, VariantResult]:
+    """Prune in steps, fine-tune with the original as the teacher, export. Raises StageError."""
+    config, train_config = prune_config(shop, lead), training_config(shop)
+    steps = IterateConfig(step_epochs=shop.setting.request.train.step_epochs)
+    limit = shop.setting.request.budget.max_drop
+    limit = DEFAULT_LIMIT if limit is None else limit
+    parts = {
+        **network_parts(shop, config),
+        "train": msgspec.to_builtins(train_config),
+        "steps": msgspec.to_builtins(steps),
+        "limit": limit,
+        "fraction": fraction,
+        "time_limit_s": shop.setting.request.time_limit_s,
+        "validation": shop.setting.splits.validation.digest,
+    }
+    key = shop.setting.store.key("pruned", parts)
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        module = load_original(shop)
+        with shop.reporter.step("Pruning and distilling") as step:
+            outcome = prune_iteratively(
+                module,
+                example_inputs(shop),
+                train_split(shop),
+                validator(shop, module),
+                config,
+                train_config,
+                limit=limit,
+                target_fraction=fraction,
+                steps=steps,
+                progress=step,
+                folder=shop.setting.store.scratch(key),
+                deadline=training_deadline(shop),
+            )
+        save_pruned(folder / "pruned.safetensors", outcome.module, outcome.plan)
+        return {"history": story(outcome), "fraction": outcome.plan.fraction}
+
+    entry = shop.cached("pruned", parts, make)
+    name = f"pruned-{round(100 * entry.meta['fraction'])}"
+
+    def write(path: Path) -> Signature:
+        example = example_inputs(shop)
+        module, _ = load_pruned(entry.path / "pruned.safetensors", load_original(shop), example)
+        return export_onnx(module, example, path)
+
+    description = f"{entry.meta['fraction']:.0%} of the MACs, distilled from the original"
+    variant = make_variant(shop, name, "pruned", ORIGINAL, description, {"pruned": key}, write)
+    cost = variant.cost
+    history = tuple(entry.meta["history"])
+    return variant, VariantResult(name, "pruned", ORIGINAL, description, cost.macs, cost.parameters, history)
+
+
+def network_parts(shop: Workshop, config: PruneConfig) -> dict[str, Any]:
+    """What the structure of a pruned network depends on."""
+    return {
+        "model": shop.setting.model.digest,
+        "config": msgspec.to_builtins(config),
+        "train_data": train_split(shop).digest,
+    }
+
+
+def prune_config(shop: Workshop, lead: Candidate) -> PruneConfig:
+    """Channels in the multiples that the target's runtime likes at the leading precision."""
+    options = shop.setting.request.train
+    return PruneConfig(
+        ratio_step=options.step_ratio,
+        importance=options.importance,
+        round_to=shop.setting.target.channel_multiple(lead.precision),
+    )
+
+
+def training_config(shop: Workshop) -> TrainConfig:
+    """The final fine-tuning, as asked for."""
+    options = shop.setting.request.train
+    config: dict[str, Any] = {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
+    return TrainConfig(
+        epochs=options.epochs or DEFAULT_EPOCHS,
+        batch_size=options.batch_size,
+        temperature=options.temperature,
+        alpha=options.alpha,
+        seed=shop.setting.request.seed,
+        device=options.device,
+        loss=options.loss,
+        step=options.step,
+        **config,
+    )
+
+
+def training_deadline(shop: Workshop) -> float | None:
+    """When training has to be over so that the rest fits into the time limit, on time.monotonic()'s clock."""
+    limit_s, deadline = shop.setting.request.time_limit_s, shop.setting.deadline
+    if limit_s is None or deadline is None:
+        return None
+    return max(deadline - max(RESERVE_S, RESERVE_SHARE * limit_s), time.monotonic() + 1.0)
+
+
+def train_split(shop: Workshop) -> Split:
+    """The training samples; `why_not` made sure that there are some."""
+    split = shop.setting.splits.train
+    assert split is not None
+    return split
+
+
+def validator(shop: Workshop, original: torch.nn.Module) -> Any:
+    """Module → accuracy on the validation split (agreement with the original where there are no labels)."""
+    validation = shop.setting.splits.validation
+    if validation.labelled:
+        return lambda module: torch_accuracy(module, validation)
+    return lambda module: torch_agreement(module, original, validation)
+
+
+def story(outcome: PruneOutcome) -> list[str]:
+    """One line per step, and why pruning ended."""
+    lines = [
+        f"{record.kind}: {record.plan.fraction:.0%} of the MACs, accuracy {record.accuracy:.2%} "
+        f"(drop {100 * record.drop:+.2f} points), {record.seconds:.0f} s"
+        + ("" if record.accepted else ", too much")
+        for record in outcome.history
+    ]
+    return [*lines, outcome.reason]

@@ -1,0 +1,220 @@
+"""The whole way of one build: model → variants → candidates → artifacts → measurements → choice → bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edgekit.building.finish import Outcome, finish
+from edgekit.building.ladder import Attempt, try_all
+from edgekit.building.pruning import pruned_variants
+from edgekit.building.reporter import Reporter
+from edgekit.building.request import BuildRequest
+from edgekit.building.setup import Setting, prepare
+from edgekit.building.timing import time_attempts
+from edgekit.building.variants import original_variant
+from edgekit.building.worker import ExportWorker
+from edgekit.building.workshop import Workshop
+from edgekit.choose import Entry, choose
+from edgekit.devices.local import LocalDevice
+from edgekit.errors import Interrupted, StageError, UserError
+from edgekit.plan import Plan, candidate_id, plan_candidates
+from edgekit.result import Result, VariantResult
+from edgekit.types import Artifact, BackendName, Candidate, Choice, Failure, Measurement, Rejection, Variant
+
+__all__ = ["run_build"]
+
+DEFAULT_RECIPES: dict[BackendName, str] = {"onnxruntime": "int8-minmax", "openvino": "int8-nncf"}
+
+
+@dataclass
+class Progress:
+    """What a build has found so far."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    networks: dict[str, Variant] = field(default_factory=dict)
+    stories: list[VariantResult] = field(default_factory=list)
+
+
+def run_build(request: BuildRequest, reporter: Reporter) -> Result:
+    """Build, write `result.json` and the bundle into `request.out`, and say how it went.
+
+    Raises UserError for input that cannot be used, Interrupted when stopped by Ctrl-C or the time limit (what is
+    finished is in the store), StoreError when the store cannot be used.
+    """
+    setting = prepare(request, reporter.say)
+    for warning in setting.warnings:
+        reporter.say(f"warning: {warning}")
+    begun = setting.store.begin_run(
+        request.command, target=setting.target.name, seed=request.seed, out=str(request.out)
+    )
+    work = setting.store.workspace("device")
+    worker = ExportWorker(setting.store.folder / "export.log")
+    try:
+        with begun as run:
+            shop = Workshop(setting, reporter, run, LocalDevice(work), worker)
+            result = build(shop)
+            run.finish("done", result.verdict)
+            return result
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"stopped; everything finished is in {request.store}: the same command goes on from there"
+        ) from error
+    finally:
+        worker.close()
+        setting.store.close()
+
+
+def build(shop: Workshop) -> Result:
+    """All stages, once the request is known to be good."""
+    setting = shop.setting
+    original = original_variant(shop)
+    found = Progress()
+    found.networks[original.id] = original
+    found.stories.append(describe(original))
+    reference = reference_artifact(shop, original)
+    plan = plan_for(setting, original)
+    found.rejections += plan.rejections
+    candidates = lint(setting, original, plan.candidates, found)
+    collect(found, *try_all(shop, original, candidates, reference))
+    if not found.attempts:
+        say_nothing_ran(shop, found)
+    measurements, choice = judge(shop, original, found)
+    for variant in pruned_variants(shop, original, found.attempts, measurements, choice):
+        if isinstance(variant, Rejection):
+            found.rejections.append(variant)
+        elif isinstance(variant, Failure):
+            found.failures.append(variant)
+        else:
+            network, story = variant
+            found.networks[network.id] = network
+            found.stories.append(story)
+            planned = plan_for(setting, network)
+            found.rejections += [one for one in planned.rejections if one not in found.rejections]
+            collect(found, *try_all(shop, network, planned.candidates, reference))
+    if len(found.networks) > 1:
+        measurements, choice = judge(shop, original, found)
+    outcome = Outcome(
+        original=original,
+        reference=reference,
+        attempts=tuple(found.attempts),
+        measurements=measurements,
+        choice=choice,
+        failures=tuple(found.failures),
+        rejections=tuple(found.rejections),
+        variants=tuple(found.stories),
+        networks=found.networks,
+    )
+    return finish(shop, outcome)
+
+
+def reference_artifact(shop: Workshop, original: Variant) -> Artifact:
+    """The original in float, through the first runtime that takes it: what every drop is compared with."""
+    problems = []
+    for backend in shop.setting.usable:
+        candidate = Candidate(candidate_id(original.id, backend, "fp32"), original.id, backend, "fp32")
+        try:
+            artifact = shop.export(original, candidate)
+            with shop.reporter.step("Running the original on the validation split"):
+                shop.outputs(artifact, shop.samples(shop.setting.splits.validation, original.signature))
+            return artifact
+        except StageError as error:
+            problems.append(f"{backend}: {error}")
+    raise UserError(f"the network runs in no runtime of {shop.setting.target.name}: {'; '.join(problems)}")
+
+
+def plan_for(setting: Setting, variant: Variant) -> Plan:
+    """The candidates of one variant on the target."""
+    request = setting.request
+    return plan_candidates(
+        setting.target,
+        [variant],
+        precisions=request.precisions,
+        backends=setting.usable,
+        unusable=setting.unusable,
+        features=setting.machine.features,
+        recipe=request.recipe,
+        default_recipes=DEFAULT_RECIPES,
+    )
+
+
+def lint(
+    setting: Setting, variant: Variant, candidates: Sequence[Candidate], found: Progress
+) -> tuple[Candidate, ...]:
+    """Candidates whose runtime takes the network; the others become rejections, each with its node."""
+    from edgekit.backends import get_backend
+
+    kept = list(candidates)
+    for name in setting.usable:
+        for issue in get_backend(name).lint(variant, setting.target):
+            if issue.severity == "error":
+                kept = [one for one in kept if one.backend != name]
+                found.rejections.append(
+                    Rejection(f"{name}: {issue.node}" if issue.node else name, issue.reason, issue.remedy)
+                )
+    return tuple(kept)
+
+
+def collect(found: Progress, attempts: list[Attempt], failures: list[Failure]) -> None:
+    """Add what one variant gave."""
+    found.attempts += attempts
+    found.failures += failures
+
+
+def judge(shop: Workshop, original: Variant, found: Progress) -> tuple[dict[str, Measurement], Choice]:
+    """Time all candidates against each other and choose. Candidates that break while timed become failures."""
+    measurements, broken = time_attempts(shop, original, found.attempts)
+    found.failures += [failure for failure in broken if failure not in found.failures]
+    entries = [
+        Entry(attempt.candidate, measurements[attempt.candidate.id], attempt.artifact.size_bytes)
+        for attempt in found.attempts
+        if attempt.candidate.id in measurements
+    ]
+    choice = choose(
+        shop.setting.request.budget,
+        entries,
+        baseline_id(entries),
+        failures=found.failures,
+        rejections=found.rejections,
+    )
+    return measurements, choice
+
+
+def baseline_id(entries: Sequence[Entry]) -> str | None:
+    """The fastest float32 build of the original: the honest baseline of every ratio."""
+    floats = [
+        entry
+        for entry in entries
+        if entry.candidate.variant == "original" and entry.candidate.precision == "fp32"
+    ]
+    if not floats:
+        return None
+    return min(floats, key=latency_p50).id
+
+
+def latency_p50(entry: Entry) -> float:
+    """Milliseconds; entries without a latency come last."""
+    latency = entry.measurement.latency
+    return latency.p50.value if latency else float("inf")
+
+
+def describe(variant: Variant, history: Sequence[str] = ()) -> VariantResult:
+    """What the result says of a variant."""
+    cost = variant.cost
+    return VariantResult(
+        variant.id,
+        variant.kind,
+        variant.parent,
+        variant.description,
+        cost.macs,
+        cost.parameters,
+        tuple(history),
+    )
+
+
+def say_nothing_ran(shop: Workshop, found: Progress) -> None:
+    """Told at once; the report has the reasons."""
+    for failure in found.failures:
+        shop.reporter.say(f"failed: {failure.candidate} ({failure.stage}): {failure.cause}")

@@ -1,0 +1,92 @@
+"""Latency of all candidates against each other, in interleaved rounds of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgekit.building.ladder import Attempt
+from edgekit.building.workshop import Workshop
+from edgekit.devices import MeasureOptions, measure
+from edgekit.types import Artifact, Failure, Measurement, Variant
+
+__all__ = ["time_artifacts", "time_attempts"]
+
+SECONDS_EACH = 4.0
+STAGES = {
+    "load": "loading",
+    "warm": "warming up",
+    "time": "timing",
+    "wait": "waiting for another measurement",
+}
+
+
+def time_attempts(
+    shop: Workshop, variant: Variant, attempts: Sequence[Attempt]
+) -> tuple[dict[str, Measurement], list[Failure]]:
+    """Measurements by candidate, each with the accuracy that is known already, and those that failed."""
+    found = time_artifacts(shop, variant, [attempt.artifact for attempt in attempts], SECONDS_EACH)
+    measurements: dict[str, Measurement] = {}
+    failures: list[Failure] = []
+    for attempt in attempts:
+        result = found[attempt.candidate.id]
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            measurements[attempt.candidate.id] = replace(result, accuracy=attempt.accuracy)
+    return measurements, failures
+
+
+def time_artifacts(
+    shop: Workshop, variant: Variant, artifacts: Sequence[Artifact], seconds: float
+) -> dict[str, Measurement | Failure]:
+    """Candidate → latency, load time and memory. `seconds` of timed runs for each."""
+    request = shop.setting.request
+    options = MeasureOptions(threads=request.threads, seconds=seconds, seed=request.seed)
+    feeds = shop.samples(shop.setting.splits.validation, variant.signature).files.first
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        with shop.reporter.step(f"Measuring {len(artifacts)} candidates") as step:
+
+            def progress(stage: str, entry: str, done: int, total: int) -> None:
+                step.advance(done / max(total, 1), f"{STAGES.get(stage, stage)} {entry}".strip())
+
+            found = measure(
+                shop.device,
+                artifacts,
+                folder=folder / "job",
+                options=options,
+                feeds=feeds,
+                origin="device",
+                progress=progress,
+            )
+        return {
+            "measured": [
+                None if isinstance(one, Failure) else msgspec.to_builtins(one.measurement)
+                for one in (found[artifact.candidate] for artifact in artifacts)
+            ],
+            "failed": [
+                msgspec.to_builtins(one) if isinstance(one, Failure) else None
+                for one in (found[artifact.candidate] for artifact in artifacts)
+            ],
+        }
+
+    parts = {**shop.identity(list(artifacts)), "seconds": seconds, "seed": request.seed}
+    entry = shop.cached("latency", parts, make)
+    results: dict[str, Measurement | Failure] = {}
+    for artifact, measured, failed in zip(
+        artifacts, entry.meta["measured"], entry.meta["failed"], strict=True
+    ):
+        if failed is not None:
+            results[artifact.candidate] = msgspec.convert(
+                {**failed, "candidate": artifact.candidate}, Failure
+            )
+        else:
+            results[artifact.candidate] = msgspec.convert(
+                {**measured, "candidate": artifact.candidate}, Measurement
+            )
+    return results
