@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,42 +91,77 @@ def prune_iteratively(
     `deadline` (time.monotonic() seconds) shortens the final training; no step begins after half of the time.
     Raises StageError when not even the first step can be made.
     """
-    work = _Work(
-        original, example, train, validate, config, train_config, steps, progress or NoProgress(), folder
-    )
-    begun = time.monotonic()
+    expected = _expected_epochs(config, train_config, steps, target_fraction)
+    share = _Share(progress or NoProgress(), expected)
+    work = _Work(original, example, train, validate, config, train_config, steps, share, folder)
     baseline = validate(original)
-    plan, network, history = PrunePlan(), original, list[StepRecord]()
-    reason = "the largest number of steps is reached"
-    for index in range(1, steps.max_steps + 1):
-        wanted = 1.0 - config.ratio_step * index
-        wanted = max(wanted, target_fraction if target_fraction is not None else 0.0)
-        if plan.steps and plan.fraction <= wanted:
-            if target_fraction is not None and plan.fraction <= target_fraction:
-                reason = f"{plan.fraction:.0%} of the MACs are left, as wanted"
-                break
-            continue  # a coarse earlier step already went this far
-        if deadline is not None and plan.steps and time.monotonic() - begun > 0.5 * (deadline - begun):
-            reason = "the time limit leaves no room for another step"
-            break
-        proposed = propose(network, example, config, wanted, train, previous=plan if plan.steps else None)
-        if proposed.widths == plan.widths:
-            reason = "nothing more can be pruned at the allowed widths"
-            break
-        trained, record = work.step(index, network, plan, proposed, baseline, limit)
-        history.append(record)
-        if not record.accepted:
-            reason = (
-                f"the drop of {record.drop:.2%} is above the limit of {limit:.2%} + {steps.slack:.2%} slack"
-            )
-            break
-        network, plan = trained, proposed
+    network, plan, history, reason = _descend(work, baseline, limit, target_fraction, deadline)
     if not plan.steps:
         raise StageError("prune", f"no step within the accuracy limit: {reason}", "allow a larger drop")
     left = None if deadline is None else max(1.0, deadline - time.monotonic())
     final, record = work.final(network, plan, baseline, limit, left)
     retrace(final, example)
+    share.end(reason)
     return PruneOutcome(final, plan, baseline, (*history, record), reason)
+
+
+def _descend(
+    work: _Work, baseline: float, limit: float, target: float | None, deadline: float | None
+) -> tuple[torch.nn.Module, PrunePlan, list[StepRecord], str]:
+    """Step by step down; the last accepted network, its plan, the history, and why it ended."""
+    plan, network, history = PrunePlan(), work.original, list[StepRecord]()
+    begun = time.monotonic()
+    for index in range(1, work.steps.max_steps + 1):
+        if target is not None and plan.steps and plan.fraction <= target:
+            return network, plan, history, f"{plan.fraction:.0%} of the MACs are left, as wanted"
+        wanted = max(1.0 - work.config.ratio_step * index, target or 0.0)
+        if plan.steps and plan.fraction <= wanted:
+            continue  # a coarse earlier step already went this far
+        if deadline is not None and plan.steps and time.monotonic() - begun > 0.5 * (deadline - begun):
+            return network, plan, history, "the time limit leaves no room for another step"
+        proposed = propose(
+            network, work.example, work.config, wanted, work.train, previous=plan if plan.steps else None
+        )
+        if proposed.widths == plan.widths:
+            return network, plan, history, "nothing more can be pruned at the allowed widths"
+        trained, record = work.step(index, network, plan, proposed, baseline, limit)
+        history.append(record)
+        if not record.accepted:
+            allowed = f"{limit:.2%} + {work.steps.slack:.2%} slack"
+            reason = f"the drop of {record.drop:.2%} is above the limit of {allowed}"
+            return network, plan, history, reason
+        network, plan = trained, proposed
+    return network, plan, history, "the largest number of steps is reached"
+
+
+class _Share:
+    """Progress of one training within the whole: weighed by epochs, never falling, 1 only at the end."""
+
+    def __init__(self, progress: Progress, total_epochs: float) -> None:
+        self._progress, self._total = progress, total_epochs
+        self._before = self._now = 0.0
+        self._shown = 0.0
+
+    def begin(self, epochs: float) -> None:
+        """A training of `epochs` begins."""
+        self._before, self._now = self._before + self._now, epochs
+
+    def advance(self, fraction: float, text: str) -> None:
+        done = (self._before + fraction * self._now) / self._total
+        self._shown = max(self._shown, min(done, 0.999))
+        self._progress.advance(self._shown, text)
+
+    def end(self, text: str) -> None:
+        """All is done."""
+        self._progress.advance(1.0, text)
+
+
+def _expected_epochs(
+    config: PruneConfig, train: TrainConfig, steps: IterateConfig, target: float | None
+) -> float:
+    """Epochs in all, if no step fails. Without a wanted fraction, half of the MACs is a fair guess."""
+    count = math.ceil((1.0 - (0.5 if target is None else target)) / config.ratio_step)
+    return steps.step_epochs * min(count, steps.max_steps) + train.epochs
 
 
 @dataclass(frozen=True)
@@ -137,7 +173,7 @@ class _Work:
     config: PruneConfig
     train_config: TrainConfig
     steps: IterateConfig
-    progress: Progress
+    progress: _Share
     folder: Path | None
 
     def step(
@@ -179,6 +215,7 @@ class _Work:
         left_s: float | None,
     ) -> tuple[torch.nn.Module, StepRecord]:
         begun = time.monotonic()
+        self.progress.begin(train_config.epochs)
         fingerprint = _fingerprint(student, plan, train_config, len(self.train))
         done = None if self.folder is None else self.folder / f"{name}.safetensors"
         accuracy = None if done is None else _load_step(student, done, fingerprint)

@@ -10,6 +10,7 @@ from torch import nn
 
 from edgekit.compress import (
     IterateConfig,
+    Progress,
     PruneConfig,
     PruneOutcome,
     PrunePlan,
@@ -71,11 +72,12 @@ def run(
     limit: float = 0.02,
     target: float | None = 0.5,
     train: nets.ArraySamples | None = None,
+    progress: Progress | None = None,
 ) -> PruneOutcome:
     samples, held = digits()
     return prune_iteratively(
         trained_net(), EXAMPLE, train or samples, lambda module: accuracy(module, held), PRUNE, TRAIN,
-        limit=limit, target_fraction=target, steps=STEPS, folder=folder,
+        limit=limit, target_fraction=target, steps=STEPS, folder=folder, progress=progress,
     )  # fmt: skip
 
 
@@ -109,6 +111,21 @@ def test_the_outcome_is_rebuilt_from_plan_and_weights(tmp_path: Path) -> None:
     x = torch.randn(4, 1, 8, 8)
     assert plan == outcome.plan
     assert torch.allclose(module(x), outcome.module(x), atol=1e-4)
+
+
+def test_progress_never_falls_and_ends_at_one() -> None:
+    class Recorder:
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def advance(self, fraction: float, text: str) -> None:
+            self.seen.append(fraction)
+
+    recorder = Recorder()
+    run(progress=recorder, target=0.8)
+    assert recorder.seen == sorted(recorder.seen)
+    assert recorder.seen[-1] == 1.0
+    assert recorder.seen[-2] < 1.0
 
 
 def test_an_accuracy_limit_out_of_reach_takes_the_step_back() -> None:
