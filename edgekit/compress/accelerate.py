@@ -7,7 +7,7 @@ from typing import Literal
 
 from edgekit.errors import UserError
 
-__all__ = ["cpu_multiplies_bf16", "resolve_device"]
+__all__ = ["cpu_multiplies_bf16", "multiplies_bf16", "resolve_device"]
 
 
 def cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -22,6 +22,13 @@ def cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return False
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
+
+
+def multiplies_bf16(device: Literal["cpu", "cuda"]) -> bool:
+    """Whether `device` of this machine has native bf16 arithmetic."""
+    import torch
+
+    return torch.cuda.is_bf16_supported() if device == "cuda" else cpu_multiplies_bf16()
 
 
 def resolve_device(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:

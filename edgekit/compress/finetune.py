@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.compress.accelerate import cpu_multiplies_bf16, resolve_device
+from edgekit.compress.accelerate import multiplies_bf16, resolve_device
 from edgekit.compress.augment import augment_batch, resolve_augment
 from edgekit.compress.base import NoProgress, Progress, Samples, to_tensor
 from edgekit.compress.checkpoint import read_tensors, write_tensors
@@ -110,7 +110,7 @@ def _train(
     time_limit_s: float | None,
 ) -> TrainReport:
     device = resolve_device(config.device)
-    bf16 = device == "cuda" or cpu_multiplies_bf16()
+    bf16 = multiplies_bf16(device)
     batch_size = min(config.batch_size, len(data))
     epoch_steps = len(data) // batch_size
     planned = max(1, math.ceil(config.epochs * epoch_steps))
