@@ -42,6 +42,7 @@ __all__ = ["pruned_variants"]
 DEFAULT_EPOCHS = 12.0
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 PROBE_SECONDS = 1.5
+LEAST_TRAINING_S = 30.0
 RESERVE_SHARE, RESERVE_S = 0.12, 60.0  # of the time limit, kept for exporting and measuring what was trained
 
 
@@ -96,6 +97,9 @@ def why_not(shop: Workshop, choice: Choice) -> Rejection | None:
         return Rejection(
             "pruning", "there are no training samples to train a pruned network with", "a train part"
         )
+    deadline = training_deadline(shop)
+    if deadline is not None and deadline - time.monotonic() < LEAST_TRAINING_S:
+        return Rejection("pruning", "the time limit leaves no room for training", "a longer --time-limit")
     if choice.verdict == "MEETS" and not setting.request.budget.fastest:
         return Rejection(
             "pruning", f"the unpruned {choice.winner} meets the budget; pruning would cost accuracy"
@@ -258,7 +262,7 @@ def training_deadline(shop: Workshop) -> float | None:
     limit_s, deadline = shop.setting.request.time_limit_s, shop.setting.deadline
     if limit_s is None or deadline is None:
         return None
-    return max(deadline - max(RESERVE_S, RESERVE_SHARE * limit_s), time.monotonic() + 1.0)
+    return deadline - max(RESERVE_S, RESERVE_SHARE * limit_s)
 
 
 def train_split(shop: Workshop) -> Split:

@@ -82,6 +82,7 @@ def build(shop: Workshop) -> Result:
     if not found.attempts:
         say_nothing_ran(shop, found)
     measurements, choice = judge(shop, original, found)
+    shop.stop_when_late = False
     for variant in pruned_variants(shop, original, found.attempts, measurements, choice):
         if isinstance(variant, Rejection):
             found.rejections.append(variant)

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from edgekit.backends import get_backend, usable_backends
 from edgekit.building.request import BuildRequest
+from edgekit.compress.custom import load_function
 from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
 from edgekit.devices.local import local_machine
 from edgekit.errors import DataError, Interrupted, OutputError, UserError
 from edgekit.hardware import Machine, Target, find_target
+from edgekit.measure import find_metric
 from edgekit.model import ModelRef, locate, locate_module
+from edgekit.quantize import ladder
 from edgekit.store import Store
 from edgekit.types import BackendName
 
@@ -62,6 +65,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     project = Path.cwd()
     target = find_target(request.target, project)
     refuse_impossible_precisions(request, target)
+    check_references(request, project)
     machine = local_machine()
     refuse_absent_board(target, machine)
     usable, unusable, versions = runtimes(request, target)
@@ -101,6 +105,16 @@ def refuse_impossible_precisions(request: BuildRequest, target: Target) -> None:
         raise UserError(
             f"{target.name} cannot run {asked}", allowed=", ".join(sorted(offered)), remedy=reason
         )
+
+
+def check_references(request: BuildRequest, project: Path) -> None:
+    """Names that the request gives are looked up now, not after an hour of training."""
+    find_metric(request.metric)
+    if request.recipe is not None:
+        ladder(request.recipe, project)
+    for reference in (request.train.loss, request.train.step):
+        if reference is not None:
+            load_function(reference)
 
 
 def refuse_absent_board(target: Target, machine: Machine) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -63,6 +64,7 @@ class ExportWorker:
 
         process = self._process
         if not isinstance(process, subprocess.Popen) or process.poll() is not None:
+            self.close()
             with self._log.open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "edgekit.building.worker"],
@@ -81,7 +83,9 @@ class ExportWorker:
         except BrokenPipeError:
             line = b""
         if not line:
-            raise StageError("export", died(process.wait()), f"its last words are in {self._log}")
+            code = process.wait()
+            self.close()
+            raise StageError("export", died(code), f"its last words are in {self._log}")
         answer = msgspec.json.decode(line, type=Answer)
         if answer.failure is not None:
             raise StageError(answer.failure.stage, answer.failure.cause, answer.failure.remedy)
@@ -94,7 +98,8 @@ class ExportWorker:
 
         if isinstance(self._process, subprocess.Popen):
             self._process.kill()
-            self._process.communicate()
+            with contextlib.suppress(BrokenPipeError):  # a task that a dead process did not read
+                self._process.communicate()
             self._process = None
 
 

@@ -1,0 +1,230 @@
+"""Whole builds on real digits, through the command line and from Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgekit.result import Result, load_result
+from edgekit.store import Store
+from tests.building.command import build_arguments, run
+from tests.conftest import UserNetwork
+
+
+@pytest.fixture(scope="module")
+def finished(digits_network: UserNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a build whose budget the unpruned network meets."""
+    work = tmp_path_factory.mktemp("finished")
+    done = run(build_arguments(digits_network, work))
+    assert done.returncode == 0, done.stderr
+    assert "MEETS" in done.stdout
+    return work
+
+
+def result_of(work: Path) -> Result:
+    return load_result(work / "out" / "result.json")
+
+
+def timeless(result: Result) -> object:
+    """What must not depend on when or how often a build ran."""
+    return [
+        (one.id, one.accuracy, one.size_bytes, one.ran_as) for one in result.candidates
+    ], result.claim, result.verdict
+
+
+def test_a_build_measures_every_precision_in_every_runtime_of_the_target(finished: Path) -> None:
+    result = result_of(finished)
+    made = {(one.backend, one.precision) for one in result.candidates}
+    assert made == {
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+        ("openvino", "fp32"),
+        ("openvino", "int8"),
+    }
+    assert all(one.latency_ms is not None and one.latency_ms.p50 > 0 for one in result.candidates)
+    assert all(one.origin == "device" for one in result.candidates)
+    assert not result.failures
+
+
+def test_the_most_accurate_build_wins_and_every_other_one_has_its_reason(finished: Path) -> None:
+    result = result_of(finished)
+    winner = next(one for one in result.candidates if one.id == result.winner)
+    assert winner.accuracy is not None
+    assert winner.accuracy.drop == min(one.accuracy.drop for one in result.candidates if one.accuracy)
+    assert all(one.why for one in result.candidates)
+
+
+def test_the_winner_s_claim_is_measured_on_the_test_split(finished: Path) -> None:
+    result = result_of(finished)
+    assert result.claim is not None
+    assert (result.claim.split, result.claim.samples) == ("test", result.run.split_sizes["test"])
+    assert result.claim.value > 0.85
+
+
+def test_the_bundle_verifies_and_its_own_script_answers_the_golden_inputs(finished: Path) -> None:
+    bundle = finished / "out" / "bundle"
+    assert run([sys.executable, "-m", "edgekit", "bundle", "verify", str(bundle)]).returncode == 0
+    answered = run([sys.executable, str(bundle / "infer.py")])
+    assert answered.returncode == 0
+    assert "match" in answered.stdout
+
+
+def test_the_report_stands_beside_the_result_and_loads_nothing_from_outside(finished: Path) -> None:
+    page = (finished / "out" / "report.html").read_text()
+    assert all(one.id in page for one in result_of(finished).candidates)
+    assert 'src="http' not in page
+
+
+def test_an_identical_build_answers_from_the_store(digits_network: UserNetwork, finished: Path) -> None:
+    before = result_of(finished)
+    done = run(build_arguments(digits_network, finished))
+    assert done.returncode == 0
+    after = result_of(finished)
+    assert after.candidates == before.candidates
+    assert timeless(after) == timeless(before)
+    with Store.open(finished / "store") as store:
+        events = store.events(store.last_runs(1)[0].id)
+    assert events
+    assert all(event.reused for event in events)
+
+
+def test_pruning_is_skipped_with_its_reason_when_the_budget_is_met_without(finished: Path) -> None:
+    reasons = [one.reason for one in result_of(finished).rejected if one.what == "pruning"]
+    assert len(reasons) == 1
+    assert "meets the budget" in reasons[0]
+
+
+def test_a_budget_nobody_meets_is_missed_with_the_nearest_and_exit_code_3(
+    digits_network: UserNetwork, finished: Path
+) -> None:
+    done = run(build_arguments(digits_network, finished, max_latency="1us", out=str(finished / "missed")))
+    assert done.returncode == 3
+    result = load_result(finished / "missed" / "result.json")
+    assert result.verdict == "MISSES"
+    assert result.nearest in {one.id for one in result.candidates}
+    assert any(one.what == "pruning" and "even" in one.reason for one in result.rejected)
+
+
+@pytest.mark.slow
+def test_a_size_that_needs_pruning_is_met_by_a_pruned_and_distilled_build(
+    digits_network: UserNetwork, finished: Path
+) -> None:
+    sizes = [one.size_bytes for one in result_of(finished).candidates if one.precision == "int8"]
+    done = run(
+        build_arguments(
+            digits_network,
+            finished,
+            max_size=str(round(0.85 * min(sizes))),
+            epochs="6",
+            max_drop="6%",
+            out=str(finished / "small"),
+        )
+    )
+    result = load_result(finished / "small" / "result.json")
+    assert done.returncode == 0, result.explanation
+    winner = next(one for one in result.candidates if one.id == result.winner)
+    pruned = next(one for one in result.variants if one.id == winner.variant)
+    assert pruned.kind == "pruned"
+    assert pruned.macs < result.variants[0].macs
+    assert pruned.history
+
+
+def test_json_output_is_the_result_file(digits_network: UserNetwork, finished: Path) -> None:
+    done = run([*build_arguments(digits_network, finished), "--json"])
+    assert json.loads(done.stdout)["winner"] == result_of(finished).winner
+
+
+def test_an_onnx_file_is_quantized_and_measured_but_not_pruned(
+    digits_network: UserNetwork, finished: Path, tmp_path: Path
+) -> None:
+    from edgekit.data import open_source
+    from edgekit.model import export_onnx, load_module, locate
+    from edgekit.types import Preprocess
+
+    example = open_source("digits", Preprocess(), tmp_path).take([0, 1]).inputs
+    path = tmp_path / "net.onnx"
+    export_onnx(load_module(locate(digits_network.model, digits_network.weights)), example, path)
+    work = tmp_path / "work"
+    done = run(build_arguments(digits_network, work, model=str(path), weights="", max_latency="1us"))
+    result = result_of(work)
+    assert done.returncode == 3
+    assert len(result.candidates) >= 4
+    assert any(one.what == "pruning" and "net.py:factory" in one.instead for one in result.rejected)
+
+
+def test_from_python_arrays_without_labels_are_judged_by_agreement(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    import edgekit
+    from edgekit.model import load_module, locate
+
+    network = load_module(locate(digits_network.model, digits_network.weights))
+    images = (load_digits().images / 16).astype(np.float32)[:, None]
+    result = edgekit.build(
+        target="generic-cpu",
+        model=network,
+        data=(images, None),
+        max_latency_ms=100.0,
+        max_drop=0.05,
+        backends=("onnxruntime",),
+        precisions=("fp32", "int8"),
+        prune=False,
+        out=tmp_path / "out",
+        store=tmp_path / "store",
+    )
+    assert result.verdict == "MEETS"
+    assert {one.accuracy.metric for one in result.candidates if one.accuracy} == {"agreement"}
+    assert not [name for name in os.listdir(tmp_path / "out") if "partial" in name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_build_goes_on_and_ends_as_an_unbroken_one(
+    digits_network: UserNetwork, finished: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    arguments = build_arguments(digits_network, tmp_path)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not list(tmp_path.glob("store/objects/*/*")):
+        time.sleep(0.05)
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    if how is signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on" in said
+    assert not (tmp_path / "out" / "result.json").exists()
+    assert run(arguments).returncode == 0
+    assert timeless(result_of(tmp_path)) == timeless(result_of(finished))
+
+
+@pytest.mark.slow
+def test_two_builds_at_once_in_one_store_end_alike(digits_network: UserNetwork, tmp_path: Path) -> None:
+    both = [
+        subprocess.Popen(
+            build_arguments(digits_network, tmp_path, out=str(tmp_path / name)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for name in ("one", "two")
+    ]
+    assert [process.wait(timeout=500) for process in both] == [0, 0]
+    one, two = (load_result(tmp_path / name / "result.json") for name in ("one", "two"))
+    assert timeless(one) == timeless(two)
+
+
+def test_the_time_limit_stops_a_build_that_can_be_resumed(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    done = run(build_arguments(digits_network, tmp_path, time_limit="0.1s"))
+    assert done.returncode == 130
+    assert "the time limit" in done.stderr

@@ -1,0 +1,83 @@
+"""The export worker: one candidate's crash is that candidate's failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.building.worker import ExportTask, ExportWorker, stream_samples
+from edgekit.errors import StageError
+from edgekit.model import export_onnx, onnx_cost, sha256_file
+from edgekit.types import Candidate, Variant
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> ExportTask:
+    import torch
+
+    from edgekit.testing.networks import TinyConvNet
+
+    torch.manual_seed(0)
+    path = tmp_path / "net.onnx"
+    signature = export_onnx(TinyConvNet().eval(), (np.zeros((1, 1, 8, 8), np.float32),), path)
+    variant = Variant(
+        "original", "original", None, "", str(path), sha256_file(path), signature, onnx_cost(path)
+    )
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    candidate = Candidate("original-ort-fp32", "original", "onnxruntime", "fp32")
+    return ExportTask(variant, candidate, "generic-cpu", (), str(folder), str(tmp_path), (), "", 1)
+
+
+def test_a_worker_killed_by_a_signal_is_told_and_the_next_export_works(
+    task: ExportTask, tmp_path: Path
+) -> None:
+    worker = ExportWorker(tmp_path / "log")
+    try:
+        first = worker.export(task)
+        assert Path(first.folder, first.entry).exists()
+        killer = threading.Thread(target=kill_soon, args=(worker,))
+        killer.start()
+        with pytest.raises(StageError, match="SIGSEGV"):
+            for _ in range(10_000):
+                worker.export(task)
+        killer.join()
+        assert worker.export(task).files == first.files
+    finally:
+        worker.close()
+
+
+def kill_soon(worker: ExportWorker) -> None:
+    time.sleep(0.2)
+    process = worker._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSEGV)
+
+
+def test_an_export_that_raises_says_so_with_its_stage(task: ExportTask, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    worker = ExportWorker(tmp_path / "log")
+    try:
+        with pytest.raises(StageError) as caught:
+            worker.export(replace(task, variant=replace(task.variant, onnx_path=str(tmp_path / "gone"))))
+        assert caught.value.stage
+        assert "gone" in caught.value.cause
+    finally:
+        worker.close()
+
+
+def test_calibration_samples_stream_in_batches_and_can_be_read_again(tmp_path: Path) -> None:
+    samples = np.arange(70 * 3, dtype=np.float32).reshape(70, 3)
+    np.save(tmp_path / "x.npy", samples)
+    batches = stream_samples((str(tmp_path / "x.npy"),))
+    for _ in range(2):
+        read = [batch[0] for batch in batches()]
+        assert max(map(len, read)) <= 32
+        np.testing.assert_array_equal(np.concatenate(read), samples)

@@ -1,0 +1,59 @@
+"""What several test folders share: a small network trained on real digits, as a user would hand it over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SOURCE = '''"""A user's network."""
+from edgekit.testing.networks import TinyConvNet
+
+
+def make():
+    return TinyConvNet(width=16)
+
+
+def broken():
+    raise RuntimeError("no weights for today")
+'''
+
+
+@dataclass(frozen=True)
+class UserNetwork:
+    """`model` is `net.py:make`; `weights` its .safetensors."""
+
+    folder: Path
+    model: str
+    weights: Path
+
+
+@pytest.fixture(scope="session")
+def digits_network(tmp_path_factory: pytest.TempPathFactory) -> UserNetwork:
+    """TinyConvNet trained for a few epochs on the digits' training split; about 95 % top-1."""
+    import torch
+    from safetensors.torch import save_file
+
+    from edgekit.data import make_splits, open_source
+    from edgekit.testing.networks import TinyConvNet
+    from edgekit.types import Preprocess
+
+    folder = tmp_path_factory.mktemp("user")
+    splits = make_splits(open_source("digits", Preprocess(), folder / "cache"), seed=0)
+    assert splits.train is not None
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    network = TinyConvNet(width=16).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
+    for epoch in range(6):
+        for batch in splits.train.batches(32, shuffle_seed=epoch):
+            loss = torch.nn.functional.cross_entropy(
+                network(torch.from_numpy(batch.inputs[0])), torch.from_numpy(batch.labels)
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    (folder / "net.py").write_text(SOURCE)
+    save_file(network.state_dict(), folder / "net.safetensors")
+    return UserNetwork(folder, f"{folder / 'net.py'}:make", folder / "net.safetensors")
