@@ -7,15 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Literal
 
 import click
 
+from edgekit.cli.spinner import spinner
 from edgekit.errors import MissingExtraError
 
 __all__ = ["Check", "Finding", "doctor", "examine"]
@@ -118,7 +117,7 @@ def doctor(as_json: bool) -> int:
     Each package is imported for real, in a process of its own: one that is installed but broken is told with
     its error. Ends with 0 when at least one runtime is usable, else with 1.
     """
-    with _spinner("trying every runtime"), ThreadPoolExecutor(max_workers=2) as pool:
+    with spinner("trying every runtime"), ThreadPoolExecutor(max_workers=2) as pool:
         findings = list(pool.map(examine, CHECKS))
     machine, targets = _machine()
     usable = any(each.state == "usable" for each in findings if each.purpose == "runtime")
@@ -244,15 +243,3 @@ def _print(findings: list[Finding], machine: dict[str, Any], targets: list[str])
     )
     if known:
         console.print(f"edgekit build --target {known[0]} ... builds for it", highlight=False, markup=False)
-
-
-@contextmanager
-def _spinner(text: str) -> Iterator[None]:
-    """A spinner on standard error while a terminal watches."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
-        yield
