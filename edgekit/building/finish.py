@@ -180,7 +180,7 @@ def latency_result(latency: Latency, percentile: Percentile) -> LatencyResult:
         high=bounds.high,
         percentile=percentile,
         steady=latency.steady,
-        rounds_ms=latency.rounds_ms,
+        rounds_ms=tuple(tuple(round(sample, 5) for sample in one) for one in latency.rounds_ms),
     )
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["pruned_variants"]
 
 DEFAULT_EPOCHS = 12.0
+STEP_BATCHES, FINAL_BATCHES = 25, 200  # fewer teach nothing
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 PROBE_SECONDS = 1.5
 LEAST_TRAINING_S = 30.0
@@ -172,7 +173,7 @@ def probe(shop: Workshop, original: Variant, lead: Candidate) -> list[Structure]
 def train_pruned(shop: Workshop, fraction: float | None, lead: Candidate) -> tuple[Variant, VariantResult]:
     """Prune in steps, fine-tune with the original as the teacher, export. Raises StageError."""
     config, train_config = prune_config(shop, lead), training_config(shop)
-    steps = IterateConfig(step_epochs=shop.setting.request.train.step_epochs)
+    steps = IterateConfig(step_epochs=at_least(shop, shop.setting.request.train.step_epochs, STEP_BATCHES))
     limit = shop.setting.request.budget.max_drop
     limit = DEFAULT_LIMIT if limit is None else limit
     parts = {
@@ -245,7 +246,7 @@ def training_config(shop: Workshop) -> TrainConfig:
     options = shop.setting.request.train
     config: dict[str, Any] = {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
     return TrainConfig(
-        epochs=options.epochs or DEFAULT_EPOCHS,
+        epochs=options.epochs or at_least(shop, DEFAULT_EPOCHS, FINAL_BATCHES),
         batch_size=options.batch_size,
         temperature=options.temperature,
         alpha=options.alpha,
@@ -255,6 +256,12 @@ def training_config(shop: Workshop) -> TrainConfig:
         step=options.step,
         **config,
     )
+
+
+def at_least(shop: Workshop, epochs: float, batches: int) -> float:
+    """`epochs`, or as many as hold `batches` batches where the data set is small."""
+    length, batch_size = len(train_split(shop)), shop.setting.request.train.batch_size
+    return max(epochs, batches / max(1, length // min(batch_size, length)))
 
 
 def training_deadline(shop: Workshop) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from edgekit.backends import get_backend
 from edgekit.building.finish import Outcome, finish
 from edgekit.building.ladder import Attempt, try_all
 from edgekit.building.pruning import pruned_variants
@@ -20,7 +21,17 @@ from edgekit.devices.local import LocalDevice
 from edgekit.errors import Interrupted, StageError, UserError
 from edgekit.plan import Plan, candidate_id, plan_candidates
 from edgekit.result import Result, VariantResult
-from edgekit.types import Artifact, BackendName, Candidate, Choice, Failure, Measurement, Rejection, Variant
+from edgekit.types import (
+    Artifact,
+    BackendName,
+    Candidate,
+    Choice,
+    Failure,
+    Issue,
+    Measurement,
+    Rejection,
+    Variant,
+)
 
 __all__ = ["run_build"]
 
@@ -77,7 +88,7 @@ def build(shop: Workshop) -> Result:
     reference = reference_artifact(shop, original)
     plan = plan_for(setting, original)
     found.rejections += plan.rejections
-    candidates = lint(setting, original, plan.candidates, found)
+    candidates = lint(shop, original, plan.candidates, found)
     collect(found, *try_all(shop, original, candidates, reference))
     if not found.attempts:
         say_nothing_ran(shop, found)
@@ -142,20 +153,35 @@ def plan_for(setting: Setting, variant: Variant) -> Plan:
 
 
 def lint(
-    setting: Setting, variant: Variant, candidates: Sequence[Candidate], found: Progress
+    shop: Workshop, variant: Variant, candidates: Sequence[Candidate], found: Progress
 ) -> tuple[Candidate, ...]:
     """Candidates whose runtime takes the network; the others become rejections, each with its node."""
-    from edgekit.backends import get_backend
-
     kept = list(candidates)
-    for name in setting.usable:
-        for issue in get_backend(name).lint(variant, setting.target):
+    for name in shop.setting.usable:
+        for issue in lint_issues(shop, variant, name):
             if issue.severity == "error":
                 kept = [one for one in kept if one.backend != name]
                 found.rejections.append(
                     Rejection(f"{name}: {issue.node}" if issue.node else name, issue.reason, issue.remedy)
                 )
     return tuple(kept)
+
+
+def lint_issues(shop: Workshop, variant: Variant, backend: BackendName) -> tuple[Issue, ...]:
+    """What the runtime says of the network, asked once."""
+    target = shop.setting.target
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        return {"issues": msgspec.to_builtins(get_backend(backend).lint(variant, target))}
+
+    parts = {
+        "network": variant.digest,
+        "backend": backend,
+        "target": msgspec.to_builtins(target),
+        "versions": dict(shop.setting.versions),
+    }
+    entry = shop.cached("lint", parts, make)
+    return msgspec.convert(entry.meta["issues"], tuple[Issue, ...])
 
 
 def collect(found: Progress, attempts: list[Attempt], failures: list[Failure]) -> None:

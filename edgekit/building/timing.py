@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgekit.types import Artifact, Failure, Measurement, Variant
 
 __all__ = ["time_artifacts", "time_attempts"]
 
+FILE = "timed.json"
 SECONDS_EACH = 4.0
 STAGES = {
     "load": "loading",
@@ -23,6 +24,14 @@ STAGES = {
     "time": "timing",
     "wait": "waiting for another measurement",
 }
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One row of the stored measurements: exactly one of the two."""
+
+    measurement: Measurement | None = None
+    failure: Failure | None = None
 
 
 def time_attempts(
@@ -64,29 +73,27 @@ def time_artifacts(
                 origin="device",
                 progress=progress,
             )
-        return {
-            "measured": [
-                None if isinstance(one, Failure) else msgspec.to_builtins(one.measurement)
-                for one in (found[artifact.candidate] for artifact in artifacts)
-            ],
-            "failed": [
-                msgspec.to_builtins(one) if isinstance(one, Failure) else None
-                for one in (found[artifact.candidate] for artifact in artifacts)
-            ],
-        }
+        ordered = [found[artifact.candidate] for artifact in artifacts]
+        rows = [
+            Timed(failure=one) if isinstance(one, Failure) else Timed(measurement=one.measurement)
+            for one in ordered
+        ]
+        # Beside the meta, not in it: thousands of raw samples.
+        (folder / FILE).write_bytes(msgspec.json.encode(rows))
+        return {"candidates": len(rows)}
 
     parts = {**shop.identity(list(artifacts)), "seconds": seconds, "seed": request.seed}
     entry = shop.cached("latency", parts, make)
-    results: dict[str, Measurement | Failure] = {}
-    for artifact, measured, failed in zip(
-        artifacts, entry.meta["measured"], entry.meta["failed"], strict=True
-    ):
-        if failed is not None:
-            results[artifact.candidate] = msgspec.convert(
-                {**failed, "candidate": artifact.candidate}, Failure
-            )
-        else:
-            results[artifact.candidate] = msgspec.convert(
-                {**measured, "candidate": artifact.candidate}, Measurement
-            )
-    return results
+    timed = msgspec.json.decode((entry.path / FILE).read_bytes(), type=list[Timed])
+    return {
+        artifact.candidate: named(one, artifact.candidate)
+        for artifact, one in zip(artifacts, timed, strict=True)
+    }
+
+
+def named(timed: Timed, candidate: str) -> Measurement | Failure:
+    """The stored row under this run's name of the candidate."""
+    if timed.failure is not None:
+        return replace(timed.failure, candidate=candidate)
+    assert timed.measurement is not None
+    return replace(timed.measurement, candidate=candidate)

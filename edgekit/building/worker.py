@@ -1,6 +1,6 @@
 """Exports and quantizes in a process of its own, so that a runtime that dies takes one candidate with it.
 
-`python -m edgekit.building.worker` reads one task a line and answers one line: {"artifact": …} or
+`main` reads one task a line and answers one line: {"artifact": …} or
 {"failure": {"stage", "cause", "remedy"}}. It ends when its standard input does.
 """
 
@@ -67,7 +67,7 @@ class ExportWorker:
             self.close()
             with self._log.open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "edgekit.building.worker"],
+                    [sys.executable, "-c", "from edgekit.building.worker import main; main()"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -193,7 +193,3 @@ def main() -> None:
     for line in sys.stdin.buffer:
         answers.write(msgspec.json.encode(answer_line(line)) + b"\n")
         answers.flush()
-
-
-if __name__ == "__main__":
-    main()

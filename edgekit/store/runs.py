@@ -65,6 +65,7 @@ class Run:
         self.id = id
         self._log = log
         self._open = True
+        self._waiting: list[tuple[object, ...]] = []
 
     def __enter__(self) -> Run:
         return self
@@ -78,15 +79,21 @@ class Run:
             self.finish("stopped" if issubclass(kind, KeyboardInterrupt | Interrupted) else "failed")
 
     def event(self, stage: str, key: str, reused: bool, seconds: float) -> None:
-        """Record that a stage ended."""
-        row = (self.id, _now(), stage, key, int(reused), seconds)
-        self._log.write("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+        """Record that a stage ended. Reused ones wait for the next write: a rerun has dozens within a second."""
+        self._waiting.append((self.id, _now(), stage, key, int(reused), seconds))
+        if not reused:
+            self._flush()
 
     def finish(self, status: RunStatus, verdict: str | None = None) -> None:
         """Record how the run ended."""
         self._open = False
+        self._flush()
         row = (_now(), status, verdict, self.id)
         self._log.write("UPDATE runs SET finished = ?, status = ?, verdict = ? WHERE id = ?", row)
+
+    def _flush(self) -> None:
+        rows, self._waiting = self._waiting, []
+        self._log.write_many("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
 
 
 class RunLog:
@@ -131,6 +138,10 @@ class RunLog:
     def write(self, statement: str, values: Sequence[object]) -> None:
         with self._connected() as connection:
             connection.execute(statement, values)
+
+    def write_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        with self._connected() as connection:
+            connection.executemany(statement, rows)
 
     def _read(self, statement: str, values: Sequence[object]) -> list[Any]:
         with self._connected() as connection:
