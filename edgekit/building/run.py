@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from edgekit.backends import get_backend
 from edgekit.building.finish import Outcome, finish
@@ -181,7 +185,8 @@ def lint_issues(shop: Workshop, variant: Variant, backend: BackendName) -> tuple
         "versions": dict(shop.setting.versions),
     }
     entry = shop.cached("lint", parts, make)
-    return msgspec.convert(entry.meta["issues"], tuple[Issue, ...])
+    issues: tuple[Issue, ...] = msgspec.convert(entry.meta["issues"], tuple[Issue, ...])
+    return issues
 
 
 def collect(found: Progress, attempts: list[Attempt], failures: list[Failure]) -> None:

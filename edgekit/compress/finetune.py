@@ -135,12 +135,13 @@ def _train(
         )
         due = run.step % epoch_steps == 0 or time.monotonic() - saved > save_every_s
         if checkpoint is not None and due:
+            _check_finite(run)
             _save(run, checkpoint)
             saved = time.monotonic()
+    _check_finite(run)
     if checkpoint is not None:
         _save(run, checkpoint)
     progress.advance(clock.progress(run.step), "done" if not stopped else "stopped")
-    _check_finite(run)
     return TrainReport(
         run.step, planned, resumed_at, "asked" if stopped else "time" if run.step < planned else "",
         tuple(run.losses), time.monotonic() - begun, "bf16" if bf16 else "fp32", device,

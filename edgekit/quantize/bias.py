@@ -80,12 +80,19 @@ def _bias(model: onnx.ModelProto, layer: Layer) -> NDArray[np.float32]:
 
     constants = {initializer.name: initializer for initializer in model.graph.initializer}
     channels = numpy_helper.to_array(constants[layer.weight]).shape[layer.channel_axis]
-    bias = numpy_helper.to_array(constants[layer.bias]) if layer.bias in constants else np.zeros(1, np.float32)
+    bias = (
+        numpy_helper.to_array(constants[layer.bias]) if layer.bias in constants else np.zeros(1, np.float32)
+    )
     return np.asarray(np.broadcast_to(bias.reshape(-1), (channels,)), np.float32)
 
 
 def _weight_shifts(
-    model: onnx.ModelProto, layers: list[Layer], data: CalibrationData, scheme: Scheme, samples: int, threads: int
+    model: onnx.ModelProto,
+    layers: list[Layer],
+    data: CalibrationData,
+    scheme: Scheme,
+    samples: int,
+    threads: int,
 ) -> dict[str, NDArray[np.float64]]:
     """E[layer with (W - quantized W), no bias] per channel, beside the float network, in one pass."""
     import onnx

@@ -42,7 +42,9 @@ def collect_ranges(
             try:
                 observers[name].observe(array)
             except ValueError as error:
-                raise StageError("calibrate", f'tensor "{name}" holds {error}', "check the model and its data") from error
+                raise StageError(
+                    "calibrate", f'tensor "{name}" holds {error}', "check the model and its data"
+                ) from error
     try:
         return {name: watcher.range() for name, watcher in observers.items()}
     except ValueError as error:

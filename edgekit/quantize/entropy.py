@@ -40,7 +40,8 @@ def _magnitudes(histogram: DynamicHistogram) -> NDArray[np.float64]:
     first = round(histogram.edges()[0] / histogram.width)
     cells = np.arange(first, first + len(counts))
     counts[cells == 0] -= histogram.zeros
-    return np.bincount(np.where(cells >= 0, cells, -cells - 1), weights=counts)
+    folded = np.bincount(np.where(cells >= 0, cells, -cells - 1), weights=counts)
+    return np.asarray(folded, np.float64)
 
 
 def _divergence(counts: NDArray[np.float64], kept: int, levels: int) -> float:
@@ -60,4 +61,6 @@ def _divergence(counts: NDArray[np.float64], kept: int, levels: int) -> float:
     # Mass that Q cannot express (outliers in an empty last bin) is charged as if Q held half a sample there.
     missing = (p > 0) & (q == 0)
     floor = 0.5 / counts.sum()
-    return float((p[both] * np.log(p[both] / q[both])).sum() + (p[missing] * np.log(p[missing] / floor)).sum())
+    return float(
+        (p[both] * np.log(p[both] / q[both])).sum() + (p[missing] * np.log(p[missing] / floor)).sum()
+    )

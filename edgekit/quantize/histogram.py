@@ -47,8 +47,8 @@ class DynamicHistogram:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError("values that are not finite (NaN or infinity)")
         self._widen(min(low, self.low), max(high, self.high))
-        # A product with a power of two is exact, so the floor is the true bin.
-        cells = np.floor(np.ldexp(values, -self._exponent)).astype(np.int64) - self._first
+        # In float64 a float32 times a power of two is exact and never underflows: the floor is the true bin.
+        cells = np.floor(np.ldexp(values, -self._exponent, dtype=np.float64)).astype(np.int64) - self._first
         self._counts += np.bincount(cells, minlength=self.bins)
         self.samples += values.size
         self.zeros += values.size - int(np.count_nonzero(values))

@@ -15,7 +15,12 @@ FINE = np.linspace(0.8, 1.2, 21)
 
 
 def expected_error(
-    edges: NDArray[np.float64], counts: NDArray[np.int64], values: Range, levels: int, *, symmetric: bool = False
+    edges: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    values: Range,
+    levels: int,
+    *,
+    symmetric: bool = False,
 ) -> float:
     """Sum of (x - Q(x))**2 when the `counts` [n] are spread evenly over their bins, `edges` [n + 1].
 
@@ -51,9 +56,13 @@ def mse_range(histogram: DynamicHistogram, levels: int, *, symmetric: bool = Fal
 
     best = min((clipped(low * s, high * s) for s in COARSE[::-1]), key=error) if low <= 0.0 <= high else None
     if best is None:  # one-sided and away from zero: only the far end can be clipped
-        best = min((clipped(*((low, high * s) if low > 0 else (low * s, high))) for s in COARSE[::-1]), key=error)
+        best = min(
+            (clipped(*((low, high * s) if low > 0 else (low * s, high))) for s in COARSE[::-1]), key=error
+        )
     for _ in range(2):
         kept = best
-        sides = [clipped(kept.low, kept.high * s) for s in FINE] + [clipped(kept.low * s, kept.high) for s in FINE]
+        sides = [clipped(kept.low, kept.high * s) for s in FINE] + [
+            clipped(kept.low * s, kept.high) for s in FINE
+        ]
         best = min([kept, *sides], key=error)
     return best

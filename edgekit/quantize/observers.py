@@ -80,11 +80,11 @@ class PercentileObserver(_HistogramObserver):
         edges = histogram.edges()
         below = np.concatenate([[0], np.cumsum(histogram.counts())]) / histogram.samples
         cut = (1.0 - self.percentile / 100.0) / 2.0
-        low, high = np.interp([cut, 1.0 - cut], below, edges)
         if cut == 0.0:
-            low, high = histogram.low, histogram.high
-        low = min(max(float(low), histogram.low), histogram.high)
-        return Range(low, min(max(float(high), low), histogram.high))
+            return Range(histogram.low, histogram.high)
+        low, high = (float(edge) for edge in np.interp([cut, 1.0 - cut], below, edges))
+        low = min(max(low, histogram.low), histogram.high)
+        return Range(low, min(max(high, low), histogram.high))
 
 
 class EntropyObserver(_HistogramObserver):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -13,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from edgekit.errors import MissingExtraError, RecipeError
+from edgekit.hardware.folders import config_dir, data_dir, project_dir
 from edgekit.types import BackendName
 
 __all__ = ["ObserverKind", "Recipe", "all_recipes", "find_recipe", "ladder", "load_recipe_file"]
@@ -89,7 +88,9 @@ def ladder(name: str, project: Path | None = None) -> tuple[Recipe, ...]:
     steps: list[Recipe] = []
     while name:
         if any(step.name == name for step in steps):
-            raise RecipeError(f'recipe "{steps[-1].name}": next = "{name}" closes a circle', allowed="a ladder that ends")
+            raise RecipeError(
+                f'recipe "{steps[-1].name}": next = "{name}" closes a circle', allowed="a ladder that ends"
+            )
         steps.append(find_recipe(name, project))
         name = steps[-1].next
     return tuple(steps)
@@ -129,21 +130,5 @@ def _allowed(message: str) -> str:
 
 def _recipe_files(project: Path | None) -> dict[str, Path]:
     """Name → file; a later folder overrides an earlier one."""
-    folders = [_shipped_folder(), _config_folder() / "calibration"]
-    if project is not None:
-        folders.append(project / "calibration")
+    folders = (data_dir("calibration"), config_dir("calibration"), project_dir("calibration", project))
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
-
-
-def _shipped_folder() -> Path:
-    """edgekit/_data/calibration in a wheel, calibration/ at the root of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "_data" / "calibration"
-    return installed if installed.is_dir() else package.parent / "calibration"
-
-
-def _config_folder() -> Path:
-    """The user's config folder of edgekit."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming")) / "edgekit"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "edgekit"

@@ -51,18 +51,26 @@ def sensitivity(
     reference = open_taps(model, outputs, threads=threads)
     chunks = list(data.chunks(reference.batch, samples))
     expected = [reference.run(chunk) for chunk in chunks]
-    signal = {name: sum(float(np.square(part[name], dtype=np.float64).sum()) for part in expected) for name in outputs}
+    signal = {
+        name: sum(float(np.square(part[name], dtype=np.float64).sum()) for part in expected)
+        for name in outputs
+    }
     found = []
     for layer in weighted_layers(model):
         quantized = simulated(model, ranges, {layer.name}, scheme or Scheme())
         taps = open_taps(quantized, outputs, threads=threads, simulated=True)
         noise = dict.fromkeys(outputs, 0.0)
         for chunk, right in zip(chunks, expected, strict=True):
-            parts = [taps.run(tuple(a[i : i + taps.batch] for a in chunk)) for i in range(0, len(chunk[0]), taps.batch)]
+            parts = [
+                taps.run(tuple(a[i : i + taps.batch] for a in chunk))
+                for i in range(0, len(chunk[0]), taps.batch)
+            ]
             for name in outputs:
                 wrong = np.concatenate([part[name] for part in parts])
                 noise[name] += float(np.square(wrong - right[name], dtype=np.float64).sum())
-        found.append(LayerSensitivity(layer.name, layer.op, min(_sqnr_db(signal[n], noise[n]) for n in outputs)))
+        found.append(
+            LayerSensitivity(layer.name, layer.op, min(_sqnr_db(signal[n], noise[n]) for n in outputs))
+        )
     return tuple(sorted(found, key=lambda entry: entry.sqnr_db))
 
 

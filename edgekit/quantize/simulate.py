@@ -32,8 +32,12 @@ class Scheme:
 
 
 def fake_quantize_weights(weights: NDArray[Any], scheme: Scheme, channel_axis: int) -> NDArray[np.float32]:
-    """Weights rounded to the scheme's grid and back to float; same shape."""
-    largest = 2 ** (scheme.weight_bits - 1) - 1
+    """Weights rounded to the scheme's grid and back to float; same shape.
+
+    The grid is that of ONNX Runtime's quantizer (and of NNCF's overflow fix): 8 bits are -127..127, 7 bits are
+    -64..64. Bias correction needs the very grid, or it corrects an error that is not there.
+    """
+    largest = 127 if scheme.weight_bits == 8 else 2 ** (scheme.weight_bits - 1)
     if scheme.per_channel:
         others = tuple(axis for axis in range(weights.ndim) if axis != channel_axis % weights.ndim)
         edge = np.abs(weights).max(axis=others, keepdims=True)
@@ -58,7 +62,9 @@ def simulated(
     chosen = [layer for layer in weighted_layers(copy) if layer.name in layers]
     constants = {initializer.name: initializer for initializer in copy.graph.initializer}
     for layer in chosen:
-        weights = fake_quantize_weights(numpy_helper.to_array(constants[layer.weight]), scheme, layer.channel_axis)
+        weights = fake_quantize_weights(
+            numpy_helper.to_array(constants[layer.weight]), scheme, layer.channel_axis
+        )
         private = f"{layer.name}/simulated_weight"
         copy.graph.initializer.append(numpy_helper.from_array(weights, private))
         next(node for node in copy.graph.node if node.name == layer.name).input[1] = private
@@ -72,7 +78,9 @@ def _insert_pairs(
     """Put Q/DQ behind each quantized tensor, in place. The tensor keeps its name for graph outputs."""
     from onnx import helper
 
-    tensors = dict.fromkeys(name for layer in layers for name in (layer.input, layer.result) if name in ranges)
+    tensors = dict.fromkeys(
+        name for layer in layers for name in (layer.input, layer.result) if name in ranges
+    )
     outputs = {output.name for output in model.graph.output}
     inputs = {info.name for info in model.graph.input}
     renamed = {}
@@ -111,6 +119,10 @@ def _pair(
     model.graph.initializer.append(numpy_helper.from_array(np.array(grid.scale, np.float32), scale_name))
     model.graph.initializer.append(numpy_helper.from_array(zero, zero_name))
     return [
-        helper.make_node("QuantizeLinear", [before, scale_name, zero_name], [integers], name=f"{after}/quantize"),
-        helper.make_node("DequantizeLinear", [integers, scale_name, zero_name], [after], name=f"{after}/dequantize"),
+        helper.make_node(
+            "QuantizeLinear", [before, scale_name, zero_name], [integers], name=f"{after}/quantize"
+        ),
+        helper.make_node(
+            "DequantizeLinear", [integers, scale_name, zero_name], [after], name=f"{after}/dequantize"
+        ),
     ]

@@ -63,7 +63,9 @@ class Taps:
             yield self.run(arrays)
 
 
-def open_taps(model: onnx.ModelProto, names: Sequence[str], *, threads: int = 1, simulated: bool = False) -> Taps:
+def open_taps(
+    model: onnx.ModelProto, names: Sequence[str], *, threads: int = 1, simulated: bool = False
+) -> Taps:
     """Open a graph with `names` as its outputs, with a free batch dimension where the graph truly allows one.
 
     `simulated`: the graph holds Q/DQ pairs that are to be computed in float, not fused into integer kernels.
@@ -119,7 +121,9 @@ def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _same_sample_by_sample(wide: Any, single: Any, names: Sequence[str], samples: dict[str, NDArray[Any]]) -> bool:
+def _same_sample_by_sample(
+    wide: Any, single: Any, names: Sequence[str], samples: dict[str, NDArray[Any]]
+) -> bool:
     """Whether two samples in one batch give what each gives alone, on every tapped tensor."""
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
@@ -132,7 +136,9 @@ def _same_sample_by_sample(wide: Any, single: Any, names: Sequence[str], samples
         expected = np.concatenate([np.asarray(part) for part in parts]) if np.ndim(parts[0]) else None
         if expected is None or both.shape != expected.shape:
             return False
-        if not np.allclose(both, expected, rtol=1e-3, atol=1e-4 * (1.0 + float(np.abs(expected).max(initial=0.0)))):
+        if not np.allclose(
+            both, expected, rtol=1e-3, atol=1e-4 * (1.0 + float(np.abs(expected).max(initial=0.0)))
+        ):
             return False
     return True
 
@@ -143,7 +149,12 @@ def _session(model: onnx.ModelProto, threads: int, simulated: bool) -> Any:
         import onnxruntime as ort
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnxruntime") from error
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, NotImplemented
+    from onnxruntime.capi.onnxruntime_pybind11_state import (
+        Fail,
+        InvalidArgument,
+        InvalidGraph,
+        NotImplemented,
+    )
 
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = threads

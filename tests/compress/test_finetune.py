@@ -157,13 +157,14 @@ def test_neither_labels_nor_teacher_is_refused() -> None:
         finetune(fresh(), nets.ArraySamples(nets.random_samples().x, None), SHORT)
 
 
-def test_a_diverging_loss_is_told() -> None:
+def test_a_diverging_loss_is_told_and_leaves_no_checkpoint(tmp_path: Path) -> None:
     class Nan(nets.Plain):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x) * float("nan")
 
     with pytest.raises(StageError, match="not finite"):
-        finetune(fresh(Nan), nets.random_samples(), SHORT)
+        finetune(fresh(Nan), nets.random_samples(), SHORT, checkpoint=tmp_path / "run.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_progress_rises_to_one() -> None:

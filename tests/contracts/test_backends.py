@@ -1,0 +1,43 @@
+"""Every backend passes the backend contract; the table knows them all."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgekit.backends import BACKENDS, get_backend, usable_backends
+from edgekit.backends.base import Backend
+from edgekit.errors import UserError
+from edgekit.testing.backend_contract import BackendContract
+
+pytest.importorskip("onnx")
+
+
+class TestOnnxRuntime(BackendContract):
+    recipe = "int8-minmax"
+
+    def make_backend(self) -> Backend:
+        pytest.importorskip("onnxruntime")
+        return get_backend("onnxruntime")
+
+
+class TestOpenVino(BackendContract):
+    recipe = "int8-nncf"
+
+    def make_backend(self) -> Backend:
+        pytest.importorskip("openvino")
+        pytest.importorskip("nncf")
+        return get_backend("openvino")
+
+
+def test_every_backend_is_found_under_its_own_name() -> None:
+    assert [get_backend(name).name for name in BACKENDS] == list(BACKENDS)
+
+
+def test_an_unknown_backend_is_refused_with_what_is_allowed() -> None:
+    with pytest.raises(UserError, match="allowed: onnxruntime, openvino"):
+        get_backend("caffe")  # type: ignore[arg-type]
+
+
+def test_usable_backends_says_none_or_the_pip_line() -> None:
+    for name, missing in usable_backends().items():
+        assert missing is None or f"edgekit[{get_backend(name).extra}]" in missing
