@@ -20,19 +20,19 @@ CANDIDATES = 96
 def entropy_range(histogram: DynamicHistogram, levels: int) -> Range:
     """Clip the magnitude at the threshold of smallest divergence; both ends stay within [min, max]."""
     two_sided = histogram.low < 0.0 < histogram.high
-    magnitudes = _magnitudes(histogram)
+    magnitudes, width = _magnitudes(histogram)
     kept_levels = levels // 2 if two_sided else levels
     if len(magnitudes) <= kept_levels or magnitudes.sum() == 0:
         return Range(histogram.low, histogram.high)
     thresholds = np.unique(np.linspace(kept_levels, len(magnitudes), CANDIDATES).astype(int))
     divergences = [_divergence(magnitudes, int(bins), kept_levels) for bins in thresholds]
-    threshold = float(thresholds[int(np.argmin(divergences))]) * histogram.width
+    threshold = float(thresholds[int(np.argmin(divergences))]) * width
     low = min(max(histogram.low, -threshold), histogram.high)
     return Range(low, max(min(histogram.high, threshold), low))
 
 
-def _magnitudes(histogram: DynamicHistogram) -> NDArray[np.float64]:
-    """Counts over |x| in bins of the histogram's width, the first bin starting at zero.
+def _magnitudes(histogram: DynamicHistogram) -> tuple[NDArray[np.float64], float]:
+    """Counts over |x| in at most `histogram.bins` bins, the first bin starting at zero; and the bins' width.
 
     Exact zeros are left out: they are represented without error, and would drown all else after a ReLU.
     """
@@ -40,8 +40,10 @@ def _magnitudes(histogram: DynamicHistogram) -> NDArray[np.float64]:
     first = round(histogram.edges()[0] / histogram.width)
     cells = np.arange(first, first + len(counts))
     counts[cells == 0] -= histogram.zeros
-    folded = np.bincount(np.where(cells >= 0, cells, -cells - 1), weights=counts)
-    return np.asarray(folded, np.float64)
+    folded = np.where(cells >= 0, cells, -cells - 1)
+    # Far from zero the histogram's bins are finer than the distance to zero can be cut into: merge them.
+    merged = max(0, int(folded.max()).bit_length() - histogram.bins.bit_length() + 1)
+    return np.bincount(folded >> merged, weights=counts).astype(np.float64), histogram.width * 2.0**merged
 
 
 def _divergence(counts: NDArray[np.float64], kept: int, levels: int) -> float:

@@ -40,7 +40,7 @@ def expected_error(
 
 
 def mse_range(histogram: DynamicHistogram, levels: int, *, symmetric: bool = False) -> Range:
-    """Search the clipping range: both ends scaled together, then each on its own, ends within [min, max].
+    """Search the clipping range: both ends cut together, then each on its own, ever finer; within [min, max].
 
     Exact zeros (what ReLU leaves) are left out: affine quantization represents them without error.
     """
@@ -54,15 +54,13 @@ def mse_range(histogram: DynamicHistogram, levels: int, *, symmetric: bool = Fal
     def clipped(new_low: float, new_high: float) -> Range:
         return Range(float(min(max(new_low, low), high)), float(max(min(new_high, high), low)))
 
-    best = min((clipped(low * s, high * s) for s in COARSE[::-1]), key=error) if low <= 0.0 <= high else None
-    if best is None:  # one-sided and away from zero: only the far end can be clipped
-        best = min(
-            (clipped(*((low, high * s) if low > 0 else (low * s, high))) for s in COARSE[::-1]), key=error
-        )
-    for _ in range(2):
-        kept = best
-        sides = [clipped(kept.low, kept.high * s) for s in FINE] + [
-            clipped(kept.low * s, kept.high) for s in FINE
-        ]
-        best = min([kept, *sides], key=error)
+    # Only ends beyond zero can be cut towards zero: what lies between zero and the data costs nothing.
+    lows = low * COARSE[::-1] if low < 0.0 else np.full(len(COARSE), low)
+    highs = high * COARSE[::-1] if high > 0.0 else np.full(len(COARSE), high)
+    best = min((clipped(*ends) for ends in zip(lows, highs, strict=True)), key=error)
+    for scales, origin in ((COARSE, Range(low, high)), (FINE, None), (FINE, None)):
+        start = origin or best
+        sides = [clipped(best.low, start.high * s) for s in scales if high > 0.0]
+        sides += [clipped(start.low * s, best.high) for s in scales if low < 0.0]
+        best = min([best, *sides], key=error)
     return best

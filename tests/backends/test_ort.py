@@ -12,6 +12,7 @@ import pytest
 
 from edgekit.backends.base import ExportRequest
 from edgekit.backends.ort import OnnxRuntimeBackend
+from edgekit.backends.ort_export import KEEP_FLOAT
 from edgekit.backends.ort_rewrite import means_to_pooling
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.hardware import find_target
@@ -132,14 +133,18 @@ def test_the_shortcut_is_padded_in_integers(tmp_path: Path) -> None:
     while pad.op_type in ("Pad", "Slice"):
         pad = makers[pad.input[0]]
     assert pad.op_type in ("QuantizeLinear", "DequantizeLinear")
-    assert not any(each.op_type == "DequantizeLinear" and each.output[0] in _pad_inputs(graph) for each in graph.node)
+    assert not any(
+        each.op_type == "DequantizeLinear" and each.output[0] in _pad_inputs(graph) for each in graph.node
+    )
 
 
 def _pad_inputs(graph: onnx.GraphProto) -> set[str]:
     return {each.input[0] for each in graph.node if each.op_type == "Pad"}
 
 
-@pytest.mark.parametrize("recipe", ["int8-minmax", "int8-mse", "int8-percentile", "int8-entropy", "int8-mixed"])
+@pytest.mark.parametrize(
+    "recipe", ["int8-minmax", "int8-mse", "int8-percentile", "int8-entropy", "int8-mixed"]
+)
 def test_each_recipe_stays_near_float(tmp_path: Path, recipe: str) -> None:
     assert sqnr_db(export(tmp_path, recipe=recipe), export(tmp_path, "fp32")) > 20
 
@@ -167,11 +172,24 @@ def test_bias_correction_brings_the_mean_output_nearer(tmp_path: Path) -> None:
 def test_sensitive_layers_stay_float_and_are_named(tmp_path: Path) -> None:
     artifact = export(tmp_path, recipe=msgspec.structs.replace(find_recipe("int8-mixed"), keep_float=2.0))
     kept = next(note for note in artifact.audit.notes if note.startswith("Kept in float"))
-    in_float = {layer.name for layer in artifact.audit.layers if layer.precision == "fp32" and layer.op != "Flatten"}
+    in_float = {
+        layer.name for layer in artifact.audit.layers if layer.precision == "fp32" and layer.op != "Flatten"
+    }
     named = set(kept.removeprefix("Kept in float as the most sensitive: ").removesuffix(".").split(", "))
     assert len(named) == 2
     assert named <= in_float
     assert any("arithmetic layers run in float" in note for note in artifact.audit.notes)
+
+
+def test_without_its_session_option_a_float_layer_would_be_quantized_on_the_fly(tmp_path: Path) -> None:
+    recipe = msgspec.structs.replace(find_recipe("int8-minmax"), keep_float_ops=("Conv",))
+    artifact = export(tmp_path, recipe=recipe)
+    assert artifact.options == KEEP_FLOAT
+    assert {layer.op for layer in artifact.audit.layers if layer.name == "widen"} == {"Conv"}
+
+
+def test_fully_quantized_and_float_artifacts_need_no_session_option(tmp_path: Path) -> None:
+    assert export(tmp_path).options == export(tmp_path, "fp32").options == {}
 
 
 def test_op_types_can_be_kept_in_float(tmp_path: Path) -> None:
@@ -208,7 +226,9 @@ def test_a_foreign_operator_is_forbidden_by_lint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "w8"])
-def test_precisions_it_does_not_make_are_refused_with_the_reason(tmp_path: Path, precision: Precision) -> None:
+def test_precisions_it_does_not_make_are_refused_with_the_reason(
+    tmp_path: Path, precision: Precision
+) -> None:
     with pytest.raises(StageError) as caught:
         export(tmp_path, precision)
     assert precision in caught.value.cause

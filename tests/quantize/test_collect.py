@@ -109,7 +109,11 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text()).grou
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_peak_memory_does_not_grow_with_the_number_of_samples(network: Path) -> None:
     few, many = (
-        int(subprocess.run([sys.executable, "-c", PEAK, str(network), count], check=True, capture_output=True).stdout)
+        int(
+            subprocess.run(
+                [sys.executable, "-c", PEAK, str(network), count], check=True, capture_output=True
+            ).stdout
+        )
         for count in ("500", "8000")
     )
     assert many <= 1.1 * few

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from edgekit.quantize.histogram import DynamicHistogram
 
-VALUES = hnp.arrays(np.float32, st.integers(1, 200), elements=st.floats(allow_nan=False, allow_infinity=False, width=32))
+VALUES = hnp.arrays(
+    np.float32, st.integers(1, 200), elements=st.floats(allow_nan=False, allow_infinity=False, width=32)
+)
 
 
 @settings(max_examples=150, deadline=None)

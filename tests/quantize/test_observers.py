@@ -16,9 +16,7 @@ from edgekit.quantize.histogram import DynamicHistogram
 from edgekit.quantize.mse import expected_error
 from edgekit.quantize.observers import EntropyObserver, MseObserver, PercentileObserver
 
-VALUES = hnp.arrays(
-    np.float32, st.integers(1, 300), elements=st.floats(-1e4, 1e4, allow_nan=False, width=32)
-)
+VALUES = hnp.arrays(np.float32, st.integers(1, 300), elements=st.floats(-1e4, 1e4, allow_nan=False, width=32))
 KINDS = pytest.mark.parametrize("kind", list(OBSERVERS))
 SHAPES: dict[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
     "normal": lambda rng: rng.standard_normal(40_000),
@@ -93,12 +91,11 @@ def test_memory_does_not_grow_with_what_was_observed(kind: str) -> None:
     values = np.random.default_rng(0).standard_normal(2_000).astype(np.float32)
     observer.observe(values)
     tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
     for factor in range(1, 200):
         observer.observe(values * factor)
-    after, _ = tracemalloc.get_traced_memory()
+    held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert after - before < 10_000
+    assert held < 50_000  # one histogram of 4096 counters is 32 kB, all values are 1.6 MB
 
 
 @pytest.mark.parametrize("shape", list(SHAPES))
@@ -110,7 +107,9 @@ def test_mse_never_quantizes_worse_than_the_full_range(shape: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(values=VALUES)
-def test_the_error_that_mse_expects_is_never_above_that_of_the_full_range(values: NDArray[np.float32]) -> None:
+def test_the_error_that_mse_expects_is_never_above_that_of_the_full_range(
+    values: NDArray[np.float32],
+) -> None:
     observer = MseObserver()
     observer.observe(values)
     edges, counts = observer.histogram.edges(), observer.histogram.counts().copy()
@@ -131,9 +130,9 @@ def test_the_expected_error_is_the_measured_one() -> None:
 @pytest.mark.parametrize("observer", [MseObserver(), EntropyObserver(), PercentileObserver(99.0)])
 def test_a_lone_outlier_is_clipped(observer: MseObserver | EntropyObserver | PercentileObserver) -> None:
     values = np.random.default_rng(3).standard_normal(100_000).astype(np.float32)
-    values[7] = 60.0
+    values[7] = 9.0
     observer.observe(values)
-    assert observer.range().high < 20.0
+    assert observer.range().high < 8.0
 
 
 def test_percentile_keeps_the_share_it_says() -> None:

@@ -80,7 +80,9 @@ def test_an_unknown_recipe_gets_the_nearest_names() -> None:
         ("name = ", r"not TOML"),
     ],
 )
-def test_a_recipe_that_breaks_the_schema_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_a_recipe_that_breaks_the_schema_is_refused_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = written(tmp_path, text)
     with pytest.raises(RecipeError, match=message) as caught:
         load_recipe_file(path)

@@ -35,7 +35,9 @@ def test_weights_of_zeros_stay_zeros() -> None:
 def test_simulating_no_layer_changes_nothing(network: Path, data: CalibrationData) -> None:
     model = load_graph(network)
     plain = open_taps(model, [OUTPUT]).run((samples(8),))[OUTPUT]
-    same = open_taps(simulated(model, collect_ranges(network, data), (), Scheme()), [OUTPUT]).run((samples(8),))
+    same = open_taps(simulated(model, collect_ranges(network, data), (), Scheme()), [OUTPUT]).run(
+        (samples(8),)
+    )
     assert np.array_equal(plain, same[OUTPUT])
 
 
@@ -63,7 +65,9 @@ def test_a_layer_with_a_ruined_range_is_the_most_sensitive(network: Path, data: 
 def test_fewer_weight_bits_are_never_better(network: Path, data: CalibrationData) -> None:
     ranges = collect_ranges(network, data)
     by_bits = {
-        bits: {e.layer: e.sqnr_db for e in sensitivity(network, data, ranges, scheme=Scheme(weight_bits=bits))}
+        bits: {
+            e.layer: e.sqnr_db for e in sensitivity(network, data, ranges, scheme=Scheme(weight_bits=bits))
+        }
         for bits in (4, 8)
     }
     assert all(by_bits[4][layer] < by_bits[8][layer] for layer in LAYERS)

@@ -1,0 +1,126 @@
+"""ONNX Runtime on CPUs: float as is, and static INT8 in Q/DQ form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import MissingExtraError, StageError
+from edgekit.hashing import sha256_file
+from edgekit.types import Artifact, Audit, BackendName, FileHash, Issue, LayerTime, Variant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.backends.base import ExportRequest, Session
+    from edgekit.hardware import Target
+
+__all__ = ["OnnxRuntimeBackend"]
+
+ENTRY = "model.onnx"
+REFUSED = {
+    "fp16": ("its CPU kernels compute float16 by way of float32", "keep fp32, or use int8"),
+    "bf16": ("it has no bfloat16 kernels for CPUs", "use OpenVINO on CPUs with AVX512-BF16 or AMX"),
+    "w8": ("weight-only int8 saves no time on convolutions there", "use int8"),
+}
+"""Precision → why this backend does not make it, and what to do instead."""
+
+
+class OnnxRuntimeBackend:
+    """See `edgekit.backends.base.Backend`."""
+
+    @property
+    def name(self) -> BackendName:
+        return "onnxruntime"
+
+    @property
+    def extra(self) -> str:
+        return "onnxruntime"
+
+    def versions(self) -> dict[str, str]:
+        found = {}
+        for package in ("onnxruntime", "onnx"):
+            try:
+                found[package] = metadata.version(package)
+            except metadata.PackageNotFoundError as error:
+                raise MissingExtraError(package, self.extra) from error
+        return found
+
+    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+        from edgekit.backends.ort_lint import lint
+
+        return lint(Path(variant.onnx_path), target)
+
+    def export(self, request: ExportRequest) -> Artifact:
+        from edgekit.backends.ort_export import export_float, export_int8
+
+        versions = self.versions()
+        started = time.perf_counter()
+        precision = request.candidate.precision
+        path = request.folder / ENTRY
+        if precision == "fp32":
+            made = export_float(request, path)
+        elif precision == "int8":
+            made = export_int8(request, path)
+        else:
+            cause, remedy = REFUSED.get(precision, ("it does not know this precision", "use fp32 or int8"))
+            raise StageError("export", f"ONNX Runtime makes no {precision} candidate: {cause}", remedy)
+        built = Artifact(
+            candidate=request.candidate.id,
+            backend=self.name,
+            folder=str(request.folder.resolve()),
+            entry=ENTRY,
+            files=(FileHash(ENTRY, sha256_file(path), path.stat().st_size),),
+            size_bytes=path.stat().st_size,
+            build_s=time.perf_counter() - started,
+            versions=versions,
+            options=made.options,
+        )
+        audit = self.audit(built, request.threads)
+        return replace(built, audit=replace(audit, notes=(*made.notes, *audit.notes)))
+
+    def open(self, artifact: Artifact, threads: int = 1) -> Session:
+        session: Session = _open(artifact, artifact.options, threads)
+        return session
+
+    def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
+        from edgekit.backends.ort_audit import audit
+
+        path = Path(artifact.folder) / artifact.entry
+        return audit(lambda options: _open(artifact, {**artifact.options, **options}, threads), path)
+
+    def profile(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[Any]], runs: int, threads: int = 1
+    ) -> tuple[LayerTime, ...]:
+        from edgekit.backends.ort_audit import profile
+
+        path = Path(artifact.folder) / artifact.entry
+        return profile(
+            lambda options: _open(artifact, {**artifact.options, **options}, threads), path, feeds, runs
+        )
+
+
+def _open(artifact: Artifact, options: Mapping[str, str], threads: int) -> Any:
+    """The runner's own session. Raises StageError when ONNX Runtime refuses the file."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise MissingExtraError("onnxruntime", "onnxruntime") from error
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    from edgekit.devices.runner import open_session
+
+    ort.set_default_logger_severity(4)  # its warnings go to stderr past Python's
+    refusals = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile,
+                state.NotImplemented, state.RuntimeException)  # fmt: skip
+    path = str(Path(artifact.folder) / artifact.entry)
+    try:
+        return open_session("onnxruntime", path, dict(options), threads)
+    except refusals as error:
+        raise StageError(
+            "open", f"ONNX Runtime refuses {artifact.entry}: {' '.join(str(error).split())[:300]}"
+        ) from error

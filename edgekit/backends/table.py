@@ -1,0 +1,43 @@
+"""Backend name → backend: the only place that knows them all."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from edgekit.errors import MissingExtraError, UserError
+
+if TYPE_CHECKING:
+    from edgekit.backends.base import Backend
+    from edgekit.types import BackendName
+
+__all__ = ["BACKENDS", "get_backend", "usable_backends"]
+
+BACKENDS: Mapping[BackendName, tuple[str, str]] = {
+    "onnxruntime": ("edgekit.backends.ort", "OnnxRuntimeBackend"),
+    "openvino": ("edgekit.backends.ov", "OpenVinoBackend"),
+}
+"""Name → module and class, loaded when asked for."""
+
+
+def get_backend(name: BackendName) -> Backend:
+    """The backend of that name; its runtime need not be installed. Raises UserError for a name not in BACKENDS."""
+    if name not in BACKENDS:
+        raise UserError(f'no backend "{name}"', allowed=", ".join(BACKENDS))
+    module, attribute = BACKENDS[name]
+    backend: Backend = getattr(importlib.import_module(module), attribute)()
+    return backend
+
+
+def usable_backends() -> dict[BackendName, str | None]:
+    """Backend → None where it can be used here, else what is missing with the pip line that mends it."""
+    usable: dict[BackendName, str | None] = {}
+    for name in BACKENDS:
+        try:
+            get_backend(name).versions()
+        except MissingExtraError as error:
+            usable[name] = str(error)
+        else:
+            usable[name] = None
+    return usable

@@ -1,0 +1,126 @@
+"""The suite that every backend passes. A plug-in's tests subclass `BackendContract`; pytest finds its tests there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgekit.backends.base import Backend, ExportRequest
+from edgekit.errors import StageError
+from edgekit.hardware import find_target
+from edgekit.hashing import sha256_file
+from edgekit.quantize import CalibrationData, find_recipe
+from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
+from edgekit.types import Artifact, Candidate, Precision, Variant
+
+__all__ = ["BackendContract"]
+
+FEATURES = frozenset({"avx2", "fma"})
+
+
+class BackendContract:
+    """Subclass it and say which backend, which float precision and which recipe it has."""
+
+    recipe = ""
+
+    def make_backend(self) -> Backend:
+        raise NotImplementedError
+
+    def test_it_names_the_versions_of_what_it_needs(self) -> None:
+        versions = self.make_backend().versions()
+        assert versions
+        assert all(version[0].isdigit() for version in versions.values())
+
+    def test_a_plain_network_has_no_forbidding_issue(self, tmp_path: Path) -> None:
+        issues = self.make_backend().lint(self._variant(tmp_path), find_target("generic-cpu"))
+        assert [issue for issue in issues if issue.severity == "error"] == []
+
+    def test_float_gives_what_onnx_gives(self, tmp_path: Path) -> None:
+        artifact = self._export(tmp_path, "fp32")
+        assert np.allclose(self._outputs(artifact), _reference(tmp_path), rtol=1e-3, atol=1e-4)
+
+    def test_int8_stays_near_float(self, tmp_path: Path) -> None:
+        right = _reference(tmp_path)
+        wrong = self._outputs(self._export(tmp_path, "int8"))
+        assert np.square(right - wrong).sum() < 0.01 * np.square(right).sum()
+
+    def test_int8_runs_as_int8_and_float_as_float(self, tmp_path: Path) -> None:
+        assert self._export(tmp_path, "fp32").audit.ran_as == "fp32"
+        assert self._export(tmp_path, "int8").audit.ran_as == "int8"
+
+    def test_the_artifact_lists_every_file_with_its_hash(self, tmp_path: Path) -> None:
+        artifact = self._export(tmp_path, "int8")
+        folder = Path(artifact.folder)
+        assert folder.is_absolute()
+        assert {file.path for file in artifact.files} == {path.name for path in folder.iterdir()}
+        assert all(sha256_file(folder / file.path) == file.sha256 for file in artifact.files)
+        assert artifact.size_bytes == sum(file.size_bytes for file in artifact.files)
+        assert artifact.entry in {file.path for file in artifact.files}
+
+    def test_the_artifact_is_plain_data(self, tmp_path: Path) -> None:
+        import msgspec
+
+        artifact = self._export(tmp_path, "int8")
+        assert msgspec.json.decode(msgspec.json.encode(artifact), type=Artifact) == artifact
+        assert asdict(artifact)["backend"] == self.make_backend().name
+
+    def test_the_same_export_gives_the_same_bytes(self, tmp_path: Path) -> None:
+        first, second = (self._export(tmp_path, "int8") for _ in range(2))
+        assert first.files == second.files
+
+    def test_an_int8_export_without_calibration_is_a_stage_error(self, tmp_path: Path) -> None:
+        request = replace(self._request(tmp_path, "int8"), calibration=None)
+        with pytest.raises(StageError):
+            self.make_backend().export(request)
+
+    def test_an_unknown_precision_is_a_stage_error(self, tmp_path: Path) -> None:
+        with pytest.raises(StageError):
+            self.make_backend().export(self._request(tmp_path, "fp4"))
+
+    def test_opening_a_broken_file_is_a_stage_error(self, tmp_path: Path) -> None:
+        artifact = self._export(tmp_path, "fp32")
+        (Path(artifact.folder) / artifact.entry).write_bytes(b"not a model")
+        with pytest.raises(StageError):
+            self.make_backend().open(artifact)
+
+    def test_a_profile_names_layers_with_times(self, tmp_path: Path) -> None:
+        times = self.make_backend().profile(self._export(tmp_path, "fp32"), {INPUT: samples(1)}, runs=3)
+        assert times
+        assert all(layer.time_ms >= 0 and layer.name and layer.op for layer in times)
+
+    def _variant(self, tmp_path: Path) -> Variant:
+        path = tmp_path / "residual.onnx"
+        return as_variant(path if path.exists() else residual_network(path))
+
+    def _request(self, tmp_path: Path, precision: Precision) -> ExportRequest:
+        folder = tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        backend = self.make_backend()
+        calibrated = precision == "int8"
+        recipe = find_recipe(self.recipe) if calibrated else None
+        candidate = Candidate("x", "original", backend.name, precision, self.recipe if calibrated else "")
+        data = CalibrationData(lambda: iter([(samples(40),), (samples(24, 4),)]), 64, "digest")
+        return ExportRequest(
+            self._variant(tmp_path), candidate, find_target("generic-cpu"), FEATURES, folder, recipe, data
+        )
+
+    def _export(self, tmp_path: Path, precision: Precision) -> Artifact:
+        return self.make_backend().export(self._request(tmp_path, precision))
+
+    def _outputs(self, artifact: Artifact) -> NDArray[np.generic]:
+        with self.make_backend().open(artifact) as session:
+            return np.concatenate([session.run({INPUT: sample[None]})[OUTPUT] for sample in samples(16, 5)])
+
+
+def _reference(tmp_path: Path) -> NDArray[Any]:
+    """What ONNX's own reference evaluator computes."""
+    from onnx.reference import ReferenceEvaluator
+
+    path = tmp_path / "residual.onnx"
+    evaluator = ReferenceEvaluator(str(path if path.exists() else residual_network(path)))
+    return np.concatenate([evaluator.run(None, {INPUT: sample[None]})[0] for sample in samples(16, 5)])
