@@ -24,6 +24,7 @@ from edgekit.choose import Entry, choose
 from edgekit.devices.local import LocalDevice
 from edgekit.errors import Interrupted, StageError, UserError
 from edgekit.plan import Plan, candidate_id, plan_candidates
+from edgekit.quantize import find_recipe
 from edgekit.result import Result, VariantResult
 from edgekit.types import (
     Artifact,
@@ -39,7 +40,7 @@ from edgekit.types import (
 
 __all__ = ["run_build"]
 
-DEFAULT_RECIPES: dict[BackendName, str] = {"onnxruntime": "int8-minmax", "openvino": "int8-nncf"}
+DEFAULT_RECIPES: dict[BackendName, str] = {"onnxruntime": "int8-minmax", "openvino": "int8-nncf-mse"}
 
 
 @dataclass
@@ -144,6 +145,10 @@ def reference_artifact(shop: Workshop, original: Variant) -> Artifact:
 def plan_for(setting: Setting, variant: Variant) -> Plan:
     """The candidates of one variant on the target."""
     request = setting.request
+    recipes = dict(DEFAULT_RECIPES)
+    if request.recipe is not None:  # it begins the ladder of the backends it is for; the others keep theirs
+        asked = find_recipe(request.recipe, setting.project)
+        recipes.update(dict.fromkeys(asked.backends, asked.name))
     return plan_candidates(
         setting.target,
         [variant],
@@ -151,8 +156,8 @@ def plan_for(setting: Setting, variant: Variant) -> Plan:
         backends=setting.usable,
         unusable=setting.unusable,
         features=setting.machine.features,
-        recipe=request.recipe,
-        default_recipes=DEFAULT_RECIPES,
+        recipe=None,
+        default_recipes=recipes,
     )
 
 

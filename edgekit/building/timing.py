@@ -17,7 +17,7 @@ from edgekit.types import Artifact, Failure, Measurement, Variant
 __all__ = ["time_artifacts", "time_attempts"]
 
 FILE = "timed.json"
-SECONDS_EACH = 4.0
+SECONDS_EACH = 3.0
 STAGES = {
     "load": "loading",
     "warm": "warming up",

@@ -59,7 +59,8 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point. Exit codes: 0 done, 1 broken store or machine, 2 the user's mistake, 3 budget missed, 130 Ctrl-C."""
     try:
-        code = cli.main(args=arguments, prog_name="edgekit", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        code = cli.main(args=given, prog_name="edgekit", standalone_mode=False, obj=tuple(given))
     except click.exceptions.Abort:
         click.echo("edgekit: stopped", err=True)
         sys.exit(130)

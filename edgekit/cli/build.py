@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,8 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
 @click.option("--store", type=click.Path(path_type=Path), default=Path(".edgekit"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
 @preprocess_options
-def build(**options: Any) -> int:
+@click.pass_obj
+def build(given: tuple[str, ...] | None, **options: Any) -> int:
     """Find the most accurate build that meets a budget on a board.
 
     Prunes, distils and quantizes; measures each candidate on the board; writes OUT/result.json, OUT/bundle and
@@ -136,7 +136,7 @@ def build(**options: Any) -> int:
         time_limit_s=parse_seconds(options["time_limit"]) if options["time_limit"] else None,
         out=options["out"],
         store=options["store"],
-        command=shlex.join(["edgekit", *sys.argv[1:]]),
+        command=shlex.join(["edgekit", *(given or ())]),
     )
     result = build_request(request, RichReporter())
     if options["as_json"]:

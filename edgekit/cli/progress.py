@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
@@ -21,6 +22,8 @@ from edgekit.building import Step
 
 __all__ = ["RichReporter"]
 
+WORTH_SAYING_S = 0.5
+
 
 class _Bar:
     def __init__(self, progress: Progress, task: TaskID, title: str) -> None:
@@ -29,6 +32,24 @@ class _Bar:
     def advance(self, fraction: float, text: str = "") -> None:
         description = f"{self._title}: {text}" if text else self._title
         self._progress.update(self._task, total=1.0, completed=min(fraction, 1.0), description=description)
+
+
+class _Quiet:
+    """A pipe gets finished lines, no bars."""
+
+    def advance(self, fraction: float, text: str = "") -> None:
+        pass
+
+
+def columns() -> tuple[ProgressColumn, ...]:
+    """Spinner, what is being done, bar, time spent, time left."""
+    return (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
 
 
 class RichReporter:
@@ -40,17 +61,13 @@ class RichReporter:
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
         started = time.monotonic()
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
-        )
-        with Progress(*columns, console=self._console, transient=True) as progress:
-            yield _Bar(progress, progress.add_task(title, total=None), title)
+        if self._console.is_terminal:
+            with Progress(*columns(), console=self._console, transient=True) as progress:
+                yield _Bar(progress, progress.add_task(title, total=None), title)
+        else:
+            yield _Quiet()
         seconds = time.monotonic() - started
-        if seconds >= 0.5:
+        if seconds >= WORTH_SAYING_S:
             self._console.print(f"[dim]{title}: {seconds:.1f} s[/dim]", highlight=False)
 
     def say(self, line: str) -> None:

@@ -67,7 +67,9 @@ def test_a_factory_that_raises_is_told_in_one_line(digits_network: UserNetwork, 
     refuse(digits_network, tmp_path, "no weights for today", model=model, weights="")
 
 
-def test_a_factory_that_does_not_exist_gets_those_that_do(digits_network: UserNetwork, tmp_path: Path) -> None:
+def test_a_factory_that_does_not_exist_gets_those_that_do(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
     refuse(digits_network, tmp_path, "make", model=digits_network.model.replace(":make", ":mak"), weights="")
 
 

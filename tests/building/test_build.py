@@ -34,9 +34,11 @@ def result_of(work: Path) -> Result:
 
 def timeless(result: Result) -> object:
     """What must not depend on when or how often a build ran."""
-    return [
-        (one.id, one.accuracy, one.size_bytes, one.ran_as) for one in result.candidates
-    ], result.claim, result.verdict
+    return (
+        [(one.id, one.accuracy, one.size_bytes, one.ran_as) for one in result.candidates],
+        result.claim,
+        result.verdict,
+    )
 
 
 def test_a_build_measures_every_precision_in_every_runtime_of_the_target(finished: Path) -> None:

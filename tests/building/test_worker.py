@@ -45,12 +45,16 @@ def test_a_worker_killed_by_a_signal_is_told_and_the_next_export_works(
         killer = threading.Thread(target=kill_soon, args=(worker,))
         killer.start()
         with pytest.raises(StageError, match="SIGSEGV"):
-            for _ in range(10_000):
-                worker.export(task)
+            export_for_ever(worker, task)
         killer.join()
         assert worker.export(task).files == first.files
     finally:
         worker.close()
+
+
+def export_for_ever(worker: ExportWorker, task: ExportTask) -> None:
+    while True:
+        worker.export(task)
 
 
 def kill_soon(worker: ExportWorker) -> None:
