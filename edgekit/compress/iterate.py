@@ -39,7 +39,7 @@ class IterateConfig:
     """
 
     step_epochs: float = 0.3
-    step_learning_rate: float = 0.01
+    step_learning_rate: float = 0.02
     slack: float = 0.03
     max_steps: int = 40
 

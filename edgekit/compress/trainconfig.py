@@ -27,7 +27,7 @@ class TrainConfig:
     """
 
     epochs: float = 15.0
-    learning_rate: float = 0.02
+    learning_rate: float = 0.05
     batch_size: int = 128
     weight_decay: float = 5e-4
     temperature: float = 4.0
