@@ -17,7 +17,7 @@ from common import edgekit, openvino_runner, pin_one_core, show
 
 
 def edgekit_bench(path: str) -> float:
-    return json.loads(edgekit("bench", path, "--json").stdout)["latency_ms"]["p50"]
+    return json.loads(edgekit("bench", path, "--json").stdout)["latency_ms"]["p50"]["value"]
 
 
 def benchmark_app(path: str) -> float:

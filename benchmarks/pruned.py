@@ -51,7 +51,7 @@ def main() -> None:
     nncf_path = options.work / "nncf.xml"
     ov.save_model(quantized, nncf_path, compress_to_fp16=False)
     found = json.loads(edgekit("bench", str(nncf_path), "--seconds", "5", "--json").stdout)
-    budget_ms = found["latency_ms"]["p50"] / options.speedup
+    budget_ms = found["latency_ms"]["p50"]["value"] / options.speedup
 
     out = options.work / f"pruned-{options.target}"
     command = [

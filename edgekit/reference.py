@@ -16,15 +16,24 @@ import importlib.util
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
+from typing import Any
 
 from edgekit.errors import EdgekitError, UserError
 
-__all__ = ["Reference", "UserCode", "is_reference", "load_reference", "locate_reference", "using_reference"]
+__all__ = [
+    "Reference",
+    "UserCode",
+    "is_reference",
+    "load_function",
+    "load_reference",
+    "locate_reference",
+    "using_reference",
+]
 
 
 @dataclass(frozen=True)
@@ -290,3 +299,12 @@ def load_reference(reference: Reference, error: type[UserError]) -> object:
     """The object itself, for functions that are called later (a metric, a loss)."""
     with using_reference(reference, error) as found:
         return found
+
+
+def load_function(spec: str, error: type[UserError]) -> Callable[..., Any]:
+    """The function that `spec` names, for good. Raises `error` with one line for anything else."""
+    found = load_reference(locate_reference(spec, error), error)
+    if not callable(found):
+        raise error(f"{spec} is a {type(found).__name__}, not a function")
+    function: Callable[..., Any] = found
+    return function

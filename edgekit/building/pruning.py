@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,40 +10,44 @@ import msgspec
 
 from edgekit.building.ladder import Attempt
 from edgekit.building.timing import time_artifacts
+from edgekit.building.training import (
+    STEP_BATCHES,
+    at_least,
+    network_parts,
+    prune_config,
+    seconds_left,
+    train_split,
+    training_config,
+    training_deadline,
+    validator,
+)
 from edgekit.building.variants import ORIGINAL, example_inputs, load_original, make_variant
 from edgekit.building.workshop import Workshop
 from edgekit.compress import (
     IterateConfig,
-    PruneConfig,
     PruneOutcome,
-    TrainConfig,
     apply_plan,
     load_pruned,
     propose,
     prune_iteratively,
     save_pruned,
 )
-from edgekit.compress import accuracy as torch_accuracy
-from edgekit.compress import agreement as torch_agreement
-from edgekit.errors import StageError
+from edgekit.errors import StageError, UserError
 from edgekit.model import export_onnx
 from edgekit.plan import FRACTIONS, Structure, candidate_id, shortfall, widest_that_fits
+from edgekit.reference import locate_reference
 from edgekit.result import VariantResult
 from edgekit.types import Candidate, Choice, Failure, Measurement, Rejection, Signature, Variant
 
 if TYPE_CHECKING:
     import torch
 
-    from edgekit.data import Split
 
 __all__ = ["pruned_variants"]
 
-DEFAULT_EPOCHS = 12.0
-STEP_BATCHES, FINAL_BATCHES = 25, 200  # fewer teach nothing
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 PROBE_SECONDS = 1.5
 LEAST_TRAINING_S = 30.0
-RESERVE_SHARE, RESERVE_S = 0.12, 60.0  # of the time limit, kept for exporting and measuring what was trained
 
 
 def pruned_variants(
@@ -98,8 +101,7 @@ def why_not(shop: Workshop, choice: Choice) -> Rejection | None:
         return Rejection(
             "pruning", "there are no training samples to train a pruned network with", "a train part"
         )
-    deadline = training_deadline(shop)
-    if deadline is not None and deadline - time.monotonic() < LEAST_TRAINING_S:
+    if seconds_left(shop) < LEAST_TRAINING_S:
         return Rejection("pruning", "the time limit leaves no room for training", "a longer --time-limit")
     if choice.verdict == "MEETS" and not setting.request.budget.fastest:
         return Rejection(
@@ -184,6 +186,11 @@ def train_pruned(shop: Workshop, fraction: float | None, lead: Candidate) -> tup
         "fraction": fraction,
         "time_limit_s": shop.setting.request.time_limit_s,
         "validation": shop.setting.splits.validation.digest,
+        "code": [
+            locate_reference(spec, UserError).digest
+            for spec in (train_config.loss, train_config.step)
+            if spec
+        ],
     }
     key = shop.setting.store.key("pruned", parts)
 
@@ -220,71 +227,6 @@ def train_pruned(shop: Workshop, fraction: float | None, lead: Candidate) -> tup
     cost = variant.cost
     history = tuple(entry.meta["history"])
     return variant, VariantResult(name, "pruned", ORIGINAL, description, cost.macs, cost.parameters, history)
-
-
-def network_parts(shop: Workshop, config: PruneConfig) -> dict[str, Any]:
-    """What the structure of a pruned network depends on."""
-    return {
-        "model": shop.setting.model.digest,
-        "config": msgspec.to_builtins(config),
-        "train_data": train_split(shop).digest,
-    }
-
-
-def prune_config(shop: Workshop, lead: Candidate) -> PruneConfig:
-    """Channels in the multiples that the target's runtime likes at the leading precision."""
-    options = shop.setting.request.train
-    return PruneConfig(
-        ratio_step=options.step_ratio,
-        importance=options.importance,
-        round_to=shop.setting.target.channel_multiple(lead.precision),
-    )
-
-
-def training_config(shop: Workshop) -> TrainConfig:
-    """The final fine-tuning, as asked for."""
-    options = shop.setting.request.train
-    config: dict[str, Any] = {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
-    return TrainConfig(
-        epochs=options.epochs or at_least(shop, DEFAULT_EPOCHS, FINAL_BATCHES),
-        batch_size=options.batch_size,
-        temperature=options.temperature,
-        alpha=options.alpha,
-        seed=shop.setting.request.seed,
-        device=options.device,
-        loss=options.loss,
-        step=options.step,
-        **config,
-    )
-
-
-def at_least(shop: Workshop, epochs: float, batches: int) -> float:
-    """`epochs`, or as many as hold `batches` batches where the data set is small."""
-    length, batch_size = len(train_split(shop)), shop.setting.request.train.batch_size
-    return max(epochs, batches / max(1, length // min(batch_size, length)))
-
-
-def training_deadline(shop: Workshop) -> float | None:
-    """When training has to be over so that the rest fits into the time limit, on time.monotonic()'s clock."""
-    limit_s, deadline = shop.setting.request.time_limit_s, shop.setting.deadline
-    if limit_s is None or deadline is None:
-        return None
-    return deadline - max(RESERVE_S, RESERVE_SHARE * limit_s)
-
-
-def train_split(shop: Workshop) -> Split:
-    """The training samples; `why_not` made sure that there are some."""
-    split = shop.setting.splits.train
-    assert split is not None
-    return split
-
-
-def validator(shop: Workshop, original: torch.nn.Module) -> Any:
-    """Module → accuracy on the validation split (agreement with the original where there are no labels)."""
-    validation = shop.setting.splits.validation
-    if validation.labelled:
-        return lambda module: torch_accuracy(module, validation)
-    return lambda module: torch_agreement(module, original, validation)
 
 
 def story(outcome: PruneOutcome) -> list[str]:

@@ -34,7 +34,7 @@ class TrainOptions:
     batch_size: int = 128
     temperature: float = 4.0
     alpha: float = 0.3
-    importance: Literal["magnitude", "taylor", "activation"] = "taylor"
+    importance: Literal["magnitude", "taylor", "activation"] = "activation"
     step_ratio: float = 0.10
     device: Literal["auto", "cpu", "cuda"] = "auto"
     loss: str | None = None

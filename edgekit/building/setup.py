@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from edgekit.backends import get_backend, usable_backends
 from edgekit.building.request import BuildRequest
-from edgekit.compress.custom import load_function
 from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
 from edgekit.devices.local import local_machine
 from edgekit.errors import DataError, Interrupted, OutputError, UserError
@@ -19,6 +18,7 @@ from edgekit.hardware import Machine, Target, find_target
 from edgekit.measure import find_metric
 from edgekit.model import ModelRef, locate, locate_module
 from edgekit.quantize import ladder
+from edgekit.reference import load_function
 from edgekit.store import Store
 from edgekit.types import BackendName
 
@@ -114,7 +114,7 @@ def check_references(request: BuildRequest, project: Path) -> None:
         ladder(request.recipe, project)
     for reference in (request.train.loss, request.train.step):
         if reference is not None:
-            load_function(reference)
+            load_function(reference, UserError)
 
 
 def refuse_absent_board(target: Target, machine: Machine) -> None:

@@ -67,7 +67,7 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
 @click.option(
     "--importance",
     type=click.Choice(["magnitude", "taylor", "activation"]),
-    default="taylor",
+    default="activation",
     show_default=True,
     help="What decides which channels go.",
 )
@@ -88,7 +88,7 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
 @preprocess_options
 @click.pass_obj
-def build(given: tuple[str, ...] | None, **options: Any) -> int:
+def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
     """Find the most accurate build that meets a budget on a board.
 
     Prunes, distils and quantizes; measures each candidate on the board; writes OUT/result.json, OUT/bundle and

@@ -1,4 +1,10 @@
-"""Puts together the loss of one training step from the configuration, the teacher and the data."""
+"""Puts together the loss of one training step from the configuration, the teacher and the data.
+
+A user's loss is called as `loss(outputs, labels, teacher_outputs)`: the student's outputs as the network returns
+them, int64 labels [N] or None, the teacher's outputs or None. A user's step is called as
+`step(student, inputs, labels, teacher)`: the modules, the (augmented) input tensors, labels or None, the teacher
+or None. Both give one scalar tensor that can be differentiated.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import forward_outputs
-from edgekit.compress.custom import load_function
 from edgekit.compress.distill import distillation_loss, hard_loss, output_kind
-from edgekit.errors import DataError, StageError
+from edgekit.errors import DataError, StageError, UserError
+from edgekit.reference import load_function
 
 if TYPE_CHECKING:
     import torch
@@ -27,9 +33,9 @@ LossFunction = Callable[
 def make_loss(config: TrainConfig, teacher: torch.nn.Module | None, labelled: bool) -> LossFunction:
     """The loss of (student, inputs, labels). Raises DataError where there is nothing to learn from."""
     if config.step is not None:
-        return _custom_step(load_function(config.step), config.step, teacher)
+        return _custom_step(load_function(config.step, UserError), config.step, teacher)
     if config.loss is not None:
-        return _custom_loss(load_function(config.loss), config.loss, teacher)
+        return _custom_loss(load_function(config.loss, UserError), config.loss, teacher)
     if teacher is None and not labelled:
         raise DataError("there are neither labels nor a teacher to learn from", remedy="give one of them")
     return _standard(config, teacher)

@@ -23,7 +23,7 @@ class TrainConfig:
     alpha 1 is plain training, 0 distillation alone (taken by itself where there are no labels).
     augment: see augment.py; "flip" and "crop-flip" must be asked for, or meant by "auto" (3-channel images).
     threads: of torch, None leaves them as they are. device: "auto" takes CUDA where it is.
-    loss, step: "file.py:function" or "package.module:function", see custom.py.
+    loss, step: "file.py:function" or "package.module:function", see loss.py.
     """
 
     epochs: float = 15.0

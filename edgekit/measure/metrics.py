@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
+from edgekit.reference import UserCode, is_reference, load_function
 
 __all__ = [
     "METRICS",
@@ -29,9 +25,6 @@ __all__ = [
     "top5",
 ]
 
-# What a user's metric may raise by mistake; anything else is no mistake of the metric.
-USER_ERRORS = (ArithmeticError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
-               SyntaxError, TypeError, ValueError)  # fmt: skip
 Floats = NDArray[np.float64]
 Outputs = Mapping[str, NDArray[np.generic]]
 Metric = Callable[[Outputs, NDArray[np.int64]], Floats]
@@ -121,42 +114,24 @@ def find_metric(spec: str) -> Metric:
     """
     if spec in METRICS:
         return METRICS[spec]
-    place, _, name = spec.rpartition(":")
-    if not place or not name.isidentifier():
+    if not is_reference(spec):
         allowed = f"{', '.join(METRICS)}, file.py:function, package.module:function"
         raise DataError(f"metric {spec!r}", allowed=allowed)
-    function = vars(_load(place, spec)).get(name)
-    if function is None or not callable(function):
-        raise DataError(f"{place} has no function {name} (metric {spec!r})")
+    try:
+        function = load_function(spec, DataError)
+    except DataError as problem:
+        raise DataError(f"metric {spec!r}: {problem}") from problem
     try:
         inspect.signature(function).bind(None, None)
     except TypeError as error:
         raise DataError(f"metric {spec} cannot be called with (outputs, labels): {error}") from error
 
     def checked(outputs: Outputs, labels: NDArray[np.int64]) -> Floats:
-        try:
+        with UserCode(f"metric {spec}", DataError):
             scores = np.asarray(function(outputs, labels), dtype=np.float64)
-        except USER_ERRORS as error:
-            raise DataError(f"metric {spec} raised {type(error).__name__}: {error}") from error
         if scores.shape != (len(labels),) or not np.isfinite(scores).all():
             came = f"metric {spec} gave an array of shape {list(scores.shape)}"
             raise DataError(came, allowed=f"one finite score per sample, [{len(labels)}]")
         return scores
 
     return checked
-
-
-def _load(place: str, spec: str) -> ModuleType:
-    try:
-        if not place.endswith(".py"):
-            return importlib.import_module(place)
-        path = Path(place).resolve()
-        found = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
-        if found is None or found.loader is None:
-            raise DataError(f"{place} is no Python file (metric {spec!r})")
-        module = importlib.util.module_from_spec(found)
-        sys.modules[found.name] = module
-        found.loader.exec_module(module)
-    except USER_ERRORS as error:
-        raise DataError(f"cannot load metric {spec!r}: {type(error).__name__}: {error}") from error
-    return module

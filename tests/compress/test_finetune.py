@@ -212,10 +212,10 @@ def test_a_loss_that_gives_no_scalar_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("nothing", "does not name a function"),
-        ("missing.py:mine", "does not exist"),
-        ("no_such_package_here:mine", "cannot be imported"),
-        ("json:mine", "json has no function mine"),
+        ("nothing", "is not a Python reference"),
+        ("missing.py:mine", "no such file"),
+        ("no_such_package_here:mine", "no module named"),
+        ("json:mine", "has no 'mine'"),
     ],
 )
 def test_a_wrong_reference_is_one_clear_line(reference: str, message: str) -> None:
