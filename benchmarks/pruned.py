@@ -58,7 +58,8 @@ def main() -> None:
         "build", "--target", options.target, "--model", f"{options.data / 'resnet.py'}:make20",
         "--weights", str(options.data / "resnet20.safetensors"), "--data", str(arrays), *PREPROCESS,
         "--precision", "fp32,int8", "--percentile", "p50", "--max-latency", f"{budget_ms:.4f}ms",
-        "--max-drop", "1%", "--time-limit", "40m", "--epochs", f"{options.epochs:g}", "--out", str(out), "--store", str(options.work / "store"),
+        "--max-drop", "1%", "--time-limit", "40m", "--epochs", f"{options.epochs:g}",
+        "--out", str(out), "--store", str(options.work / "store"),
     ]  # fmt: skip
     seconds = []
     for _ in range(2):

@@ -56,7 +56,13 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
 @click.option("--recipe", help="Calibration recipe to begin with; a file's name in calibration/.")
 @click.option("--precision", help=f"Only these, separated by commas: {','.join(PRECISIONS)}.")
 @click.option("--metric", default="top1", show_default=True, help="top1, top5, or file.py:function.")
-@click.option("--calibration-samples", type=click.IntRange(1), default=512, show_default=True)
+@click.option(
+    "--calibration-samples",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    help="Set aside; a recipe uses as many as it says.",
+)
 @click.option("--no-prune", is_flag=True, help="Quantize only; no training.")
 @click.option("--epochs", type=float, callback=epochs_option, help="Of the last fine-tuning.  [default: 12]")
 @click.option("--learning-rate", type=float, callback=epochs_option, help="Peak of the one-cycle schedule.")
