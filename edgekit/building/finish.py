@@ -12,6 +12,7 @@ from edgekit._version import __version__
 from edgekit.building.handover import hand_over
 from edgekit.building.ladder import Attempt
 from edgekit.building.workshop import Workshop
+from edgekit.errors import OutputError
 from edgekit.result import (
     SCHEMA_VERSION,
     AccuracyResult,
@@ -64,12 +65,21 @@ def finish(shop: Workshop, outcome: Outcome) -> Result:
         outcome = replace(outcome, choice=with_claim(outcome.choice, claim, request.budget.max_drop))
     handed = outcome.choice.winner or outcome.choice.nearest
     result = assemble(shop, outcome, claim)
+    make_folder(request.out)
     if handed is not None:
         attempt = next(one for one in outcome.attempts if one.candidate.id == handed)
         network = outcome.networks[attempt.candidate.variant]
         hand_over(shop, network, attempt, outcome.measurements[handed], claim)
     save_result(result, request.out / "result.json")
     return result
+
+
+def make_folder(folder: Path) -> None:
+    """Raises OutputError when it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--out {folder} cannot be made: {error.strerror}") from error
 
 
 def claim_of(shop: Workshop, outcome: Outcome) -> Accuracy:

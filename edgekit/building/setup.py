@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -146,18 +146,14 @@ def runtimes(
 
 
 def check_output(out: Path) -> None:
-    """The output folder must be creatable and writable, and not somebody else's."""
-    probe = out / ".edgekit-probe"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-    except OSError as error:
+    """The output folder must be writable, or creatable. Nothing is made yet: a refused build leaves no trace."""
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not place.is_dir():
+        raise OutputError(f"--out {out}: {place} is a file", remedy="give a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(
-            f"--out {out} cannot be written: {error.strerror}", remedy="give a folder that you may write"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
+            f"--out {out}: {place} cannot be written", remedy="give a folder that you may write"
+        )
 
 
 def locate_model(request: BuildRequest) -> ModelRef:

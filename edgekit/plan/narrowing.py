@@ -9,7 +9,7 @@ from edgekit.types import Budget
 
 __all__ = ["FRACTIONS", "Structure", "shortfall", "widest_that_fits"]
 
-FRACTIONS = (0.85, 0.70, 0.55, 0.45, 0.35, 0.25)
+FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Shares of the original's MACs that are probed. A coarse grid: the pick does not hang on a noisy microsecond."""
 
 MARGIN = 0.04
