@@ -253,6 +253,9 @@ def _print(result: dict[str, Any]) -> None:
         f"{runs} timed runs in {len(latency['rounds_ms'])} rounds",
         highlight=False,
     )
+    ran_as = result["runtime_facts"].get("INFERENCE_PRECISION_HINT")
+    if ran_as:  # OpenVINO computes float networks in bf16 by itself where the CPU has it
+        console.print(f"float layers are computed in {ran_as}", highlight=False, markup=False)
     for note in result["notes"]:
         console.print(f"note: {note}", highlight=False, markup=False)
 
