@@ -12,7 +12,7 @@ from edgekit.testing.networks import TinyConvNet
 
 
 def make():
-    return TinyConvNet(width=16)
+    return TinyConvNet(width=32)
 
 
 def broken():
@@ -44,7 +44,7 @@ def digits_network(tmp_path_factory: pytest.TempPathFactory) -> UserNetwork:
     assert splits.train is not None
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    network = TinyConvNet(width=16).train()
+    network = TinyConvNet(width=32).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     for epoch in range(6):
         for batch in splits.train.batches(32, shuffle_seed=epoch):

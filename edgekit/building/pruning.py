@@ -62,7 +62,7 @@ def pruned_variants(
     if refusal is not None:
         yield refusal
         return
-    lead = fastest(shop, attempts, measurements)
+    lead = leading(shop, attempts, measurements)
     if lead is None:
         yield Rejection("pruning", "no build of the unpruned network could be measured")
         return
@@ -110,22 +110,30 @@ def why_not(shop: Workshop, choice: Choice) -> Rejection | None:
     return None
 
 
-def fastest(
+def leading(
     shop: Workshop, attempts: Sequence[Attempt], measurements: Mapping[str, Measurement]
 ) -> Attempt | None:
-    """The fastest build of the original within the accuracy limit, or the fastest of all."""
-    percentile = shop.setting.request.budget.percentile
-    limit = shop.setting.request.budget.max_drop
+    """The build of the original that is nearest to the limits on time, size and memory; accurate ones first.
+
+    Its precision is the one that structures are probed at.
+    """
+    budget = shop.setting.request.budget
     timed = [
         one for one in attempts if one.candidate.id in measurements and measurements[one.candidate.id].latency
     ]
-    within = [one for one in timed if limit is None or one.accuracy.drop.value <= limit]
+    within = [one for one in timed if budget.max_drop is None or one.accuracy.drop.value <= budget.max_drop]
 
-    def latency_ms(one: Attempt) -> float:
-        latency = measurements[one.candidate.id].latency
-        return latency.at(percentile).value if latency else float("inf")
+    def strain(one: Attempt) -> tuple[float, float]:
+        measured = measurements[one.candidate.id]
+        latency_ms = measured.latency.at(budget.percentile).value if measured.latency else float("inf")
+        used = (
+            (latency_ms, budget.max_latency_ms),
+            (one.artifact.size_bytes, budget.max_size_bytes),
+            (measured.peak_memory_bytes, budget.max_memory_bytes),
+        )
+        return max((value / limit for value, limit in used if limit), default=0.0), latency_ms
 
-    return min(within or timed, key=latency_ms, default=None)
+    return min(within or timed, key=strain, default=None)
 
 
 def probe(shop: Workshop, original: Variant, lead: Candidate) -> list[Structure]:
