@@ -137,8 +137,8 @@ def ratio(a: list[float], b: list[float]) -> tuple[float, float, float]:
 
 
 def pin_one_core() -> None:
-    """Keep this process on its last core, where the machine allows it."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    """Keep this process on its first core, the one that edgekit's runner takes."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def top1(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray) -> np.ndarray:
