@@ -1,19 +1,19 @@
 """Every error that edgekit raises on purpose.
 
-    EdgekitError
-    ├── UserError                 the user's input cannot be used: one line, exit code 2
-    │   ├── UnknownTargetError    no board of that name; the nearest names are in the message
-    │   ├── TargetFileError       a target description breaks the schema (file, key, what is allowed)
-    │   ├── RecipeError           a calibration recipe breaks the schema or is not known
-    │   ├── ModelError            a model or its weights cannot be loaded or checked
-    │   ├── DataError             data that cannot be used (NaN, shapes, labels, too few samples)
-    │   ├── BudgetError           a budget that is not a quantity
-    │   ├── OutputError           a folder or file that cannot be written
-    │   ├── MissingExtraError     an optional package is absent; the pip line is in the message
-    │   └── BundleError           a bundle that is incomplete or was changed
-    ├── StageError                one candidate failed at one stage; becomes a `Failure` in the report
-    ├── StoreError                the store is damaged or the disk is full (exit code 1)
-    └── Interrupted               Ctrl-C or the time limit: what is done is kept, a rerun resumes
+EdgekitError
+├── UserError                 the user's input cannot be used: one line, exit code 2
+│   ├── UnknownTargetError    no board of that name; the nearest names are in the message
+│   ├── TargetFileError       a target description breaks the schema (file, key, what is allowed)
+│   ├── RecipeError           a calibration recipe breaks the schema or is not known
+│   ├── ModelError            a model or its weights cannot be loaded or checked
+│   ├── DataError             data that cannot be used (NaN, shapes, labels, too few samples)
+│   ├── BudgetError           a budget that is not a quantity
+│   ├── OutputError           a folder or file that cannot be written
+│   ├── MissingExtraError     an optional package is absent; the pip line is in the message
+│   └── BundleError           a bundle that is incomplete or was changed
+├── StageError                one candidate failed at one stage; becomes a `Failure` in the report
+├── StoreError                the store is damaged or the disk is full (exit code 1)
+└── Interrupted               Ctrl-C or the time limit: what is done is kept, a rerun resumes
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ class Backend(Protocol):
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         """What each layer really runs as."""
 
-    def profile(self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
-                ) -> tuple[LayerTime, ...]:
+    def profile(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
+    ) -> tuple[LayerTime, ...]:
         """Mean time of each runtime layer over `runs` runs, in execution order."""

@@ -21,7 +21,11 @@ COMMANDS = {
     "profile": ("edgekit.cli.profile", "profile", "Cost and measured time of each layer, slowest first."),
     "report": ("edgekit.cli.report", "report", "Rebuild the HTML report of a finished build."),
     "bundle": ("edgekit.cli.bundle", "bundle", "Verify or show a bundle."),
-    "doctor": ("edgekit.cli.doctor", "doctor", "Say which runtimes are usable here, and how to get the others."),
+    "doctor": (
+        "edgekit.cli.doctor",
+        "doctor",
+        "Say which runtimes are usable here, and how to get the others.",
+    ),
 }
 
 

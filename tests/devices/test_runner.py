@@ -150,8 +150,8 @@ def test_a_runner_that_exceeds_its_time_is_a_stage_error(tmp_path: Path) -> None
     device = LocalDevice(tmp_path / "work")
     job = {**QUICK, "seconds": 60.0, "entries": [entry(write_classifier(tmp_path / "net.onnx"))]}
     begin = time.monotonic()
-    with pytest.raises(StageError, match="within 1 s"):
-        device.run(job, timeout_s=1.0)
+    with pytest.raises(StageError, match="did not finish within"):
+        device.run(job, timeout_s=0.05)
     assert time.monotonic() - begin < 30
     assert not list((tmp_path / "work").iterdir())
 
