@@ -1,4 +1,4 @@
-"""One candidate climbs the ladder of recipes until its accuracy holds or the ladder ends."""
+"""One candidate climbs the ladder of recipes until its accuracy holds with room to spare, or the ladder ends."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ def try_all(
 def climb(
     shop: Workshop, variant: Variant, candidate: Candidate, reference: Artifact
 ) -> tuple[list[Attempt], list[Failure]]:
-    """Attempts in the order of the ladder. It ends where the accuracy limit holds, or with its last recipe."""
+    """Attempts in the order of the ladder, which ends with its last recipe at the latest.
+
+    Within half of the accuracy limit it ends at once. Closer to the limit the other observers are tried too, since
+    one of them may lose less; layers are kept in float only when the limit is missed.
+    """
     limit = shop.setting.request.budget.max_drop
     attempts: list[Attempt] = []
     failures: list[Failure] = []
@@ -54,12 +58,22 @@ def climb(
             failures.append(Failure(candidate.id, error.stage, error.cause, error.remedy))
         else:
             attempts.append(Attempt(candidate, artifact, accuracy))
-            if limit is None or accuracy.drop.value <= limit:
+            if limit is None or accuracy.drop.value <= limit / 2:
                 return attempts, failures
         following = next_candidate(shop, candidate)
-        if following is None:
+        if following is None or (keeps_float(shop, following) and holds(attempts, limit)):
             return attempts, failures
         candidate = following
+
+
+def holds(attempts: Sequence[Attempt], limit: float | None) -> bool:
+    """Whether some attempt is within the limit."""
+    return any(limit is None or attempt.accuracy.drop.value <= limit for attempt in attempts)
+
+
+def keeps_float(shop: Workshop, candidate: Candidate) -> bool:
+    """Whether the candidate's recipe leaves layers in float, which costs latency."""
+    return find_recipe(candidate.recipe, shop.setting.project).keep_float > 0
 
 
 def next_candidate(shop: Workshop, candidate: Candidate) -> Candidate | None:
