@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit.errors import BundleError
+from edgekit.hashing import sha256_file
 from edgekit.types import (
     Accuracy,
     Candidate,
@@ -144,12 +145,7 @@ def is_safe(name: str) -> bool:
 
 def hash_file(path: Path, name: str) -> FileHash:
     """Size and SHA-256 of a file, under the given name."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-            size += len(chunk)
-    return FileHash(name, digest.hexdigest(), size)
+    return FileHash(name, sha256_file(path), path.stat().st_size)
 
 
 def _digest(content: Mapping[str, Any]) -> str:
