@@ -40,13 +40,16 @@ __all__ = [
     "Verdict",
 ]
 
-Precision = Literal["fp32", "bf16", "fp16", "int8", "w8", "fp8", "fp4"]
-"""`w8` is weight-only int8: weights stored as int8, arithmetic in float."""
+Precision = Literal["fp32", "bf16", "fp16", "int8", "w8", "int8-dynamic", "fp8", "fp4"]
+"""`w8` is weight-only int8: weights stored as int8, arithmetic in float. `int8-dynamic` stores weights as int8 and
+quantizes activations while it runs, with ranges of the sample at hand: nothing is calibrated."""
 
 BackendName = Literal["onnxruntime", "openvino", "litert", "tensorrt"]
 Origin = Literal["device", "host", "emulated", "estimated"]
 Percentile = Literal["p50", "p90", "p99"]
-Verdict = Literal["MEETS", "MISSES", "INFEASIBLE"]
+Verdict = Literal["MEETS", "MISSES", "INFEASIBLE", "PROVISIONAL"]
+"""`PROVISIONAL`: the board is not here, latency is estimated; a run on the board settles it."""
+
 VariantKind = Literal["original", "pruned"]
 
 
@@ -130,13 +133,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Candidate:
-    """variant × backend × precision × calibration recipe. `recipe` is empty where nothing is calibrated."""
+    """variant × backend × precision × calibration recipe. `recipe` is empty where nothing is calibrated.
+
+    `device` is the accelerator it runs on where the board has one beside the runtime's usual device ("dla").
+    """
 
     id: str
     variant: str
     backend: BackendName
     precision: Precision
     recipe: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,13 @@ class Backend(Protocol):
     def open(self, artifact: Artifact, threads: int = 1) -> Session:
         """Load the artifact in this process, with the very code the runner uses on the board."""
 
+    def on_host(self, artifact: Artifact) -> Artifact:
+        """The same graph as a runtime of this machine executes it: what accuracy without the board is measured on.
+
+        The artifact itself where its runtime runs here. The other's files lie in the same folder, and its
+        `candidate` is the artifact's.
+        """
+
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         """What each layer really runs as."""
 

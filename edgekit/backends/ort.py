@@ -87,6 +87,9 @@ class OnnxRuntimeBackend:
         session: Session = _open(artifact, artifact.options, threads)
         return session
 
+    def on_host(self, artifact: Artifact) -> Artifact:
+        return artifact
+
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         from edgekit.backends.ort_audit import audit
 

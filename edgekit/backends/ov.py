@@ -117,6 +117,9 @@ class OpenVinoBackend:
             raise StageError("load", first_line(problem)) from problem
         return session
 
+    def on_host(self, artifact: Artifact) -> Artifact:
+        return artifact
+
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         """The precision of each layer in the compiled model. Raises StageError when it does not compile."""
         from edgekit.backends.ov_audit import audit_model

@@ -47,6 +47,7 @@ TOLERANCES: dict[Precision, float] = {
     "fp16": 1e-2,
     "w8": 1e-3,
     "int8": 5e-2,
+    "int8-dynamic": 5e-2,
     "fp8": 1e-1,
     "fp4": 2e-1,
 }

@@ -20,7 +20,7 @@ from edgekit.types import Budget
 
 __all__ = ["build"]
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8", "w8")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", "w8", "int8-dynamic")
 EXIT_BUDGET_MISSED = 3
 
 EPILOG = """\b

@@ -28,6 +28,7 @@ BYTES_PER_WEIGHT: Mapping[Precision, float] = {
     "fp16": 2,
     "int8": 1,
     "w8": 1,
+    "int8-dynamic": 1,
     "fp8": 1,
     "fp4": 0.5,
 }
@@ -41,10 +42,12 @@ class Plan:
     rejections: tuple[Rejection, ...]
 
 
-def candidate_id(variant: str, backend: BackendName, precision: Precision, recipe: str = "") -> str:
+def candidate_id(
+    variant: str, backend: BackendName, precision: Precision, recipe: str = "", device: str = ""
+) -> str:
     """`original-ov-int8-nncf`: unique in one build. `int8-nncf` does not repeat its precision."""
     suffix = recipe.removeprefix(f"{precision}-")
-    return "-".join(part for part in (variant, SHORT_NAMES[backend], precision, suffix) if part)
+    return "-".join(part for part in (variant, SHORT_NAMES[backend], device, precision, suffix) if part)
 
 
 def plan_candidates(

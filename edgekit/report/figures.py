@@ -56,6 +56,7 @@ SYMBOLS = {
     "fp16": "cross",
     "int8": "diamond",
     "w8": "triangle-up",
+    "int8-dynamic": "triangle-down",
     "fp8": "star",
     "fp4": "hexagon",
 }

@@ -40,7 +40,7 @@ LISTED = 12  # candidates; the rest is in the report
 TOLD = 5  # rejections, failures and warnings each
 FIGURES = "{p50:>6} {at:>6} {interval:>13} {accuracy:>8} {drop:>6} {size:>8}"
 FIGURES_WIDTH = 52
-COLOURS = {"MEETS": "bold green", "MISSES": "bold red", "INFEASIBLE": "bold red"}
+COLOURS = {"MEETS": "bold green", "MISSES": "bold red", "INFEASIBLE": "bold red", "PROVISIONAL": "bold yellow"}
 
 
 def print_summary(result: Result, console: Console, folder: Path | None = None) -> None:
