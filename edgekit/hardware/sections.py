@@ -77,10 +77,15 @@ class Channels(Fact, frozen=True, kw_only=True):
 
 
 class Peak(Fact, frozen=True, kw_only=True):
-    """Peak rate of one precision, dense, in 10^12 operations a second (a multiply-add is two)."""
+    """Peak rate of one precision, dense, in 10^12 operations a second (a multiply-add is two).
+
+    `cores`: so many CPU cores reach it together; None: an accelerator does. `device`: "" the runtime's usual one.
+    """
 
     precision: Precision
     tera_ops: Positive
+    cores: Count | None = None
+    device: Literal["", "dla"] = ""
 
 
 class Accelerator(Fact, frozen=True, kw_only=True):

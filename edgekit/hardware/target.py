@@ -93,6 +93,20 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             remedy=lack.instead if lack else "",
         )
 
+    @property
+    def assumed_features(self) -> frozenset[str]:
+        """CPU features that every such board has: what is planned with while it is not here."""
+        return frozenset((*self.identity.all_of, *self.identity.any_of[:1]))
+
+    def peak(self, precision: Precision, device: str = "") -> Peak | None:
+        """The peak rate of arithmetic in this precision; None where none is stated."""
+        rows = (row for row in self.peaks if row.precision == precision and row.device == device)
+        return next(rows, None)
+
+    def has_dla(self) -> bool:
+        """Whether there is a deep-learning accelerator beside the GPU."""
+        return any(one.kind == "dla" and one.count > 0 for one in self.accelerators)
+
     def misfits(self, machine: Machine) -> tuple[str, ...]:
         """Why this machine is not that board; empty when it is."""
         if machine.arch != self.architecture:
