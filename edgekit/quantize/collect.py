@@ -26,16 +26,18 @@ def collect_ranges(
     percentile: float = 99.99,
     samples: int | None = None,
     tensors: Sequence[str] | None = None,
+    symmetric: bool = False,
     threads: int = 1,
 ) -> Mapping[str, Range]:
     """Tensor name → range, by one observer per tensor, over at most `samples` samples.
 
     `observer` is a key of OBSERVERS. `tensors` defaults to all float activations that can be quantized
-    (`float_tensors`). Raises StageError when the network cannot run or a tensor holds NaN or infinity.
+    (`float_tensors`). `symmetric`: the integers will be spread around zero (TensorRT). Raises StageError when the
+    network cannot run or a tensor holds NaN or infinity.
     """
     model = load_graph(onnx_path)
     names = tuple(tensors) if tensors is not None else float_tensors(model)
-    observers = {name: make_observer(observer, percentile) for name in names}
+    observers = {name: make_observer(observer, percentile, symmetric) for name in names}
     taps = open_taps(model, names, threads=threads)
     for outputs in taps.stream(data, samples):
         for name, array in outputs.items():

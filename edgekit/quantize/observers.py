@@ -88,14 +88,20 @@ class PercentileObserver(_HistogramObserver):
 
 
 class EntropyObserver(_HistogramObserver):
-    """Clips where the clipped, quantized distribution stays closest to the original one (KL divergence)."""
+    """Clips where the clipped, quantized distribution stays closest to the original one (KL divergence).
 
-    def __init__(self, levels: int = 256, bins: int = 4096) -> None:
+    `symmetric`: the integers are spread around zero, so one-sided values get half of them.
+    """
+
+    def __init__(self, levels: int = 256, bins: int = 4096, symmetric: bool = False) -> None:
         super().__init__(bins)
         self.levels = levels
+        self.symmetric = symmetric
 
     def range(self) -> Range:
-        return entropy_range(self.histogram, self.levels)
+        one_sided = self.histogram.low >= 0.0 or self.histogram.high <= 0.0
+        levels = self.levels // 2 if self.symmetric and one_sided else self.levels
+        return entropy_range(self.histogram, levels)
 
 
 class MseObserver(_HistogramObserver):
@@ -110,17 +116,17 @@ class MseObserver(_HistogramObserver):
         return mse_range(self.histogram, self.levels, symmetric=self.symmetric)
 
 
-OBSERVERS: Mapping[str, Callable[[float], Observer]] = {
-    "minmax": lambda percentile: MinMaxObserver(),
-    "percentile": lambda percentile: PercentileObserver(percentile),
-    "entropy": lambda percentile: EntropyObserver(),
-    "mse": lambda percentile: MseObserver(),
+OBSERVERS: Mapping[str, Callable[[float, bool], Observer]] = {
+    "minmax": lambda percentile, symmetric: MinMaxObserver(),
+    "percentile": lambda percentile, symmetric: PercentileObserver(percentile),
+    "entropy": lambda percentile, symmetric: EntropyObserver(symmetric=symmetric),
+    "mse": lambda percentile, symmetric: MseObserver(symmetric=symmetric),
 }
-"""Kind (a recipe's `observer`) → observer, given the recipe's percentile."""
+"""Kind (a recipe's `observer`) → observer, given the recipe's percentile and whether the integers are symmetric."""
 
 
-def make_observer(kind: str, percentile: float = 99.99) -> Observer:
+def make_observer(kind: str, percentile: float = 99.99, symmetric: bool = False) -> Observer:
     """A fresh observer. Raises ValueError for a kind that is not in OBSERVERS."""
     if kind not in OBSERVERS:
         raise ValueError(f'no observer "{kind}"; allowed: {", ".join(OBSERVERS)}')
-    return OBSERVERS[kind](percentile)
+    return OBSERVERS[kind](percentile, symmetric)

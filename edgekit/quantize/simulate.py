@@ -20,14 +20,20 @@ __all__ = ["Scheme", "fake_quantize_weights", "simulated"]
 
 @dataclass(frozen=True)
 class Scheme:
-    """Integers of activations and weights. Weights are symmetric around zero in `weight_bits` bits."""
+    """Integers of activations and weights. Weights are symmetric around zero in `weight_bits` bits.
+
+    `symmetric`: activations too, with zero point 0 (int8 only), as TensorRT wants them.
+    """
 
     activation: Literal["int8", "uint8"] = "uint8"
     weight_bits: int = 8
     per_channel: bool = True
+    symmetric: bool = False
 
     def activation_parameters(self, values: Range) -> AffineParameters:
-        """Asymmetric 8-bit parameters for an activation."""
+        """8-bit parameters for an activation."""
+        if self.symmetric:
+            return affine_parameters(values, -128, 127, symmetric=True)
         return affine_parameters(values, *((0, 255) if self.activation == "uint8" else (-128, 127)))
 
 
