@@ -1,0 +1,269 @@
+"""An ONNX graph made ready for conversion: constants folded, shapes static, patterns named by one operator."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.model.proto import read_model, set_static_batch, simplify
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+__all__ = ["constants_of", "ready_graph", "shapes_of"]
+
+FOLDABLE = frozenset({"Constant", "ConstantOfShape", "Identity", "Shape", "Size", "Range", "NonZero"})
+"""Operators that a simplified graph is free of."""
+
+GELU_ONE, GELU_HALF, SQRT_TWO = 1.0, 0.5, 2.0**0.5
+
+
+def ready_graph(path: Path) -> onnx.ModelProto:
+    """The network of the file, batch 1, every node named, flattening in the order that channels-last has.
+
+    Raises ModelError for what is no ONNX file or has dynamic shapes beside the batch.
+    """
+    import onnx
+
+    model = read_model(path)
+    changed = set_static_batch(model, path.name)
+    listed = {each.name for each in model.graph.initializer} & {each.name for each in model.graph.input}
+    unnamed = any(not node.name for node in model.graph.node)
+    foldable = any(node.op_type in FOLDABLE for node in model.graph.node)
+    if changed or listed or unnamed or foldable:
+        model = simplify(model)
+    try:
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError):
+        return model  # what has no shape is refused by name
+    _name_gelu(model)
+    _flatten_channels_last(model)
+    _shortcuts_as_convolutions(model)
+    return model
+
+
+def constants_of(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    """Every initializer by name."""
+    from onnx import numpy_helper
+
+    return {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+
+
+def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Static shapes of tensors by name."""
+    graph, found = model.graph, {}
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        tensor = info.type.tensor_type
+        dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
+        if tensor.HasField("shape") and all(size >= 0 for size in dims):
+            found[info.name] = tuple(dims)
+    return found
+
+
+def _consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """Tensor → nodes that read it; graph outputs count as read by None's stand-in, an empty node list entry."""
+    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    return readers
+
+
+def _name_gelu(model: onnx.ModelProto) -> None:
+    """x · ½ · (1 + erf(x / √2)), as exporters below opset 20 write it, becomes Gelu, in place.
+
+    Only that exact chain is taken: Div or Mul by a constant, Erf, Add 1, Mul by x, Mul by ½ (in either order).
+    """
+    graph, constants = model.graph, constants_of(model)
+    readers = _consumers(graph)
+    makers = {name: node for node in graph.node for name in node.output}
+    for erf in [node for node in graph.node if node.op_type == "Erf"]:
+        chain = _gelu_chain(erf, makers, readers, constants)
+        if chain is None:
+            continue
+        source, last, gone = chain
+        last.op_type = "Gelu"
+        del last.input[:]
+        del last.attribute[:]
+        last.input.append(source)
+        for node in gone:
+            graph.node.remove(node)
+
+
+def _gelu_chain(
+    erf: onnx.NodeProto,
+    makers: dict[str, onnx.NodeProto],
+    readers: dict[str, list[onnx.NodeProto]],
+    constants: dict[str, NDArray[Any]],
+) -> tuple[str, onnx.NodeProto, list[onnx.NodeProto]] | None:
+    """The chain's input, its last node, and the nodes before that; None where it is another pattern."""
+
+    def scalar(name: str) -> float | None:
+        value = constants.get(name)
+        return float(value.ravel()[0]) if value is not None and value.size == 1 else None
+
+    def near(value: float | None, wanted: float) -> bool:
+        return value is not None and abs(value - wanted) < 1e-3 * wanted
+
+    def only_reader(node: onnx.NodeProto) -> onnx.NodeProto | None:
+        found = readers[node.output[0]]
+        return found[0] if len(found) == 1 else None
+
+    def other(node: onnx.NodeProto, name: str) -> str:
+        return next((each for each in node.input if each != name), name)
+
+    scaled = makers.get(erf.input[0])
+    if scaled is None or scaled.op_type not in ("Div", "Mul") or only_reader(scaled) is None:
+        return None
+    source = next((name for name in scaled.input if name not in constants), "")
+    factor = scalar(other(scaled, source))
+    if not near(factor, SQRT_TWO if scaled.op_type == "Div" else 1 / SQRT_TWO):
+        return None
+    plus = only_reader(erf)
+    if plus is None or plus.op_type != "Add" or not near(scalar(other(plus, erf.output[0])), GELU_ONE):
+        return None
+    times = only_reader(plus)
+    if times is None or times.op_type != "Mul":
+        return None
+    with_what = other(times, plus.output[0])
+    if with_what == source:  # x · (1 + erf) · ½
+        half = only_reader(times)
+        if half is not None and half.op_type == "Mul" and near(scalar(other(half, times.output[0])), GELU_HALF):
+            return source, half, [scaled, erf, plus, times]
+        return None
+    before = makers.get(with_what)  # (½ · x) · (1 + erf)
+    if before is not None and before.op_type == "Mul" and source in before.input and only_reader(before) is times:
+        if near(scalar(other(before, source)), GELU_HALF):
+            return source, times, [scaled, erf, plus, before]
+    return None
+
+
+def _flatten_channels_last(model: onnx.ModelProto) -> None:
+    """[1, C, H, W] flattened into a constant matrix product: flattened as [1, H, W, C], rows reordered; in place.
+
+    A runtime with channels last would else transpose the image first.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    graph, constants, shapes = model.graph, constants_of(model), shapes_of(model)
+    readers = _consumers(graph)
+    outputs = {each.name for each in graph.output}
+    initializers = {each.name: each for each in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type not in ("Flatten", "Reshape") or node.output[0] in outputs:
+            continue
+        shape, flat = shapes.get(node.input[0], ()), shapes.get(node.output[0], ())
+        after = readers[node.output[0]]
+        if len(shape) != 4 or flat != (1, int(np.prod(shape[1:]))) or shape[2] * shape[3] == 1 or len(after) != 1:
+            continue
+        product = after[0]
+        fits = product.op_type in ("Gemm", "MatMul") and product.input[0] == node.output[0]
+        attributes = {each.name: each.i for each in product.attribute}
+        if not fits or product.input[1] not in constants or attributes.get("transA"):
+            continue
+        if len(readers[product.input[1]]) != 1:
+            continue
+        order = np.arange(flat[1]).reshape(shape[1:]).transpose(1, 2, 0).ravel()
+        weight = constants[product.input[1]]
+        moved = weight[:, order] if attributes.get("transB") else weight[order]
+        initializers[product.input[1]].CopyFrom(
+            numpy_helper.from_array(np.ascontiguousarray(moved), product.input[1])
+        )
+        turned = f"{node.output[0]}/channels_last"
+        turn = helper.make_node("Transpose", [node.input[0]], [turned], name=f"{node.name}/channels_last",
+                                perm=[0, 2, 3, 1])  # fmt: skip
+        graph.node.insert(list(graph.node).index(node), turn)
+        node.input[0] = turned
+        info = helper.make_tensor_value_info(
+            turned, onnx.TensorProto.FLOAT, [shape[0], shape[2], shape[3], shape[1]]
+        )
+        graph.value_info.append(info)
+
+
+def _shortcuts_as_convolutions(model: onnx.ModelProto) -> None:
+    """Every second pixel taken, channels padded with zeros: as a 1×1 convolution with a stride, in place.
+
+    XNNPACK has no slices with a step, so each would cut the network in two. A weight matrix of ones and zeros
+    computes the same numbers at the cost of C·C' multiply-adds a pixel.
+    """
+    from onnx import helper, numpy_helper
+
+    graph, constants, shapes = model.graph, constants_of(model), shapes_of(model)
+    readers = _consumers(graph)
+    outputs = {each.name for each in graph.output}
+    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    done: set[str] = set()
+    for first in [node for node in graph.node if node.op_type == "Slice" and opset >= 10]:
+        if first.name in done:
+            continue
+        chain, steps = [], {2: 1, 3: 1}
+        node: onnx.NodeProto | None = first
+        while node is not None and node.op_type == "Slice" and _takes_steps(node, shapes, constants, steps):
+            chain.append(node)
+            after = readers[node.output[0]]
+            node = after[0] if len(after) == 1 and node.output[0] not in outputs else None
+        if not chain or steps == {2: 1, 3: 1}:
+            continue
+        before, extra = 0, 0
+        padding = _channel_padding(node, shapes, constants, opset) if node is not None else None
+        if node is not None and padding is not None and node.input[0] == chain[-1].output[0]:
+            before, extra = padding
+            chain.append(node)
+        done.update(each.name for each in chain)
+        channels = shapes[first.input[0]][1]
+        weight = np.zeros((channels + before + extra, channels, 1, 1), np.float32)
+        weight[before + np.arange(channels), np.arange(channels)] = 1.0
+        name = f"{chain[-1].output[0]}/ones"
+        graph.initializer.append(numpy_helper.from_array(weight, name))
+        made = helper.make_node("Conv", [first.input[0], name], [chain[-1].output[0]], name=chain[-1].name,
+                                kernel_shape=[1, 1], strides=[steps[2], steps[3]])  # fmt: skip
+        graph.node.insert(list(graph.node).index(chain[-1]), made)
+        for each in chain:
+            graph.node.remove(each)
+
+
+def _takes_steps(
+    node: onnx.NodeProto,
+    shapes: dict[str, tuple[int, ...]],
+    constants: dict[str, NDArray[Any]],
+    steps: dict[int, int],
+) -> bool:
+    """Whether a Slice only takes every n-th row or column from the first on; if so its steps are noted."""
+    shape = shapes.get(node.input[0], ())
+    if len(shape) != 4 or any(name not in constants for name in node.input[1:] if name):
+        return False
+    starts, ends = (constants[name].ravel().tolist() for name in node.input[1:3])
+    axes = constants[node.input[3]].ravel().tolist() if len(node.input) > 3 else list(range(len(starts)))
+    strides = constants[node.input[4]].ravel().tolist() if len(node.input) > 4 else [1] * len(starts)
+    found = {}
+    for start, end, axis, step in zip(starts, ends, axes, strides, strict=True):
+        size = shape[axis % 4]
+        if axis % 4 not in steps or start != 0 or step < 1 or len(range(*slice(0, end, step).indices(size))) != -(-size // step):
+            return False
+        found[axis % 4] = step
+    for axis, step in found.items():
+        steps[axis] *= step
+    return True
+
+
+def _channel_padding(
+    node: onnx.NodeProto,
+    shapes: dict[str, tuple[int, ...]],
+    constants: dict[str, NDArray[Any]],
+    opset: int,
+) -> tuple[int, int] | None:
+    """Zeros put before and after the channels by a Pad that pads nothing else."""
+    if node.op_type != "Pad" or opset < 11 or node.input[1] not in constants or len(node.input) > 3:
+        return None
+    mode = next((each.s for each in node.attribute if each.name == "mode"), b"constant")
+    value = constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1)
+    pads = constants[node.input[1]].ravel().tolist()
+    if mode != b"constant" or value is None or float(value.ravel()[0]) != 0.0 or len(pads) != 8:
+        return None
+    rest = [amount for place, amount in enumerate(pads) if place not in (1, 5)]
+    return (pads[1], pads[5]) if not any(rest) and min(pads) >= 0 else None

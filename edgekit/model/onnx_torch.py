@@ -1,0 +1,154 @@
+"""ONNX → torch.nn.Module, by our own table of operators, for converters that begin at torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import MissingExtraError, ModelError
+from edgekit.model.onnx_fold import constants_of, ready_graph, shapes_of
+from edgekit.model.onnx_node import Call, NodeView, Refused
+from edgekit.types import Issue
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+__all__ = ["Converted", "onnx_to_torch", "step_index", "unsupported"]
+
+STEP = "n"  # children are n0_, n1_, … in graph order: a converter that keeps module names says whence a tensor comes
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A network in torch. `nodes` are the ONNX nodes behind the children n0_, n1_, …, in that order.
+
+    `inputs` and `outputs` are names with shapes, as the ONNX file has them ([N, C, H, W]).
+    """
+
+    module: torch.nn.Module
+    nodes: tuple[onnx.NodeProto, ...]
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
+
+
+def unsupported(onnx_path: str | Path) -> tuple[Issue, ...]:
+    """Every node that `onnx_to_torch` cannot carry over, with its reason; nothing is computed.
+
+    Raises ModelError for what is no ONNX file.
+    """
+    _, _, refused = _calls(ready_graph(Path(onnx_path)))
+    return tuple(
+        Issue("error", node.name, reason, "replace the operation, or build for ONNX Runtime or OpenVINO")
+        for node, reason in refused
+    )
+
+
+def onnx_to_torch(onnx_path: str | Path) -> Converted:
+    """The network of the file as a module in eval mode that takes and gives what the file does, at batch 1.
+
+    Raises ModelError naming the nodes that cannot be carried over.
+    """
+    model = ready_graph(Path(onnx_path))
+    calls, nodes, refused = _calls(model)
+    if refused:
+        told = "; ".join(f"{node.name}: {reason}" for node, reason in refused[:5])
+        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
+        raise ModelError(f"{onnx_path} cannot be carried over to torch: {told}{more}")
+    shapes, constants = shapes_of(model), constants_of(model)
+    inputs = {each.name: shapes[each.name] for each in model.graph.input if each.name not in constants}
+    outputs = {each.name: shapes.get(each.name, ()) for each in model.graph.output}
+    module = _module(calls, nodes, tuple(inputs), tuple(outputs), constants)
+    return Converted(module.eval(), tuple(nodes), inputs, outputs)
+
+
+def step_index(name: str) -> int | None:
+    """Which child a name is of ("n12_" → 12); None for another name."""
+    digits = name.removeprefix(STEP).removesuffix("_")
+    return int(digits) if name == f"{STEP}{digits}_" and digits.isdigit() else None
+
+
+def _calls(
+    model: onnx.ModelProto,
+) -> tuple[list[Call], list[onnx.NodeProto], list[tuple[onnx.NodeProto, str]]]:
+    """Every node's call, and the nodes that are refused."""
+    try:
+        from edgekit.model.onnx_layers import LAYERS
+        from edgekit.model.onnx_ops import OPS
+    except ModuleNotFoundError as problem:
+        raise MissingExtraError("torch", "tflite") from problem
+    table = {**OPS, **LAYERS}
+    constants, shapes = constants_of(model), shapes_of(model)
+    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    calls, nodes, refused = [], [], []
+    for node in model.graph.node:
+        try:
+            if node.domain not in ("", "ai.onnx"):
+                raise Refused(f"operator {node.domain}.{node.op_type} is no standard one")
+            if node.op_type not in table:
+                raise Refused(f"operator {node.op_type} has no counterpart here")
+            calls.append(table[node.op_type](NodeView(node, constants, shapes, opset)))
+            nodes.append(node)
+        except Refused as reason:
+            refused.append((node, str(reason)))
+    return calls, nodes, refused
+
+
+def _module(
+    calls: list[Call],
+    nodes: list[onnx.NodeProto],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    constants: Mapping[str, Any],
+) -> torch.nn.Module:
+    """The calls as one module with a child per node."""
+    import torch
+
+    class Step(torch.nn.Module):
+        """One ONNX node."""
+
+        def __init__(self, call: Call) -> None:
+            super().__init__()
+            self.function = call.function
+            self.stored = [isinstance(operand, np.ndarray) for operand in call.operands]
+            for place, operand in enumerate(call.operands):
+                if isinstance(operand, np.ndarray):
+                    self.register_buffer(f"constant_{place}", torch.from_numpy(np.array(operand)))
+
+        def forward(self, *given: torch.Tensor) -> Any:
+            left = iter(given)
+            values = [
+                getattr(self, f"constant_{place}") if stored else next(left)
+                for place, stored in enumerate(self.stored)
+            ]
+            return self.function(*values)
+
+    class Network(torch.nn.Module):
+        """All nodes in graph order."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for index, call in enumerate(calls):
+                self.add_module(f"{STEP}{index}_", Step(call))
+            for index, name in enumerate(outputs):
+                if name in constants:
+                    self.register_buffer(f"output_{index}", torch.from_numpy(np.array(constants[name])))
+
+        def forward(self, *given: torch.Tensor) -> Any:
+            values = dict(zip(inputs, given, strict=True))
+            for step, node, call in zip(self.children(), nodes, calls, strict=True):
+                taken = [values[name] for name in call.operands if isinstance(name, str)]
+                result = step(*taken)
+                several = isinstance(result, (tuple, list))
+                values.update(zip(node.output, result if several else [result], strict=False))
+            results = [
+                values[name] if name in values else getattr(self, f"output_{index}")
+                for index, name in enumerate(outputs)
+            ]
+            return results[0] if len(results) == 1 else tuple(results)
+
+    return Network()
