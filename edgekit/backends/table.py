@@ -10,15 +10,24 @@ from edgekit.errors import MissingExtraError, UserError
 
 if TYPE_CHECKING:
     from edgekit.backends.base import Backend
-    from edgekit.types import BackendName
+    from edgekit.backends.tensors import Reader
+    from edgekit.types import Artifact, BackendName
 
-__all__ = ["BACKENDS", "get_backend", "usable_backends"]
+__all__ = ["BACKENDS", "READERS", "get_backend", "open_reader", "usable_backends"]
 
 BACKENDS: Mapping[BackendName, tuple[str, str]] = {
     "onnxruntime": ("edgekit.backends.ort", "OnnxRuntimeBackend"),
     "openvino": ("edgekit.backends.ov", "OpenVinoBackend"),
 }
 """Name → module and class, loaded when asked for."""
+
+READERS: Mapping[BackendName, tuple[str, str]] = {
+    "onnxruntime": ("edgekit.backends.ort_tensors", "OnnxTensors"),
+    "openvino": ("edgekit.backends.ov_tensors", "OpenVinoTensors"),
+    "litert": ("edgekit.backends.litert_tensors", "LiteRtTensors"),
+    "tensorrt": ("edgekit.backends.ort_tensors", "OnnxTensors"),
+}
+"""Name → module and class that shows an artifact's tensors; an ONNX file for TensorRT is read by ONNX Runtime."""
 
 
 def get_backend(name: BackendName) -> Backend:
@@ -28,6 +37,13 @@ def get_backend(name: BackendName) -> Backend:
     module, attribute = BACKENDS[name]
     backend: Backend = getattr(importlib.import_module(module), attribute)()
     return backend
+
+
+def open_reader(artifact: Artifact, threads: int = 1) -> Reader:
+    """The artifact with its tensors shown. Raises ModelError when it cannot be opened, MissingExtraError."""
+    module, attribute = READERS[artifact.backend]
+    reader: Reader = getattr(importlib.import_module(module), attribute)(artifact, threads)
+    return reader
 
 
 def usable_backends() -> dict[BackendName, str | None]:

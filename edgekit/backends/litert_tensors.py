@@ -1,0 +1,227 @@
+"""The tensors of a .tflite file, as LiteRT's own kernels compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgekit.backends.tensors import Grid, Node, TensorFacts, Weights, choose_taps, kind_of, weights_facts
+from edgekit.errors import MissingExtraError, ModelError
+from edgekit.types import Artifact, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LiteRtTensors"]
+
+FUSED = {1: "relu", 2: "relu", 3: "relu", 4: "tanh"}
+"""ActivationFunctionType of the schema → kind of the activation that an operation ends with."""
+
+CHANNEL_AXIS = {"conv": 0, "dense": 0, "deconv": 0}
+OPTION_CLASSES = {
+    "CONV_2D": "Conv2DOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "FULLY_CONNECTED": "FullyConnectedOptions",
+    "ADD": "AddOptions",
+    "SUB": "SubOptions",
+    "MUL": "MulOptions",
+}
+
+
+class LiteRtTensors:
+    """See `edgekit.backends.tensors.Reader`.
+
+    XNNPACK keeps what it computes to itself, so tensors are read from LiteRT's built-in kernels; outputs are
+    those of the file as it runs, by XNNPACK.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+        try:
+            from ai_edge_litert.interpreter import OpResolverType
+        except ModuleNotFoundError as problem:
+            raise MissingExtraError("ai-edge-litert", "tflite") from problem
+        path = Path(artifact.folder) / artifact.entry
+        self._plain = _open(path, num_threads=threads)
+        self._shown = _open(
+            path,
+            num_threads=threads,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        details = {each["index"]: each for each in self._shown.get_tensor_details()}
+        self._inputs, self._outputs = self._plain.get_input_details(), self._plain.get_output_details()
+        self.signature = Signature(tuple(map(_spec, self._inputs)), tuple(map(_spec, self._outputs)))
+        self.input_grids = {each["name"]: grid for each in self._inputs if (grid := _grid(each))}
+        operations = _operations(path)
+        outputs = {str(each["index"]): each["name"] for each in self._outputs}
+        self._taps = choose_taps(_nodes(self._shown, operations, self._inputs, details), outputs)
+        self._details = {tap.source: details[int(tap.source)] for tap in self._taps}
+        self.tensors: tuple[TensorFacts, ...] = tuple(tap.facts for tap in self._taps)
+        quantized = any(tap.facts.grid for tap in self._taps)
+        self.arithmetic: Literal["fp32", "fp16", "bf16", "int8"] = "int8" if quantized else "fp32"
+        self.notes = (
+            f"{artifact.entry}: tensors are those of LiteRT's built-in kernels; XNNPACK shows none",
+        )
+
+    def __enter__(self) -> LiteRtTensors:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        del self._plain, self._shown
+
+    def look(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        self._feed(self._shown, feeds)
+        self._shown.invoke()
+        return {
+            tap.facts.name: _real(self._shown.get_tensor(int(tap.source)), self._details[tap.source])
+            for tap in self._taps
+        }
+
+    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        self._feed(self._plain, feeds)
+        self._plain.invoke()
+        return {each["name"]: _real(self._plain.get_tensor(each["index"]), each) for each in self._outputs}
+
+    def _feed(self, interpreter: Any, feeds: Mapping[str, NDArray[np.generic]]) -> None:
+        for each in self._inputs:
+            interpreter.set_tensor(each["index"], np.ascontiguousarray(feeds[each["name"]], each["dtype"]))
+
+
+@dataclass(frozen=True)
+class _Operation:
+    op: str
+    fused: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def _open(path: Path, **options: Any) -> Any:
+    """An interpreter with its tensors allocated. Raises ModelError for a file that LiteRT refuses."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(path), **options)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as problem:
+        text = " ".join(str(problem).split())[:200]
+        raise ModelError(f"{path.name} cannot be opened: LiteRT: {text}") from problem
+    return interpreter
+
+
+def _operations(path: Path) -> tuple[_Operation, ...]:
+    """Operations of the main graph in order, from the flatbuffer that the interpreter has verified."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graph = model.Subgraphs(0)
+    codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    found = []
+    for place in range(graph.OperatorsLength()):
+        operation = graph.Operators(place)
+        code = model.OperatorCodes(operation.OpcodeIndex())
+        op = codes.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "CUSTOM")
+        fused = 0
+        if op in OPTION_CLASSES and operation.BuiltinOptions() is not None:
+            options = getattr(schema, OPTION_CLASSES[op])()
+            table = operation.BuiltinOptions()
+            options.Init(table.Bytes, table.Pos)
+            fused = options.FusedActivationFunction()
+        inputs = tuple(int(operation.Inputs(i)) for i in range(operation.InputsLength()))
+        outputs = tuple(int(operation.Outputs(i)) for i in range(operation.OutputsLength()))
+        found.append(_Operation(op, FUSED.get(fused, ""), inputs, outputs))
+    return tuple(found)
+
+
+def _nodes(
+    interpreter: Any, operations: tuple[_Operation, ...], inputs: list[Any], details: Mapping[int, Any]
+) -> list[Node]:
+    """Operations that depend on the inputs; tensor ids are LiteRT's indices."""
+    nodes = [
+        Node(each["name"], "input", (), str(each["index"]), "input", (each["name"],), _grid(each))
+        for each in inputs
+    ]
+    data = {each["index"] for each in inputs}
+    for operation in operations:
+        fed = tuple(str(index) for index in operation.inputs if index in data)
+        if not fed:
+            continue
+        for index in operation.outputs:
+            data.add(index)
+            nodes.append(_node(interpreter, operation, fed, index, details, data))
+    return nodes
+
+
+def _node(
+    interpreter: Any,
+    operation: _Operation,
+    fed: tuple[str, ...],
+    index: int,
+    details: Mapping[int, Any],
+    made: Set[int],
+) -> Node:
+    """One output of one operation; `made` are the tensors that depend on the inputs."""
+    detail = details[index]
+    name, grid, kind = str(detail["name"]), _grid(detail), kind_of(operation.op)
+    role: Literal["compute", "quantize", "dequantize", "hidden"] = "compute"
+    if operation.op in ("QUANTIZE", "DEQUANTIZE"):
+        role = "quantize" if operation.op == "QUANTIZE" else "dequantize"
+    elif grid is None and np.dtype(detail["dtype"]).kind != "f":
+        role = "hidden"
+    weights = _weights(interpreter, operation, kind, details, made) if role == "compute" else None
+    return Node(name, operation.fused or kind, fed, str(index), role, (name,), grid, weights)
+
+
+def _weights(
+    interpreter: Any, operation: _Operation, kind: str, details: Mapping[int, Any], made: Set[int]
+) -> Weights | None:
+    """Facts of a layer's constant weights. Float networks may hold them as int8 too (dynamic range)."""
+    if kind not in CHANNEL_AXIS or len(operation.inputs) < 2:
+        return None
+    index = operation.inputs[1]  # also of a transposed convolution, whose first input is a shape
+    detail = details.get(index)
+    if detail is None or index in made:
+        return None
+    values = interpreter.get_tensor(index)
+    axis = 3 if operation.op == "DEPTHWISE_CONV_2D" else CHANNEL_AXIS[kind]
+    scales = detail["quantization_parameters"]["scales"]
+    if not len(scales):
+        return weights_facts(values, axis)
+    grid: Literal["per-tensor", "per-channel"] = "per-channel" if len(scales) > 1 else "per-tensor"
+    return weights_facts(_real(values, detail), axis, step=float(scales.max()), grid=grid)
+
+
+def _real(values: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Integers as the real values that they stand for; a copy."""
+    parameters = detail["quantization_parameters"]
+    scales, zeros = parameters["scales"], parameters["zero_points"]
+    if not len(scales) or values.dtype.kind == "f":
+        return np.array(values, np.float32)
+    shape = [1] * values.ndim
+    if len(scales) > 1:
+        shape[parameters["quantized_dimension"]] = -1
+    shifted = values.astype(np.float32) - zeros.astype(np.float32).reshape(shape)
+    return np.asarray(shifted * scales.reshape(shape), np.float32)
+
+
+def _grid(detail: Mapping[str, Any]) -> Grid | None:
+    """The grid of a tensor of integers with one scale; None for others."""
+    scales = detail["quantization_parameters"]["scales"]
+    kind = np.dtype(detail["dtype"])
+    if len(scales) != 1 or kind.kind not in "iu":
+        return None
+    step, zero, ends = (
+        float(scales[0]),
+        float(detail["quantization_parameters"]["zero_points"][0]),
+        np.iinfo(kind),
+    )
+    return Grid((ends.min - zero) * step, (ends.max - zero) * step, step)
+
+
+def _spec(detail: Mapping[str, Any]) -> TensorSpec:
+    """Name, type and shape; a free dimension is None."""
+    shape = tuple(None if size < 0 else int(size) for size in detail["shape_signature"])
+    return TensorSpec(str(detail["name"]), np.dtype(detail["dtype"]).name, shape)

@@ -1,0 +1,214 @@
+"""The tensors of an OpenVINO model, as its device computes them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgekit.backends.ov_model import WEIGHTED, first_line, product_of
+from edgekit.backends.tensors import Grid, Node, TensorFacts, Weights, choose_taps, kind_of, weights_facts
+from edgekit.devices.runner import open_session
+from edgekit.errors import MissingExtraError, ModelError
+from edgekit.types import Artifact, Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["OpenVinoTensors"]
+
+PLUMBING = frozenset({"Constant", "Result", "ShapeOf"})
+ARITHMETIC: Mapping[str, Literal["fp32", "fp16", "bf16", "int8"]] = {
+    "float32": "fp32",
+    "f32": "fp32",
+    "float16": "fp16",
+    "f16": "fp16",
+    "bfloat16": "bf16",
+    "bf16": "bf16",
+}
+
+
+class OpenVinoTensors:
+    """See `edgekit.backends.tensors.Reader`. Quantized tensors are shown behind their FakeQuantize."""
+
+    input_grids: Mapping[str, Grid] = {}
+
+    def __init__(self, artifact: Artifact, threads: int = 1) -> None:
+        import msgspec
+
+        path = Path(artifact.folder) / artifact.entry
+        try:
+            import openvino as ov
+        except ModuleNotFoundError as problem:
+            raise MissingExtraError("openvino", "openvino") from problem
+        try:
+            self._plain = open_session("openvino", str(path), dict(artifact.options), threads)
+            model = ov.Core().read_model(str(path))
+        except RuntimeError as problem:
+            raise ModelError(f"{artifact.entry} cannot be opened: {first_line(problem)}") from problem
+        self.signature: Signature = msgspec.convert(self._plain.signature, Signature)
+        ports: dict[str, Any] = {}
+        inputs = [spec.name for spec in self.signature.inputs]
+        nodes = _nodes(model, inputs, ports)
+        results = {_key(port.get_node().input_value(0)): spec.name
+                   for port, spec in zip(model.outputs, self.signature.outputs, strict=True)}  # fmt: skip
+        taps = choose_taps(nodes, results)
+        fed = {node.output for node in nodes if node.role == "input"}
+        self._fed = tuple(tap for tap in taps if tap.source in fed)
+        self._taps = tuple(tap for tap in taps if tap.source not in fed)
+        self.tensors: tuple[TensorFacts, ...] = tuple(tap.facts for tap in taps)
+        quantized = any(node.role == "quantize" for node in nodes)
+        hint = ARITHMETIC.get(self._plain.facts.get("INFERENCE_PRECISION_HINT", ""), "fp32")
+        self.arithmetic: Literal["fp32", "fp16", "bf16", "int8"] = "int8" if quantized else hint
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            shown = Path(folder) / "shown.xml"
+            added = [tap.source for tap in self._taps if tap.source not in results]
+            model.add_outputs([ports[source] for source in added])
+            self._places = {source: place for place, source in enumerate([*results, *added])}
+            ov.save_model(model, str(shown), compress_to_fp16=False)
+            self._session = open_session("openvino", str(shown), dict(artifact.options), threads)
+        self.notes = _notes(artifact.entry, self._plain.raw, self._session.raw) if quantized else ()
+
+    def __enter__(self) -> OpenVinoTensors:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._plain.close()
+        self._session.close()
+
+    def look(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        arrays = [np.ascontiguousarray(feeds[spec.name], dtype=spec.dtype) for spec in self.signature.inputs]
+        results = self._session.request.infer(dict(enumerate(arrays)))
+        found = {tap.facts.name: np.asarray(feeds[tap.source], np.float32) for tap in self._fed}
+        for tap in self._taps:
+            found[tap.facts.name] = np.array(results[self._places[tap.source]], np.float32)
+        return found
+
+    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        return {name: np.asarray(array, np.float32) for name, array in self._plain.run(dict(feeds)).items()}
+
+
+def _key(port: Any) -> str:
+    """An id of an output port that is unique in its model."""
+    return f"{port.get_node().get_friendly_name()}:{port.get_index()}"
+
+
+def _nodes(model: Any, inputs: list[str], ports: dict[str, Any]) -> list[Node]:
+    """Operations that depend on the inputs; `ports` is filled with their output ports by id."""
+    ids: dict[str, str] = {}
+    nodes = []
+    for parameter, name in zip(model.get_parameters(), inputs, strict=True):
+        port = parameter.output(0)
+        ids[_key(port)] = name
+        nodes.append(Node(name, "input", (), name, "input", (name, *sorted(port.get_names()))))
+    for node in model.get_ordered_ops():
+        kind = node.get_type_name()
+        if kind in PLUMBING or kind == "Parameter":
+            continue
+        sources = [_key(port) for port in node.input_values()]
+        data = tuple(ids[source] for source in sources if source in ids)
+        if not data:
+            continue
+        for port in node.outputs():
+            key = _key(port)
+            ids[key], ports[key] = key, port
+            nodes.append(_node(node, kind, data, key, port))
+    return nodes
+
+
+def _node(node: Any, kind: str, data: tuple[str, ...], key: str, port: Any) -> Node:
+    """One output of one operation."""
+    names = tuple(sorted(port.get_names(), key=lambda name: (len(name), name)))
+    layer = node.get_friendly_name()
+    if kind == "FakeQuantize":
+        return Node(layer, "fakequantize", data, key, "quantize", names, _grid(node))
+    product = product_of(node)
+    if product is not node:  # an addition of a bias: one layer with the product before it
+        bias_of = kind_of(product.get_type_name())
+        return Node(layer, bias_of, data, key, "compute", names)
+    if kind in WEIGHTED:
+        followed = [target.get_node() for target in port.get_target_inputs()]
+        with_bias = len(followed) == 1 and product_of(followed[0]) is not followed[0]
+        role: Literal["hidden", "compute"] = "hidden" if with_bias else "compute"
+        return Node(layer, kind_of(kind), data, key, role, names, weights=_weights(node, kind))
+    real = port.get_element_type().is_real()
+    return Node(layer, kind_of(kind), data, key, "compute" if real else "hidden", names)
+
+
+def _grid(node: Any) -> Grid | None:
+    """The levels of a FakeQuantize with constant ends."""
+    ends = [node.input_value(place).get_node() for place in (3, 4)]
+    if any(end.get_type_name() != "Constant" for end in ends):
+        return None
+    low, high = (np.asarray(end.data, np.float64) for end in ends)
+    step = float((high - low).max()) / max(1, node.get_attributes()["levels"] - 1)
+    return Grid(float(low.min()), float(high.max()), step)
+
+
+def _weights(node: Any, kind: str) -> Weights | None:
+    """Facts of a layer's constant weights, dequantized by OpenVINO's own folding."""
+    found = _constant(node.input_value(1))
+    if found is None:
+        return None
+    values, step, grid = found
+    if kind == "MatMul":
+        axis = -2 if node.get_attributes().get("transpose_b") else -1
+    elif kind.startswith("Group"):  # [groups, outputs of a group, …]
+        values, axis = values.reshape(-1, *values.shape[2:]), 0
+        if kind == "GroupConvolutionBackpropData":
+            return None
+    else:
+        axis = 1 if kind == "ConvolutionBackpropData" else 0
+    return weights_facts(values, axis, step=step, grid=grid)
+
+
+def _constant(port: Any) -> tuple[NDArray[Any], float, Literal["", "per-tensor", "per-channel"]] | None:
+    """The value of a port that depends on constants alone, and the scale of its quantization.
+
+    Quantized weights are Constant → Convert → (Subtract →) Multiply; compressed float ones Constant → Convert.
+    """
+    node = port.get_node()
+    kind = node.get_type_name()
+    if kind == "Constant":
+        return np.asarray(node.data, np.float64), 0.0, ""
+    inputs = [_constant(each) for each in node.input_values()]
+    if any(each is None for each in inputs):
+        return None
+    values = [each[0] for each in inputs if each is not None]
+    if kind == "Convert" and len(values) == 1:
+        return values[0], 0.0, ""
+    if kind == "Subtract":
+        return values[0] - values[1], 0.0, ""
+    if kind == "Multiply":
+        grid: Literal["per-tensor", "per-channel"] = "per-channel" if values[1].size > 1 else "per-tensor"
+        return values[0] * values[1], float(values[1].max()), grid
+    if kind == "Reshape":
+        return values[0].reshape(port.get_shape()), inputs[0][1] if inputs[0] else 0.0, ""
+    return None
+
+
+def _notes(entry: str, alone: Any, shown: Any) -> tuple[str, ...]:
+    """What showing tensors changes in the kernels that run."""
+    before, after = _integer_layers(alone), _integer_layers(shown)
+    if before == after:
+        return ()
+    return (
+        f"{entry}: {before} layers run in integers, with its tensors shown {after}: the others are computed in "
+        "float from quantized values, as simulated",
+    )
+
+
+def _integer_layers(compiled: Any) -> int:
+    """Layers with weights whose kernel works on 8-bit integers."""
+    count = 0
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        if "layerType" not in info or "primitiveType" not in info:
+            continue
+        kind, kernel = (str(info[key].astype(str)) for key in ("layerType", "primitiveType"))
+        weighted = kind in ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+        count += weighted and kernel.lower().endswith(("_i8", "_u8"))
+    return count
