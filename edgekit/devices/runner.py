@@ -99,7 +99,7 @@ def _in_order(signature: Dict[str, Any], feeds: Dict[str, Any]) -> List[Any]:
 class OnnxRuntimeSession(object):
     """ONNX Runtime on the CPU. `options` are session config entries, or attributes of ORT_ATTRIBUTES."""
 
-    module = "onnxruntime"
+    modules = ("onnxruntime",)
 
     def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
         import onnxruntime as ort
@@ -163,7 +163,7 @@ class OnnxRuntimeSession(object):
 class OpenVinoSession(object):
     """OpenVINO. `options` are device properties; the option DEVICE (default CPU) is the device's name."""
 
-    module = "openvino"
+    modules = ("openvino",)
 
     def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
         import openvino as ov
@@ -227,14 +227,116 @@ def _property_text(value: Any) -> str:
     return text.split("'")[1] if text.startswith("<Type: '") else text
 
 
-RUNTIMES = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession}  # type: Dict[str, Any]
+class LiteRtSession(object):
+    """LiteRT (TFLite) with XNNPACK, which is on by default. Networks are seen as before their conversion:
+
+    float32 in and out, images as [N, C, H, W]; what the file has instead (channels last, int8) is put right in
+    `run` and `bind`, so that `step` is inference alone. `options`: "inputs" and "outputs", each a JSON list of
+    {"name", "channels_last"} in the file's order. Without them names are the file's, and inputs with four axes
+    are images with channels last, as TFLite has them.
+    """
+
+    modules = (
+        "ai_edge_litert.interpreter",
+        "tflite_runtime.interpreter",
+    )  # the second: what old systems have
+
+    def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
+        module = _import_first(self.modules)
+        self.raw = module.Interpreter(path, num_threads=threads)
+        self.raw.allocate_tensors()
+        self.inputs = self._ports(self.raw.get_input_details(), options.get("inputs"), True)
+        self.outputs = self._ports(self.raw.get_output_details(), options.get("outputs"), False)
+        self.signature = {
+            "inputs": [port["spec"] for port in self.inputs],
+            "outputs": [port["spec"] for port in self.outputs],
+        }
+        self.facts = {"package": module.__name__.split(".")[0]}
+        self.step = None  # type: Optional[Callable[[], Any]]
+
+    @staticmethod
+    def _ports(details: Any, said: Optional[str], images_last: bool) -> List[Dict[str, Any]]:
+        known = json.loads(said) if said else [{}] * len(details)
+        if len(known) != len(details):
+            raise ValueError("the file has %d ports, its description %d" % (len(details), len(known)))
+        ports = []
+        for detail, facts in zip(details, known):
+            shape = [int(size) for size in detail["shape"]]
+            last = len(shape) == 4 and facts.get("channels_last", images_last)
+            scale, zero = detail["quantization"]
+            dtype = np.dtype(detail["dtype"])
+            stored = dtype if scale and dtype.kind in "iu" else None  # integers that stand for real numbers
+            seen = [shape[0], shape[3], shape[1], shape[2]] if last else shape
+            name = facts.get("name", detail["name"])
+            spec = _tensor(name, "float32" if stored is not None else dtype.name, seen)
+            ports.append({"spec": spec, "index": detail["index"], "last": last, "stored": stored,
+                          "scale": scale, "zero": zero})  # fmt: skip
+        return ports
+
+    def __enter__(self) -> "LiteRtSession":
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.step = None
+        self.raw = None
+
+    def run(self, feeds: Dict[str, Any]) -> Dict[str, Any]:
+        """Input name -> array; gives output name -> array."""
+        self._put(feeds)
+        self.raw.invoke()
+        return {port["spec"]["name"]: self._get(port) for port in self.outputs}
+
+    def bind(self, feeds: Dict[str, Any]) -> None:
+        """Put inputs in place: from here on `step()` is one inference on them."""
+        self._put(feeds)
+        self.step = self.raw.invoke
+
+    def _put(self, feeds: Dict[str, Any]) -> None:
+        for port, value in zip(self.inputs, _in_order(self.signature, feeds)):
+            if port["last"]:
+                value = value.transpose(0, 2, 3, 1)
+            if port["stored"] is not None:
+                limits = np.iinfo(port["stored"])
+                steps = np.rint(value / np.float32(port["scale"])) + port["zero"]
+                value = np.clip(steps, limits.min, limits.max).astype(port["stored"])
+            self.raw.set_tensor(port["index"], np.ascontiguousarray(value))
+
+    def _get(self, port: Dict[str, Any]) -> Any:
+        value = self.raw.get_tensor(port["index"])
+        if port["stored"] is not None:
+            value = (value.astype(np.float32) - np.float32(port["zero"])) * np.float32(port["scale"])
+        return np.ascontiguousarray(value.transpose(0, 3, 1, 2)) if port["last"] else value
+
+
+def _import_first(names: Tuple[str, ...]) -> Any:
+    """The first of these modules whose package is there. Raises the first one's ImportError when none is."""
+    missing = None  # type: Optional[ImportError]
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError as problem:
+            if problem.name != name.split(".")[0]:  # it is there, but broken: that is what has to be told
+                raise
+            missing = missing or problem
+    assert missing is not None
+    raise missing
+
+
+RUNTIMES = {
+    "onnxruntime": OnnxRuntimeSession,
+    "openvino": OpenVinoSession,
+    "litert": LiteRtSession,
+}  # type: Dict[str, Any]
 
 
 def import_runtime(runtime: str) -> None:
     """Import the runtime ahead, so that `load_ms` is the artifact's alone. Raises ValueError, ImportError."""
     if runtime not in RUNTIMES:
         raise ValueError("unknown runtime %r; known: %s" % (runtime, ", ".join(sorted(RUNTIMES))))
-    importlib.import_module(RUNTIMES[runtime].module)
+    _import_first(RUNTIMES[runtime].modules)
 
 
 def open_session(runtime: str, path: str, options: Optional[Dict[str, str]] = None, threads: int = 1) -> Any:
