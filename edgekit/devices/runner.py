@@ -38,6 +38,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -70,6 +71,7 @@ PACKAGES = (
     "ai-edge-litert",
     "tflite-runtime",
     "tensorrt",
+    "tensorrt-rtx-cu13",
 )
 # MIDR part numbers, for kernels that print no "model name" (Linux arch/arm64/include/asm/cputype.h)
 ARM_PARTS = {
@@ -325,10 +327,31 @@ def _import_first(names: Tuple[str, ...]) -> Any:
     raise missing
 
 
+class TensorRtSession(object):
+    """TensorRT or TensorRT-RTX: engine.py, which lies beside this file, builds the engine if none fits yet."""
+
+    modules = ("tensorrt", "tensorrt_rtx")
+
+    def __new__(cls, path: str, _options: Dict[str, str], _threads: int) -> Any:
+        return _load_engine().open_artifact(path)
+
+
+def _load_engine() -> Any:
+    """The module engine.py beside this file, by its path: the folder is not on sys.path."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "engine.py")
+    spec = importlib.util.spec_from_file_location("edgekit_engine", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 RUNTIMES = {
     "onnxruntime": OnnxRuntimeSession,
     "openvino": OpenVinoSession,
     "litert": LiteRtSession,
+    "tensorrt": TensorRtSession,
 }  # type: Dict[str, Any]
 
 
@@ -437,6 +460,38 @@ def _versions() -> Dict[str, str]:
     return found
 
 
+TEGRA = {
+    "nvidia,tegra210": "sm_53", "nvidia,tegra186": "sm_62", "nvidia,tegra194": "sm_72", "nvidia,tegra234": "sm_87",
+    "nvidia,tegra264": "sm_110",
+}  # fmt: skip
+"""Jetson chip as its device tree calls it -> compute capability of its GPU (CUDA GPUs: compute capability)."""
+
+
+def _accelerators() -> List[str]:
+    """NVIDIA GPUs by compute capability ("sm_86"): a Jetson's from its device tree, others' from the driver.
+
+    Without a driver nothing is started or loaded.
+    """
+    chips = _read("/proc/device-tree/compatible").split("\0")
+    found = [TEGRA[chip] for chip in chips if chip in TEGRA]
+    if found or not any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/dxg")):
+        return sorted(set(found))
+    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    lines = [line.strip() for line in told.stdout.decode(errors="replace").splitlines()]
+    return sorted({"sm_" + line.replace(".", "") for line in lines if line.replace(".", "").isdigit()})
+
+
 def describe() -> Dict[str, Any]:
     """What this machine is. Cheap: no runtime is imported. `cores` are the CPUs this process may use."""
     cpu, features = _cpuinfo()
@@ -451,6 +506,7 @@ def describe() -> Dict[str, Any]:
         "arch": {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine()),
         "cpu": cpu,
         "features": features,
+        "accelerators": _accelerators(),
         "cores": len(affinity),
         "cpus": affinity,
         "cpu_quota": _cpu_quota(),

@@ -1,0 +1,184 @@
+"""TensorRT, on Jetsons and RTX GPUs: `tensorrt` and `tensorrt_rtx` behind one seam.
+
+What is made here is an ONNX network and the recipe of its engine; the engine is built where it runs
+(devices/engine.py). Without a GPU the same graph runs in ONNX Runtime (`on_host`), which gives its accuracy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import MissingExtraError, StageError
+from edgekit.hashing import sha256_file
+from edgekit.types import Artifact, Audit, BackendName, FileHash, Issue, LayerAudit, LayerTime, Variant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.backends.base import ExportRequest, Session
+    from edgekit.hardware import Target
+
+__all__ = ["TensorRtBackend"]
+
+AS_WRITTEN = {
+    # Q/DQ pairs are computed one by one, in float32: fused integer kernels saturate on CPUs without VNNI, and
+    # TensorRT's do not. (onnxruntime_session_options_config_keys.h)
+    "session.disable_quant_qdq": "1",
+    # Else float layers behind DequantizeLinear are quantized, which TensorRT does not do.
+    "optimization.disable_specified_optimizers": "WeightBiasQuantization",
+}
+"""Session options under which ONNX Runtime computes what the graph says."""
+
+NEEDED = ("onnx", "onnxruntime")
+OPTIONAL = ("tensorrt", "tensorrt_rtx_cu13", "tensorrt_rtx")
+
+
+class TensorRtBackend:
+    """See `edgekit.backends.base.Backend`."""
+
+    @property
+    def name(self) -> BackendName:
+        return "tensorrt"
+
+    @property
+    def extra(self) -> str:
+        return "tensorrt"
+
+    def versions(self) -> dict[str, str]:
+        found = {}
+        for package in (*NEEDED, *OPTIONAL):
+            try:
+                found[package] = metadata.version(package)
+            except metadata.PackageNotFoundError as error:
+                if package in NEEDED:
+                    raise MissingExtraError(package, self.extra) from error
+        return found
+
+    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+        from edgekit.backends.trt_lint import examine
+
+        return examine(Path(variant.onnx_path), target).issues
+
+    def export(self, request: ExportRequest) -> Artifact:
+        from edgekit.backends.trt_export import ENTRY, write_files
+
+        versions = self.versions()
+        started = time.perf_counter()
+        written = write_files(request)
+        paths = {name: request.folder / name for name in written.files}
+        files = tuple(FileHash(name, sha256_file(path), path.stat().st_size) for name, path in paths.items())
+        built = Artifact(
+            candidate=request.candidate.id,
+            backend=self.name,
+            folder=str(request.folder.resolve()),
+            entry=ENTRY,
+            files=files,
+            size_bytes=sum(file.size_bytes for file in files),
+            build_s=time.perf_counter() - started,
+            versions=versions,
+        )
+        audit = self.audit(built, request.threads)
+        checked = _check(request, paths[ENTRY])
+        return replace(
+            built,
+            build_s=time.perf_counter() - started,
+            audit=replace(audit, notes=(*written.notes, *checked, *audit.notes)),
+        )
+
+    def open(self, artifact: Artifact, threads: int = 1) -> Session:
+        """Build the engine if none fits, and load it. Raises StageError where there is no NVIDIA GPU."""
+        from edgekit.devices import engine
+        from edgekit.devices.runner import open_session
+
+        if engine.gpu() is None:
+            raise StageError(
+                "open",
+                "there is no NVIDIA GPU here, so no TensorRT engine can run",
+                "measure on the board; accuracy can be had here from the same graph in ONNX Runtime",
+            )
+        path = str(Path(artifact.folder) / artifact.entry)
+        try:
+            session: Session = open_session("tensorrt", path, dict(artifact.options), threads)
+        except ImportError as error:
+            raise StageError("open", str(error)) from error
+        except RuntimeError as error:  # engine.EngineError, of the module as the runner loads it
+            raise StageError("open", f"TensorRT: {error}") from error
+        return session
+
+    def on_host(self, artifact: Artifact) -> Artifact:
+        """The graph in ONNX Runtime, as written: Q/DQ in float32, float16 rounded as stored."""
+        from edgekit.backends.trt_export import HOST
+
+        entry = Path(artifact.entry).with_name(HOST)
+        if not (Path(artifact.folder) / entry).is_file():
+            entry = Path(artifact.entry)
+        path = Path(artifact.folder) / entry
+        found = (
+            (FileHash(entry.as_posix(), sha256_file(path), path.stat().st_size),) if path.is_file() else ()
+        )
+        return replace(
+            artifact, backend="onnxruntime", entry=entry.as_posix(), files=found, options=dict(AS_WRITTEN)
+        )
+
+    def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
+        """By the graph: what TensorRT makes of it is known on the board only."""
+        import onnx
+
+        from edgekit.backends.trt_export import HOST, RECIPE
+        from edgekit.backends.trt_qdq import coverage
+        from edgekit.devices.engine import read_recipe
+        from edgekit.quantize.graph import WEIGHTED
+
+        place = (Path(artifact.folder) / artifact.entry).parent
+        precision = read_recipe(str(place / RECIPE))["precision"]
+        path = (
+            place / HOST
+            if precision == "int8" and (place / HOST).is_file()
+            else place / Path(artifact.entry).name
+        )
+        model = onnx.load(str(path))
+        counted = coverage(model)
+        rest = "fp32" if precision == "int8" else precision
+        layers = tuple(
+            LayerAudit(node.name, node.op_type, "int8" if node.name in counted.quantized else rest)
+            for node in model.graph.node
+            if node.op_type in WEIGHTED
+        )
+        in_int8 = sum(layer.precision == "int8" for layer in layers)
+        ran_as = "int8" if 2 * in_int8 > len(layers) else rest
+        return Audit(
+            ran_as, layers, ("Precision is as written in the graph; the engine is built on the board.",)
+        )
+
+    def profile(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[Any]], runs: int, threads: int = 1
+    ) -> tuple[LayerTime, ...]:
+        """By TensorRT's own profiler. Raises StageError where there is no NVIDIA GPU."""
+        with self.open(artifact, threads) as session:
+            engine_session: Any = session
+            times = engine_session.layer_times(feeds, runs)
+        return tuple(LayerTime(name, "engine layer", "", time_ms) for name, time_ms in times.items())
+
+
+def _check(request: ExportRequest, path: Path) -> tuple[str, ...]:
+    """What TensorRT-RTX says of the finished network, where it is installed. Raises StageError when it is the
+    target's own library and refuses."""
+    import onnx
+
+    from edgekit.backends.trt_check import compile_check
+    from edgekit.backends.trt_recipe import toolkit
+
+    kit = toolkit(request.target)
+    check = compile_check(onnx.load(str(path)), kit)
+    if check.problems and check.binding:
+        raise StageError("compile", f"TensorRT-RTX refuses the network: {'; '.join(check.problems)[:400]}")
+    if check.problems:
+        return (
+            f"TensorRT-RTX, which is not the board's TensorRT, refuses the network: {check.problems[0][:300]}.",
+        )
+    return () if check.kind == "none" else (f"The network was {check.done}.",)

@@ -1,0 +1,95 @@
+"""Asks TensorRT-RTX, where it is installed, whether it takes a network: its parser, and its compiler without a GPU."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgekit.backends.trt_recipe import RTX, Toolkit
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Check", "compile_check", "rtx_installed", "stand_in"]
+
+STAND_INS = {"sm_87": "sm_86", "sm_110": "sm_120"}
+"""GPU that TensorRT-RTX does not compile for → its nearest relative that it does."""
+
+COMPILES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121")
+"""trt.ComputeCapability of TensorRT-RTX 1.7.1."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """`done`: what was asked, for people. `problems`: what TensorRT said; empty when it took the network.
+
+    `binding`: it is the target's own library and GPU, so what it refuses is refused there.
+    """
+
+    done: str
+    kind: Literal["none", "parsed", "compiled"]
+    problems: tuple[str, ...] = ()
+    binding: bool = False
+
+
+def rtx_installed() -> bool:
+    """Cheap: nothing is imported."""
+    return find_spec(RTX) is not None
+
+
+def stand_in(kit: Toolkit) -> str:
+    """The GPU that TensorRT-RTX compiles for in place of the target's; "" where there is none near."""
+    return kit.sm if kit.sm in COMPILES else STAND_INS.get(kit.sm, "")
+
+
+def compile_check(model: onnx.ModelProto, kit: Toolkit) -> Check:
+    """Parse the network and, where the GPU or a relative is known, compile it (a fraction of a second)."""
+    if not rtx_installed():
+        return Check('TensorRT-RTX is not installed (pip install "edgekit[tensorrt-rtx]")', "none")
+    from edgekit.devices import engine
+
+    trt = engine.load_tensorrt(RTX)
+    own = kit.library == RTX
+    name = f"TensorRT-RTX {trt.__version__}"
+    chip = stand_in(kit)
+    recipe = _plain_recipe()
+    try:
+        if chip:
+            _compile(engine, trt, model, recipe, chip)
+        else:
+            logger = engine.make_logger(trt)
+            engine.parse(trt, trt.Builder(logger), logger, model.SerializeToString(), recipe)
+    except engine.EngineError as error:
+        return Check(f"{name} refuses it", "none", tuple(str(error).split("; node ")), own)
+    if not chip:
+        return Check(f"read by the parser of {name}, which does not compile for {kit.sm}", "parsed")
+    told = f"compiled for {chip} by {name}"
+    return Check(
+        told if own else f"{told}, which stands in for {kit.sm} and its TensorRT", "compiled", (), own
+    )
+
+
+def _compile(engine: Any, trt: Any, model: onnx.ModelProto, recipe: dict[str, Any], chip: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        engine.build_engine(str(path), recipe, trt, chip)
+
+
+def _plain_recipe() -> dict[str, Any]:
+    """A recipe for the check alone: strongly typed, so precision is what the network says."""
+    return {
+        "typing": "strong",
+        "flags": [],
+        "tf32": False,
+        "workspace_bytes": 1 << 30,
+        "timing_cache": "",
+        "device": "gpu",
+        "dla_core": 0,
+        "gpu_fallback": False,
+        "quantization": "",
+        "calibration_cache": "",
+    }

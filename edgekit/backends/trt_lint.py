@@ -1,0 +1,111 @@
+"""What TensorRT on a target cannot take, told before any work: rules first, then TensorRT-RTX itself if installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.backends.trt_check import compile_check
+from edgekit.backends.trt_opset import opset_of
+from edgekit.backends.trt_quantize import prepared
+from edgekit.backends.trt_recipe import toolkit
+from edgekit.backends.trt_rules import dla_fallbacks, missing_operations, operation_issues
+from edgekit.errors import StageError
+from edgekit.types import Issue
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgekit.hardware import Target
+
+__all__ = ["Examination", "examine"]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """`done`: which check was made, for people."""
+
+    issues: tuple[Issue, ...]
+    done: str
+
+
+def examine(path: Path, target: Target) -> Examination:
+    """Every issue of one float ONNX file. Raises StageError when the file cannot be read."""
+    from edgekit.quantize.taps import load_graph
+
+    model = load_graph(path)
+    if target.runtime("tensorrt") is None:
+        reason = f"{target.name} does not run TensorRT"
+        return Examination(
+            (Issue("error", "", reason, "choose a jetson or an rtx target"),), "nothing to check"
+        )
+    kit = toolkit(target)
+    dynamic = tuple(_dynamic(model))
+    if any(issue.severity == "error" for issue in dynamic):
+        return Examination((*dynamic, *operation_issues(model, kit.known)), "rules only: shapes are dynamic")
+    try:
+        ready = prepared(path, kit.opset, missing_operations(kit.known))
+    except StageError as error:
+        found = tuple(operation_issues(model, kit.known))
+        if not any(issue.severity == "error" for issue in found):
+            found = (*found, Issue("error", "", error.cause, error.remedy))
+        return Examination((*dynamic, *found), "rules only: the network cannot be written for this parser")
+    found = tuple(operation_issues(ready, kit.known))
+    have = opset_of(model)
+    if have > kit.opset:
+        reason = f"opset {have} is above what TensorRT {kit.versions} reads; it is written in opset {opset_of(ready)}"
+        found = (Issue("warning", "", reason, f"nothing, or export with opset {kit.opset}"), *found)
+    if target.has_dla():
+        found = (*found, *_dla_issues(ready))
+    if any(issue.severity == "error" for issue in found):
+        return Examination((*dynamic, *found), "rules only: what they refuse was not compiled")
+    check = compile_check(ready, kit)
+    said = tuple(
+        Issue(
+            "error" if check.binding else "warning",
+            *_placed(problem),
+            "see whether the node can be written otherwise",
+        )
+        for problem in check.problems
+    )
+    return Examination((*dynamic, *found, *said), f"rules; {check.done}")
+
+
+def _placed(problem: str) -> tuple[str, str]:
+    """(node, reason) of one of the parser's lines."""
+    place, _, reason = problem.removeprefix("node ").partition(": ")
+    return (place, reason) if reason and "node " in problem[:5] else ("", problem)
+
+
+def _dynamic(model: onnx.ModelProto) -> list[Issue]:
+    """Inputs without fixed sizes. A free batch becomes 1."""
+    weights = {each.name for each in model.graph.initializer}
+    issues = []
+    for value in model.graph.input:
+        for position, dim in enumerate(value.type.tensor_type.shape.dim if value.name not in weights else ()):
+            if dim.dim_value > 0:
+                continue
+            told = f"dimension {position} of input {value.name} is dynamic ({dim.dim_param or '?'})"
+            if position == 0:
+                issues.append(
+                    Issue("warning", "", f"{told}; it becomes 1", "nothing, or export with a batch of 1")
+                )
+            else:
+                reason = f"{told}; engines are built for fixed sizes, and the DLA takes no others"
+                issues.append(Issue("error", "", reason, "export with fixed sizes"))
+    return issues
+
+
+def _dla_issues(model: onnx.ModelProto) -> list[Issue]:
+    """Only a warning: the GPU takes what the DLA does not."""
+    fallen = dla_fallbacks(model)
+    return [
+        Issue(
+            "warning",
+            name,
+            f"on the DLA this falls back to the GPU: {reason}",
+            "use the GPU, or another operation",
+        )
+        for name, reason in fallen
+    ]
