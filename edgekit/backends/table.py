@@ -18,6 +18,7 @@ __all__ = ["BACKENDS", "READERS", "get_backend", "open_reader", "usable_backends
 BACKENDS: Mapping[BackendName, tuple[str, str]] = {
     "onnxruntime": ("edgekit.backends.ort", "OnnxRuntimeBackend"),
     "openvino": ("edgekit.backends.ov", "OpenVinoBackend"),
+    "litert": ("edgekit.backends.litert", "LiteRtBackend"),
     "tensorrt": ("edgekit.backends.trt", "TensorRtBackend"),
 }
 """Name → module and class, loaded when asked for."""

@@ -62,6 +62,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 SESSIONS: dict[BackendName, str] = {
     "onnxruntime": "session_onnxruntime.txt",
     "openvino": "session_openvino.txt",
+    "litert": "session_litert.txt",
 }
 
 
