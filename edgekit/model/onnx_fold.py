@@ -132,13 +132,21 @@ def _gelu_chain(
     with_what = other(times, plus.output[0])
     if with_what == source:  # x · (1 + erf) · ½
         half = only_reader(times)
-        if half is not None and half.op_type == "Mul" and near(scalar(other(half, times.output[0])), GELU_HALF):
+        if (
+            half is not None
+            and half.op_type == "Mul"
+            and near(scalar(other(half, times.output[0])), GELU_HALF)
+        ):
             return source, half, [scaled, erf, plus, times]
         return None
     before = makers.get(with_what)  # (½ · x) · (1 + erf)
-    if before is not None and before.op_type == "Mul" and source in before.input and only_reader(before) is times:
-        if near(scalar(other(before, source)), GELU_HALF):
-            return source, times, [scaled, erf, plus, before]
+    if (
+        before is not None
+        and before.op_type == "Mul"
+        and source in before.input
+        and only_reader(before) is times
+    ) and near(scalar(other(before, source)), GELU_HALF):
+        return source, times, [scaled, erf, plus, before]
     return None
 
 
@@ -159,7 +167,12 @@ def _flatten_channels_last(model: onnx.ModelProto) -> None:
             continue
         shape, flat = shapes.get(node.input[0], ()), shapes.get(node.output[0], ())
         after = readers[node.output[0]]
-        if len(shape) != 4 or flat != (1, int(np.prod(shape[1:]))) or shape[2] * shape[3] == 1 or len(after) != 1:
+        if (
+            len(shape) != 4
+            or flat != (1, int(np.prod(shape[1:])))
+            or shape[2] * shape[3] == 1
+            or len(after) != 1
+        ):
             continue
         product = after[0]
         fits = product.op_type in ("Gemm", "MatMul") and product.input[0] == node.output[0]
@@ -243,7 +256,12 @@ def _takes_steps(
     found = {}
     for start, end, axis, step in zip(starts, ends, axes, strides, strict=True):
         size = shape[axis % 4]
-        if axis % 4 not in steps or start != 0 or step < 1 or len(range(*slice(0, end, step).indices(size))) != -(-size // step):
+        if (
+            axis % 4 not in steps
+            or start != 0
+            or step < 1
+            or len(range(*slice(0, end, step).indices(size))) != -(-size // step)
+        ):
             return False
         found[axis % 4] = step
     for axis, step in found.items():

@@ -19,7 +19,10 @@ Tensor = torch.Tensor
 CONVOLUTIONS: Mapping[int, Callable[..., Any]] = {
     1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d,
 }  # fmt: skip
-TRANSPOSED: Mapping[int, Callable[..., Any]] = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d}
+TRANSPOSED: Mapping[int, Callable[..., Any]] = {
+    1: functional.conv_transpose1d,
+    2: functional.conv_transpose2d,
+}
 
 
 def _window(node: NodeView, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -32,7 +35,9 @@ def _window(node: NodeView, kernel: Sequence[int]) -> tuple[list[int], list[int]
     if kind in ("SAME_UPPER", "SAME_LOWER"):
         total = [
             max(0, (-(-size // stride) - 1) * stride + dilation * (window - 1) + 1 - size)
-            for size, stride, dilation, window in zip(node.shape()[2:], strides, dilations, kernel, strict=True)
+            for size, stride, dilation, window in zip(
+                node.shape()[2:], strides, dilations, kernel, strict=True
+            )
         ]
         small = [amount // 2 for amount in total]
         large = [amount - less for amount, less in zip(total, small, strict=True)]
@@ -204,9 +209,8 @@ def _resize(node: NodeView) -> Call:
         return Call(partial(functional.interpolate, size=size, mode="nearest"), node.operands(1))
     if place not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         raise Refused(f"linear Resize with {place} coordinates")
-    if place != "align_corners" and any(new < was for new, was in zip(size, shape[2:], strict=True)):
-        if node.attribute("antialias", 0):
-            raise Refused("Resize with antialiasing")
+    if node.attribute("antialias", 0):
+        raise Refused("Resize with antialiasing")
     corners = place == "align_corners"
     call = partial(functional.interpolate, size=size, mode="bilinear", align_corners=corners)
     return Call(call, node.operands(1))

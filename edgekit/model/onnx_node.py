@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "NodeView", "Refused"]
 
 
-class Refused(Exception):  # noqa: N818  (a reason, not an error of ours)
+class Refused(Exception):
     """This node cannot be carried over; the message says why."""
 
 

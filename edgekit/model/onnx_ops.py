@@ -91,7 +91,9 @@ def _hard_sigmoid(node: NodeView) -> Call:
 
 
 def _leaky_relu(node: NodeView) -> Call:
-    return Call(partial(functional.leaky_relu, negative_slope=node.attribute("alpha", 0.01)), node.operands(1))
+    return Call(
+        partial(functional.leaky_relu, negative_slope=node.attribute("alpha", 0.01)), node.operands(1)
+    )
 
 
 def _elu(node: NodeView) -> Call:
@@ -281,17 +283,21 @@ def _rearrange(node: NodeView) -> Call:
     count, channels, height, width = node.shape()
     if node.op == "SpaceToDepth":
         return Call(
-            lambda x: x.reshape(count, channels, height // block, block, width // block, block)
-            .permute(0, 3, 5, 1, 2, 4)
-            .reshape(count, channels * block * block, height // block, width // block),
+            lambda x: (
+                x.reshape(count, channels, height // block, block, width // block, block)
+                .permute(0, 3, 5, 1, 2, 4)
+                .reshape(count, channels * block * block, height // block, width // block)
+            ),
             node.operands(1),
         )
     if node.attribute("mode", "DCR") == "CRD":
         return Call(partial(functional.pixel_shuffle, upscale_factor=block), node.operands(1))
     return Call(
-        lambda x: x.reshape(count, block, block, channels // block**2, height, width)
-        .permute(0, 3, 4, 1, 5, 2)
-        .reshape(count, channels // block**2, height * block, width * block),
+        lambda x: (
+            x.reshape(count, block, block, channels // block**2, height, width)
+            .permute(0, 3, 4, 1, 5, 2)
+            .reshape(count, channels // block**2, height * block, width * block)
+        ),
         node.operands(1),
     )
 

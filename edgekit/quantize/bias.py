@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgekit.quantize.calibration import CalibrationData
     from edgekit.quantize.ranges import Range
 
-__all__ = ["corrected_biases", "with_biases"]
+__all__ = ["corrected_biases", "original_biases", "with_biases"]
 
 
 def corrected_biases(
@@ -57,6 +57,13 @@ def corrected_biases(
         shifted = _means(quantized, [tap], data, samples, threads, simulated_graph=True)[tap]
         biases[layer.name] = np.asarray(biases[layer.name] + means[layer.output] - shifted, np.float32)
     return biases
+
+
+def original_biases(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
+    """Layer name → bias [output channels] of each Conv and Gemm, as `corrected_biases` names them."""
+    return {
+        layer.name: _bias(model, layer) for layer in weighted_layers(model) if layer.op in ("Conv", "Gemm")
+    }
 
 
 def with_biases(model: onnx.ModelProto, biases: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:

@@ -26,6 +26,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `percentile`: percent of the values kept between both ends (observer `percentile` only).
     `keep_float`: how many of the most sensitive layers stay in float: 0 none, below 1 a fraction, else a count.
     `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
+    `io`: what the artifact itself takes and gives where its runtime leaves the choice (LiteRT); callers see float.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bias_correction: Literal["none", "fast", "full"] = "none"
     keep_float: float = 0.0
     keep_float_ops: tuple[str, ...] = ()
+    io: Literal["float", "int8"] = "float"
     next: str = ""
 
     def layers_in_float(self, layers: int) -> int:
@@ -122,6 +124,7 @@ def _allowed(message: str) -> str:
         "$.observer": "minmax, percentile, entropy, mse, nncf",
         "$.granularity": "per-channel, per-tensor",
         "$.bias_correction": "none, fast, full",
+        "$.io": "float, int8",
         "$.backends": "onnxruntime, openvino, litert, tensorrt",
     }
     where = re.search(r"`(\$\.\w+)", message)

@@ -29,12 +29,21 @@ class TestOpenVino(BackendContract):
         return get_backend("openvino")
 
 
+class TestLiteRt(BackendContract):
+    recipe = "int8-minmax"
+
+    def make_backend(self) -> Backend:
+        pytest.importorskip("ai_edge_litert")
+        pytest.importorskip("ai_edge_quantizer")
+        return get_backend("litert")
+
+
 def test_every_backend_is_found_under_its_own_name() -> None:
     assert [get_backend(name).name for name in BACKENDS] == list(BACKENDS)
 
 
 def test_an_unknown_backend_is_refused_with_what_is_allowed() -> None:
-    with pytest.raises(UserError, match="allowed: onnxruntime, openvino"):
+    with pytest.raises(UserError, match="allowed: onnxruntime, openvino, litert"):
         get_backend("caffe")  # type: ignore[arg-type]
 
 

@@ -1,0 +1,149 @@
+"""LiteRT (TFLite): float32, float16 weights, dynamic-range int8 and full-integer int8, run by XNNPACK."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import MissingExtraError, ModelError, StageError
+from edgekit.hashing import sha256_file
+from edgekit.types import Artifact, BackendName, FileHash, Issue
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekit.backends.base import ExportRequest, Session
+    from edgekit.backends.litert_convert import Port
+    from edgekit.hardware import Target
+    from edgekit.types import Audit, LayerTime, Variant
+
+__all__ = ["LiteRtBackend"]
+
+NAME: BackendName = "litert"
+ENTRY = "model.tflite"
+PACKAGES = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch", "onnx", "onnxruntime")
+PRECISIONS = ("fp32", "fp16", "int8-dynamic", "int8")
+
+
+class LiteRtBackend:
+    """See `edgekit.backends.base.Backend`. The artifact is `model.tflite`; its options describe its ports.
+
+    Images are stored with channels last; sessions take and give them as the network does, [N, C, H, W].
+    """
+
+    @property
+    def name(self) -> BackendName:
+        return NAME
+
+    @property
+    def extra(self) -> str:
+        return "tflite"
+
+    def versions(self) -> dict[str, str]:
+        """Of all that converting, quantizing and running need. Raises MissingExtraError."""
+        found = {}
+        for package in PACKAGES:
+            try:
+                found[package] = metadata.version(package)
+            except metadata.PackageNotFoundError as error:
+                raise MissingExtraError(package, self.extra) from error
+        return found
+
+    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+        """Nodes that cannot be carried over, by name; nothing is converted yet."""
+        from edgekit.model.onnx_torch import unsupported
+
+        try:
+            return unsupported(variant.onnx_path)
+        except ModelError as error:
+            return (Issue("error", "", str(error), "export the network with static shapes"),)
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write model.tflite. Raises StageError when it cannot be made or its layout gate does not hold."""
+        from edgekit.backends.litert_convert import convert
+
+        precision = request.candidate.precision
+        if precision not in PRECISIONS:
+            raise StageError(
+                "export", f"LiteRT has no {precision} candidate", f"it has {', '.join(PRECISIONS)}"
+            )
+        if precision == "int8" and (request.recipe is None or request.calibration is None):
+            raise StageError(
+                "export", "int8 needs a recipe and calibration samples", "give one, e.g. int8-minmax"
+            )
+        versions = self.versions()
+        started = time.perf_counter()
+        path = request.folder / ENTRY
+        inputs, outputs = convert(Path(request.variant.onnx_path), path)
+        notes = _quantize(request, path, inputs)
+        built = Artifact(
+            candidate=request.candidate.id,
+            backend=NAME,
+            folder=str(request.folder.resolve()),
+            entry=ENTRY,
+            files=(FileHash(ENTRY, sha256_file(path), path.stat().st_size),),
+            size_bytes=path.stat().st_size,
+            build_s=time.perf_counter() - started,
+            versions=versions,
+            options={"inputs": _described(inputs), "outputs": _described(outputs)},
+        )
+        audit = self.audit(built, request.threads)
+        return replace(built, audit=replace(audit, notes=(*notes, *audit.notes)))
+
+    def open(self, artifact: Artifact, threads: int = 1) -> Session:
+        """Load the artifact in this process. Raises StageError when LiteRT refuses the file."""
+        from edgekit.devices.runner import open_session
+
+        path = Path(artifact.folder) / artifact.entry
+        try:
+            session: Session = open_session(NAME, str(path), dict(artifact.options), threads)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("ai-edge-litert", self.extra) from error
+        except (ValueError, RuntimeError) as error:
+            text = " ".join(str(error).split())[:300]
+            raise StageError("open", f"LiteRT refuses {artifact.entry}: {text}", "export it again") from error
+        return session
+
+    def on_host(self, artifact: Artifact) -> Artifact:
+        """The artifact itself: LiteRT runs the same file here."""
+        return artifact
+
+    def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
+        """The precision of each operation, from the file, and what XNNPACK takes, from the interpreter."""
+        from edgekit.backends.litert_audit import audit
+
+        return audit(Path(artifact.folder) / artifact.entry, threads)
+
+    def profile(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
+    ) -> tuple[LayerTime, ...]:
+        """Mean milliseconds per operation over `runs` runs."""
+        from edgekit.backends.litert_profile import profile
+
+        return profile(self, artifact, feeds, runs, threads)
+
+
+def _quantize(request: ExportRequest, path: Path, inputs: Sequence[Port]) -> tuple[str, ...]:
+    """The float file at `path` in the candidate's precision, in place; gives notes for the report."""
+    from edgekit.backends.litert_quantize import quantize_dynamic, quantize_full, store_half
+
+    precision = request.candidate.precision
+    if precision == "int8":
+        return quantize_full(request, path, inputs)
+    if precision == "int8-dynamic":
+        quantize_dynamic(path)
+    if precision == "fp16":
+        store_half(path)
+        return ("Weights are stored in float16 and brought back to float32 when the file is loaded.",)
+    return ()
+
+
+def _described(ports: Sequence[Port]) -> str:
+    """Ports as the runner's session reads them."""
+    return json.dumps([asdict(port) for port in ports])

@@ -1,0 +1,255 @@
+"""ONNX → float .tflite with channels last, and the gate that lets no needless transpose through."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.backends.litert_graph import LAYOUT, Op, read_flatbuffer, read_ops, rename, write_flatbuffer
+from edgekit.errors import MissingExtraError, StageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.model.onnx_torch import Converted
+
+__all__ = ["Port", "convert", "layout_allowance", "layout_gate"]
+
+PARTITIONERS = ("MINCUT", "GREEDY")
+"""How litert-torch decides which operations get channels last (its LAYOUT_OPTIMIZE_PARTITIONER). The first is its
+own choice and cuts fewest edges, but may put a transpose on an edge that the second does not cut."""
+
+CLOSE = 1e-3  # of a tensor's largest magnitude: float kernels add in another order
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output: the network's own name, and whether the file has its channels last."""
+
+    name: str
+    channels_last: bool
+
+
+def convert(onnx_path: Path, path: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """Write the network as float .tflite; gives its inputs and outputs in the file's order.
+
+    Of the ways to lay it out the one with fewest transposes is kept. Tensors are named as in the ONNX file where
+    they hold the same values. Raises StageError when it cannot be converted, computes something else, or has
+    layout operations that the network itself has not.
+    """
+    from edgekit.errors import ModelError
+    from edgekit.model.onnx_torch import onnx_to_torch
+
+    try:
+        network = onnx_to_torch(onnx_path)
+    except ModelError as error:
+        raise StageError(
+            "export", str(error), "replace the operation, or build for another runtime"
+        ) from error
+    allowed = layout_allowance(onnx_path)
+    best: tuple[int, Any, tuple[bool, ...]] | None = None
+    for outputs_last, partitioner in _ways(network):
+        _write(network, path, partitioner, outputs_last)
+        model = read_flatbuffer(path)
+        count = len(_layout_ops(read_ops(model)))
+        if best is None or count < best[0]:
+            best = (count, model, outputs_last)
+        if count == 0:
+            break
+    assert best is not None
+    _, model, outputs_last = best
+    layout_gate(read_ops(model), allowed)
+    inputs = tuple(Port(name, len(shape) == 4) for name, shape in network.inputs.items())
+    outputs = tuple(Port(name, last) for name, last in zip(network.outputs, outputs_last, strict=True))
+    _name_tensors(model, onnx_path, path, inputs, outputs)
+    write_flatbuffer(model, path)
+    return inputs, outputs
+
+
+def layout_allowance(onnx_path: Path) -> int:
+    """How many layout operations a .tflite may have: as many as the ONNX graph itself.
+
+    A plain CNN has none, so none are let through. A transformer transposes to split its heads, a channel shuffle
+    to mix its groups; those are the network's own work.
+    """
+    from edgekit.model.proto import read_model
+
+    own = {"Transpose", "DepthToSpace", "SpaceToDepth"}
+    return sum(node.op_type in own for node in read_model(onnx_path).graph.node)
+
+
+def layout_gate(ops: Sequence[Op], allowed: int) -> None:
+    """Raises StageError naming the layout operations when there are more than `allowed`."""
+    found = _layout_ops(ops)
+    if len(found) > allowed:
+        named = ", ".join(f"{op.kind} {op.name[-60:]} {list(op.outputs[0].shape)}" for op in found[:6])
+        more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+        raise StageError(
+            "export",
+            f"the .tflite has {len(found)} layout operations, the network itself {allowed}: {named}{more}",
+            "write the network without reshapes between images, or build for another runtime",
+        )
+
+
+def _layout_ops(ops: Sequence[Op]) -> list[Op]:
+    return [op for op in ops if op.kind in LAYOUT]
+
+
+def _ways(network: Converted) -> list[tuple[tuple[bool, ...], str]]:
+    """Which outputs get channels last, and the partitioner; the likeliest first."""
+    images = tuple(len(shape) == 4 for shape in network.outputs.values())
+    layouts = [images] if not any(images) else [images, (False,) * len(images)]
+    return [(layout, partitioner) for layout in layouts for partitioner in PARTITIONERS]
+
+
+def _write(network: Converted, path: Path, partitioner: str, outputs_last: tuple[bool, ...]) -> None:
+    """One conversion. Raises StageError."""
+    shapes = list(network.inputs.values())
+    images = [index for index, shape in enumerate(shapes) if len(shape) == 4]
+    last = [index for index, wanted in enumerate(outputs_last) if wanted]
+    with _quiet():
+        try:
+            import litert_torch
+            import torch
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("litert-torch", "tflite") from error
+        samples = [
+            torch.zeros(_moved(shape) if place in images else shape) for place, shape in enumerate(shapes)
+        ]
+        wrapped = litert_torch.to_channel_last_io(network.module, args=images, outputs=last).eval()
+        try:
+            with _partitioner(partitioner):
+                litert_torch.convert(wrapped, tuple(samples)).export(str(path))
+        except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, IndexError) as error:
+            text = " ".join(str(error).split())[:300]
+            raise StageError("export", f"litert-torch cannot convert the network: {text}") from error
+
+
+def _moved(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """[N, C, H, W] → [N, H, W, C]."""
+    return (shape[0], *shape[2:], shape[1])
+
+
+@contextlib.contextmanager
+def _partitioner(name: str) -> Iterator[None]:
+    """litert-torch reads the choice from the environment only."""
+    key = "LAYOUT_OPTIMIZE_PARTITIONER"
+    before = os.environ.get(key)
+    os.environ[key] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[key]
+        else:
+            os.environ[key] = before
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Progress lines, warnings of jax and torchao, and the converter's log are not for the reader of a build."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(before)
+
+
+def _name_tensors(
+    model: Any, onnx_path: Path, path: Path, inputs: Sequence[Port], outputs: Sequence[Port]
+) -> None:
+    """Name every tensor after the ONNX tensor with the same values, which checks the conversion too; in place.
+
+    The converter names tensors by Python modules. What has no counterpart (a separate padding) is named by its
+    operation. Raises StageError when an output differs from the ONNX file's.
+    """
+    found = _onnx_values(onnx_path)
+    values = _tflite_values(path, [found[port.name] for port in inputs])
+    graph = model.subgraphs[0]
+    names = dict(zip(map(int, graph.inputs), (port.name for port in inputs), strict=True))
+    for index, port in zip(map(int, graph.outputs), outputs, strict=True):
+        if not _same(values[index], found[port.name]):
+            raise StageError("export", f"output {port.name} of the .tflite differs from the ONNX network's")
+        names[index] = port.name
+    taken = set(names.values())
+    left = {name: value for name, value in found.items() if name not in taken}
+    for op, raw in zip(read_ops(model), graph.operators, strict=True):
+        for index in map(int, raw.outputs):
+            if index in names:
+                continue
+            value = values.get(index)
+            name = next((each for each in left if value is not None and _same(value, left[each])), "")
+            if name:
+                left.pop(name)
+            names[index] = name or f"{op.kind.lower()}_{op.index}"
+    for index in range(len(graph.tensors)):
+        names.setdefault(index, f"constant_{index}")
+    rename(model, _unique(names))
+
+
+def _unique(names: Mapping[int, str]) -> dict[int, str]:
+    """The quantizer tells tensors apart by name."""
+    taken: set[str] = set()
+    result = {}
+    for index, name in names.items():
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        result[index] = name
+    return result
+
+
+def _onnx_values(onnx_path: Path) -> dict[str, NDArray[Any]]:
+    """Every float tensor of the ONNX network on one random sample, in graph order, inputs first."""
+    from edgekit.quantize.graph import float_tensors
+    from edgekit.quantize.taps import load_graph, open_taps
+
+    graph = load_graph(onnx_path)
+    outputs = [each.name for each in graph.graph.output]
+    names = tuple(dict.fromkeys((*float_tensors(graph), *outputs)))
+    taps = open_taps(graph, names)
+    rng = np.random.default_rng(0)
+    feeds = []
+    for info in graph.graph.input:
+        if info.name in taps.inputs:
+            shape = [dim.dim_value or 1 for dim in info.type.tensor_type.shape.dim]
+            feeds.append(rng.standard_normal(shape).astype(np.float32))
+    found = dict(zip(taps.inputs, feeds, strict=True))
+    found.update(taps.run(feeds))
+    return found
+
+
+def _tflite_values(path: Path, feeds: Sequence[NDArray[Any]]) -> dict[int, NDArray[Any]]:
+    """Tensor index → value, of every tensor that the float .tflite computes on one sample."""
+    from edgekit.backends.litert_values import open_all
+
+    with open_all(path) as network:
+        return network.look([np.ascontiguousarray(_last(feed)) for feed in feeds])
+
+
+def _last(array: NDArray[Any]) -> NDArray[Any]:
+    return np.moveaxis(array, 1, -1) if array.ndim == 4 else array
+
+
+def _same(here: NDArray[Any], there: NDArray[Any]) -> bool:
+    """Whether a .tflite tensor holds an ONNX tensor's values, in either layout."""
+    if here.size != there.size:
+        return False
+    limit = CLOSE * max(float(np.abs(there).max(initial=0.0)), 1e-6)
+    forms = [there, np.moveaxis(there, 1, -1)] if there.ndim > 2 else [there]
+    return any(
+        form.shape == here.shape and float(np.abs(here - form).max(initial=0.0)) <= limit for form in forms
+    )
