@@ -111,8 +111,12 @@ class TensorRtBackend:
         return session
 
     def on_host(self, artifact: Artifact) -> Artifact:
-        """The graph in ONNX Runtime, as written: Q/DQ in float32, float16 rounded as stored."""
+        """The artifact itself on a machine that it is for, else its graph in ONNX Runtime, as written: Q/DQ in
+        float32, float16 rounded as stored."""
         from edgekit.backends.trt_export import HOST
+
+        if _fits_here(Path(artifact.folder) / artifact.entry):
+            return artifact
 
         entry = Path(artifact.entry).with_name(HOST)
         if not (Path(artifact.folder) / entry).is_file():
@@ -163,6 +167,21 @@ class TensorRtBackend:
             engine_session: Any = session
             times = engine_session.layer_times(feeds, runs)
         return tuple(LayerTime(name, "engine layer", "", time_ms) for name, time_ms in times.items())
+
+
+def _fits_here(entry: Path) -> bool:
+    """Whether this machine has the GPU and the TensorRT that the artifact's recipe asks for."""
+    from edgekit.devices import engine
+
+    found = engine.gpu()
+    if found is None:
+        return False
+    try:
+        recipe = engine.read_recipe(str(entry.with_name(engine.RECIPE)))
+        engine.check_fit(engine.load_tensorrt(recipe["library"]), recipe, found["sm"])
+    except (engine.EngineError, ImportError):
+        return False
+    return True
 
 
 def _check(request: ExportRequest, path: Path) -> tuple[str, ...]:
