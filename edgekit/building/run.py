@@ -40,7 +40,7 @@ from edgekit.types import (
 
 __all__ = ["run_build"]
 
-DEFAULT_RECIPES: dict[BackendName, str] = {"onnxruntime": "int8-minmax", "openvino": "int8-nncf-mse"}
+DEFAULT_RECIPES: dict[BackendName, str] = {"onnxruntime": "int8-minmax", "openvino": "int8-nncf-mse", "litert": "int8-minmax"}
 
 
 @dataclass
