@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgekit.backends.base import Backend, ExportRequest
+from edgekit.backends import get_backend
+from edgekit.backends.base import Backend, ExportRequest, Session
 from edgekit.errors import StageError
 from edgekit.hardware import find_target
 from edgekit.hashing import sha256_file
@@ -24,9 +25,13 @@ FEATURES = frozenset({"avx2", "fma"})
 
 
 class BackendContract:
-    """Subclass it and say which backend, which float precision and which recipe it has."""
+    """Subclass it and say which backend and which recipe it has, and a target that has both.
+
+    A backend whose runtime is not on this machine is run through `on_host`.
+    """
 
     recipe = ""
+    target = "generic-cpu"
 
     def make_backend(self) -> Backend:
         raise NotImplementedError
@@ -37,7 +42,7 @@ class BackendContract:
         assert all(version[0].isdigit() for version in versions.values())
 
     def test_a_plain_network_has_no_forbidding_issue(self, tmp_path: Path) -> None:
-        issues = self.make_backend().lint(self._variant(tmp_path), find_target("generic-cpu"))
+        issues = self.make_backend().lint(self._variant(tmp_path), find_target(self.target))
         assert [issue for issue in issues if issue.severity == "error"] == []
 
     def test_float_gives_what_onnx_gives(self, tmp_path: Path) -> None:
@@ -86,10 +91,24 @@ class BackendContract:
         artifact = self._export(tmp_path, "fp32")
         (Path(artifact.folder) / artifact.entry).write_bytes(b"not a model")
         with pytest.raises(StageError):
-            self.make_backend().open(artifact)
+            self._open(artifact)
+
+    def test_a_runtime_that_is_not_here_says_so(self, tmp_path: Path) -> None:
+        backend, artifact = self.make_backend(), self._export(tmp_path, "fp32")
+        if backend.on_host(artifact) == artifact:
+            with backend.open(artifact) as session:
+                assert session.run({INPUT: samples(1)}).keys() == {OUTPUT}
+        else:
+            with pytest.raises(StageError):
+                backend.open(artifact)
 
     def test_a_profile_names_layers_with_times(self, tmp_path: Path) -> None:
-        times = self.make_backend().profile(self._export(tmp_path, "fp32"), {INPUT: samples(1)}, runs=3)
+        backend, artifact = self.make_backend(), self._export(tmp_path, "fp32")
+        if backend.on_host(artifact) != artifact:
+            with pytest.raises(StageError):
+                backend.profile(artifact, {INPUT: samples(1)}, runs=3)
+            return
+        times = backend.profile(artifact, {INPUT: samples(1)}, runs=3)
         assert times
         assert all(layer.time_ms >= 0 and layer.name and layer.op for layer in times)
 
@@ -106,14 +125,18 @@ class BackendContract:
         candidate = Candidate("x", "original", backend.name, precision, self.recipe if calibrated else "")
         data = CalibrationData(lambda: iter([(samples(40),), (samples(24, 4),)]), 64, "digest")
         return ExportRequest(
-            self._variant(tmp_path), candidate, find_target("generic-cpu"), FEATURES, folder, recipe, data
+            self._variant(tmp_path), candidate, find_target(self.target), FEATURES, folder, recipe, data
         )
 
     def _export(self, tmp_path: Path, precision: Precision) -> Artifact:
         return self.make_backend().export(self._request(tmp_path, precision))
 
+    def _open(self, artifact: Artifact) -> Session:
+        host = self.make_backend().on_host(artifact)
+        return get_backend(host.backend).open(host)
+
     def _outputs(self, artifact: Artifact) -> NDArray[np.generic]:
-        with self.make_backend().open(artifact) as session:
+        with self._open(artifact) as session:
             return np.concatenate([session.run({INPUT: sample[None]})[OUTPUT] for sample in samples(16, 5)])
 
 
