@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
-RUNTIME_OF: dict[str, BackendName] = {".onnx": "onnxruntime", ".xml": "openvino"}
+RUNTIME_OF: dict[str, BackendName] = {".onnx": "onnxruntime", ".xml": "openvino", ".tflite": "litert"}
+MODULES: dict[BackendName, tuple[str, str, str]] = {
+    "onnxruntime": ("onnxruntime", "onnxruntime", "onnxruntime"),
+    "openvino": ("openvino", "openvino", "openvino"),
+    "litert": ("ai_edge_litert", "ai-edge-litert", "tflite"),
+}
+"""Runtime → its module, its package, and the extra that installs it."""
+
 BATCH = 64
 
 EPILOG = """\b
 Examples:
   edgekit bench net.onnx
+  edgekit bench net_int8.tflite
   edgekit bench net_int8.xml --threads 2 --cpus 0,1 --data val.npz \\
       --input-layout nhwc --scale 255
 """
@@ -48,10 +56,11 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
 @preprocess_options
 def bench(**options: Any) -> int:
-    """Measure one .onnx or OpenVINO .xml model on this machine, in a process of its own.
+    """Measure one .onnx, OpenVINO .xml or .tflite model on this machine, in a process of its own.
 
     Latency at batch 1 (p50, p90, p99 with 95 % intervals), load time, peak memory and, with labelled data,
-    accuracy. Without data the inputs are random numbers of the network's shape.
+    accuracy. Without data the inputs are random numbers of the network's shape. Images of a .tflite file, which
+    has their channels last, are given as [N, C, H, W] like all others.
     """
     from edgekit.devices.local import LocalDevice
     from edgekit.devices.measuring import MeasureOptions
@@ -96,17 +105,16 @@ def read_artifact(path: Path) -> Artifact:
     from edgekit.hashing import sha256_file
 
     if path.suffix not in RUNTIME_OF:
-        raise ModelError(f"{path} has the suffix {path.suffix!r}", allowed=".onnx, or .xml of OpenVINO")
+        raise ModelError(
+            f"{path} has the suffix {path.suffix!r}", allowed=".onnx, .tflite, or .xml of OpenVINO"
+        )
     if not path.is_file():
         raise ModelError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
     runtime = RUNTIME_OF[path.suffix]
-    if find_spec(runtime) is None:
-        raise MissingExtraError(runtime, runtime)
-    # Weights beside the graph: NAME.bin of OpenVINO; NAME.onnx.data, NAME.onnx_data or NAME.data of ONNX.
-    beside = [path.with_suffix(".bin")] if runtime == "openvino" else [
-        path.with_name(path.name + ".data"), path.with_name(path.name + "_data"), path.with_suffix(".data")
-    ]  # fmt: skip
-    files = [path, *(each for each in beside if each.is_file())]
+    module, package, extra = MODULES[runtime]
+    if find_spec(module) is None:
+        raise MissingExtraError(package, extra)
+    files = [path, *(each for each in _beside(path, runtime) if each.is_file())]
     hashes = tuple(FileHash(each.name, sha256_file(each), each.stat().st_size) for each in files)
     return Artifact(
         candidate=path.stem,
@@ -117,6 +125,15 @@ def read_artifact(path: Path) -> Artifact:
         size_bytes=sum(each.size_bytes for each in hashes),
         build_s=0.0,
     )
+
+
+def _beside(path: Path, runtime: BackendName) -> list[Path]:
+    """Where weights may lie beside the graph: NAME.bin; NAME.onnx.data, NAME.onnx_data or NAME.data."""
+    if runtime == "openvino":
+        return [path.with_suffix(".bin")]
+    if runtime == "onnxruntime":
+        return [path.with_name(path.name + end) for end in (".data", "_data")] + [path.with_suffix(".data")]
+    return []
 
 
 def _measure(
@@ -227,7 +244,7 @@ def _print(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     environment, latency = result["environment"], result["latency_ms"]
-    version = environment["versions"].get(result["runtime"], "")
+    version = environment["versions"].get(MODULES[result["runtime"]][1], "")
     table = Table(title=f"{result['artifact']}, {result['runtime']} {version}", title_justify="left")
     table.add_column("")
     table.add_column("value", justify="right")

@@ -43,6 +43,10 @@ OPENVINO_FACTS = """
 import openvino
 print("devices: " + ", ".join(openvino.Core().available_devices))
 """
+LITERT_FACTS = """
+from ai_edge_litert.interpreter import Interpreter
+print("interpreter with XNNPACK; convert, quantize and run")
+"""
 
 # Names that decide what a CPU computes fast (edgekit's targets ask for these).
 TELLING = (
@@ -90,7 +94,20 @@ CHECKS = (
         (("openvino", "openvino"), ("nncf", "nncf"), ("onnx", "onnx")),
         OPENVINO_FACTS,
     ),
-    Check("litert", "runtime", "tflite", (("ai-edge-litert", "ai_edge_litert"),), later=True),
+    Check(
+        "litert",
+        "runtime",
+        "tflite",
+        (
+            ("ai-edge-litert", "ai_edge_litert"),
+            ("ai-edge-quantizer", "ai_edge_quantizer"),
+            ("litert-torch", "litert_torch"),
+            ("torch", "torch"),
+            ("onnx", "onnx"),
+            ("onnxruntime", "onnxruntime"),
+        ),
+        LITERT_FACTS,
+    ),
     Check("tensorrt", "runtime", "tensorrt", (("tensorrt", "tensorrt"),), later=True),
     Check(
         "torch",

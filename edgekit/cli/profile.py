@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import preprocess_options, read_preprocess
+from edgekit.cli.network import example_inputs, first_sample
+from edgekit.cli.options import preprocess_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
 from edgekit.errors import DataError, ModelError, UserError
@@ -60,15 +61,16 @@ class Subject:
 def profile(**options: Any) -> int:
     """Cost and measured time of each layer of a network, slowest first.
 
-    Profiles an .onnx or OpenVINO .xml file as it is, or a model (--model), which is exported in float first.
-    Times are the runtime's own, at batch 1, with its profiling on: their sum is a little above the latency.
+    Profiles an .onnx, OpenVINO .xml or .tflite file as it is, or a model (--model), which is exported in float
+    first. Times are the runtime's own, at batch 1, with its profiling on: their sum is a little above the latency.
+    LiteRT has no profiler of its own there: each of its operations is timed alone.
     """
     from edgekit.backends.table import get_backend
 
     if (options["artifact"] is None) == (options["model"] is None):
-        raise UserError("give one of the two: an artifact (.onnx, .xml) or --model")
+        raise UserError("give one of the two: an artifact (.onnx, .xml, .tflite) or --model")
     with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as scratch, spinner("profiling"):
-        sample = _sample(options, Path(scratch))
+        sample = first_sample(options, Path(scratch))
         subject = _subject(options, sample, Path(scratch))
         feeds = _feeds(subject.signature, sample)
         backend = get_backend(subject.backend)
@@ -120,26 +122,27 @@ def _subject(options: dict[str, Any], sample: Arrays | None, scratch: Path) -> S
     if reference.kind == "onnx":
         signature = import_onnx(reference.source, path)
     else:
-        example = sample or _zeros(options["shapes"])
-        if example is None:
-            raise UserError(
-                "a torch model does not say the shape of its inputs",
-                remedy="give --data or --input-shape 1,3,32,32",
-            )
+        example = example_inputs(sample, options["shapes"])
         signature = export_onnx(load_module(reference), example, path)
     return Subject(path, backend or "onnxruntime", onnx_cost(path), signature)
 
 
 def _file(path: Path, backend: BackendName | None) -> Subject:
-    """An .onnx or .xml file, taken as it is."""
-    if path.suffix not in (".onnx", ".xml"):
-        raise ModelError(f"{path} has the suffix {path.suffix!r}", allowed=".onnx, or .xml of OpenVINO")
+    """An .onnx, .xml or .tflite file, taken as it is."""
+    if path.suffix not in (".onnx", ".xml", ".tflite"):
+        raise ModelError(
+            f"{path} has the suffix {path.suffix!r}", allowed=".onnx, .tflite, or .xml of OpenVINO"
+        )
     if not path.is_file():
         raise ModelError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
     if path.suffix == ".xml":
         if backend == "onnxruntime":
             raise UserError(f"ONNX Runtime cannot load {path.name}", remedy="leave --backend out")
         return Subject(path, "openvino", None, _openvino_signature(path))
+    if path.suffix == ".tflite":
+        if backend is not None:
+            raise UserError(f"{backend} cannot load {path.name}", remedy="leave --backend out")
+        return Subject(path, "litert", None, _litert_signature(path))
     from edgekit.model import onnx_cost, read_signature
 
     return Subject(path, backend or "onnxruntime", onnx_cost(path), read_signature(path))
@@ -156,6 +159,23 @@ def _openvino_signature(path: Path) -> Signature:
             found = session.signature
     except RuntimeError as problem:
         raise ModelError(f"OpenVINO cannot load {path}: {first_line(problem)}") from problem
+    return _as_signature(found)
+
+
+def _litert_signature(path: Path) -> Signature:
+    from edgekit.backends.table import get_backend
+    from edgekit.devices.runner import open_session
+
+    get_backend("litert").versions()
+    try:
+        with open_session("litert", str(path)) as session:
+            return _as_signature(session.signature)
+    except (ValueError, RuntimeError) as problem:
+        raise ModelError(f"LiteRT cannot load {path}: {' '.join(str(problem).split())}") from problem
+
+
+def _as_signature(found: dict[str, Any]) -> Signature:
+    """What a session says, as the typed one."""
     inputs, outputs = (
         tuple(TensorSpec(each["name"], each["dtype"], tuple(each["shape"])) for each in found[side])
         for side in ("inputs", "outputs")
@@ -176,33 +196,6 @@ def _artifact(subject: Subject) -> Artifact:
         build_s=0.0,
         options=options,
     )
-
-
-def _sample(options: dict[str, Any], scratch: Path) -> Arrays | None:
-    """The first sample of --data as arrays [1, ...], or nothing."""
-    if options["data"] is None:
-        return None
-    import numpy as np
-
-    from edgekit.data import open_source
-
-    source = open_source(options["data"], read_preprocess(options), scratch / "cache")
-    return source.take(np.zeros(1, np.int64)).inputs
-
-
-def _zeros(shapes: Sequence[str]) -> Arrays | None:
-    """Arrays of --input-shape, or nothing. Raises UserError on what is no shape."""
-    import numpy as np
-
-    made = []
-    for text in shapes:
-        parts = text.split(",")
-        if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-            raise UserError(
-                f"--input-shape {text!r}", allowed="whole numbers above 0 with commas, as 1,3,32,32"
-            )
-        made.append(np.zeros([1, *(int(part) for part in parts[1:])], np.float32))
-    return tuple(made) or None
 
 
 def _feeds(signature: Signature, sample: Arrays | None) -> dict[str, NDArray[np.generic]]:

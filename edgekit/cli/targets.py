@@ -25,7 +25,6 @@ Examples:
   edgekit targets probe
 """
 
-NOT_HERE = "not in this version of edgekit"
 
 
 @click.group(invoke_without_command=True, epilog=EPILOG)
@@ -118,9 +117,9 @@ def installed_runtimes() -> dict[BackendName, str]:
     """Runtime → its package's version, or what is missing and how to get it."""
     from edgekit.backends import get_backend, usable_backends
 
-    found: dict[BackendName, str] = {"litert": NOT_HERE, "tensorrt": NOT_HERE}
+    found: dict[BackendName, str] = {}
     for name, missing in usable_backends().items():
-        found[name] = missing or get_backend(name).versions().get(name, "usable")
+        found[name] = missing or next(iter(get_backend(name).versions().values()))
     return dict(sorted(found.items()))
 
 

@@ -86,7 +86,7 @@ def bad(tmp_path: Path, kind: str) -> list[object]:
         net.write_bytes(net.read_bytes()[:300])
         return [net]
     if kind == "suffix":
-        return [tmp_path / "net.tflite"]
+        return [tmp_path / "net.pt"]
     if kind == "layout":
         return [net, "--data", write_data(tmp_path / "d.npz"), "--input-layout", "as-is"]
     if kind == "metric":
@@ -101,7 +101,7 @@ def bad(tmp_path: Path, kind: str) -> list[object]:
     [
         ("missing", "absent.onnx does not exist"),
         ("truncated", "cannot load net.onnx"),
-        ("suffix", "allowed: .onnx, or .xml"),
+        ("suffix", "allowed: .onnx, .tflite, or .xml"),
         ("layout", "--input-layout"),
         ("metric", "metric 'top3'; allowed: top1, top5"),
         ("cpus", "--cpus '9999'"),
