@@ -1,8 +1,12 @@
-"""The tensors of a .tflite file, as LiteRT's own kernels compute them."""
+"""The tensors of a .tflite file, as LiteRT computes them with XNNPACK."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,27 +37,18 @@ OPTION_CLASSES = {
 
 
 class LiteRtTensors:
-    """See `edgekit.backends.tensors.Reader`.
+    """See `edgekit.backends.tensors.Reader`. Images are as the file has them, channels last.
 
-    XNNPACK keeps what it computes to itself, so tensors are read from LiteRT's built-in kernels; outputs are
-    those of the file as it runs, by XNNPACK.
+    XNNPACK stays on: with all tensors preserved it runs operation by operation and leaves each one's output.
     """
 
     def __init__(self, artifact: Artifact, threads: int = 1) -> None:
-        try:
-            from ai_edge_litert.interpreter import OpResolverType
-        except ModuleNotFoundError as problem:
-            raise MissingExtraError("ai-edge-litert", "tflite") from problem
         path = Path(artifact.folder) / artifact.entry
         self._plain = _open(path, num_threads=threads)
-        self._shown = _open(
-            path,
-            num_threads=threads,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
+        self._shown = _open(path, num_threads=threads, experimental_preserve_all_tensors=True)
         details = {each["index"]: each for each in self._shown.get_tensor_details()}
-        self._inputs, self._outputs = self._plain.get_input_details(), self._plain.get_output_details()
+        self._inputs = _named(self._plain.get_input_details(), artifact.options.get("inputs"))
+        self._outputs = _named(self._plain.get_output_details(), artifact.options.get("outputs"))
         self.signature = Signature(tuple(map(_spec, self._inputs)), tuple(map(_spec, self._outputs)))
         self.input_grids = {each["name"]: grid for each in self._inputs if (grid := _grid(each))}
         operations = _operations(path)
@@ -63,9 +58,7 @@ class LiteRtTensors:
         self.tensors: tuple[TensorFacts, ...] = tuple(tap.facts for tap in self._taps)
         quantized = any(tap.facts.grid for tap in self._taps)
         self.arithmetic: Literal["fp32", "fp16", "bf16", "int8"] = "int8" if quantized else "fp32"
-        self.notes = (
-            f"{artifact.entry}: tensors are those of LiteRT's built-in kernels; XNNPACK shows none",
-        )
+        self.notes: tuple[str, ...] = ()
 
     def __enter__(self) -> LiteRtTensors:
         return self
@@ -101,15 +94,41 @@ class _Operation:
 
 def _open(path: Path, **options: Any) -> Any:
     """An interpreter with its tensors allocated. Raises ModelError for a file that LiteRT refuses."""
-    from ai_edge_litert.interpreter import Interpreter
-
     try:
-        interpreter = Interpreter(model_path=str(path), **options)
-        interpreter.allocate_tensors()
+        from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError as problem:
+        raise MissingExtraError("ai-edge-litert", "tflite") from problem
+    try:
+        with warnings.catch_warnings(), _silent():
+            warnings.simplefilter("ignore")  # of the memory that preserved tensors take
+            interpreter = Interpreter(model_path=str(path), **options)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as problem:
         text = " ".join(str(problem).split())[:200]
         raise ModelError(f"{path.name} cannot be opened: LiteRT: {text}") from problem
     return interpreter
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """LiteRT says on the process's standard error, past Python's, that it made its delegate."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _named(details: list[dict[str, Any]], said: str | None) -> list[dict[str, Any]]:
+    """Ports of the file under the network's names, where the artifact's options carry those."""
+    known = json.loads(said) if said else [{} for _ in details]
+    return [
+        {**detail, "name": facts.get("name", detail["name"])}
+        for detail, facts in zip(details, known, strict=True)
+    ]
 
 
 def _operations(path: Path) -> tuple[_Operation, ...]:

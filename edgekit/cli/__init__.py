@@ -18,7 +18,13 @@ COMMANDS = {
     "build": ("edgekit.cli.build", "build", "Find the most accurate build that meets a budget on a board."),
     "targets": ("edgekit.cli.targets", "targets", "List, show, check and probe boards."),
     "bench": ("edgekit.cli.bench", "bench", "Measure one .onnx or OpenVINO model here."),
+    "compare": (
+        "edgekit.cli.compare",
+        "compare",
+        "Two artifacts of one network, layer by layer: where they part, and what to try.",
+    ),
     "profile": ("edgekit.cli.profile", "profile", "Cost and measured time of each layer, slowest first."),
+    "lint": ("edgekit.cli.lint", "lint", "What a board cannot take of a network, before any work."),
     "report": ("edgekit.cli.report", "report", "Rebuild the HTML report of a finished build."),
     "bundle": ("edgekit.cli.bundle", "bundle", "Verify or show a bundle."),
     "doctor": (

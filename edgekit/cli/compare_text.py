@@ -1,0 +1,163 @@
+"""How `edgekit compare` tells what it found: 80 columns are enough."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from edgekit.compare.statistics import BEST_DB
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgekit.compare import Comparison, LayerDifference, OutputDifference, Side
+
+__all__ = ["print_comparison"]
+
+MATCHED = {"name": "by name", "values": "by their values", "place": "by their place"}
+HINTED = 4  # of the worst layers, beside the one where the two part
+RESOURCE = re.compile(r"(/ReadVariableOp)?/resource\d*$")  # what TensorFlow appends to a layer's name
+
+
+def print_comparison(found: Comparison, top: int) -> None:
+    """Where the two part first, then hints, the worst layers, the outputs and notes."""
+    from rich.console import Console
+
+    console = Console()
+    for letter, side in (("A", found.a), ("B", found.b)):
+        _line(console, f"{letter}  {side_text(side)}")
+    _wrapped(console, f"{found.inputs}; {matching_text(found)}")
+    console.print()
+    _wrapped(console, parting_text(found), style="bold")
+    parting = found.parting()
+    if parting is not None:
+        _hints(console, parting)
+    console.print()
+    _table(console, found, top)
+    worst = [layer for layer in found.worst()[:top] if layer.hints and layer is not parting][:HINTED]
+    for layer in worst:
+        _wrapped(console, f"{short(layer.name, 60)}:")
+        _hints(console, layer)
+    if worst:
+        console.print()
+    for output in found.outputs:
+        _wrapped(console, output_text(output))
+        for hint in output.hints:
+            _wrapped(console, f"→ {hint}", indent=2)
+    if found.accuracy is not None:
+        a, b = found.accuracy
+        _line(console, f"top-1: A {100 * a:.2f} %, B {100 * b:.2f} % ({100 * (b - a):+.2f} points)")
+    for note in found.notes:
+        _wrapped(console, f"note: {note}")
+
+
+def side_text(side: Side) -> str:
+    """One line on an artifact."""
+    return f"{side.name}: {side.runtime}, {side.arithmetic}, {side.tensors} tensors"
+
+
+def matching_text(found: Comparison) -> str:
+    """How many tensors were matched, how, and what is left."""
+    counts: Counter[str] = Counter(layer.matched for layer in found.layers)
+    ways = ", ".join(f"{counts[how]} {words}" for how, words in MATCHED.items() if counts[how])
+    left = [
+        f"{len(names)} of {side} without a counterpart"
+        for side, names in (("A", found.unmatched_a), ("B", found.unmatched_b))
+        if names
+    ]
+    return "; ".join([f"{len(found.layers)} tensors matched ({ways})", *left])
+
+
+def parting_text(found: Comparison) -> str:
+    """The first layer where the two part, or that there is none."""
+    layer = found.parting()
+    if layer is None:
+        lowest = "".join(
+            f": the lowest SQNR is {db_text(worst.difference.sqnr_db)} at {short(worst.name, 60)}"
+            for worst in found.worst()[:1]
+        )
+        return f"They do not part anywhere{lowest}."
+    before = "" if layer.inputs_db is None else f", of its inputs {db_text(layer.inputs_db)}"
+    place = "" if layer.layer in (layer.name, "") else f" (layer {short(layer.layer, 60)})"
+    return (
+        f"{short(layer.name, 70)}{place} is where they part: SQNR {db_text(layer.difference.sqnr_db)}{before}; "
+        f"cosine {layer.difference.cosine:.4f}."
+    )
+
+
+def output_text(output: OutputDifference) -> str:
+    """One output in one sentence."""
+    text = f"output {output.name}: "
+    if output.agreement is not None:
+        share = output.agreement
+        text += (
+            f"the same class first in {100 * share.value:.2f} % "
+            f"[{100 * share.low:.2f}, {100 * share.high:.2f}], "
+        )
+    difference = output.difference
+    return (
+        f"{text}cosine {difference.cosine:.6f}, SQNR {db_text(difference.sqnr_db)}, largest difference "
+        f"{difference.max_abs:.3g} ({difference.max_of_range:.2%} of the range)"
+    )
+
+
+def db_text(value: float) -> str:
+    """Decibel; what float32 cannot tell apart is the same."""
+    return "no difference" if value >= BEST_DB else f"{value:.1f} dB"
+
+
+def short(name: str, width: int) -> str:
+    """The end of a long name: that is where layers differ.
+
+    TensorFlow's converter joins the names of all that it fused with semicolons, the layer's own last.
+    """
+    name = RESOURCE.sub("", name.rsplit(";", 1)[-1])
+    return name if len(name) <= width else f"…{name[-(width - 1) :]}"
+
+
+def _table(console: Console, found: Comparison, top: int) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=f"Worst of {len(found.layers)} tensors", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("tensor", overflow="ellipsis", no_wrap=True)
+    for title in ("SQNR dB", "inputs", "cosine", "max diff", "of range"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("matched", no_wrap=True)
+    width = max(12, min(console.width, 110) - 57)
+    for layer in found.worst()[:top]:
+        difference = layer.difference
+        table.add_row(
+            Text(short(layer.name, width), "bold" if layer.name == found.parts_at else ""),
+            _number(difference.sqnr_db),
+            "–" if layer.inputs_db is None else _number(layer.inputs_db),
+            f"{difference.cosine:.5f}",
+            f"{difference.max_abs:.3g}",
+            f"{difference.max_of_range:.1%}",
+            layer.matched,
+        )
+    console.print(table)
+    console.print()
+
+
+def _number(value: float) -> str:
+    return "same" if value >= BEST_DB else f"{value:.1f}"
+
+
+def _hints(console: Console, layer: LayerDifference) -> None:
+    for hint in layer.hints:
+        _wrapped(console, f"→ {hint}", indent=2)
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)  # paths are for copying
+
+
+def _wrapped(console: Console, text: str, indent: int = 0, style: str = "") -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Padding(Text(text, style), (0, 0, 0, indent), expand=False), highlight=False)
