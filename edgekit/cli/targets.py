@@ -26,7 +26,6 @@ Examples:
 """
 
 
-
 @click.group(invoke_without_command=True, epilog=EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.pass_context
