@@ -1,0 +1,194 @@
+"""`edgekit lint`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from edgekit.cli.network import float_onnx
+from edgekit.cli.options import preprocess_options
+from edgekit.cli.spinner import spinner
+from edgekit.errors import MissingExtraError, ModelError, StageError
+from edgekit.types import BackendName, Cost, Issue, Precision, Variant
+
+if TYPE_CHECKING:
+    from edgekit.hardware import Target
+
+__all__ = ["Finding", "lint"]
+
+FOUND = 3
+"""Exit code when something forbids a runtime."""
+SHOWN = 3
+"""Nodes named in one row of the table."""
+
+EPILOG = """\b
+Examples:
+  edgekit lint net.onnx --target jetson-nano
+  edgekit lint net.py:make --weights net.safetensors --input-shape 1,3,224,224 \\
+      --target jetson-orin-nano --precision int8
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one runtime of the target says. `check`: which check was made. `runtime` is "" for the board itself."""
+
+    runtime: str
+    check: str
+    issues: tuple[Issue, ...]
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model")
+@click.option("--target", required=True, help="The board; `edgekit targets` lists them.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights for a factory.")
+@click.option("--input-shape", "shapes", multiple=True, help="As 1,3,32,32; once per input of a torch model.")
+@click.option("--data", help="Samples to take the shape of the inputs from.")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(get_args(Precision)),
+    help="Say too whether the board has it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything found as JSON.")
+@preprocess_options
+def lint(**options: Any) -> int:
+    """What the runtimes of a board cannot take of a network, before any work.
+
+    MODEL is an .onnx file, file.py:factory, package.module:factory or .pt2. Told are operations, opsets, dynamic
+    shapes, data types, memory and, on boards that have one, the limits of the DLA; each with its node, the
+    reason and the usual remedy. For RTX boards, and as a stand-in for Jetsons, the network is compiled for
+    real where TensorRT-RTX is installed. Ends with 0 when nothing forbids a runtime, with 3 when something does,
+    with 2 when the model or an option cannot be used.
+    """
+    from edgekit.hardware import find_target
+
+    target = find_target(options["target"], Path.cwd())
+    with tempfile.TemporaryDirectory(prefix="edgekit-lint-") as scratch, spinner("checking"):
+        path = float_onnx(options["model"], options, Path(scratch))
+        findings = (
+            _board(path, target, options["precisions"]),
+            *(_examine(runtime.name, path, target) for runtime in target.runtimes),
+        )
+    errors, warnings = (
+        sum(issue.severity == kind for finding in findings for issue in finding.issues)
+        for kind in ("error", "warning")
+    )
+    if options["as_json"]:
+        answer = {
+            "schema": 1,
+            "model": options["model"],
+            "target": target.name,
+            "errors": errors,
+            "warnings": warnings,
+            "findings": [asdict(finding) for finding in findings],
+        }
+        click.echo(json.dumps(answer, indent=1))
+    else:
+        _print(options["model"], target, findings, errors, warnings)
+    return FOUND if errors else 0
+
+
+def _board(path: Path, target: Target, precisions: tuple[Precision, ...]) -> Finding:
+    """What no runtime changes: precisions and memory."""
+    from edgekit.model import onnx_cost
+
+    issues = []
+    for precision in precisions:
+        lack = target.lacks(precision)
+        if precision not in target.precisions:
+            reason = lack.reason if lack else f"no runtime on {target.name} has {precision}"
+            issues.append(Issue("error", "", reason, lack.instead if lack else ", ".join(target.precisions)))
+    try:
+        cost: Cost | None = onnx_cost(path)
+    except ModelError:
+        cost = None  # shapes that cannot be inferred: each runtime says so itself
+    limit = target.model_bytes
+    if cost is not None and limit is not None and cost.weight_bytes + cost.activation_bytes > limit:
+        need = cost.weight_bytes + cost.activation_bytes
+        reason = f"in float32 it needs {need / 2**20:.0f} MiB; one model may use {limit / 2**20:.0f} MiB"
+        issues.append(Issue("error", "", reason, "a smaller or more pruned network, or fewer bits"))
+    return Finding("", "precisions and memory", tuple(issues))
+
+
+def _examine(name: BackendName, path: Path, target: Target) -> Finding:
+    """One runtime's own lint."""
+    from edgekit.backends import BACKENDS, get_backend
+    from edgekit.hashing import sha256_file
+    from edgekit.model import read_signature
+
+    if name not in BACKENDS:
+        return Finding(name, "not checked: not in this version of edgekit", ())
+    backend = get_backend(name)
+    nothing = Cost(macs=0, parameters=0, weight_bytes=0, activation_bytes=0)
+    try:
+        backend.versions()
+        if name in EXAMINERS:
+            issues, done = EXAMINERS[name](path, target)
+        else:
+            signature = read_signature(path)
+            variant = Variant("lint", "original", None, "", str(path), sha256_file(path), signature, nothing)
+            issues, done = backend.lint(variant, target), "rules and its own reader"
+    except MissingExtraError as error:
+        return Finding(name, f"not checked: {error}", ())
+    except StageError as error:
+        return Finding(name, "its own reader", (Issue("error", "", error.cause, error.remedy),))
+    return Finding(name, done, issues)
+
+
+def _tensorrt(path: Path, target: Target) -> tuple[tuple[Issue, ...], str]:
+    from edgekit.backends.trt_lint import examine
+
+    found = examine(path, target)
+    return found.issues, found.done
+
+
+EXAMINERS: Mapping[BackendName, Any] = {"tensorrt": _tensorrt}
+"""Runtimes that say themselves which check they made."""
+
+
+def _print(model: str, target: Target, findings: tuple[Finding, ...], errors: int, warnings: int) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"{model} for {target.name} ({target.title})", markup=False, highlight=False)
+    for finding in findings:
+        name = finding.runtime or "board"
+        state = "" if finding.issues else ": nothing found"
+        console.print(f"{name} ({finding.check}){state}", markup=False, highlight=False)
+        if not finding.issues:
+            continue
+        table = Table()
+        table.add_column("", no_wrap=True)
+        table.add_column("node", overflow="fold", max_width=24)
+        table.add_column("reason", overflow="fold")
+        table.add_column("remedy", overflow="fold")
+        for (severity, reason, remedy), nodes in _grouped(finding.issues).items():
+            colour = "red" if severity == "error" else "yellow"
+            table.add_row(f"[{colour}]{severity}[/]", escape(nodes), escape(reason), escape(remedy))
+        console.print(table)
+    console.print(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", markup=False, highlight=False)
+
+
+def _grouped(issues: tuple[Issue, ...]) -> dict[tuple[str, str, str], str]:
+    """(severity, reason, remedy) → its nodes, errors first; --json has them all."""
+    nodes: dict[tuple[str, str, str], list[str]] = {}
+    for issue in sorted(issues, key=lambda issue: issue.severity):
+        nodes.setdefault((issue.severity, issue.reason, issue.remedy), []).append(issue.node)
+    return {
+        key: "\n".join(names[:SHOWN]) + (f"\nand {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        for key, names in nodes.items()
+    }
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")

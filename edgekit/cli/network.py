@@ -1,0 +1,70 @@
+"""A network as commands take it: what its inputs look like, and its float ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.cli.options import read_preprocess
+from edgekit.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = tuple[NDArray[np.generic], ...]
+
+__all__ = ["example_inputs", "first_sample", "float_onnx"]
+
+
+def first_sample(options: Mapping[str, Any], scratch: Path) -> Arrays | None:
+    """The first sample of --data as arrays [1, ...], or nothing."""
+    if options["data"] is None:
+        return None
+    import numpy as np
+
+    from edgekit.data import open_source
+
+    source = open_source(options["data"], read_preprocess(options), scratch / "cache")
+    return source.take(np.zeros(1, np.int64)).inputs
+
+
+def example_inputs(sample: Arrays | None, shapes: Sequence[str]) -> Arrays:
+    """The sample, or zeros of the shapes of --input-shape. Raises UserError without either, or on what is no shape."""
+    if sample:
+        return sample
+    import numpy as np
+
+    made = []
+    for text in shapes:
+        parts = text.split(",")
+        if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+            raise UserError(
+                f"--input-shape {text!r}", allowed="whole numbers above 0 with commas, as 1,3,32,32"
+            )
+        made.append(np.zeros([1, *(int(part) for part in parts[1:])], np.float32))
+    if not made:
+        raise UserError(
+            "a torch model does not say the shape of its inputs",
+            remedy="give --data or --input-shape 1,3,32,32",
+        )
+    return tuple(made)
+
+
+def float_onnx(model: str, options: Mapping[str, Any], scratch: Path) -> Path:
+    """An ONNX file as it is, or another model exported by --weights, --data and --input-shape.
+
+    Raises ModelError for what cannot be read or exported, and what `example_inputs` raises.
+    """
+    from edgekit.model import export_onnx, load_module, locate
+    from edgekit.model.proto import read_model
+
+    reference = locate(model, options["weights"])
+    if reference.kind == "onnx":
+        read_model(Path(reference.source), external=False)
+        return Path(reference.source)
+    example = example_inputs(first_sample(options, scratch), options["shapes"])
+    path = scratch / "network.onnx"
+    export_onnx(load_module(reference), example, path)
+    return path
