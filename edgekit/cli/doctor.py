@@ -48,6 +48,20 @@ from ai_edge_litert.interpreter import Interpreter
 print("interpreter with XNNPACK; convert, quantize and run")
 """
 
+TENSORRT_FACTS = """
+from edgekit.devices.engine import gpu, load_tensorrt
+try:
+    found = f"TensorRT {load_tensorrt('tensorrt').__version__}"
+except ImportError:
+    found = "no TensorRT of its own: networks are prepared here, engines are built on the board"
+print(found + (f"; {gpu()['name']}, {gpu()['sm']}" if gpu() else "; no NVIDIA GPU"))
+"""
+RTX_FACTS = """
+import tensorrt_rtx
+chips = [name for name in tensorrt_rtx.ComputeCapability.__members__ if name.startswith("SM")]
+print("compiles ahead of time for " + ", ".join(chips))
+"""
+
 # Names that decide what a CPU computes fast (edgekit's targets ask for these).
 TELLING = (
     *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16"),
@@ -108,7 +122,10 @@ CHECKS = (
         ),
         LITERT_FACTS,
     ),
-    Check("tensorrt", "runtime", "tensorrt", (("tensorrt", "tensorrt"),), later=True),
+    Check(
+        "tensorrt", "runtime", "tensorrt", (("onnx", "onnx"), ("onnxruntime", "onnxruntime")), TENSORRT_FACTS
+    ),
+    Check("tensorrt-rtx", "runtime", "tensorrt-rtx", (("tensorrt-rtx-cu13", "tensorrt_rtx"),), RTX_FACTS),
     Check(
         "torch",
         "training",
