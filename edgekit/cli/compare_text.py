@@ -110,9 +110,10 @@ def db_text(value: float) -> str:
 def short(name: str, width: int) -> str:
     """The end of a long name: that is where layers differ.
 
-    TensorFlow's converter joins the names of all that it fused with semicolons, the layer's own last.
+    TensorFlow's and LiteRT's converters join the names of all that they fused with semicolons, the layer's last.
     """
-    name = RESOURCE.sub("", name.rsplit(";", 1)[-1])
+    parts = [RESOURCE.sub("", part) for part in name.split(";")]
+    name = next((part for part in reversed(parts) if not part.isdigit()), name)
     return name if len(name) <= width else f"…{name[-(width - 1) :]}"
 
 

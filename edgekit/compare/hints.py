@@ -127,8 +127,9 @@ def _ratio(value: float, reference: float) -> float:
 
 
 def _linear(difference: Difference, is_input: bool) -> list[str]:
-    """B as a multiple of A."""
-    if difference.unexplained > LINEAR or difference.sqnr_db > 25.0:
+    """B as a multiple of A, where that explains nine tenths of the error and more."""
+    error = 10.0 ** (-difference.sqnr_db / 10.0)
+    if difference.unexplained > min(LINEAR, 0.1 * error):
         return []
     width = difference.range_a[1] - difference.range_a[0]
     if abs(difference.gain - 1.0) < GAIN_OFF and abs(difference.offset) < GAIN_OFF * width:
