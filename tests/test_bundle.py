@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,106 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from numpy.typing import NDArray
 
-from edgekit.bundle import BUNDLE_SCHEMA, Golden, read_manifest, verify_bundle, write_bundle
+from edgekit.bundle import BUNDLE_SCHEMA, read_manifest, verify_bundle
 from edgekit.bundle.manifest import encode_manifest, hash_file
 from edgekit.errors import BundleError, OutputError, UserError
 from edgekit.types import (
-    Accuracy,
-    Artifact,
-    Audit,
     BackendName,
-    Candidate,
-    Cost,
-    Environment,
     Estimate,
-    Latency,
-    Measurement,
     Preprocess,
-    Signature,
-    TensorSpec,
-    Variant,
 )
-
-CLASSES = ("cat", "dog", "red  fox")
-SIGNATURE = Signature(
-    (TensorSpec("image", "float32", (1, 2, 4, 4)),), (TensorSpec("scores", "float32", (1, 3)),)
+from tests.bundles import (
+    CLASSES,
+    PREPROCESS,
+    RNG,
+    SAMPLES,
+    SIGNATURE,
+    artifact_of,
+    bundle_of,
+    network,
 )
-PREPROCESS = Preprocess("nhwc", 255.0, (0.5, 0.25), (0.5, 2.0), crop=4)
-RNG = np.random.default_rng(0)
-WEIGHTS = RNG.normal(size=(32, 3)).astype(np.float32)
-SAMPLES = RNG.normal(size=(4, 2, 4, 4)).astype(np.float32)
-
-
-def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the tiny model computes, in numpy."""
-    return images.reshape(len(images), -1) @ WEIGHTS
-
-
-def onnx_model(folder: Path) -> Path:
-    onnx = pytest.importorskip("onnx")
-    helper, real = onnx.helper, onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        [
-            helper.make_node("Flatten", ["image"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "w"], ["scores"]),
-        ],
-        "tiny",
-        [helper.make_tensor_value_info("image", real, [1, 2, 4, 4])],
-        [helper.make_tensor_value_info("scores", real, [1, 3])],
-        [onnx.numpy_helper.from_array(WEIGHTS, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path = folder / "model.onnx"
-    onnx.save(model, str(path))
-    return path
-
-
-def artifact_of(backend: BackendName, folder: Path) -> Artifact:
-    folder.mkdir()
-    path = onnx_model(folder)
-    options: Mapping[str, str] = {}
-    if backend == "openvino":
-        openvino = pytest.importorskip("openvino")
-        openvino.save_model(
-            openvino.convert_model(str(path)), str(folder / "model.xml"), compress_to_fp16=False
-        )
-        path.unlink()
-        options = {"INFERENCE_PRECISION_HINT": "f32"}
-    else:
-        pytest.importorskip("onnxruntime")
-    files = tuple(hash_file(path, path.name) for path in sorted(folder.iterdir()))
-    entry = "model.xml" if backend == "openvino" else "model.onnx"
-    size = sum(file.size_bytes for file in files)
-    audit = Audit("fp32")
-    return Artifact("c", backend, str(folder), entry, files, size, 0.1, {backend: "1"}, options, audit)
-
-
-def bundle_of(
-    artifact: Artifact, folder: Path, preprocess: Preprocess = PREPROCESS, classes: Sequence[str] = CLASSES
-) -> Path:
-    at = Estimate(1.0, 0.9, 1.1)
-    latency = Latency(at, at, at, ((1.0,),), 3, True)
-    accuracy = Accuracy("top-1", "validation", 100, Estimate(0.9, 0.8, 0.95), Estimate(0.01, 0.0, 0.02))
-    here = Environment("box", "A CPU", (), 2, 10**9, "Linux", "3.11", {}, 1, (0,), "", 0.0)
-    write_bundle(
-        folder,
-        artifact=artifact,
-        variant=Variant(
-            "original", "original", None, "as given", "m.onnx", "d" * 64, SIGNATURE, Cost(1, 1, 1, 1)
-        ),
-        candidate=Candidate("original-ort-fp32", "original", artifact.backend, "fp32"),
-        measurement=Measurement("c", "device", here, 5.0, 10_000_000, latency, accuracy),
-        target="generic-cpu",
-        threads=1,
-        preprocess=preprocess,
-        classes=classes,
-        golden=Golden((SAMPLES,), (network(SAMPLES),)),
-        edgekit_version="0.0.0",
-        claim=replace(accuracy, split="test"),
-    )
-    return folder
 
 
 @pytest.fixture

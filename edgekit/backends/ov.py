@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,7 +119,10 @@ class OpenVinoBackend:
         return session
 
     def on_host(self, artifact: Artifact) -> Artifact:
-        return artifact
+        """On the CPU, in float32 where the network is not quantized: every machine has that device."""
+        if "DEVICE" not in artifact.options:
+            return artifact
+        return replace(artifact, options={"INFERENCE_PRECISION_HINT": HINTS["fp32"]})
 
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         """The precision of each layer in the compiled model. Raises StageError when it does not compile."""

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from edgekit._version import __version__
-from edgekit.building.handover import hand_over
+from edgekit.building.absent import best_of_each, provisional
+from edgekit.building.handover import hand_over, hand_over_candidates
 from edgekit.building.ladder import Attempt
+from edgekit.building.waterfall import waterfall_of
 from edgekit.building.workshop import Workshop
 from edgekit.errors import OutputError
 from edgekit.result import (
@@ -59,19 +61,34 @@ def finish(shop: Workshop, outcome: Outcome) -> Result:
     """Settle the claim, write `result.json` and the bundle."""
     request = shop.setting.request
     claim = None
-    if outcome.choice.winner is not None:
+    if shop.setting.absent:
+        measured = [one for one in outcome.attempts if one.candidate.id in outcome.measurements]
+        outcome = replace(outcome, choice=provisional(shop, outcome.choice, measured))
+    claimant = outcome.choice.winner or (outcome.choice.nearest if shop.setting.absent else None)
+    if claimant is not None:
         with shop.reporter.step("Measuring the winner's claim on the test split"):
-            claim = claim_of(shop, outcome)
-        outcome = replace(outcome, choice=with_claim(outcome.choice, claim, request.budget.max_drop))
-    handed = outcome.choice.winner or outcome.choice.nearest
+            claim = claim_of(shop, outcome, claimant)
+        if outcome.choice.winner is not None:
+            outcome = replace(outcome, choice=with_claim(outcome.choice, claim, request.budget.max_drop))
     result = assemble(shop, outcome, claim)
     make_folder(request.out)
-    if handed is not None:
-        attempt = next(one for one in outcome.attempts if one.candidate.id == handed)
-        network = outcome.networks[attempt.candidate.variant]
-        hand_over(shop, network, attempt, outcome.measurements[handed], claim)
+    hand_over_all(shop, outcome, claim)
     save_result(result, request.out / "result.json")
     return result
+
+
+def hand_over_all(shop: Workshop, outcome: Outcome, claim: Accuracy | None) -> None:
+    """The bundle: the winner or the nearest; for a board that is not here, the best few of each precision."""
+    choice, measurements = outcome.choice, outcome.measurements
+    if shop.setting.absent:
+        chosen = best_of_each(outcome.attempts, measurements, choice, shop.setting.request.budget.max_drop)
+        hand_over_candidates(shop, outcome.networks, chosen, measurements, claim)
+        return
+    handed = choice.winner or choice.nearest
+    for attempt in outcome.attempts:
+        if attempt.candidate.id == handed:
+            network = outcome.networks[attempt.candidate.variant]
+            hand_over(shop, network, attempt, measurements[attempt.candidate.id], claim)
 
 
 def make_folder(folder: Path) -> None:
@@ -82,9 +99,9 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"--out {folder} cannot be made: {error.strerror}") from error
 
 
-def claim_of(shop: Workshop, outcome: Outcome) -> Accuracy:
+def claim_of(shop: Workshop, outcome: Outcome, claimant: str) -> Accuracy:
     """The winner's accuracy on samples that no choice has seen."""
-    winner = next(one for one in outcome.attempts if one.candidate.id == outcome.choice.winner)
+    winner = next(one for one in outcome.attempts if one.candidate.id == claimant)
     samples = shop.samples(shop.setting.splits.test, outcome.original.signature)
     return shop.accuracy(winner.artifact, outcome.reference, samples)
 
@@ -141,6 +158,7 @@ def assemble(shop: Workshop, outcome: Outcome, claim: Accuracy | None) -> Result
             split_sizes=setting.splits.sizes(),
             classes=setting.source.classes or (),
         ),
+        waterfall=waterfall_of(shop, outcome),
     )
 
 

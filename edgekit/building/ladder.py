@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekit.building.workshop import Workshop
 from edgekit.errors import StageError
@@ -83,6 +83,8 @@ def next_candidate(shop: Workshop, candidate: Candidate) -> Candidate | None:
         name = find_recipe(name, shop.setting.project).next
         if name and candidate.backend in find_recipe(name, shop.setting.project).backends:
             label = name.removeprefix(f"{candidate.precision}-")
-            identity = candidate_id(candidate.variant, candidate.backend, candidate.precision, label)
-            return Candidate(identity, candidate.variant, candidate.backend, candidate.precision, name)
+            identity = candidate_id(
+                candidate.variant, candidate.backend, candidate.precision, label, candidate.device
+            )
+            return replace(candidate, id=identity, recipe=name)
     return None

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from edgekit.backends import get_backend
+from edgekit.building.absent import estimate_attempts, too_large, without_doubt
 from edgekit.building.finish import Outcome, finish
 from edgekit.building.ladder import Attempt, try_all
 from edgekit.building.pruning import pruned_variants
@@ -40,7 +41,12 @@ from edgekit.types import (
 
 __all__ = ["run_build"]
 
-DEFAULT_RECIPES: dict[BackendName, str] = {"onnxruntime": "int8-minmax", "openvino": "int8-nncf-mse", "litert": "int8-minmax"}
+DEFAULT_RECIPES: dict[BackendName, str] = {
+    "onnxruntime": "int8-minmax",
+    "openvino": "int8-nncf-mse",
+    "litert": "int8-minmax",
+    "tensorrt": "int8-minmax",
+}
 
 
 @dataclass
@@ -155,7 +161,7 @@ def plan_for(setting: Setting, variant: Variant) -> Plan:
         precisions=request.precisions,
         backends=setting.usable,
         unusable=setting.unusable,
-        features=setting.machine.features,
+        features=setting.features,
         recipe=None,
         default_recipes=recipes,
     )
@@ -201,11 +207,24 @@ def collect(found: Progress, attempts: list[Attempt], failures: list[Failure]) -
 
 
 def judge(shop: Workshop, original: Variant, found: Progress) -> tuple[dict[str, Measurement], Choice]:
-    """Time all candidates against each other and choose. Candidates that break while timed become failures."""
-    measurements, broken = time_attempts(shop, original, found.attempts)
+    """Time all candidates against each other and choose. Candidates that break while timed become failures.
+
+    Without the board their latency is estimated instead.
+    """
+    broken: list[Failure] = []
+    if shop.setting.absent:
+        measurements = estimate_attempts(shop, found.networks, found.attempts)
+    else:
+        measurements, broken = time_attempts(shop, original, found.attempts)
+    broken += too_large(shop, measurements)
     found.failures += [failure for failure in broken if failure not in found.failures]
+    measurements = {
+        name: one for name, one in measurements.items() if all(name != each.candidate for each in broken)
+    }
     entries = [
-        Entry(attempt.candidate, measurements[attempt.candidate.id], attempt.artifact.size_bytes)
+        without_doubt(
+            Entry(attempt.candidate, measurements[attempt.candidate.id], attempt.artifact.size_bytes)
+        )
         for attempt in found.attempts
         if attempt.candidate.id in measurements
     ]

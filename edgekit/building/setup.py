@@ -30,11 +30,15 @@ __all__ = ["Setting", "prepare"]
 
 @dataclass(frozen=True)
 class Setting:
-    """A request with everything it names found and checked. `deadline` is on time.monotonic()'s clock."""
+    """A request with everything it names found and checked. `deadline` is on time.monotonic()'s clock.
+
+    `absent`: why this machine is not the board; empty when it is.
+    """
 
     request: BuildRequest
     target: Target
     machine: Machine
+    absent: tuple[str, ...]
     model: ModelRef
     source: DataSource
     splits: Splits
@@ -46,6 +50,11 @@ class Setting:
     started: float
     deadline: float | None
     warnings: tuple[str, ...]
+
+    @property
+    def features(self) -> frozenset[str]:
+        """CPU features of the board: this machine's, or what every such board has while it is not here."""
+        return self.target.assumed_features if self.absent else self.machine.features
 
     def check_time(self) -> None:
         """Raises Interrupted once the time limit has passed."""
@@ -67,7 +76,6 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     refuse_impossible_precisions(request, target)
     check_references(request, project)
     machine = local_machine()
-    refuse_absent_board(target, machine)
     usable, unusable, versions = runtimes(request, target)
     check_output(request.out)
     model = locate_model(request)
@@ -79,6 +87,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         request=request,
         target=target,
         machine=machine,
+        absent=target.misfits(machine),
         model=model,
         source=source,
         splits=splits,
@@ -115,16 +124,6 @@ def check_references(request: BuildRequest, project: Path) -> None:
     for reference in (request.train.loss, request.train.step):
         if reference is not None:
             load_function(reference, UserError)
-
-
-def refuse_absent_board(target: Target, machine: Machine) -> None:
-    """This version measures on the machine it runs on, so that machine has to be the board."""
-    misfits = target.misfits(machine)
-    if misfits:
-        raise UserError(
-            f"{target.name} cannot be measured here: {'; '.join(misfits)}",
-            remedy="run this on that board, or `edgekit targets probe` says which targets this machine is",
-        )
 
 
 def runtimes(

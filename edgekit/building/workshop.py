@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgekit.backends import get_backend
 from edgekit.building.reporter import Reporter
 from edgekit.building.setup import Setting
 from edgekit.building.worker import ExportTask, ExportWorker
@@ -88,7 +89,7 @@ class Workshop:
     def export(self, variant: Variant, candidate: Candidate) -> Artifact:
         """Candidate → artifact, in the export worker. Raises StageError when it cannot be made."""
         setting, calibrated = self.setting, bool(candidate.recipe)
-        features = tuple(sorted(setting.machine.features))
+        features = tuple(sorted(setting.features))
         samples = self.calibration(variant) if calibrated else None
         names = [spec.name for spec in variant.signature.inputs]
 
@@ -111,6 +112,7 @@ class Workshop:
             "network": variant.digest,
             "backend": candidate.backend,
             "precision": candidate.precision,
+            "device": candidate.device,
             "recipe": msgspec.to_builtins(find_recipe(candidate.recipe, setting.project))
             if calibrated
             else None,
@@ -125,10 +127,21 @@ class Workshop:
         return replace(artifact, folder=str(entry.path), candidate=candidate.id)
 
     def outputs(self, artifact: Artifact, samples: Samples) -> dict[str, NDArray[np.generic]]:
-        """What the artifact answers to each sample, through its runtime in a fresh process; [N, ...] each.
+        """What the artifact answers to each sample; [N, ...] each. Raises StageError when its runtime fails."""
+        entry = self.answers(artifact, samples)
+        files: Mapping[str, str] = entry.meta["files"]
+        return {
+            name: np.load(entry.path / file, mmap_mode="r", allow_pickle=False)
+            for name, file in files.items()
+        }
 
-        Raises StageError when the runtime fails or dies.
+    def answers(self, artifact: Artifact, samples: Samples) -> Entry:
+        """The artifact run over the samples in a fresh process: files of its outputs, its peak memory.
+
+        Without the board, the same graph in a runtime of this machine. Raises StageError when that fails or dies.
         """
+        if self.setting.absent:
+            artifact = get_backend(artifact.backend).on_host(artifact)
 
         def make(folder: Path) -> Mapping[str, Any]:
             found = measure(
@@ -137,19 +150,16 @@ class Workshop:
                 folder=folder / "answers",
                 options=MeasureOptions(threads=self.setting.request.threads, seconds=0.0),
                 samples=samples.files.inputs,
-                origin="device",
+                origin="host" if self.setting.absent else "device",
             )[artifact.candidate]
             if isinstance(found, Failure):
                 raise StageError(found.stage, found.cause, found.remedy)
-            return {"files": {name: str(path.relative_to(folder)) for name, path in found.outputs.items()}}
+            return {
+                "files": {name: str(path.relative_to(folder)) for name, path in found.outputs.items()},
+                "peak_memory_bytes": found.measurement.peak_memory_bytes,
+            }
 
-        parts = {**self.identity([artifact]), "samples": samples.digest}
-        entry = self.cached("outputs", parts, make)
-        files: Mapping[str, str] = entry.meta["files"]
-        return {
-            name: np.load(entry.path / file, mmap_mode="r", allow_pickle=False)
-            for name, file in files.items()
-        }
+        return self.cached("outputs", {**self.identity([artifact]), "samples": samples.digest}, make)
 
     def accuracy(self, artifact: Artifact, reference: Artifact, samples: Samples) -> Accuracy:
         """Accuracy on a split, and the paired drop from `reference`, the original in float."""

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from edgekit.bundle.manifest import BUNDLE_SCHEMA, GoldenFacts, Manifest, Measured, read_manifest
+from edgekit.bundle.candidates import Offer, write_candidates
+from edgekit.bundle.manifest import (
+    BUNDLE_SCHEMA,
+    BoardIdentity,
+    CandidateFacts,
+    CandidatesManifest,
+    GoldenFacts,
+    Manifest,
+    Measured,
+    read_any_manifest,
+    read_manifest,
+)
 from edgekit.bundle.verify import Verification, verify_bundle
 from edgekit.bundle.write import Golden, write_bundle
 
 __all__ = [
     "BUNDLE_SCHEMA",
+    "BoardIdentity",
+    "CandidateFacts",
+    "CandidatesManifest",
     "Golden",
     "GoldenFacts",
     "Manifest",
     "Measured",
+    "Offer",
     "Verification",
+    "read_any_manifest",
     "read_manifest",
     "verify_bundle",
     "write_bundle",
+    "write_candidates",
 ]

@@ -7,16 +7,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from edgekit.errors import BundleError
 from edgekit.hashing import sha256_file
 from edgekit.types import (
     Accuracy,
+    BackendName,
+    Budget,
     Candidate,
     Estimate,
     FileHash,
     Origin,
+    Precision,
     Preprocess,
     Signature,
 )
@@ -24,12 +27,16 @@ from edgekit.types import (
 __all__ = [
     "BUNDLE_SCHEMA",
     "MANIFEST",
+    "BoardIdentity",
+    "CandidateFacts",
+    "CandidatesManifest",
     "GoldenFacts",
     "Manifest",
     "Measured",
     "encode_manifest",
     "hash_file",
     "is_safe",
+    "read_any_manifest",
     "read_manifest",
 ]
 
@@ -91,7 +98,57 @@ class Manifest:
     files: tuple[FileHash, ...]
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
+@dataclass(frozen=True)
+class BoardIdentity:
+    """How the board is recognised, as in `[identity]` of its description."""
+
+    architecture: str
+    models: tuple[str, ...] = ()
+    cpus: tuple[str, ...] = ()
+    all_of: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    none_of: tuple[str, ...] = ()
+    accelerator: str = ""
+
+
+@dataclass(frozen=True)
+class CandidateFacts:
+    """One candidate of several. `folder` holds its own bundle.
+
+    `estimated_ms` is no measurement; `value` and `drop` are the accuracy on the validation split, as measured
+    where the bundle was made.
+    """
+
+    id: str
+    folder: str
+    variant: str
+    backend: BackendName
+    precision: Precision
+    device: str
+    estimated_ms: Estimate | None
+    metric: str
+    value: float
+    drop: float
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class CandidatesManifest:
+    """The best few candidates for a board that was not there: `settle.py` measures them on it and chooses."""
+
+    schema: int
+    kind: Literal["candidates"]
+    edgekit: str
+    created: str
+    target: str
+    identity: BoardIdentity
+    budget: Budget
+    threads: int
+    candidates: tuple[CandidateFacts, ...]
+    files: tuple[FileHash, ...]
+
+
+def encode_manifest(manifest: Manifest | CandidatesManifest) -> bytes:
     """The manifest as indented JSON, with `digest`, the SHA-256 over all its other keys."""
     import msgspec
 
@@ -100,10 +157,22 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check the manifest of a bundle, without looking at the other files.
+    """Read and check the manifest of a bundle of one artifact, without looking at the other files.
 
-    Raises BundleError when it is missing, was changed, is of another schema, or names a path outside of it.
+    Raises BundleError when it is missing, was changed, is of another schema, names a path outside of it, or is of a
+    bundle of several candidates.
     """
+    manifest = read_any_manifest(folder)
+    if isinstance(manifest, CandidatesManifest):
+        raise BundleError(
+            f"{folder} holds {len(manifest.candidates)} candidates",
+            remedy=f"give one of them, such as {folder / manifest.candidates[0].folder}",
+        )
+    return manifest
+
+
+def read_any_manifest(folder: Path) -> Manifest | CandidatesManifest:
+    """Like `read_manifest`, for a bundle of one artifact or of several candidates."""
     import msgspec
 
     path = folder / MANIFEST
@@ -127,10 +196,19 @@ def read_manifest(folder: Path) -> Manifest:
     if content.pop("digest", None) != _digest(content):
         raise BundleError(f"{path} was changed: its digest does not match", remedy="make the bundle anew")
     try:
-        manifest = msgspec.convert(content, Manifest)
+        manifest: Manifest | CandidatesManifest
+        if content.get("kind") == "candidates":
+            manifest = msgspec.convert(content, CandidatesManifest)
+        else:
+            manifest = msgspec.convert(content, Manifest)
     except msgspec.ValidationError as error:
         raise BundleError(f"{path}: {error}", remedy="make the bundle anew") from error
-    for name in (manifest.entry, *(file.path for file in manifest.files)):
+    named = (
+        [one.folder for one in manifest.candidates]
+        if isinstance(manifest, CandidatesManifest)
+        else [manifest.entry]
+    )
+    for name in (*named, *(file.path for file in manifest.files)):
         if not is_safe(name):
             raise BundleError(f"{path} names {name!r}, which leads out of the bundle")
     return manifest

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.bundle.manifest import MANIFEST, Manifest, hash_file, read_manifest
+from edgekit.bundle.manifest import (
+    MANIFEST,
+    CandidatesManifest,
+    Manifest,
+    hash_file,
+    read_any_manifest,
+)
 from edgekit.errors import BundleError, MissingExtraError, StageError
 from edgekit.types import Artifact, TensorSpec
 
@@ -18,6 +25,11 @@ if TYPE_CHECKING:
     from edgekit.backends.base import Session
 
 __all__ = ["Verification", "verify_bundle"]
+
+MADE_LATER = (MANIFEST, "settled.json")
+"""Files that no manifest lists: itself, and what settle.py found."""
+ENGINES = re.compile(r"(candidates/[^/]+/)?model/engine/[^/]+")
+"""And the engine that TensorRT built on the board."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,9 @@ def verify_bundle(folder: Path, *, run: bool = True) -> Verification:
     The artifact is loaded only if all files are as written. Raises BundleError when the manifest itself cannot
     be trusted, MissingExtraError when the runtime is not installed.
     """
-    manifest = read_manifest(folder)
+    manifest = read_any_manifest(folder)
+    if isinstance(manifest, CandidatesManifest):
+        return _verify_candidates(folder, manifest, run)
     problems = _changed_files(folder, manifest)
     difference = None
     if run and not problems:
@@ -70,11 +84,34 @@ def verify_bundle(folder: Path, *, run: bool = True) -> Verification:
     )
 
 
-def _changed_files(folder: Path, manifest: Manifest) -> list[str]:
+def _verify_candidates(folder: Path, manifest: CandidatesManifest, run: bool) -> Verification:
+    """All files first, then each candidate's own bundle."""
+    problems = _changed_files(folder, manifest)
+    parts = []
+    if not problems:
+        parts = [(one.id, verify_bundle(folder / one.folder, run=run)) for one in manifest.candidates]
+        problems = [f"{name}: {problem}" for name, part in parts for problem in part.problems]
+    differences = [part.difference for _, part in parts if part.difference is not None]
+    return Verification(
+        folder=str(folder),
+        files=len(manifest.files) + 1,
+        problems=tuple(problems),
+        samples=sum(part.samples for _, part in parts),
+        tolerance=max((part.tolerance for _, part in parts), default=0.0),
+        difference=max(differences, default=None),
+    )
+
+
+def _changed_files(folder: Path, manifest: Manifest | CandidatesManifest) -> list[str]:
     """One line for each file that is missing, changed, a link, or not in the manifest."""
     problems = []
     expected = {file.path: file for file in manifest.files}
-    for name in ("golden.npz", "infer.py", manifest.entry):
+    needed = (
+        ("settle.py", "runner.py", *(f"{one.folder}/{MANIFEST}" for one in manifest.candidates))
+        if isinstance(manifest, CandidatesManifest)
+        else ("golden.npz", "infer.py", manifest.entry)
+    )
+    for name in needed:
         if name not in expected:
             problems.append(f"{MANIFEST} does not list {name}")
     for name, file in expected.items():
@@ -91,7 +128,8 @@ def _changed_files(folder: Path, manifest: Manifest) -> list[str]:
             problems.append(f"{name} was changed")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if name not in expected and name != MANIFEST and (path.is_symlink() or not path.is_dir()):
+        made_later = name in MADE_LATER or ENGINES.fullmatch(name)
+        if name not in expected and not made_later and (path.is_symlink() or not path.is_dir()):
             problems.append(f"{name} does not belong to the bundle")
     return problems
 
@@ -132,8 +170,9 @@ def _opened(folder: Path, manifest: Manifest) -> Session:
         options=manifest.options,
     )
     backend = get_backend(manifest.candidate.backend)
+    host = backend.on_host(artifact)  # itself where its runtime runs here
     try:
-        return backend.open(artifact, manifest.threads)
+        return get_backend(host.backend).open(host, manifest.threads)
     except ImportError as error:
         raise MissingExtraError(manifest.candidate.backend, backend.extra) from error
 

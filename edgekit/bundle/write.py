@@ -39,7 +39,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["TOLERANCES", "Golden", "write_bundle"]
+__all__ = [
+    "TOLERANCES",
+    "Golden",
+    "clear_dead_partials",
+    "now",
+    "put_in_place",
+    "refuse_foreign",
+    "write_bundle",
+]
 
 TOLERANCES: dict[Precision, float] = {
     "fp32": 1e-3,
@@ -63,7 +71,10 @@ SESSIONS: dict[BackendName, str] = {
     "onnxruntime": "session_onnxruntime.txt",
     "openvino": "session_openvino.txt",
     "litert": "session_litert.txt",
+    "tensorrt": "session_tensorrt.txt",
 }
+COMPANIONS: dict[BackendName, tuple[str, ...]] = {"tensorrt": ("engine.py",)}
+"""Files of edgekit/devices that infer.py imports."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +112,14 @@ def write_bundle(
     folder = folder.absolute()
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        _refuse_foreign(folder)
-        _clear_dead_partials(folder)
+        refuse_foreign(folder)
+        clear_dead_partials(folder)
         partial.mkdir(parents=True)
         files = _write_files(partial, artifact, candidate, preprocess, classes, golden)
         manifest = Manifest(
             schema=BUNDLE_SCHEMA,
             edgekit=edgekit_version,
-            created=_now(),
+            created=now(),
             target=target,
             candidate=candidate,
             ran_as=artifact.audit.ran_as,
@@ -126,7 +137,7 @@ def write_bundle(
             files=files,
         )
         (partial / MANIFEST).write_bytes(encode_manifest(manifest))
-        _put_in_place(partial, folder)
+        put_in_place(partial, folder)
     except OSError as error:
         came = f"the bundle {folder} cannot be written: {error.strerror} ({error.filename})"
         raise OutputError(came, remedy="free some space, or give another --out") from error
@@ -135,7 +146,8 @@ def write_bundle(
     return manifest
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, as manifests have it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -156,7 +168,7 @@ def _check_golden(variant: Variant, golden: Golden) -> None:
         )
 
 
-def _refuse_foreign(folder: Path) -> None:
+def refuse_foreign(folder: Path) -> None:
     """A folder that is there must be empty or a bundle: nothing else is replaced."""
     if not os.path.lexists(folder):
         return
@@ -167,14 +179,14 @@ def _refuse_foreign(folder: Path) -> None:
             marks = json.loads((folder / MANIFEST).read_bytes())
         except (OSError, ValueError):
             marks = None
-        if isinstance(marks, dict) and {"schema", "edgekit", "golden", "files"} <= marks.keys():
+        if isinstance(marks, dict) and {"schema", "edgekit", "target", "files"} <= marks.keys():
             return
     raise OutputError(
         f"{folder} is there and is not a bundle of edgekit", remedy="move it away, or give another --out"
     )
 
 
-def _clear_dead_partials(folder: Path) -> None:
+def clear_dead_partials(folder: Path) -> None:
     """Remove what killed runs left half-written beside the bundle."""
     import psutil
 
@@ -216,6 +228,8 @@ def _write_files(
     imports, _, opening = session.partition("\n\n")
     program = program.replace("# IMPORTS", imports.rstrip()).replace("# SESSION", opening.strip())
     (folder / "infer.py").write_text(program, encoding="utf-8")
+    for name in COMPANIONS.get(candidate.backend, ()):
+        shutil.copyfile(Path(__file__).parent.with_name("devices") / name, folder / name)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)
 
@@ -241,7 +255,7 @@ def _measured(measurement: Measurement, claim: Accuracy | None) -> Measured:
     )
 
 
-def _put_in_place(partial: Path, folder: Path) -> None:
+def put_in_place(partial: Path, folder: Path) -> None:
     """Rename; an older bundle steps aside first and comes back if the rename fails."""
     if not folder.exists():
         partial.replace(folder)

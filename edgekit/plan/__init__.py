@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.plan.estimate import Roofline, roofline
 from edgekit.plan.narrowing import FRACTIONS, Structure, shortfall, widest_that_fits
 from edgekit.plan.rules import SHORT_NAMES, Plan, candidate_id, plan_candidates
 
@@ -9,9 +10,11 @@ __all__ = [
     "FRACTIONS",
     "SHORT_NAMES",
     "Plan",
+    "Roofline",
     "Structure",
     "candidate_id",
     "plan_candidates",
+    "roofline",
     "shortfall",
     "widest_that_fits",
 ]

@@ -22,6 +22,9 @@ SHORT_NAMES: Mapping[BackendName, str] = {
 CALIBRATED: frozenset[Precision] = frozenset({"int8", "fp8", "fp4"})
 """Precisions whose activations are quantized, so that a candidate has a calibration recipe."""
 
+DLA_PRECISIONS: frozenset[Precision] = frozenset({"fp16", "int8"})
+"""What a DLA computes in (NVIDIA TensorRT documentation, "Working with DLA")."""
+
 BYTES_PER_WEIGHT: Mapping[Precision, float] = {
     "fp32": 4,
     "bf16": 2,
@@ -86,9 +89,9 @@ def plan_candidates(
         raise _nothing_to_try(target, asked, rejections)
     candidates: dict[str, Candidate] = {}
     for variant in variants:
-        for runtime, precision in pairs:
+        for runtime, precision, device in _with_devices(target, pairs):
             chosen = recipe or (default_recipes or {}).get(runtime.name, "")
-            candidate = _candidate(variant, runtime, precision, chosen)
+            candidate = _candidate(variant, runtime, precision, chosen, device)
             too_big = _too_big(target, variant, precision, candidate)
             if too_big is not None:
                 rejections.append(too_big)
@@ -99,10 +102,26 @@ def plan_candidates(
     return Plan(tuple(candidates.values()), tuple(rejections))
 
 
-def _candidate(variant: Variant, runtime: Runtime, precision: Precision, recipe: str) -> Candidate:
+def _candidate(
+    variant: Variant, runtime: Runtime, precision: Precision, recipe: str, device: str
+) -> Candidate:
     used = recipe if precision in CALIBRATED else ""
-    name = candidate_id(variant.id, runtime.name, precision, used)
-    return Candidate(name, variant.id, runtime.name, precision, used)
+    name = candidate_id(variant.id, runtime.name, precision, used, device)
+    return Candidate(name, variant.id, runtime.name, precision, used, device)
+
+
+def _with_devices(
+    target: Target, pairs: Sequence[tuple[Runtime, Precision]]
+) -> list[tuple[Runtime, Precision, str]]:
+    """Each pair on the runtime's usual device, then once more on the DLA where the board has one that takes it."""
+    usual = [(runtime, precision, "") for runtime, precision in pairs]
+    if not target.has_dla():
+        return usual
+    return usual + [
+        (runtime, precision, "dla")
+        for runtime, precision in pairs
+        if runtime.name == "tensorrt" and precision in DLA_PRECISIONS
+    ]
 
 
 def _names(target: Target) -> tuple[str, ...]:

@@ -119,6 +119,10 @@ class Store:
         with self._locked(key, stage):
             return self._stored(key, stage) or self._made(key, stage, parts, make)
 
+    def holds(self, stage: str, parts: Mapping[str, object]) -> bool:
+        """Whether a result of the stage is there; whether it is intact, `entry` finds out."""
+        return self._object(self.key(stage, parts)).is_dir()
+
     def workspace(self, name: str) -> Path:
         """An empty private folder on the store's file system; cleared with this process, also after `kill -9`."""
         folder = self._temp / name

@@ -114,7 +114,7 @@ def test_the_users_recipe_is_used_everywhere() -> None:
 
 
 def test_candidates_come_by_variant() -> None:
-    found = plan("generic-cpu", variant("original"), variant("pruned-50"), precisions=("fp32",))
+    found = plan("intel-cpu-avx2", variant("original"), variant("pruned-50"), precisions=("fp32",))
     assert ids(found) == ["original-ov-fp32", "original-ort-fp32", "pruned-50-ov-fp32", "pruned-50-ort-fp32"]
 
 
@@ -146,7 +146,7 @@ def test_a_runtime_that_the_board_does_not_have_is_told() -> None:
         features=frozenset(),
         recipe=None,
     )
-    assert rejection(found, "tensorrt").instead == "openvino or onnxruntime"
+    assert rejection(found, "tensorrt").instead == "openvino or onnxruntime or litert"
 
 
 def test_a_precision_that_another_runtime_has_is_pointed_to() -> None:
@@ -228,3 +228,19 @@ def test_every_runtime_and_precision_is_a_candidate_or_a_rejection(request: dict
 def test_every_rejection_says_why(request: dict[str, Any]) -> None:
     _, found = attempt(request)
     assert all(item.what and item.reason for item in (found.rejections if found else ()))
+
+
+def test_a_board_with_a_dla_gets_its_candidates_beside_those_of_the_gpu() -> None:
+    found = plan("jetson-orin-nx", precisions=("fp32", "fp16", "int8"))
+    assert ids(found) == [
+        "original-trt-fp32",
+        "original-trt-fp16",
+        "original-trt-int8",
+        "original-trt-dla-fp16",
+        "original-trt-dla-int8",
+    ]
+    assert [one.device for one in found.candidates] == ["", "", "", "dla", "dla"]
+
+
+def test_a_board_without_a_dla_gets_none() -> None:
+    assert all(one.device == "" for one in plan("jetson-orin-nano").candidates)

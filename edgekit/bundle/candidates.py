@@ -1,0 +1,91 @@
+"""A bundle of several candidates for a board that is not here: each a whole bundle, and the program that settles."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.bundle.manifest import (
+    BUNDLE_SCHEMA,
+    MANIFEST,
+    BoardIdentity,
+    CandidateFacts,
+    CandidatesManifest,
+    encode_manifest,
+    hash_file,
+)
+from edgekit.bundle.write import clear_dead_partials, now, put_in_place, refuse_foreign, write_bundle
+from edgekit.errors import OutputError
+
+if TYPE_CHECKING:
+    from edgekit.types import Budget
+
+__all__ = ["Offer", "write_candidates"]
+
+PROGRAMS = Path(__file__).parent.with_name("devices")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One candidate: its facts, and what `write_bundle` takes for it."""
+
+    facts: CandidateFacts
+    bundle: dict[str, Any]
+
+
+def write_candidates(
+    folder: Path,
+    offers: Sequence[Offer],
+    *,
+    target: str,
+    identity: BoardIdentity,
+    budget: Budget,
+    threads: int,
+    edgekit_version: str,
+) -> CandidatesManifest:
+    """Write `candidates/ID/` (a bundle each), settle.py, runner.py and the manifest, all of it or nothing.
+
+    Raises OutputError when the folder cannot be written or holds something that is no bundle.
+    """
+    folder = folder.absolute()
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        refuse_foreign(folder)
+        clear_dead_partials(folder)
+        partial.mkdir(parents=True)
+        for offer in offers:
+            write_bundle(partial / offer.facts.folder, **offer.bundle)
+        for name in programs(offers):
+            shutil.copyfile(PROGRAMS / name, partial / name)
+        files = sorted(path for path in partial.rglob("*") if path.is_file())
+        manifest = CandidatesManifest(
+            schema=BUNDLE_SCHEMA,
+            kind="candidates",
+            edgekit=edgekit_version,
+            created=now(),
+            target=target,
+            identity=identity,
+            budget=budget,
+            threads=threads,
+            candidates=tuple(offer.facts for offer in offers),
+            files=tuple(hash_file(path, path.relative_to(partial).as_posix()) for path in files),
+        )
+        (partial / MANIFEST).write_bytes(encode_manifest(manifest))
+        put_in_place(partial, folder)
+    except OSError as error:
+        came = f"the bundle {folder} cannot be written: {error.strerror} ({error.filename})"
+        raise OutputError(came, remedy="free some space, or give another --out") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def programs(offers: Sequence[Offer]) -> tuple[str, ...]:
+    """The files of ours that run on the board."""
+    engines = any(offer.facts.backend == "tensorrt" for offer in offers)
+    return ("settle.py", "runner.py", *(("engine.py",) if engines else ()))

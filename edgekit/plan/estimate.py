@@ -1,0 +1,94 @@
+"""Latency of a network on a board that is not here: a roofline, from the board's peak rates and bandwidth. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgekit.hardware import Target
+from edgekit.types import Cost, Estimate, Precision
+
+__all__ = ["Roofline", "roofline"]
+
+BITS: Mapping[Precision, int] = {
+    "fp32": 32,
+    "bf16": 16,
+    "fp16": 16,
+    "int8": 8,
+    "w8": 8,
+    "int8-dynamic": 8,
+    "fp8": 8,
+    "fp4": 4,
+}
+ARITHMETIC: Mapping[Precision, Precision] = {"w8": "fp32", "int8-dynamic": "int8"}
+"""Precision → what it multiplies in, where that is another one."""
+
+CPU_USE, GPU_USE = (0.5, 0.2), (0.25, 0.05)
+"""Share of the peak rate that a layer is assumed to reach: the likely one, and the one that bounds the estimate above.
+
+edgekit's assumption, not a board's figure. On a Zen 4 core ResNet-20 at batch 1 reached half to nearly all of the
+CPU's peak; small layers fill a GPU badly.
+"""
+
+CPU_LAYER_MS, GPU_LAYER_MS = 0.002, 0.01
+"""Fixed time of one layer (dispatch, kernel launch), added to the likely figure; edgekit's assumption."""
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """`latency_ms`: low, the physical bound; value, likely; high, pessimistic; None where a fact is missing.
+
+    `sentences` state the assumptions, or which fact is missing.
+    """
+
+    latency_ms: Estimate | None
+    sentences: tuple[str, ...]
+
+
+def roofline(
+    target: Target, cost: Cost, precision: Precision, *, runs_as: Precision | None = None, threads: int = 1,
+    device: str = "",
+) -> Roofline:  # fmt: skip
+    """Time at batch 1 of one network: the sum over layers of max(operations / rate, bytes / bandwidth).
+
+    Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009, per layer. `runs_as`: what the runtime
+    computes in when only the weights have `precision`. Operations are two a MAC. Bytes of a layer: its output,
+    written once and read once, and its weights once.
+    """
+    arithmetic = runs_as or ARITHMETIC.get(precision, precision)
+    peak = target.peak(arithmetic, device)
+    if peak is None:
+        where = f"the {device.upper()} of {target.name}" if device else target.name
+        return Roofline(
+            None, (f"No peak rate for {arithmetic} on {where} is known: latency is not estimated.",)
+        )
+    if target.bandwidth is None:
+        return Roofline(None, (f"No bandwidth of {target.name} is known: latency is not estimated.",))
+    share = min(threads, peak.cores) / peak.cores if peak.cores else 1.0
+    per_ms = peak.tera_ops * share * 1e9
+    bytes_per_ms = target.bandwidth.gb_s * 1e6
+    (likely, least), layer_ms = (CPU_USE, CPU_LAYER_MS) if peak.cores else (GPU_USE, GPU_LAYER_MS)
+    value_bits = BITS[arithmetic]
+    weights = cost.parameters * BITS[precision] / 8
+    total_macs = max(cost.macs, 1)
+
+    def time_ms(use: float, fixed_ms: float) -> float:
+        total = 0.0
+        for layer in cost.layers:
+            compute = 2 * layer.macs / (per_ms * use)
+            moved = 2 * layer.output_bytes * value_bits / 32 + weights * layer.macs / total_macs
+            total += max(compute, moved / bytes_per_ms) + (fixed_ms if layer.macs else 0.0)
+        return total
+
+    bounds = time_ms(1.0, 0.0), time_ms(likely, layer_ms), time_ms(least, 3 * layer_ms)
+    cores = f" for {min(threads, peak.cores)} of {peak.cores} cores" if peak.cores else ""
+    doubt = "" if peak.verified and target.bandwidth.verified else "; the figures are not verified"
+    return Roofline(
+        Estimate(bounds[1], bounds[0], bounds[2]),
+        (
+            f"Estimated by a roofline: {peak.tera_ops * share * 1000:g} G{'FLOP' if arithmetic[0] in 'bf' else 'OP'}/s "
+            f"at {arithmetic}{cores}, {target.bandwidth.gb_s:g} GB/s{doubt}.",
+            f"Assumed: {likely:.0%} of the peak rate and {layer_ms * 1000:g} µs a layer (at worst {least:.0%} and "
+            f"{3 * layer_ms * 1000:g} µs; the low end is 100 % and none); every output written and read once.",
+        ),
+    )

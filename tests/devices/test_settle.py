@@ -1,0 +1,176 @@
+"""The program that settles on the board: judged by what it does with a bundle, run as it would be run there."""
+
+from __future__ import annotations
+
+import ast
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.bundle import BoardIdentity, CandidateFacts, Offer, verify_bundle, write_candidates
+from edgekit.devices import settle
+from edgekit.types import Budget, Estimate
+from tests.bundles import artifact_of, bundle_parts
+
+SOURCE = Path(settle.__file__)
+HERE = BoardIdentity(platform.machine())
+EASY = Budget(max_latency_ms=1000.0)
+
+
+def facts(name: str, **changes: Any) -> CandidateFacts:
+    made = CandidateFacts(
+        name, f"candidates/{name}", "original", "onnxruntime", "fp32", "", Estimate(1.0, 0.5, 2.0),
+        "top-1", 0.9, 0.0, 1000,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def candidates_bundle(
+    folder: Path, *, budget: Budget = EASY, identity: BoardIdentity = HERE
+) -> Path:
+    """Two candidates of the tiny network, in ONNX Runtime and in OpenVINO."""
+    folder.mkdir()
+    offers = []
+    for backend, drop in (("onnxruntime", 0.0), ("openvino", 0.005)):
+        artifact = artifact_of(backend, folder / backend)  # type: ignore[arg-type]
+        one = facts(backend, backend=backend, drop=drop)
+        offers.append(Offer(one, bundle_parts(artifact)))
+    write_candidates(
+        folder / "bundle",
+        offers,
+        target="some-board",
+        identity=identity,
+        budget=budget,
+        threads=1,
+        edgekit_version="0.0.0",
+    )
+    return folder / "bundle"
+
+
+def run_settle(bundle: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", str(bundle / "settle.py"), "--seconds", "0.3"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def settled(bundle: Path) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = json.loads((bundle / "settled.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    bundle = candidates_bundle(tmp_path_factory.mktemp("settle") / "made")
+    return bundle, run_settle(bundle)
+
+
+def test_the_most_accurate_candidate_that_meets_the_budget_wins(
+    done: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    bundle, ended = done
+    assert ended.returncode == 0, ended.stderr
+    assert settled(bundle)["verdict"] == "MEETS"
+    assert settled(bundle)["winner"] == "onnxruntime"
+    assert "MEETS: onnxruntime" in ended.stdout
+
+
+def test_every_candidate_is_measured_on_the_spot(
+    done: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    rows = settled(done[0])["candidates"]
+    assert [row["id"] for row in rows] == ["onnxruntime", "openvino"]
+    assert all(0 < row["latency_ms"]["low"] <= row["latency_ms"]["high"] for row in rows)
+    assert all(row["peak_memory_bytes"] > 0 for row in rows)
+
+
+def test_nothing_but_the_answer_is_left_behind_and_the_bundle_still_verifies(
+    done: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    bundle = done[0]
+    assert not (bundle / "settling").exists()
+    assert verify_bundle(bundle).ok
+
+
+def test_a_budget_that_none_meets_is_a_miss(tmp_path: Path) -> None:
+    bundle = candidates_bundle(tmp_path / "made", budget=Budget(max_latency_ms=1e-6))
+    ended = run_settle(bundle)
+    assert ended.returncode == 3
+    assert settled(bundle)["verdict"] == "MISSES"
+    assert "p90 ms" in settled(bundle)["candidates"][0]["against"]
+
+
+def test_another_machine_settles_nothing(tmp_path: Path) -> None:
+    identity = BoardIdentity("aarch64", models=("Some Board",))
+    bundle = candidates_bundle(tmp_path / "made", identity=identity)
+    ended = run_settle(bundle)
+    assert ended.returncode == 4
+    assert settled(bundle)["verdict"] == "PROVISIONAL"
+    assert "Some Board" in ended.stdout
+
+
+def test_a_changed_file_is_named_before_anything_runs(tmp_path: Path) -> None:
+    bundle = candidates_bundle(tmp_path / "made")
+    with (bundle / "candidates/onnxruntime/model/model.onnx").open("ab") as file:
+        file.write(b"x")
+    ended = run_settle(bundle)
+    assert ended.returncode == 2
+    assert "candidates/onnxruntime/model/model.onnx" in ended.stderr
+    assert verify_bundle(bundle).problems == ("candidates/onnxruntime/model/model.onnx was changed",)
+
+
+def row(name: str, drop: float, at: float, precision: str = "fp32", against: str = "") -> dict[str, Any]:
+    return {
+        "id": name, "drop": drop, "latency_ms": {"at": at}, "precision": precision, "variant": "original",
+        "against": against,
+    }  # fmt: skip
+
+
+def test_a_quantized_build_slower_than_its_own_float_is_never_chosen() -> None:
+    rows = [row("float", 0.0, 1.0), row("int8", -0.001, 1.2, "int8")]
+    assert settle.pick(rows, False) is rows[0]
+
+
+def test_with_fastest_the_fastest_wins() -> None:
+    rows = [row("slow", 0.0, 2.0), row("fast", 0.005, 1.0)]
+    assert settle.pick(rows, True) is rows[1]
+    assert settle.pick(rows, False) is rows[0]
+
+
+def test_what_speaks_against_a_candidate_keeps_it_from_winning() -> None:
+    assert settle.pick([row("only", 0.0, 1.0, against="too slow")], False) is None
+
+
+@given(st.lists(st.lists(st.floats(0.001, 100), min_size=1, max_size=8), min_size=1, max_size=6))
+def test_the_interval_holds_its_percentile(rounds: list[list[float]]) -> None:
+    found = settle.latency(rounds, 90.0)
+    assert found["low"] <= found["at"] <= found["high"]
+    assert found["p50"] <= found["p90"] <= found["p99"]
+
+
+def test_its_syntax_is_that_of_python_3_6() -> None:
+    assert ast.parse(SOURCE.read_text(), feature_version=(3, 6)).body
+
+
+def test_nothing_it_calls_is_newer_than_python_3_6() -> None:
+    flags = ["--target=3.6-", "--violations", "--no-tips", "--eval-annotations", str(SOURCE)]
+    command = [sys.executable, "-c", "import vermin; vermin.main()", *flags]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_it_needs_numpy_alone() -> None:
+    names = {
+        (node.module or "").partition(".")[0] if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(ast.parse(SOURCE.read_text()))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    assert {name for name in names if name not in sys.stdlib_module_names} == {"numpy"}
