@@ -93,6 +93,8 @@ def _relabelled(model: onnx.ModelProto, opset: int) -> onnx.ModelProto | None:
     copy.ir_version = next((ir for highest, ir in IR_VERSIONS if opset <= highest), 10)
     constants = {each.name: each for each in copy.graph.initializer}
     for node in copy.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            continue
         schema = _schema(node.op_type, opset)
         _inputs_to_attributes(node, schema, constants)
         _drop_defaults(node, schema)

@@ -73,10 +73,7 @@ def lint(**options: Any) -> int:
     target = find_target(options["target"], Path.cwd())
     with tempfile.TemporaryDirectory(prefix="edgekit-lint-") as scratch, spinner("checking"):
         path = float_onnx(options["model"], options, Path(scratch))
-        findings = (
-            _board(path, target, options["precisions"]),
-            *(_examine(runtime.name, path, target) for runtime in target.runtimes),
-        )
+        findings = _examine_all(path, target, options["precisions"])
     errors, warnings = (
         sum(issue.severity == kind for finding in findings for issue in finding.issues)
         for kind in ("error", "warning")
@@ -96,26 +93,41 @@ def lint(**options: Any) -> int:
     return FOUND if errors else 0
 
 
-def _board(path: Path, target: Target, precisions: tuple[Precision, ...]) -> Finding:
-    """What no runtime changes: precisions and memory."""
-    from edgekit.model import onnx_cost
+def _examine_all(path: Path, target: Target, precisions: tuple[Precision, ...]) -> tuple[Finding, ...]:
+    """The board first; its runtimes only where its memory holds the network, which they run once."""
+    issues = [*_lacking(target, precisions), *_too_large(path, target)]
+    board = Finding("", "precisions and memory", tuple(issues))
+    if _too_large(path, target):
+        return board, *(
+            Finding(each.name, "not checked: too large for the board", ()) for each in target.runtimes
+        )
+    return board, *(_examine(runtime.name, path, target) for runtime in target.runtimes)
 
+
+def _lacking(target: Target, precisions: tuple[Precision, ...]) -> list[Issue]:
+    """Precisions asked for that no runtime of the board has."""
     issues = []
     for precision in precisions:
         lack = target.lacks(precision)
         if precision not in target.precisions:
             reason = lack.reason if lack else f"no runtime on {target.name} has {precision}"
             issues.append(Issue("error", "", reason, lack.instead if lack else ", ".join(target.precisions)))
+    return issues
+
+
+def _too_large(path: Path, target: Target) -> list[Issue]:
+    """Whether the board's memory holds the network in float32; nothing where shapes cannot be inferred."""
+    from edgekit.model import onnx_cost
+
     try:
-        cost: Cost | None = onnx_cost(path)
+        cost = onnx_cost(path)
     except ModelError:
-        cost = None  # shapes that cannot be inferred: each runtime says so itself
-    limit = target.model_bytes
-    if cost is not None and limit is not None and cost.weight_bytes + cost.activation_bytes > limit:
-        need = cost.weight_bytes + cost.activation_bytes
-        reason = f"in float32 it needs {need / 2**20:.0f} MiB; one model may use {limit / 2**20:.0f} MiB"
-        issues.append(Issue("error", "", reason, "a smaller or more pruned network, or fewer bits"))
-    return Finding("", "precisions and memory", tuple(issues))
+        return []
+    limit, need = target.model_bytes, cost.weight_bytes + cost.activation_bytes
+    if limit is None or need <= limit:
+        return []
+    reason = f"in float32 it needs {need / 2**20:.0f} MiB; one model may use {limit / 2**20:.0f} MiB"
+    return [Issue("error", "", reason, "a smaller or more pruned network, or fewer bits")]
 
 
 def _examine(name: BackendName, path: Path, target: Target) -> Finding:

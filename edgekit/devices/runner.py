@@ -339,7 +339,7 @@ class TensorRtSession(object):
 def _load_engine() -> Any:
     """The module engine.py beside this file, by its path: the folder is not on sys.path."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "engine.py")
-    spec = importlib.util.spec_from_file_location("edgekit_engine", path)
+    spec = importlib.util.spec_from_file_location("engine", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
