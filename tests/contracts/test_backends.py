@@ -38,6 +38,26 @@ class TestLiteRt(BackendContract):
         return get_backend("litert")
 
 
+class TestTensorRt(BackendContract):
+    """For RTX GPUs, which TensorRT-RTX compiles for without one."""
+
+    recipe = "int8-minmax"
+    target = "rtx-ada"
+
+    def make_backend(self) -> Backend:
+        pytest.importorskip("onnxruntime")
+        return get_backend("tensorrt")
+
+
+class TestTensorRtOnAJetson(BackendContract):
+    recipe = "int8-minmax"
+    target = "jetson-xavier-nx"
+
+    def make_backend(self) -> Backend:
+        pytest.importorskip("onnxruntime")
+        return get_backend("tensorrt")
+
+
 def test_every_backend_is_found_under_its_own_name() -> None:
     assert [get_backend(name).name for name in BACKENDS] == list(BACKENDS)
 
