@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgekit.errors import OutputError, UserError
 from edgekit.types import (
@@ -27,18 +27,24 @@ from edgekit.types import (
 __all__ = [
     "SCHEMA_VERSION",
     "AccuracyResult",
+    "BlamedLayer",
     "CandidateResult",
     "LatencyResult",
     "Result",
     "RunInfo",
     "TargetInfo",
+    "TrainedStep",
     "VariantResult",
+    "WaterfallStage",
+    "WaterfallStep",
     "json_schema",
     "load_result",
     "save_result",
 ]
 
 SCHEMA_VERSION = 1
+
+WaterfallStage = Literal["original", "pruned", "fine-tuned", "exported", "quantized", "runtime"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,19 @@ class CandidateResult:
 
 
 @dataclass(frozen=True)
+class TrainedStep:
+    """One pruning step with its short training, or the final training; `fraction` of the original's MACs.
+
+    `accuracy` is that of the torch network on the validation split. A step that was taken back is not `accepted`.
+    """
+
+    kind: Literal["step", "final"]
+    fraction: float
+    accuracy: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
 class VariantResult:
     """One float network and how it was made; `history` is one line per pruning or training step."""
 
@@ -103,6 +122,37 @@ class VariantResult:
     macs: int
     parameters: int
     history: tuple[str, ...] = ()
+    steps: tuple[TrainedStep, ...] = ()
+
+
+@dataclass(frozen=True)
+class BlamedLayer:
+    """A layer that a step of the waterfall costs most at: SQNR of its output against the network before the step.
+
+    `inputs_db` is the lowest SQNR among its inputs (None: it reads the network's input); `hint` says what to try.
+    """
+
+    layer: str
+    sqnr_db: float
+    inputs_db: float | None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class WaterfallStep:
+    """Accuracy after one step from the user's network to the artifact, on the validation split.
+
+    `change` from the step before is a fraction, negative where accuracy was lost; `low` and `high` bound it where
+    both were measured on the same samples (95 %, paired). `note` says what the step was measured with.
+    """
+
+    stage: WaterfallStage
+    accuracy: float
+    change: float
+    low: float | None = None
+    high: float | None = None
+    layers: tuple[BlamedLayer, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +184,10 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class Result:
-    """The whole answer of `edgekit build`. `claim` is the winner's accuracy on the test split, measured once."""
+    """The whole answer of `edgekit build`. `claim` is the winner's accuracy on the test split, measured once.
+
+    `waterfall` follows the winner (or the nearest) from the original to its artifact.
+    """
 
     schema: int
     verdict: Verdict
@@ -151,6 +204,7 @@ class Result:
     warnings: tuple[str, ...]
     environment: Environment
     run: RunInfo
+    waterfall: tuple[WaterfallStep, ...] = ()
 
 
 def json_schema() -> dict[str, Any]:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from edgekit.backends.table import BACKENDS, get_backend, open_reader, usable_backends
+from edgekit.backends.table import BACKENDS, get_backend, open_reader, simulated, usable_backends
 
-__all__ = ["BACKENDS", "get_backend", "open_reader", "usable_backends"]
+__all__ = ["BACKENDS", "get_backend", "open_reader", "simulated", "usable_backends"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError, UserError
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from edgekit.backends.tensors import Reader
     from edgekit.types import Artifact, BackendName
 
-__all__ = ["BACKENDS", "READERS", "get_backend", "open_reader", "usable_backends"]
+__all__ = ["BACKENDS", "READERS", "SIMULATION", "get_backend", "open_reader", "simulated", "usable_backends"]
 
 BACKENDS: Mapping[BackendName, tuple[str, str]] = {
     "onnxruntime": ("edgekit.backends.ort", "OnnxRuntimeBackend"),
@@ -32,6 +33,16 @@ READERS: Mapping[BackendName, tuple[str, str]] = {
 """Name → module and class that shows an artifact's tensors; an ONNX file for TensorRT is read by ONNX Runtime."""
 
 
+SIMULATION: Mapping[BackendName, Mapping[str, str]] = {
+    "onnxruntime": {"session.disable_quant_qdq": "1"},
+    "openvino": {"LP_TRANSFORMS_MODE": "NO"},
+}
+"""Name → runtime options with which a quantized artifact is computed in float, every rounding included.
+
+OpenVINO's is a property of its CPU plugin (src/plugins/intel_cpu/src/config.cpp; seen in 2026.4.1).
+"""
+
+
 def get_backend(name: BackendName) -> Backend:
     """The backend of that name; its runtime need not be installed. Raises UserError for a name not in BACKENDS."""
     if name not in BACKENDS:
@@ -46,6 +57,12 @@ def open_reader(artifact: Artifact, threads: int = 1) -> Reader:
     module, attribute = READERS[artifact.backend]
     reader: Reader = getattr(importlib.import_module(module), attribute)(artifact, threads)
     return reader
+
+
+def simulated(artifact: Artifact) -> Artifact | None:
+    """The same quantized graph computed in float instead of by integer kernels; None where no runtime offers it."""
+    options = SIMULATION.get(artifact.backend)
+    return None if options is None else replace(artifact, options={**artifact.options, **options})
 
 
 def usable_backends() -> dict[BackendName, str | None]:

@@ -12,12 +12,14 @@ from edgekit.measure.accuracy import (
 )
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
-from edgekit.measure.metrics import METRICS, find_metric, holds_class_scores
+from edgekit.measure.metrics import METRICS, agreement, cosine, find_metric, holds_class_scores
 
 __all__ = [
     "METRICS",
     "Fidelity",
+    "agreement",
     "compare_scores",
+    "cosine",
     "estimate_drop",
     "estimate_mean",
     "evaluate",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgekit.result import RunInfo, VariantResult
+from edgekit.result import BlamedLayer, RunInfo, VariantResult, WaterfallStep
 from edgekit.types import BackendName, Environment, Failure, Precision, Preprocess, Rejection, VariantKind
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "TEST_SAMPLES",
     "VALIDATION_SAMPLES",
     "VARIANTS",
+    "WATERFALL",
     "Draft",
 ]
 
@@ -116,6 +117,32 @@ FAILURES = (
         "the compiler stopped with signal 11 (SIGSEGV)",
         "update openvino, or leave weight-only out with --precision int8",
     ),
+)
+WATERFALL = (
+    WaterfallStep("original", 0.9168, 0.0, note="float, in onnxruntime"),
+    WaterfallStep(
+        "pruned", 0.8990, -0.0178, note="55% of the MACs, 5 steps with a short training each, in torch"
+    ),
+    WaterfallStep("fine-tuned", 0.9122, 0.0132, note="distilled from the original, in torch"),
+    WaterfallStep("exported", 0.9122, 0.0, note="float ONNX"),
+    WaterfallStep(
+        "quantized",
+        0.9108,
+        -0.0014,
+        -0.0030,
+        0.0002,
+        (
+            BlamedLayer(
+                "/layer3/layer3.2/Relu_output_0",
+                14.2,
+                27.5,
+                "0.61% of its values lie outside of its range: more calibration samples, or recipe int8-minmax",
+            ),
+            BlamedLayer("/conv1/Conv_output_0", 24.6, None),
+        ),
+        "int8, recipe int8-nncf-mse, the rounding simulated in float",
+    ),
+    WaterfallStep("runtime", 0.9106, -0.0002, -0.0009, 0.0005, (), "as openvino runs it, in integers"),
 )
 ENVIRONMENT = Environment(
     machine="made-up-machine",

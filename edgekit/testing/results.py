@@ -24,6 +24,7 @@ from edgekit.testing.example_parts import (
     TEST_SAMPLES,
     VALIDATION_SAMPLES,
     VARIANTS,
+    WATERFALL,
     Draft,
 )
 from edgekit.types import Budget, Origin, Verdict
@@ -72,6 +73,7 @@ def example_result(
         warnings=("all figures of this result are made up for tests",),
         environment=ENVIRONMENT,
         run=replace(RUN, command=RUN.command.format(latency=budget.max_latency_ms)),
+        waterfall=WATERFALL if winner or nearest else (),
     )
 
 
