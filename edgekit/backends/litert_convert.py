@@ -6,9 +6,11 @@ import contextlib
 import io
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from edgekit.backends.litert_graph import LAYOUT, Op, read_flatbuffer, read_ops, rename, write_flatbuffer
 from edgekit.errors import MissingExtraError, StageError
+from edgekit.hashing import sha256_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +49,14 @@ def convert(onnx_path: Path, path: Path) -> tuple[tuple[Port, ...], tuple[Port, 
     they hold the same values. Raises StageError when it cannot be converted, computes something else, or has
     layout operations that the network itself has not.
     """
+    content, inputs, outputs = _converted(onnx_path, sha256_file(onnx_path))
+    path.write_bytes(content)
+    return inputs, outputs
+
+
+@lru_cache(maxsize=2)
+def _converted(onnx_path: Path, digest: str) -> tuple[bytes, tuple[Port, ...], tuple[Port, ...]]:
+    """See `convert`. Every precision and recipe of a variant begins with the same file, named by its content."""
     from edgekit.errors import ModelError
     from edgekit.model.onnx_torch import onnx_to_torch
 
@@ -56,23 +67,26 @@ def convert(onnx_path: Path, path: Path) -> tuple[tuple[Port, ...], tuple[Port, 
             "export", str(error), "replace the operation, or build for another runtime"
         ) from error
     allowed = layout_allowance(onnx_path)
-    best: tuple[int, Any, tuple[bool, ...]] | None = None
-    for outputs_last, partitioner in _ways(network):
-        _write(network, path, partitioner, outputs_last)
-        model = read_flatbuffer(path)
-        count = len(_layout_ops(read_ops(model)))
-        if best is None or count < best[0]:
-            best = (count, model, outputs_last)
-        if count == 0:
-            break
-    assert best is not None
-    _, model, outputs_last = best
-    layout_gate(read_ops(model), allowed)
-    inputs = tuple(Port(name, len(shape) == 4) for name, shape in network.inputs.items())
-    outputs = tuple(Port(name, last) for name, last in zip(network.outputs, outputs_last, strict=True))
-    _name_tensors(model, onnx_path, path, inputs, outputs)
-    write_flatbuffer(model, path)
-    return inputs, outputs
+    best: tuple[int, Any, _Way] | None = None
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / f"{digest[:16]}.tflite"
+        for way in _ways(network):
+            _write(network, path, way)
+            model = read_flatbuffer(path)
+            count = len(_layout_ops(read_ops(model)))
+            if best is None or count < best[0]:
+                best = (count, model, way)
+            if count <= allowed:
+                break
+        assert best is not None
+        _, model, way = best
+        layout_gate(read_ops(model), allowed)
+        inputs = tuple(Port(*port) for port in zip(network.inputs, way.inputs_last, strict=True))
+        outputs = tuple(Port(*port) for port in zip(network.outputs, way.outputs_last, strict=True))
+        write_flatbuffer(model, path)
+        _name_tensors(model, onnx_path, path, inputs, outputs)
+        write_flatbuffer(model, path)
+        return path.read_bytes(), inputs, outputs
 
 
 def layout_allowance(onnx_path: Path) -> int:
@@ -104,18 +118,31 @@ def _layout_ops(ops: Sequence[Op]) -> list[Op]:
     return [op for op in ops if op.kind in LAYOUT]
 
 
-def _ways(network: Converted) -> list[tuple[tuple[bool, ...], str]]:
-    """Which outputs get channels last, and the partitioner; the likeliest first."""
-    images = tuple(len(shape) == 4 for shape in network.outputs.values())
-    layouts = [images] if not any(images) else [images, (False,) * len(images)]
-    return [(layout, partitioner) for layout in layouts for partitioner in PARTITIONERS]
+@dataclass(frozen=True)
+class _Way:
+    """Which inputs and outputs get channels last, and the partitioner."""
+
+    inputs_last: tuple[bool, ...]
+    outputs_last: tuple[bool, ...]
+    partitioner: str
 
 
-def _write(network: Converted, path: Path, partitioner: str, outputs_last: tuple[bool, ...]) -> None:
+def _ways(network: Converted) -> list[_Way]:
+    """What to try, the likeliest first: a network without convolutions may do best with nothing moved."""
+    taken = tuple(len(shape) == 4 for shape in network.inputs.values())
+    given = tuple(len(shape) == 4 for shape in network.outputs.values())
+    none = (False,) * len(given)
+    ways = [_Way(taken, given, partitioner) for partitioner in PARTITIONERS]
+    if any(given):
+        ways += [_Way(taken, none, partitioner) for partitioner in PARTITIONERS]
+    return [*ways, _Way((False,) * len(taken), none, PARTITIONERS[0])]
+
+
+def _write(network: Converted, path: Path, way: _Way) -> None:
     """One conversion. Raises StageError."""
     shapes = list(network.inputs.values())
-    images = [index for index, shape in enumerate(shapes) if len(shape) == 4]
-    last = [index for index, wanted in enumerate(outputs_last) if wanted]
+    images = [index for index, wanted in enumerate(way.inputs_last) if wanted]
+    last = [index for index, wanted in enumerate(way.outputs_last) if wanted]
     with _quiet():
         try:
             import litert_torch
@@ -127,7 +154,7 @@ def _write(network: Converted, path: Path, partitioner: str, outputs_last: tuple
         ]
         wrapped = litert_torch.to_channel_last_io(network.module, args=images, outputs=last).eval()
         try:
-            with _partitioner(partitioner):
+            with _partitioner(way.partitioner):
                 litert_torch.convert(wrapped, tuple(samples)).export(str(path))
         except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, IndexError) as error:
             text = " ".join(str(error).split())[:300]
@@ -177,7 +204,10 @@ def _name_tensors(
     operation. Raises StageError when an output differs from the ONNX file's.
     """
     found = _onnx_values(onnx_path)
-    values = _tflite_values(path, [found[port.name] for port in inputs])
+    feeds = [
+        np.moveaxis(found[port.name], 1, -1) if port.channels_last else found[port.name] for port in inputs
+    ]
+    values = _tflite_values(path, [np.ascontiguousarray(feed) for feed in feeds])
     graph = model.subgraphs[0]
     names = dict(zip(map(int, graph.inputs), (port.name for port in inputs), strict=True))
     for index, port in zip(map(int, graph.outputs), outputs, strict=True):
@@ -237,11 +267,7 @@ def _tflite_values(path: Path, feeds: Sequence[NDArray[Any]]) -> dict[int, NDArr
     from edgekit.backends.litert_values import open_all
 
     with open_all(path) as network:
-        return network.look([np.ascontiguousarray(_last(feed)) for feed in feeds])
-
-
-def _last(array: NDArray[Any]) -> NDArray[Any]:
-    return np.moveaxis(array, 1, -1) if array.ndim == 4 else array
+        return network.look(feeds)
 
 
 def _same(here: NDArray[Any], there: NDArray[Any]) -> bool:

@@ -42,6 +42,7 @@ def ready_graph(path: Path) -> onnx.ModelProto:
         return model  # what has no shape is refused by name
     _name_gelu(model)
     _flatten_channels_last(model)
+    _tokens_channels_last(model)
     _shortcuts_as_convolutions(model)
     return model
 
@@ -196,6 +197,41 @@ def _flatten_channels_last(model: onnx.ModelProto) -> None:
             turned, onnx.TensorProto.FLOAT, [shape[0], shape[2], shape[3], shape[1]]
         )
         graph.value_info.append(info)
+
+
+def _tokens_channels_last(model: onnx.ModelProto) -> None:
+    """[1, C, H, W] → [1, C, HW] → [1, HW, C], as transformers cut an image into tokens: the image is turned first.
+
+    With channels last nothing has to be turned then. In place.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    graph, shapes = model.graph, shapes_of(model)
+    readers = _consumers(graph)
+    outputs = {each.name for each in graph.output}
+    for flat in [node for node in graph.node if node.op_type in ("Flatten", "Reshape")]:
+        shape, joined = shapes.get(flat.input[0], ()), shapes.get(flat.output[0], ())
+        after = readers[flat.output[0]]
+        if len(shape) != 4 or joined != (shape[0], shape[1], shape[2] * shape[3]) or len(after) != 1:
+            continue
+        turn = after[0]
+        order = next((list(each.ints) for each in turn.attribute if each.name == "perm"), None)
+        if turn.op_type != "Transpose" or order != [0, 2, 1] or flat.output[0] in outputs:
+            continue
+        turned, sizes = f"{flat.output[0]}/channels_last", f"{turn.output[0]}/sizes"
+        wanted = np.array([shape[0], shape[2] * shape[3], shape[1]], np.int64)
+        graph.initializer.append(numpy_helper.from_array(wanted, sizes))
+        moved = [shape[0], shape[2], shape[3], shape[1]]
+        graph.value_info.append(helper.make_tensor_value_info(turned, onnx.TensorProto.FLOAT, moved))
+        first = helper.make_node("Transpose", [flat.input[0]], [turned], name=flat.name, perm=[0, 2, 3, 1])
+        second = helper.make_node("Reshape", [turned, sizes], [turn.output[0]], name=turn.name)
+        place = list(graph.node).index(flat)
+        graph.node.remove(flat)
+        graph.node.insert(place, first)
+        place = list(graph.node).index(turn)
+        graph.node.remove(turn)
+        graph.node.insert(place, second)
 
 
 def _shortcuts_as_convolutions(model: onnx.ModelProto) -> None:
