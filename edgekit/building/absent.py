@@ -152,7 +152,10 @@ def provisional(shop: Workshop, choice: Choice, attempts: Sequence[Attempt]) -> 
     if lead is None and attempts:
         lead = min(attempts, key=lambda one: (one.accuracy.drop.value, one.candidate.id)).candidate.id
     target = shop.setting.target
-    expectation = choice.explanation.replace("; estimated, not measured, not on the board", ", as estimated")
+    expectation = (
+        f"By the estimates: {choice.explanation.removesuffix('; estimated, not measured, not on the board.')}"
+    )
+    expectation = expectation.rstrip(".") + "."
     text = (
         f"{target.name} is not here ({'; '.join(shop.setting.absent)}): accuracy was measured on this machine, "
         f"latency is an estimate, and nothing is settled. {expectation} {settle_line(shop)}"

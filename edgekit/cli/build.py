@@ -21,7 +21,7 @@ from edgekit.types import Budget
 __all__ = ["build"]
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "w8", "int8-dynamic")
-EXIT_BUDGET_MISSED = 3
+EXIT_CODES = {"MEETS": 0, "MISSES": 3, "INFEASIBLE": 3, "PROVISIONAL": 4}
 
 EPILOG = """\b
 Examples:
@@ -30,8 +30,9 @@ Examples:
   edgekit build --target intel-cpu --model net.onnx --data val.npz \\
       --input-layout nhwc --scale 255 --max-latency auto --max-drop 0.5%
 \b
-Exit codes: 0 the budget is met, 3 it is missed or cannot be met,
-2 something in the command is wrong, 130 stopped (run it again to go on).
+Exit codes: 0 the budget is met, 3 it is missed or cannot be met, 4 the board
+is not here and nothing is settled, 2 something in the command is wrong,
+130 stopped (run it again to go on).
 """
 
 
@@ -153,7 +154,7 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
         from edgekit.report import print_summary
 
         print_summary(result, Console(), request.out)
-    return 0 if result.verdict == "MEETS" else EXIT_BUDGET_MISSED
+    return EXIT_CODES[result.verdict]
 
 
 def read_precisions(text: str | None) -> Any:

@@ -40,7 +40,12 @@ LISTED = 12  # candidates; the rest is in the report
 TOLD = 5  # rejections, failures and warnings each
 FIGURES = "{p50:>6} {at:>6} {interval:>13} {accuracy:>8} {drop:>6} {size:>8}"
 FIGURES_WIDTH = 52
-COLOURS = {"MEETS": "bold green", "MISSES": "bold red", "INFEASIBLE": "bold red", "PROVISIONAL": "bold yellow"}
+COLOURS = {
+    "MEETS": "bold green",
+    "MISSES": "bold red",
+    "INFEASIBLE": "bold red",
+    "PROVISIONAL": "bold yellow",
+}
 
 
 def print_summary(result: Result, console: Console, folder: Path | None = None) -> None:
@@ -89,8 +94,9 @@ def _print_checks(result: Result, console: Console) -> None:
     got_width = max(len(check.got) for check in found)
     for check in found:
         mark = {"met": ("✓ ", "green"), "missed": ("✗ ", "red"), "": ("  ", "")}[check.state]
+        kind = "between" if check.name == "latency, estimated" else "95 %:"
         detail = "; ".join(
-            part for part in (check.interval and f"95 %: {check.interval}", check.asked) if part
+            part for part in (check.interval and f"{kind} {check.interval}", check.asked) if part
         )
         text = f"{check.name:<{name_width}}  {check.got:>{got_width}}"
         _line(console, Text.assemble("  ", mark, text, (f"  {detail}" if detail else "", "dim")))
@@ -114,7 +120,7 @@ def _print_candidates(result: Result, origin: Origin, console: Console, width: i
     head = FIGURES.format(
         p50="p50 ms",
         at=percentile,
-        interval="95 % interval",
+        interval="estimated" if origin == "estimated" else "95 % interval",
         accuracy=shorten(metric_of(result), 8),
         drop="drop",
         size="size",
@@ -190,9 +196,12 @@ def _print_next(result: Result, console: Console, folder: Path | None) -> None:
         _wrapped(console, f"took {took}", style="dim")
         return
     rows = [("report", str(folder / "report.html")), ("result", str(folder / "result.json"))]
-    if result.winner:
+    if result.winner or result.verdict == "PROVISIONAL":
         rows.insert(0, ("bundle", str(folder / "bundle")))
+    if result.winner:
         rows.append(("next", f"edgekit bundle verify {folder / 'bundle'}"))
+    elif result.verdict == "PROVISIONAL":
+        rows.append(("next", f"copy {folder / 'bundle'} to the board; there: python3 bundle/settle.py"))
     else:
         rows.append(("next", "read the report, then change the budget or the recipe and build again"))
     rows.append(("took", took))

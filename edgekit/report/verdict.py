@@ -103,6 +103,9 @@ def headline(result: Result) -> str:
     board, best = result.target.title or result.target.name, best_candidate(result)
     if result.verdict == "MEETS" and best:
         return f"{best.id} meets the budget on {board}"
+    if result.verdict == "PROVISIONAL":
+        lead = f": {best.id} is expected to do best" if best else ""
+        return f"Nothing is settled before a run on {board}{lead}"
     if result.verdict == "INFEASIBLE":
         return f"The budget cannot be met on {board}"
     return f"No candidate meets the budget on {board}" + (f"; nearest is {best.id}" if best else "")
@@ -112,6 +115,8 @@ def gain_sentence(result: Result) -> str:
     """How the best candidate compares with the original float network; empty where either is missing."""
     best, base = best_candidate(result), reference(result)
     if best is None or base is None or best is base or not (best.latency_ms and base.latency_ms):
+        return ""
+    if best.origin == "estimated":
         return ""
     faster = ratio_text(latency_at(base.latency_ms), latency_at(best.latency_ms), "faster", "slower")
     smaller = ratio_text(base.size_bytes, best.size_bytes, "smaller", "larger")
@@ -124,7 +129,7 @@ def checks(result: Result) -> tuple[Check, ...]:
     best, budget = best_candidate(result), result.budget
     if best is None:
         return ()
-    latency = (_latency_check(best.latency_ms, budget),) if best.latency_ms else ()
+    latency = (_latency_check(best.latency_ms, budget, best.origin),) if best.latency_ms else ()
     accuracy = _accuracy_checks(result.claim or best.accuracy, budget) if best.accuracy else ()
     found = (*latency, *accuracy, _bytes_check("size", best.size_bytes, budget.max_size_bytes))
     if budget.max_memory_bytes is None:
@@ -132,9 +137,13 @@ def checks(result: Result) -> tuple[Check, ...]:
     return (*found, _bytes_check("peak memory", best.peak_memory_bytes, budget.max_memory_bytes))
 
 
-def _latency_check(latency: LatencyResult, budget: Budget) -> Check:
+def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> Check:
     most = budget.max_latency_ms
     asked = f"budget {most:g} ms" if most is not None else "asked: the fastest" if budget.fastest else ""
+    if origin == "estimated":  # neither met nor missed: nothing was measured
+        return Check(
+            "latency, estimated", f"{ms_text(latency_at(latency))} ms", interval_text(latency), asked, ""
+        )
     return Check(
         f"latency {latency.percentile}",
         f"{ms_text(latency_at(latency))} ms",
