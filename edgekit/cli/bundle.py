@@ -10,7 +10,7 @@ import click
 from edgekit.errors import BundleError
 
 if TYPE_CHECKING:
-    from edgekit.bundle import Manifest, Verification
+    from edgekit.bundle import CandidatesManifest, Manifest, Verification
     from edgekit.types import Accuracy, Estimate, TensorSpec
 
 __all__ = ["bundle"]
@@ -57,9 +57,9 @@ def verify(folder: Path, files_only: bool, as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def show(folder: Path, as_json: bool) -> None:
     """Show what a bundle is, how it runs and what was measured of it."""
-    from edgekit.bundle import read_manifest
+    from edgekit.bundle import CandidatesManifest, read_any_manifest
 
-    manifest = read_manifest(find_bundle(folder))
+    manifest = read_any_manifest(find_bundle(folder))
     if as_json:
         import msgspec
 
@@ -70,7 +70,8 @@ def show(folder: Path, as_json: bool) -> None:
     from rich.text import Text
 
     table = Table(show_header=False, box=None, pad_edge=False)
-    for name, text in rows(manifest):
+    told = candidate_rows(manifest) if isinstance(manifest, CandidatesManifest) else rows(manifest)
+    for name, text in told:
         table.add_row(name, Text(text, overflow="fold"))
     Console().print(table)
 
@@ -125,6 +126,25 @@ def rows(manifest: Manifest) -> list[tuple[str, str]]:
             "files",
             f"{len(manifest.files) + 1}, {sum(file.size_bytes for file in manifest.files) / 1e6:.2f} MB",
         ),
+        ("made", f"{manifest.created} by edgekit {manifest.edgekit}"),
+    ]
+
+
+def candidate_rows(manifest: CandidatesManifest) -> list[tuple[str, str]]:
+    """The same for a bundle of several candidates."""
+    return [
+        ("target", manifest.target),
+        ("settle", "on the board: python3 settle.py"),
+        *(
+            (
+                one.folder,
+                f"{one.backend} {one.precision}, {one.metric} {100 * one.value:.2f} %, drop "
+                f"{100 * one.drop:.2f} points, {one.size_bytes / 1e6:.2f} MB, "
+                + (f"estimated {estimate_text(one.estimated_ms)}" if one.estimated_ms else "no estimate"),
+            )
+            for one in manifest.candidates
+        ),
+        ("files", f"{len(manifest.files) + 1}"),
         ("made", f"{manifest.created} by edgekit {manifest.edgekit}"),
     ]
 

@@ -43,10 +43,6 @@ def test_an_unknown_target_gets_the_nearest_names(digits_network: UserNetwork, t
     refuse(digits_network, tmp_path, "jetson-nano", target="jetson-nao")
 
 
-def test_a_board_that_is_not_here_is_said_to_be_absent(digits_network: UserNetwork, tmp_path: Path) -> None:
-    refuse(digits_network, tmp_path, "jetson-orin-nano", "targets probe", target="jetson-orin-nano")
-
-
 def test_int8_on_a_jetson_nano_is_refused_with_what_to_do_instead(
     digits_network: UserNetwork, tmp_path: Path
 ) -> None:
