@@ -8,14 +8,15 @@ from edgekit.report.boxes import latency_plot
 from edgekit.report.dots import accuracy_plot
 from edgekit.report.figures import Numbered, Plot
 from edgekit.report.pareto import pareto_plot
-from edgekit.report.verdict import best_candidate, reference
+from edgekit.report.steps import waterfall_plot
+from edgekit.report.verdict import best_candidate, metric_of, reference
 from edgekit.result import Result
 
 __all__ = ["all_plots"]
 
 
 def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
-    """The plots by id (`pareto`, `latencies`, `accuracies`); one without data is left out.
+    """The plots by id (`pareto`, `latencies`, `accuracies`, `waterfall-plot`); one without data is left out.
 
     `numbered` holds the candidates of one origin in the order of the table.
     """
@@ -29,5 +30,6 @@ def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
         pareto_plot(numbered, result.budget, marks, best.id if best else None),
         latency_plot(numbered, result.budget),
         accuracy_plot(numbered, result.budget, result.winner, result.claim),
+        waterfall_plot(result.waterfall, metric_of(result)),
     )
     return {plot.id: plot for plot in plots if plot is not None}

@@ -18,9 +18,11 @@ from edgekit.report.verdict import (
 )
 from edgekit.report.wording import (
     bytes_text,
+    change_text,
     drop_text,
     duration_text,
     latency_at,
+    level_text,
     limit_text,
     ms_text,
     shorten,
@@ -103,7 +105,21 @@ def _print_checks(result: Result, console: Console) -> None:
     for sentence in (gain_sentence(result), claim_caution(result)):
         if sentence:
             _wrapped(console, sentence)
+    _wrapped(console, _way(result), style="dim")
     console.print()
+
+
+def _way(result: Result) -> str:
+    """The accuracy waterfall in one sentence, with the layer that the worst step costs most at."""
+    metric, steps = metric_of(result), result.waterfall
+    if len(steps) < 2:
+        return ""
+    changes = ", ".join(f"{step.stage} {change_text(step.change, metric)}" for step in steps[1:])
+    worst = min(steps, key=lambda step: step.change)
+    blamed = (
+        f"; {worst.stage} costs most at {worst.layers[0].layer}" if worst.change < 0 and worst.layers else ""
+    )
+    return f"{steps[0].stage} {level_text(steps[0].accuracy, metric)} (validation): {changes}{blamed}"
 
 
 def _print_candidates(result: Result, origin: Origin, console: Console, width: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from edgekit.result import AccuracyResult, LatencyResult
+from edgekit.result import AccuracyResult, LatencyResult, WaterfallStep
 
 __all__ = [
     "bytes_text",
+    "change_interval_text",
+    "change_text",
     "count_text",
     "drop_interval_text",
     "drop_text",
@@ -13,6 +15,7 @@ __all__ = [
     "interval_text",
     "is_share",
     "latency_at",
+    "level_text",
     "limit_text",
     "ms_text",
     "ratio_text",
@@ -72,6 +75,24 @@ def drop_interval_text(accuracy: AccuracyResult) -> str:
 def limit_text(drop: float, metric: str) -> str:
     """A limit on the drop, with its unit."""
     return _number(drop, metric) + (" points" if is_share(metric) else "")
+
+
+def level_text(value: float, metric: str) -> str:
+    """A value of the metric with its unit, e.g. `91.02 %`."""
+    return _number(value, metric) + (" %" if is_share(metric) else "")
+
+
+def change_text(change: float, metric: str) -> str:
+    """A change with its sign, without unit: percentage points for a share. Negative is worse."""
+    text = _number(change, metric)
+    return f"+{text}" if change > 0 and text.strip("0.") else text
+
+
+def change_interval_text(step: WaterfallStep, metric: str) -> str:
+    """The change's 95 % interval without unit; empty where it was not paired."""
+    if step.low is None or step.high is None:
+        return ""
+    return f"{change_text(step.low, metric)} to {change_text(step.high, metric)}"
 
 
 def _number(value: float, metric: str) -> str:

@@ -65,6 +65,7 @@ SECTIONS = [
     "candidates",
     "distributions",
     "accuracy",
+    "waterfall",
     "variants",
     "rejected",
     "failures",
