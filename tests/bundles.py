@@ -64,6 +64,16 @@ def onnx_model(folder: Path) -> Path:
     return path
 
 
+def tflite_model(path: Path) -> dict[str, str]:
+    """The ONNX file as .tflite beside it; gives the options that describe its ports."""
+    pytest.importorskip("litert_torch")
+    from edgekit.backends.litert import described
+    from edgekit.backends.litert_convert import convert
+
+    inputs, outputs = convert(path, path.with_suffix(".tflite"))
+    return {"inputs": described(inputs), "outputs": described(outputs)}
+
+
 def artifact_of(backend: BackendName, folder: Path) -> Artifact:
     folder.mkdir()
     path = onnx_model(folder)
@@ -75,10 +85,13 @@ def artifact_of(backend: BackendName, folder: Path) -> Artifact:
         )
         path.unlink()
         options = {"INFERENCE_PRECISION_HINT": "f32"}
+    elif backend == "litert":
+        options = tflite_model(path)
+        path.unlink()
     else:
         pytest.importorskip("onnxruntime")
     files = tuple(hash_file(path, path.name) for path in sorted(folder.iterdir()))
-    entry = "model.xml" if backend == "openvino" else "model.onnx"
+    entry = {"openvino": "model.xml", "litert": "model.tflite"}.get(backend, "model.onnx")
     size = sum(file.size_bytes for file in files)
     audit = Audit("fp32")
     return Artifact("c", backend, str(folder), entry, files, size, 0.1, {backend: "1"}, options, audit)

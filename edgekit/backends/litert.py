@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgekit.hardware import Target
     from edgekit.types import Audit, LayerTime, Variant
 
-__all__ = ["LiteRtBackend"]
+__all__ = ["LiteRtBackend", "described"]
 
 NAME: BackendName = "litert"
 ENTRY = "model.tflite"
@@ -91,7 +91,7 @@ class LiteRtBackend:
             size_bytes=path.stat().st_size,
             build_s=time.perf_counter() - started,
             versions=versions,
-            options={"inputs": _described(inputs), "outputs": _described(outputs)},
+            options={"inputs": described(inputs), "outputs": described(outputs)},
         )
         audit = self.audit(built, request.threads)
         return replace(built, audit=replace(audit, notes=(*notes, *audit.notes)))
@@ -144,6 +144,6 @@ def _quantize(request: ExportRequest, path: Path, inputs: Sequence[Port]) -> tup
     return ()
 
 
-def _described(ports: Sequence[Port]) -> str:
+def described(ports: Sequence[Port]) -> str:
     """Ports as the runner's session reads them."""
     return json.dumps([asdict(port) for port in ports])
