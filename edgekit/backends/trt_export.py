@@ -142,6 +142,10 @@ def _int8(request: ExportRequest, kit: Toolkit, model: onnx.ModelProto) -> _Part
     made = quantize(model, recipe, data, request.folder, weights=kit.weights, threads=request.threads)
     cache = calibration_cache(made.ranges, kit.oldest) if kit.has_calibrator else b""
     notes = list(made.notes)
+    if request.candidate.device != "dla" and kit.weights == "pairs":
+        notes.append(
+            "The file holds float weights behind Q/DQ, as this TensorRT wants them; the engine holds int8."
+        )
     if request.candidate.device != "dla":
         return _Parts(made.model, cache=cache, notes=notes)
     if not cache:

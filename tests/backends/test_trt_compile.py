@@ -14,10 +14,11 @@ from edgekit.backends.trt_qdq import coverage
 from edgekit.devices import engine
 from edgekit.hardware import find_target
 from edgekit.hashing import sha256_file
-from edgekit.model import export_onnx, onnx_cost
+from edgekit.model import export_onnx, onnx_cost, read_signature
 from edgekit.quantize import CalibrationData, find_recipe
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
 from edgekit.types import Artifact, Candidate, Precision, Variant
+from tests.backends.graphs import conv, graph, node, weights
 
 trt = pytest.importorskip("tensorrt_rtx")
 
@@ -84,3 +85,23 @@ def test_the_artifact_says_that_it_was_compiled(tmp_path: Path) -> None:
 def test_for_a_jetson_it_says_that_this_was_a_stand_in(tmp_path: Path) -> None:
     notes = export("residual", "int8", tmp_path, "jetson-orin-nano").audit.notes
     assert any("compiled for sm_86" in note and "stands in for sm_87" in note for note in notes)
+
+
+def test_a_newer_opset_with_gelu_is_quantized_and_compiled(tmp_path: Path) -> None:
+    path = tmp_path / "gelu.onnx"
+    nodes = [conv("x", "a"), node("Gelu", ["a"], ["b"]), conv("b", "y")]
+    onnx.save(graph(nodes, {"w": weights(4, 4, 3, 3)}, opset=20), str(path))
+    variant = Variant(
+        "original", "original", None, "", str(path), sha256_file(path), read_signature(path), onnx_cost(path)
+    )
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    images = weights(32, 4, 8, 8, scale=1.0)
+    data = CalibrationData(lambda: iter([(images,)]), 32, "d")
+    candidate = Candidate("x", "original", "tensorrt", "int8", "int8-minmax")
+    request = ExportRequest(
+        variant, candidate, find_target("rtx-ada"), frozenset(), folder, find_recipe("int8-minmax"), data
+    )
+    made = onnx.load(str(Path(get_backend("tensorrt").export(request).folder) / "model.onnx"))
+    assert [each.op_type for each in made.graph.node].count("Gelu") == 1
+    assert coverage(made).in_float == ()

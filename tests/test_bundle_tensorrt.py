@@ -1,0 +1,64 @@
+"""A bundle for a TensorRT board, on a machine without one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekit.backends.trt_recipe import recipe_for
+from edgekit.bundle import verify_bundle
+from edgekit.bundle.manifest import hash_file
+from edgekit.devices import engine
+from edgekit.hardware import find_target
+from tests.bundles import artifact_of, bundle_of
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    plain = artifact_of("onnxruntime", tmp_path / "artifact")
+    recipe = Path(plain.folder) / "build.json"
+    recipe.write_bytes(recipe_for(find_target("jetson-nano"), "fp32", "", 17).encode())
+    files = (*plain.files, hash_file(recipe, recipe.name))
+    return bundle_of(replace(plain, backend="tensorrt", files=files), tmp_path / "bundle")
+
+
+def test_it_carries_the_network_the_recipe_and_the_program_that_builds(bundle: Path) -> None:
+    names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    assert {"model/model.onnx", "model/build.json", "engine.py", "golden.npz", "infer.py"} <= names
+    assert (bundle / "engine.py").read_bytes() == Path(engine.__file__).read_bytes()
+
+
+def test_without_a_gpu_it_is_verified_by_the_same_graph(bundle: Path) -> None:
+    checked = verify_bundle(bundle)
+    assert checked.ok
+    assert checked.difference is not None
+    assert checked.difference < 1e-5
+
+
+def test_an_engine_built_on_the_board_belongs_to_it(bundle: Path) -> None:
+    (bundle / "model" / "engine").mkdir()
+    (bundle / "model" / "engine" / "model.engine").write_bytes(b"built here")
+    assert verify_bundle(bundle, run=False).ok
+
+
+def test_a_changed_recipe_is_named(bundle: Path) -> None:
+    path = bundle / "model" / "build.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tolerance": 9.0}))
+    assert "model/build.json was changed" in verify_bundle(bundle, run=False).problems
+
+
+def test_its_program_says_in_one_line_what_is_missing(bundle: Path) -> None:
+    if engine.gpu() is None:
+        command = [sys.executable, str(bundle / "infer.py")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith("infer.py: ")
+        assert len(done.stderr.splitlines()) == 1
+        assert verify_bundle(bundle, run=False).ok
