@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
-from edgekit.backends.trt_qdq import coverage
+from edgekit.backends.trt_graph import coverage
 from edgekit.data import make_splits, open_source
 from edgekit.demo.net import make as make_digits_net
 from edgekit.devices import engine

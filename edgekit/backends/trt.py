@@ -134,7 +134,7 @@ class TensorRtBackend:
         import onnx
 
         from edgekit.backends.trt_export import HOST, RECIPE
-        from edgekit.backends.trt_qdq import coverage
+        from edgekit.backends.trt_graph import coverage
         from edgekit.devices.engine import read_recipe
         from edgekit.quantize.graph import WEIGHTED
 

@@ -17,19 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from edgekit.backends.trt_graph import Wiring
 from edgekit.quantize import Range, affine_parameters
 from edgekit.quantize.graph import WEIGHTED
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["DEGENERATE", "Coverage", "coverage", "insert_pairs", "quantized_tensors"]
-
-PASSES = frozenset({
-    "Concat", "DepthToSpace", "Flatten", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice",
-    "SpaceToDepth", "Squeeze", "Transpose", "Unsqueeze",
-})  # fmt: skip
-"""Operations that move values without computing: int8 goes through them (Pad: of zeros, Resize: nearest only)."""
+__all__ = ["DEGENERATE", "insert_pairs", "quantized_tensors"]
 
 POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -38,49 +33,6 @@ DEGENERATE = 1e-6
 """Largest magnitude below which a tensor counts as always zero."""
 SAFE_EDGE = 1.0
 """What is then assumed: clipping at almost 0 would erase whatever the tensor holds on other data."""
-
-
-class _Graph:
-    """Who makes and who reads each tensor."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        from onnx import numpy_helper
-
-        graph = model.graph
-        self.nodes = list(graph.node)
-        self.constants = {each.name: each for each in graph.initializer}
-        self.outputs = {each.name for each in graph.output}
-        self.producer = {name: node for node in self.nodes for name in node.output}
-        self.readers: dict[str, list[Any]] = defaultdict(list)
-        for node in self.nodes:
-            for name in node.input:
-                self.readers[name].append(node)
-        self._array = numpy_helper.to_array
-
-    def array(self, name: str) -> Any:
-        return self._array(self.constants[name])
-
-    def is_constant(self, name: str) -> bool:
-        return name in self.constants
-
-    def passes(self, node: Any) -> bool:
-        """Whether int8 goes through this node unchanged."""
-        if node.op_type not in PASSES:
-            return False
-        settings = {each.name: each for each in node.attribute}
-        if node.op_type == "Pad":
-            constant = "mode" not in settings or settings["mode"].s == b"constant"
-            value = node.input[2] if len(node.input) > 2 else ""
-            return constant and (not value or (self.is_constant(value) and not np.any(self.array(value))))
-        if node.op_type == "Resize":
-            return "mode" not in settings or settings["mode"].s == b"nearest"
-        if node.op_type == "Concat":
-            return not any(self.is_constant(name) for name in node.input)
-        return True
-
-    def moved(self, node: Any) -> list[int]:
-        """Positions of the inputs whose values go through: all of a Concat, the first of others."""
-        return list(range(len(node.input))) if node.op_type == "Concat" else [0]
 
 
 @dataclass
@@ -100,7 +52,7 @@ class _Plan:
         return joined
 
 
-def _plan(graph: _Graph, known: Collection[str], in_float: Collection[str]) -> _Plan:
+def _plan(graph: Wiring, known: Collection[str], in_float: Collection[str]) -> _Plan:
     """Every read that has to be dequantized. `known`: float tensors that have a range."""
     plan = _Plan()
     quantizing = [node for node in graph.nodes if _wants(graph, node, in_float)]
@@ -132,7 +84,7 @@ def _plan(graph: _Graph, known: Collection[str], in_float: Collection[str]) -> _
     return plan
 
 
-def _wants(graph: _Graph, node: Any, in_float: Collection[str]) -> bool:
+def _wants(graph: Wiring, node: Any, in_float: Collection[str]) -> bool:
     """Whether the node computes in integers: layers, pools over them, and residual additions of convolutions."""
     if node.name in in_float:
         return False
@@ -149,7 +101,7 @@ def _wants(graph: _Graph, node: Any, in_float: Collection[str]) -> bool:
     )
 
 
-def _positions(graph: _Graph, node: Any) -> list[int]:
+def _positions(graph: Wiring, node: Any) -> list[int]:
     """Inputs that are activations and have to be int8."""
     if node.op_type in POOLS:
         return [0]
@@ -160,7 +112,7 @@ def quantized_tensors(
     model: onnx.ModelProto, known: Collection[str], in_float: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Names of the activations that get Q/DQ, in graph order. Nodes must have names."""
-    return tuple(_plan(_Graph(model), known, in_float).reads)
+    return tuple(_plan(Wiring(model), known, in_float).reads)
 
 
 def insert_pairs(
@@ -180,7 +132,7 @@ def insert_pairs(
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    graph = _Graph(copy)
+    graph = Wiring(copy)
     plan = _plan(graph, ranges.keys(), in_float)
     scales, notes = _scales(plan, ranges)
     before: list[Any] = []  # pairs of network inputs
@@ -268,7 +220,7 @@ def _grid(model: onnx.ModelProto, name: str, scale: Any) -> list[str]:
 
 
 def _quantize_weights(
-    model: onnx.ModelProto, graph: _Graph, node: Any, per_channel: bool, form: Literal["integers", "pairs"]
+    model: onnx.ModelProto, graph: Wiring, node: Any, per_channel: bool, form: Literal["integers", "pairs"]
 ) -> Iterator[Any]:
     """Q/DQ on the node's constant weights, which become its own; the bias stays as it is."""
     from onnx import helper, numpy_helper
@@ -323,32 +275,3 @@ def _drop_unused(model: onnx.ModelProto) -> None:
     kept = [each for each in model.graph.initializer if each.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Convolutions and matrix products by node name: those that read dequantized int8 on both sides, and the others."""
-
-    quantized: tuple[str, ...]
-    in_float: tuple[str, ...]
-
-
-def coverage(model: onnx.ModelProto) -> Coverage:
-    """Count, in a graph with Q/DQ, which layers stand behind DequantizeLinear on their data and their weights."""
-    graph = _Graph(model)
-
-    def dequantized(name: str) -> bool:
-        maker = graph.producer.get(name)
-        if maker is None:
-            return False
-        if maker.op_type == "DequantizeLinear":
-            return True
-        return graph.passes(maker) and all(dequantized(maker.input[at]) for at in graph.moved(maker))
-
-    quantized: list[str] = []
-    in_float: list[str] = []
-    for node in graph.nodes:
-        if node.op_type in WEIGHTED:
-            whole = all(dequantized(name) for name in node.input[:2])
-            (quantized if whole else in_float).append(node.name)
-    return Coverage(tuple(quantized), tuple(in_float))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.backends.ort_rewrite import means_to_pooling
+from edgekit.backends.trt_graph import coverage
 from edgekit.backends.trt_opset import decompose, in_opset
-from edgekit.backends.trt_qdq import coverage, insert_pairs
+from edgekit.backends.trt_qdq import insert_pairs
 from edgekit.errors import StageError
 from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, sensitivity
 from edgekit.quantize.bias import with_biases

@@ -13,8 +13,8 @@ import pytest
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
+from edgekit.backends.trt_graph import coverage
 from edgekit.backends.trt_opset import opset_of
-from edgekit.backends.trt_qdq import coverage
 from edgekit.backends.trt_recipe import calibration_cache, toolkit
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.hardware import find_target

@@ -10,7 +10,7 @@ import torch
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
-from edgekit.backends.trt_qdq import coverage
+from edgekit.backends.trt_graph import coverage
 from edgekit.devices import engine
 from edgekit.hardware import find_target
 from edgekit.hashing import sha256_file

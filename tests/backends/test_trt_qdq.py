@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.backends.trt_qdq import coverage, insert_pairs, quantized_tensors
+from edgekit.backends.trt_graph import coverage
+from edgekit.backends.trt_qdq import insert_pairs, quantized_tensors
 from edgekit.quantize import Range
 from tests.backends.graphs import constant, conv, graph, inputs_of, maker_of, node, weights
 
