@@ -1,0 +1,142 @@
+"""Where accuracy went, in builds on real digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgekit
+from edgekit.building.blame import BlameTask, ask, culprits
+from edgekit.building.waterfall import trained
+from edgekit.compare import compare_artifacts
+from edgekit.errors import StageError
+from edgekit.result import Result, TrainedStep, VariantResult
+from edgekit.store import Store
+from edgekit.testing.onnx_networks import residual_network, samples
+from edgekit.types import BackendName, Precision
+from tests.compare.artifacts import broken, onnx_artifact, stream
+from tests.conftest import UserNetwork
+
+
+def build(
+    network: UserNetwork,
+    work: Path,
+    backend: BackendName,
+    precision: Precision,
+    *,
+    labels: bool = True,
+    **more: Any,
+) -> Result:
+    """One precision in one runtime, without pruning."""
+    from sklearn.datasets import load_digits
+
+    from edgekit.model import load_module, locate
+
+    digits = load_digits()
+    images = (digits.images / 16).astype(np.float32)[:, None]
+    return edgekit.build(
+        target="generic-cpu",
+        model=load_module(locate(network.model, network.weights)),
+        data=(images, digits.target.astype(np.int64) if labels else None),
+        max_latency_ms=100.0,
+        max_drop=0.5,
+        backends=(backend,),
+        precisions=(precision,),
+        prune=False,
+        out=work / "out",
+        store=work / "store",
+        **more,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_quantization_and_runtime_are_two_steps_with_paired_changes_and_layers(
+    digits_network: UserNetwork, tmp_path: Path, backend: BackendName
+) -> None:
+    pytest.importorskip(backend)
+    result = build(digits_network, tmp_path, backend, "int8")
+    steps = {step.stage: step for step in result.waterfall}
+    assert list(steps) == ["original", "quantized", "runtime"]
+    winner = next(one for one in result.candidates if one.id == result.winner)
+    assert winner.accuracy is not None
+    assert steps["runtime"].accuracy == pytest.approx(winner.accuracy.value)
+    assert sum(step.change for step in result.waterfall) == pytest.approx(-winner.accuracy.drop)
+    for step in (steps["quantized"], steps["runtime"]):
+        assert step.low is not None
+        assert step.high is not None
+        assert step.low <= step.change <= step.high
+    blamed = steps["quantized"].layers
+    assert 1 <= len(blamed) <= 3
+    assert [layer.sqnr_db for layer in blamed] == sorted(layer.sqnr_db for layer in blamed)
+    assert all(layer.inputs_db is None or layer.sqnr_db < layer.inputs_db for layer in blamed)
+
+
+@pytest.mark.slow
+def test_the_original_itself_as_the_winner_has_no_further_step(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    result = build(digits_network, tmp_path, "onnxruntime", "fp32")
+    assert [step.stage for step in result.waterfall] == ["original"]
+
+
+@pytest.mark.slow
+def test_without_labels_the_original_agrees_with_itself(digits_network: UserNetwork, tmp_path: Path) -> None:
+    steps = build(digits_network, tmp_path, "onnxruntime", "int8", labels=False).waterfall
+    assert steps[0].accuracy == 1.0
+    assert steps[-1].accuracy == pytest.approx(1.0 + sum(step.change for step in steps))
+
+
+@pytest.mark.slow
+def test_a_second_build_takes_the_whole_waterfall_from_the_store(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    first, second = (build(digits_network, tmp_path, "onnxruntime", "int8") for _ in range(2))
+    assert second.waterfall == first.waterfall
+    with Store.open(tmp_path / "store") as store:
+        events = store.events(store.last_runs(1)[0].id)
+    assert {event.stage for event in events} >= {"outputs", "blame"}
+    assert all(event.reused for event in events)
+
+
+class _Outcome:
+    """What `trained` reads of an outcome."""
+
+    def __init__(self, steps: tuple[TrainedStep, ...]) -> None:
+        self.variants = (VariantResult("pruned-50", "pruned", "original", "", 1, 1, (), steps),)
+
+
+def test_pruned_is_the_last_step_that_was_kept_and_fine_tuned_the_final_training() -> None:
+    steps = (
+        TrainedStep("step", 0.9, 0.93, True),
+        TrainedStep("step", 0.5, 0.90, True),
+        TrainedStep("step", 0.4, 0.70, False),
+        TrainedStep("final", 0.5, 0.94, True),
+    )
+    found = trained(_Outcome(steps), "pruned-50")  # type: ignore[arg-type]
+    assert [(stage.name, stage.accuracy) for stage in found] == [("pruned", 0.90), ("fine-tuned", 0.94)]
+    assert "50% of the MACs, 2 steps" in found[0].note
+
+
+def test_a_variant_whose_steps_an_older_store_has_not_kept_has_no_such_stages() -> None:
+    assert trained(_Outcome(()), "pruned-50") == []  # type: ignore[arg-type]
+
+
+def test_the_broken_layer_is_blamed_and_what_follows_it_is_not_blamed_before_it(tmp_path: Path) -> None:
+    good = residual_network(tmp_path / "good.onnx")
+    bad = broken(good, tmp_path / "bad.onnx", "w3", 2, 6.0)
+    blamed = culprits(compare_artifacts(onnx_artifact(good), onnx_artifact(bad), stream()))
+    assert blamed[0].layer == "c3"
+    assert blamed[0].hint.startswith("weights differ in 1 of 16 output channels")
+
+
+def test_a_process_that_fails_is_a_stage_error_with_its_last_words(tmp_path: Path) -> None:
+    good = onnx_artifact(residual_network(tmp_path / "good.onnx"))
+    (tmp_path / "broken.onnx").write_bytes(b"not a model")
+    np.save(tmp_path / "x.npy", samples(4))
+    task = BlameTask(good, onnx_artifact(tmp_path / "broken.onnx"), (str(tmp_path / "x.npy"),), 1)
+    with pytest.raises(StageError, match=r"broken\.onnx cannot be opened"):
+        ask(task)
