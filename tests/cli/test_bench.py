@@ -127,3 +127,46 @@ def test_an_ir_without_its_weights_is_told(tmp_path: Path, capsys: pytest.Captur
     assert code == 2
     assert "openvino cannot load net.xml" in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("litert_torch")
+    from edgekit.backends.litert_convert import convert
+
+    folder = tmp_path_factory.mktemp("tflite")
+    convert(write_classifier(folder / "net.onnx"), folder / "net.tflite")
+    return folder / "net.tflite"
+
+
+def test_a_tflite_file_is_measured_and_scored(
+    tflite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data(tmp_path / "d.npz")
+    found = bench_json(capsys, tflite, "--data", data, "--input-layout", "nhwc")
+    assert found["runtime"] == "litert"
+    assert found["latency_ms"]["p50"]["value"] > 0
+    assert found["accuracy"]["samples"] > 0
+    assert found["signature"]["inputs"][0]["shape"] == [1, 3, 8, 8]
+
+
+def test_a_truncated_tflite_file_is_one_line(
+    tflite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(tflite.read_bytes()[:1000])
+    code, _out, err = call(capsys, path)
+    assert code == 2
+    assert "litert cannot load cut.tflite" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_missing_litert_names_the_extra(
+    tflite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, _out, err = call(capsys, tflite)
+    assert code == 2
+    assert 'pip install "edgekit[tflite]"' in err
