@@ -162,6 +162,12 @@ def test_on_the_dla_int8_is_calibrated_implicitly_and_fallbacks_are_counted(tmp_
     )
 
 
+def test_the_dlas_quantized_twin_travels_so_that_a_bundle_can_be_checked(tmp_path: Path) -> None:
+    artifact = export(tmp_path, "jetson-xavier-nx", "int8", device="dla")
+    assert "host.onnx" in names(artifact)
+    assert coverage(network_of(BACKEND.on_host(artifact))).in_float == ()
+
+
 def test_a_board_without_dla_refuses_it(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="jetson-orin-nano has no DLA"):
         export(tmp_path, "jetson-orin-nano", "fp16", device="dla")
