@@ -55,10 +55,8 @@ def _values(
     backend: Backend, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], threads: int
 ) -> dict[str, NDArray[Any]]:
     """Tensor name → its value, of all that the network computes on one sample."""
-    with backend.open(artifact, threads) as session:
-        from edgekit.devices.runner import LiteRtSession
-
-        assert isinstance(session, LiteRtSession)
+    opened: Any = backend.open(artifact, threads)  # the runner's LiteRtSession
+    with opened as session:
         session.raw = keeping = _interpreter(
             threads,
             model_path=str(Path(artifact.folder) / artifact.entry),

@@ -109,8 +109,8 @@ def _pool(node: NodeView) -> Call:
         raise Refused("AveragePool with dilation")
     if even and average:
         counted = bool(node.attribute("count_include_pad", 0))
-        settings = {"stride": strides, "padding": before, "ceil_mode": ceil, "count_include_pad": counted}
-        return Call(partial(functional.avg_pool2d, kernel_size=kernel, **settings), node.operands(1))
+        places = (kernel, strides, before, ceil, counted)
+        return Call(lambda x: functional.avg_pool2d(x, *places), node.operands(1))
     if even:
         plain = {"stride": strides, "padding": before, "dilation": dilations, "ceil_mode": ceil}
         return Call(partial(functional.max_pool2d, kernel_size=kernel, **plain), node.operands(1))

@@ -37,7 +37,7 @@ class NodeView:
 
     @property
     def op(self) -> str:
-        return self.proto.op_type
+        return str(self.proto.op_type)
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """The attribute's value as Python gives it; text as str."""
@@ -69,7 +69,7 @@ class NodeView:
 
     def operand(self, index: int) -> str | NDArray[np.generic]:
         """A tensor's name, or the constant itself."""
-        name = self.proto.input[index]
+        name = str(self.proto.input[index])
         return self.constants.get(name, name)
 
     def operands(self, count: int | None = None) -> tuple[str | NDArray[np.generic], ...]:
