@@ -53,7 +53,11 @@ def get_backend(name: BackendName) -> Backend:
 
 
 def open_reader(artifact: Artifact, threads: int = 1) -> Reader:
-    """The artifact with its tensors shown. Raises ModelError when it cannot be opened, MissingExtraError."""
+    """The artifact with its tensors shown, in a runtime of this machine (`Backend.on_host`).
+
+    Raises ModelError when it cannot be opened, MissingExtraError.
+    """
+    artifact = get_backend(artifact.backend).on_host(artifact)
     module, attribute = READERS[artifact.backend]
     reader: Reader = getattr(importlib.import_module(module), attribute)(artifact, threads)
     return reader

@@ -67,7 +67,8 @@ def waterfall_of(shop: Workshop, outcome: Outcome) -> tuple[WaterfallStep, ...]:
 def stages(shop: Workshop, outcome: Outcome, attempt: Attempt, metric: str) -> list[Stage]:
     """What happened to the network, in order."""
     network = outcome.networks[attempt.candidate.variant]
-    found = [Stage("original", outcome.reference, note=f"float, in {outcome.reference.backend}")]
+    runtime = hosted(outcome, attempt, outcome.reference).backend
+    found = [Stage("original", outcome.reference, note=f"float, in {runtime}")]
     if network.id != outcome.original.id:
         found += trained(outcome, network.id) if metric in TRAINED_METRICS else []
         found.append(Stage("exported", float_artifact(shop, outcome, network), note="float ONNX"))
@@ -97,12 +98,16 @@ def float_artifact(shop: Workshop, outcome: Outcome, network: Variant) -> Artifa
     return shop.export(network, candidate)
 
 
+def hosted(outcome: Outcome, attempt: Attempt, artifact: Artifact) -> Artifact:
+    """What was run: the artifact itself on the board, else what stands for it on this machine."""
+    on_board = outcome.measurements[attempt.candidate.id].origin == "device"
+    return artifact if on_board else get_backend(artifact.backend).on_host(artifact)
+
+
 def built(outcome: Outcome, attempt: Attempt, floating: Artifact | None) -> list[Stage]:
     """Quantization, computed in float, and then what the runtime makes of it."""
     candidate = attempt.candidate
-    artifact = attempt.artifact
-    if outcome.measurements[candidate.id].origin != "device":
-        artifact = get_backend(artifact.backend).on_host(artifact)
+    artifact = hosted(outcome, attempt, attempt.artifact)
     if floating is not None and same(artifact, floating):
         return []
     runs = f"as {artifact.backend} runs it"
@@ -115,10 +120,12 @@ def built(outcome: Outcome, attempt: Attempt, floating: Artifact | None) -> list
         )
         return [Stage("runtime", artifact, note=note)]
     recipe = f", recipe {candidate.recipe}" if candidate.recipe else ""
+    rounded = f"{candidate.precision}{recipe}, the rounding simulated in float"
+    if same(simulation, artifact):  # the board's runtime is not here: its graph is computed as it is written
+        note = f"{rounded}; as {attempt.artifact.backend} itself runs it was not measured"
+        return [Stage("quantized", artifact, note=note)]
     return [
-        Stage(
-            "quantized", simulation, note=f"{candidate.precision}{recipe}, the rounding simulated in float"
-        ),
+        Stage("quantized", simulation, note=rounded),
         Stage("runtime", artifact, note=f"{runs}, in integers"),
     ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.backends import open_reader
+from edgekit.backends import get_backend, open_reader
 from edgekit.compare.feeding import feed, pair_specs, ports_of, random_samples, whole_number_note
 from edgekit.compare.hints import Remedies, layer_hints
 from edgekit.compare.layouts import LAYOUTS, Layout, apply_layout, suspects_between
@@ -82,7 +82,13 @@ def compare_artifacts(
             done += 1
             if progress is not None:
                 progress(done, total)
-        notes = (*left.notes, *right.notes, *work.doubts(first[0][0]), *work.outputs.notes())
+        notes = (
+            *_elsewhere(names, (a, b)),
+            *left.notes,
+            *right.notes,
+            *work.doubts(first[0][0]),
+            *work.outputs.notes(),
+        )
         inputs = (
             samples.description if samples else "random inputs: give --data for figures that mean something"
         )
@@ -101,8 +107,18 @@ def compare_artifacts(
             parts_at=pairs.parts_at,
             outputs=work.outputs.result(),
             accuracy=work.outputs.accuracy(),
-            notes=tuple(notes),
+            notes=(*notes, *work.doubts(first[0][0]), *work.outputs.notes()),
         )
+
+
+def _elsewhere(names: Sequence[str], artifacts: Sequence[Artifact]) -> list[str]:
+    """Artifacts of a runtime that is not here, and what stands for it."""
+    found = []
+    for name, artifact in zip(names, artifacts, strict=True):
+        host = get_backend(artifact.backend).on_host(artifact).backend
+        if host != artifact.backend:
+            found.append(f"{name}: its graph as {host} computes it, not {artifact.backend}'s own kernels")
+    return found
 
 
 def _coarseness(arithmetic: str) -> float:

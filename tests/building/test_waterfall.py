@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,25 @@ import pytest
 
 import edgekit
 from edgekit.building.blame import BlameTask, ask, culprits
-from edgekit.building.waterfall import trained
+from edgekit.building.finish import Outcome
+from edgekit.building.ladder import Attempt
+from edgekit.building.waterfall import built, trained
 from edgekit.compare import compare_artifacts
 from edgekit.errors import StageError
 from edgekit.result import Result, TrainedStep, VariantResult
 from edgekit.store import Store
-from edgekit.testing.onnx_networks import residual_network, samples
-from edgekit.types import BackendName, Precision
+from edgekit.testing.example_parts import ENVIRONMENT
+from edgekit.testing.onnx_networks import as_variant, residual_network, samples
+from edgekit.types import (
+    Accuracy,
+    BackendName,
+    Candidate,
+    Choice,
+    Estimate,
+    Measurement,
+    Origin,
+    Precision,
+)
 from tests.compare.artifacts import broken, onnx_artifact, stream
 from tests.conftest import UserNetwork
 
@@ -102,27 +115,69 @@ def test_a_second_build_takes_the_whole_waterfall_from_the_store(
     assert all(event.reused for event in events)
 
 
-class _Outcome:
-    """What `trained` reads of an outcome."""
+def outcome(attempt: Attempt, origin: Origin = "device", steps: tuple[TrainedStep, ...] = ()) -> Outcome:
+    """An outcome with one attempt, as far as a waterfall reads it."""
+    measurement = Measurement(attempt.candidate.id, origin, ENVIRONMENT, 0.0, 0)
+    return Outcome(
+        original=as_variant(Path(attempt.artifact.folder) / attempt.artifact.entry),
+        networks={},
+        reference=attempt.artifact,
+        attempts=(attempt,),
+        measurements={attempt.candidate.id: measurement},
+        choice=Choice("MISSES", None, attempt.candidate.id, ""),
+        failures=(),
+        rejections=(),
+        variants=(VariantResult("pruned-50", "pruned", "original", "", 1, 1, (), steps),),
+    )
 
-    def __init__(self, steps: tuple[TrainedStep, ...]) -> None:
-        self.variants = (VariantResult("pruned-50", "pruned", "original", "", 1, 1, (), steps),)
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Attempt:
+    """An int8 candidate for a Jetson, as far as a waterfall reads it."""
+    artifact = onnx_artifact(residual_network(tmp_path / "model.onnx"))
+    estimate = Estimate(0.0, 0.0, 0.0)
+    return Attempt(
+        Candidate(artifact.candidate, "original", "onnxruntime", "int8", "int8-minmax"),
+        artifact,
+        Accuracy("top1", "validation", 1, estimate, estimate),
+    )
 
 
-def test_pruned_is_the_last_step_that_was_kept_and_fine_tuned_the_final_training() -> None:
+def test_integers_and_their_simulation_are_two_stages(attempt: Attempt) -> None:
+    found = built(outcome(attempt), attempt, None)
+    assert [stage.name for stage in found] == ["quantized", "runtime"]
+    assert "recipe int8-minmax" in found[0].note
+
+
+def test_a_graph_that_only_ran_as_simulated_has_no_runtime_stage(attempt: Attempt) -> None:
+    written = replace(attempt.artifact, options={"session.disable_quant_qdq": "1"})
+    absent = replace(attempt, artifact=written)
+    found = built(outcome(absent, "estimated"), absent, None)
+    assert [stage.name for stage in found] == ["quantized"]
+    assert "was not measured" in found[0].note
+
+
+def test_a_runtime_without_simulation_quantizes_and_runs_in_one_stage(attempt: Attempt) -> None:
+    tflite = replace(attempt, artifact=replace(attempt.artifact, backend="litert"))
+    found = built(outcome(tflite), tflite, None)
+    assert [stage.name for stage in found] == ["runtime"]
+    assert "litert offers no simulation" in found[0].note
+
+
+def test_pruned_is_the_last_step_that_was_kept_and_fine_tuned_the_final_training(attempt: Attempt) -> None:
     steps = (
         TrainedStep("step", 0.9, 0.93, True),
         TrainedStep("step", 0.5, 0.90, True),
         TrainedStep("step", 0.4, 0.70, False),
         TrainedStep("final", 0.5, 0.94, True),
     )
-    found = trained(_Outcome(steps), "pruned-50")  # type: ignore[arg-type]
+    found = trained(outcome(attempt, steps=steps), "pruned-50")
     assert [(stage.name, stage.accuracy) for stage in found] == [("pruned", 0.90), ("fine-tuned", 0.94)]
     assert "50% of the MACs, 2 steps" in found[0].note
 
 
-def test_a_variant_whose_steps_an_older_store_has_not_kept_has_no_such_stages() -> None:
-    assert trained(_Outcome(()), "pruned-50") == []  # type: ignore[arg-type]
+def test_a_variant_whose_steps_an_older_store_has_not_kept_has_no_such_stages(attempt: Attempt) -> None:
+    assert trained(outcome(attempt), "pruned-50") == []
 
 
 def test_the_broken_layer_is_blamed_and_what_follows_it_is_not_blamed_before_it(tmp_path: Path) -> None:
