@@ -525,7 +525,7 @@ class Cuda(object):
             self.call("cuMemFree_v2", address)
         self.allocated = []
         self.call("cuStreamDestroy_v2", self.stream)
-        self.call("cuDevicePrimaryCtxRelease_v2", self.device)
+        self.call("cuDevicePrimaryCtxRelease", self.device)
 
 
 # ---- running -----------------------------------------------------------------------------------------------
