@@ -95,8 +95,8 @@ def lint(**options: Any) -> int:
 
 def _examine_all(path: Path, target: Target, precisions: tuple[Precision, ...]) -> tuple[Finding, ...]:
     """The board first; its runtimes only where its memory holds the network, which they run once."""
-    issues = [*_lacking(target, precisions), *_too_large(path, target)]
-    board = Finding("", "precisions and memory", tuple(issues))
+    issues = [*_lacking(target, precisions), *_dynamic(path), *_too_large(path, target)]
+    board = Finding("", "precisions, shapes and memory", tuple(issues))
     if _too_large(path, target):
         return board, *(
             Finding(each.name, "not checked: too large for the board", ()) for each in target.runtimes
@@ -113,6 +113,18 @@ def _lacking(target: Target, precisions: tuple[Precision, ...]) -> list[Issue]:
             reason = lack.reason if lack else f"no runtime on {target.name} has {precision}"
             issues.append(Issue("error", "", reason, lack.instead if lack else ", ".join(target.precisions)))
     return issues
+
+
+def _dynamic(path: Path) -> list[Issue]:
+    """Sizes that are not fixed: edgekit builds for one sample of a fixed size. A free batch becomes 1."""
+    from edgekit.model import read_signature
+
+    return [
+        Issue("error", "", f"dimension {position} of input {spec.name} is dynamic", "export with fixed sizes")
+        for spec in read_signature(path).inputs
+        for position, size in enumerate(spec.shape)
+        if size is None and position > 0
+    ]
 
 
 def _too_large(path: Path, target: Target) -> list[Issue]:
@@ -147,7 +159,7 @@ def _examine(name: BackendName, path: Path, target: Target) -> Finding:
         else:
             signature = read_signature(path)
             variant = Variant("lint", "original", None, "", str(path), sha256_file(path), signature, nothing)
-            issues, done = backend.lint(variant, target), "rules and its own reader"
+            issues, done = backend.lint(variant, target), DONE[name]
     except MissingExtraError as error:
         return Finding(name, f"not checked: {error}", ())
     except StageError as error:
@@ -161,6 +173,13 @@ def _tensorrt(path: Path, target: Target) -> tuple[tuple[Issue, ...], str]:
     found = examine(path, target)
     return found.issues, found.done
 
+
+DONE: Mapping[BackendName, str] = {
+    "onnxruntime": "rules",
+    "openvino": "rules, and OpenVINO's own reader",
+    "litert": "the table of what can be converted",
+}
+"""What the lint of a runtime does, for people."""
 
 EXAMINERS: Mapping[BackendName, Any] = {"tensorrt": _tensorrt}
 """Runtimes that say themselves which check they made."""

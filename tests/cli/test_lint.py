@@ -101,6 +101,16 @@ def test_a_dynamic_shape_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert any("dynamic (height)" in issue["reason"] for issue in found(out, "tensorrt")["issues"])
 
 
+def test_a_dynamic_shape_is_an_error_whatever_the_runtime(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "dynamic.onnx"
+    onnx.save(graph([node("Relu", ["x"], ["y"])], {}, shape=("batch", 4, "height", 8)), str(path))
+    code, out, _ = run(str(path), "--target", "intel-igpu", "--json", capsys=capsys)
+    assert code == 3
+    assert [issue["reason"] for issue in found(out, "")["issues"]] == ["dimension 2 of input x is dynamic"]
+
+
 def test_a_network_too_large_for_the_board_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
