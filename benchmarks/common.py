@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,13 @@ def normalized(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
-def edgekit(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the command line; its progress goes to this terminal."""
+def edgekit(
+    *arguments: str, check: bool = True, codes: Sequence[int] = (0, 3)
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line; its progress goes to this terminal. `codes`: the exit codes that `check` allows."""
     command = [sys.executable, "-m", "edgekit", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if check and done.returncode not in (0, 3):
+    if check and done.returncode not in codes:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
     return done
 
