@@ -23,6 +23,8 @@ import importlib
 import json
 import os
 import re
+import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +34,8 @@ import numpy as np
 
 SCHEMA = 1
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
+NONE_YET = "there is no engine yet"
+SHARED = 32  # engines kept for all folders
 ENGINE_FOLDER = "engine"
 ENGINE, RECORD, RECIPE = "model.engine", "model.engine.json", "build.json"
 MAJOR, MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR (cuda.h)
@@ -314,7 +318,7 @@ def inputs_of(folder: str, recipe: Dict[str, Any]) -> Dict[str, str]:
 def stale(record_path: str, engine_path: str, wanted: Dict[str, Any]) -> str:
     """Why the stored engine no longer fits; "" when it does."""
     if not os.path.exists(engine_path) or not os.path.exists(record_path):
-        return "there is no engine yet"
+        return NONE_YET
     try:
         with open(record_path) as file:
             record = json.load(file)
@@ -363,11 +367,14 @@ def engine_for(
     reason = stale(record_path, engine_path, record)
     if not reason:
         return engine_path, ""
+    os.makedirs(place, exist_ok=True)
+    if reason == NONE_YET and take_shared(record, engine_path, record_path):
+        tell("the engine was built here before")
+        return engine_path, ""
     tell(
         "building the engine for %s with %s %s: %s"
         % (found["name"], record["library"], record["version"], reason)
     )
-    os.makedirs(place, exist_ok=True)
     begin = time.time()
     content = build_engine(os.path.join(folder, recipe["onnx"]), recipe, trt, compile_for, place)
     write_atomically(engine_path, content)
@@ -379,8 +386,50 @@ def engine_for(
         engine_sha256=file_sha256(engine_path), seconds=round(time.time() - begin, 3), built=int(begin)
     )
     write_atomically(record_path, json.dumps(record, indent=1).encode())
+    keep_shared(record, engine_path, record_path)
     tell("built in %.1f s" % record["seconds"])
     return engine_path, reason
+
+
+def shared_folder() -> str:
+    """Where engines are kept for all artifacts of this user; the environment's EDGEKIT_ENGINES names another place."""
+    default = os.path.join(os.path.expanduser("~"), ".cache", "edgekit", "engines")
+    return os.environ.get("EDGEKIT_ENGINES", default)
+
+
+def shared_place(record: Dict[str, Any]) -> str:
+    """The folder of one engine, named by all that it depends on."""
+    facts = [record[key] for key in ("schema", "library", "version", "sm", "gpu")]
+    text = json.dumps([facts, sorted(record["files"].items())])
+    return os.path.join(shared_folder(), hashlib.sha256(text.encode()).hexdigest()[:32])
+
+
+def take_shared(record: Dict[str, Any], engine_path: str, record_path: str) -> bool:
+    """Copy the engine that was built from the same for another folder, if there is one: building takes minutes."""
+    place = shared_place(record)
+    kept = [os.path.join(place, name) for name in (ENGINE, RECORD)]
+    if stale(kept[1], kept[0], record):
+        return False
+    os.utime(place, None)
+    for source, target in zip(kept, (engine_path, record_path)):
+        with open(source, "rb") as file:
+            write_atomically(target, file.read())
+    return True
+
+
+def keep_shared(record: Dict[str, Any], engine_path: str, record_path: str) -> None:
+    """Keep a copy for other folders, the newest SHARED engines only. A full disk costs no build."""
+    place = shared_place(record)
+    try:
+        os.makedirs(place, exist_ok=True)
+        for source, name in ((engine_path, ENGINE), (record_path, RECORD)):
+            with open(source, "rb") as file:
+                write_atomically(os.path.join(place, name), file.read())
+        kept = [os.path.join(shared_folder(), name) for name in os.listdir(shared_folder())]
+        for old in sorted(kept, key=os.path.getmtime)[:-SHARED]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        to_stderr("the engine is not kept for other folders: %s" % error)
 
 
 def no_words(_text: str) -> None:
@@ -667,6 +716,10 @@ def open_artifact(path: str, say: Say = to_stderr) -> EngineSession:
 
 def main(arguments: List[str]) -> int:
     """Entry point; see the module's text."""
+    if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+        del sys.path[0]  # the neighbours of this file are no top-level modules
+    if sys.platform == "linux":  # who started it may be killed at its time limit
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, linux/prctl.h
     if len(arguments) != 1:
         sys.stderr.write("usage: python engine.py FOLDER\n")
         return 2

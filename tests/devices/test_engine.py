@@ -24,12 +24,24 @@ trt = pytest.importorskip("tensorrt_rtx")
 SM = "sm_89"
 
 
+@pytest.fixture(autouse=True)
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Engines are kept here for all folders."""
+    monkeypatch.setenv("EDGEKIT_ENGINES", str(tmp_path / "shared"))
+    return tmp_path / "shared"
+
+
+def write_artifact(folder: Path) -> Path:
+    """A folder with model.onnx and build.json for rtx-ada."""
+    folder.mkdir()
+    write_classifier(folder / "model.onnx")
+    (folder / "build.json").write_bytes(recipe_for(find_target("rtx-ada"), "fp32", "", 17).encode())
+    return folder
+
+
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    """A folder with model.onnx and build.json for rtx-ada."""
-    write_classifier(tmp_path / "model.onnx")
-    (tmp_path / "build.json").write_bytes(recipe_for(find_target("rtx-ada"), "fp32", "", 17).encode())
-    return tmp_path
+    return write_artifact(tmp_path / "artifact")
 
 
 def change(folder: Path, **values: Any) -> None:
@@ -97,6 +109,39 @@ def test_a_damaged_record_is_no_record(artifact: Path) -> None:
     build(artifact)
     (artifact / "engine" / "model.engine.json").write_text("{")
     assert "cannot be read" in build(artifact)[0]
+
+
+def test_the_same_artifact_in_another_folder_takes_the_engine_that_is_there(
+    artifact: Path, tmp_path: Path
+) -> None:
+    build(artifact)
+    twin = write_artifact(tmp_path / "twin")
+    assert build(twin) == ("", ["the engine was built here before"])
+    engines = [(folder / "engine" / "model.engine").read_bytes() for folder in (artifact, twin)]
+    assert engines[0] == engines[1]
+
+
+def test_a_shared_engine_that_was_changed_is_not_taken(artifact: Path, shared: Path, tmp_path: Path) -> None:
+    build(artifact)
+    next(shared.glob("*/model.engine")).write_bytes(b"cut")
+    assert build(write_artifact(tmp_path / "twin"))[0] == "there is no engine yet"
+
+
+def test_the_oldest_shared_engines_go(artifact: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "SHARED", 1)
+    build(artifact)
+    write_classifier(artifact / "model.onnx", seed=1)
+    build(artifact)
+    assert len(list(shared.iterdir())) == 1
+
+
+def test_a_place_that_cannot_be_written_costs_no_build(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EDGEKIT_ENGINES", str(tmp_path / "file" / "below"))
+    assert build(artifact)[0] == "there is no engine yet"
+    assert (artifact / "engine" / "model.engine").is_file()
 
 
 def test_another_tensorrt_than_the_builds_is_refused(artifact: Path) -> None:
