@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgekit.backends.ov_model import WEIGHTED, first_line, product_of
+from edgekit.backends.ov_model import WEIGHTED, first_line
 from edgekit.backends.tensors import Grid, Node, TensorFacts, Weights, choose_taps, kind_of, weights_facts
 from edgekit.devices.runner import open_session
 from edgekit.errors import MissingExtraError, ModelError
@@ -116,7 +117,14 @@ def _nodes(model: Any, inputs: list[str], ports: dict[str, Any]) -> list[Node]:
             key = _key(port)
             ids[key], ports[key] = key, port
             nodes.append(_node(node, kind, data, key, port))
+    if any(node.names for node in nodes if node.role == "compute"):
+        nodes = [_without_helpers(node) for node in nodes]
     return nodes
+
+
+def _without_helpers(node: Node) -> Node:
+    """Where tensors have names, one without is no tensor of the network's but a step of OpenVINO's own."""
+    return replace(node, role="hidden") if node.role == "compute" and not node.names else node
 
 
 def _node(node: Any, kind: str, data: tuple[str, ...], key: str, port: Any) -> Node:
@@ -125,17 +133,37 @@ def _node(node: Any, kind: str, data: tuple[str, ...], key: str, port: Any) -> N
     layer = node.get_friendly_name()
     if kind == "FakeQuantize":
         return Node(layer, "fakequantize", data, key, "quantize", names, _grid(node))
-    product = product_of(node)
-    if product is not node:  # an addition of a bias: one layer with the product before it
+    product = _product_under(node)
+    if product is not None:  # an addition of a bias: one layer with the product before it
         bias_of = kind_of(product.get_type_name())
         return Node(layer, bias_of, data, key, "compute", names)
     if kind in WEIGHTED:
-        followed = [target.get_node() for target in port.get_target_inputs()]
-        with_bias = len(followed) == 1 and product_of(followed[0]) is not followed[0]
+        targets = [target.get_node() for target in port.get_target_inputs()]
+        followed = [target for target in targets if target.get_type_name() not in PLUMBING]
+        with_bias = len(followed) == 1 and _product_under(followed[0]) is not None
         role: Literal["hidden", "compute"] = "hidden" if with_bias else "compute"
         return Node(layer, kind_of(kind), data, key, role, names, weights=_weights(node, kind))
     real = port.get_element_type().is_real()
     return Node(layer, kind_of(kind), data, key, "compute" if real else "hidden", names)
+
+
+def _product_under(node: Any) -> Any:
+    """The convolution or matrix product that an addition adds a constant bias to; None for other operations."""
+    if node.get_type_name() != "Add":
+        return None
+    first, second = (port.get_node() for port in node.input_values())
+    for product, bias in ((first, second), (second, first)):
+        if product.get_type_name() in WEIGHTED and _is_constant(bias):
+            return product
+    return None
+
+
+def _is_constant(node: Any) -> bool:
+    """Whether a value depends on constants and shapes alone: not every IR has them folded into one constant."""
+    inputs = node.input_values()
+    return node.get_type_name() in ("Constant", "ShapeOf") or (
+        bool(inputs) and all(_is_constant(port.get_node()) for port in inputs)
+    )
 
 
 def _grid(node: Any) -> Grid | None:

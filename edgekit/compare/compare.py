@@ -16,7 +16,7 @@ from edgekit.compare.layouts import LAYOUTS, Layout, apply_layout, suspects_betw
 from edgekit.compare.matching import Match, correlation, match_tensors
 from edgekit.compare.outcome import Comparison, LayerDifference, Side
 from edgekit.compare.outputs import Outputs
-from edgekit.compare.parting import CEILINGS, first_parting, lowest_inputs
+from edgekit.compare.parting import CEILINGS, first_parting, lowest_inputs, wrong_places
 from edgekit.compare.remedies import remedies_for
 from edgekit.compare.statistics import Accumulator
 from edgekit.errors import DataError
@@ -82,13 +82,7 @@ def compare_artifacts(
             done += 1
             if progress is not None:
                 progress(done, total)
-        notes = (
-            *_elsewhere(names, (a, b)),
-            *left.notes,
-            *right.notes,
-            *work.doubts(first[0][0]),
-            *work.outputs.notes(),
-        )
+        notes = (*_elsewhere(names, (a, b)), *left.notes, *right.notes)
         inputs = (
             samples.description if samples else "random inputs: give --data for figures that mean something"
         )
@@ -212,14 +206,36 @@ class _Pairs:
     def add(self, look_a: Look, look_b: Look) -> None:
         for match, sums in zip(self.matches, self._sums, strict=True):
             values = look_a[match.a]
-            sums.add(values, apply_layout(look_b[match.b], match.layout, values.shape))
+            other = apply_layout(look_b[match.b], match.layout, values.shape)
+            if other.shape != values.shape:
+                raise DataError(
+                    f"{match.a} has shape {list(values.shape)} on one sample in A and {list(other.shape)} in B",
+                    allowed="networks whose shapes do not depend on the values",
+                )
+            sums.add(values, other)
 
     def layers(self, remedies: Remedies, arithmetic: str) -> tuple[LayerDifference, ...]:
-        """All pairs in A's order; those worth it with hints. Sets `parts_at`."""
+        """All pairs in A's order, those worth it with hints. Drops wrong matches, sets `parts_at`."""
+        wrong = wrong_places(tuple(self.facts_a.values()), self._all(), arithmetic)
+        kept = [
+            (match, sums)
+            for match, sums in zip(self.matches, self._sums, strict=True)
+            if match.a not in wrong
+        ]
+        self.matches, self._sums = tuple(match for match, _ in kept), [sums for _, sums in kept]
+        layers = self._all()
+        self.parts_at = first_parting(layers, arithmetic)
+        ceiling = CEILINGS[arithmetic]
+        worst = sorted((each for each in layers if each.difference.sqnr_db < ceiling), key=_sqnr)[:EXPLAINED]
+        explained = {each.name for each in worst} | {self.parts_at}
+        return tuple(self._explained(each, remedies) if each.name in explained else each for each in layers)
+
+    def _all(self) -> tuple[LayerDifference, ...]:
+        """All pairs in A's order, without hints."""
         results = {match.a: sums.result() for match, sums in zip(self.matches, self._sums, strict=True)}
         sqnr = {name: result.sqnr_db for name, result in results.items()}
         before = lowest_inputs(tuple(self.facts_a.values()), sqnr)
-        layers = tuple(
+        return tuple(
             LayerDifference(
                 name=match.a,
                 name_b=match.b,
@@ -234,11 +250,6 @@ class _Pairs:
             )
             for match in self.matches
         )
-        self.parts_at = first_parting(layers, arithmetic)
-        ceiling = CEILINGS[arithmetic]
-        worst = sorted((each for each in layers if each.difference.sqnr_db < ceiling), key=_sqnr)[:EXPLAINED]
-        explained = {each.name for each in worst} | {self.parts_at}
-        return tuple(self._explained(each, remedies) if each.name in explained else each for each in layers)
 
     def _explained(self, layer: LayerDifference, remedies: Remedies) -> LayerDifference:
         hints = layer_hints(

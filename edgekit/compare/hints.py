@@ -23,6 +23,7 @@ COARSE_DB = 27.0
 
 NARROW, FEW_LEVELS = 1e-3, 16
 WEIGHTS_OFF, GAIN_OFF, LINEAR = 0.05, 0.05, 0.02
+NEGLIGIBLE = 0.02  # of the largest channel's norm: what rounding does to a channel that is next to nothing
 SHIFTED = 0.5
 
 
@@ -111,7 +112,12 @@ def _weights(a: Weights | None, b: Weights | None, remedies: Remedies) -> list[s
         right / left if left > 0 else float(right > 0) + 1.0
         for left, right in zip(a.norms, b.norms, strict=True)
     ]
-    off = [place for place, ratio in enumerate(ratios) if abs(ratio - 1.0) > WEIGHTS_OFF]
+    largest = max(a.norms)
+    off = [
+        place
+        for place, ratio in enumerate(ratios)
+        if abs(ratio - 1.0) > WEIGHTS_OFF and abs(b.norms[place] - a.norms[place]) > NEGLIGIBLE * largest
+    ]
     if off:
         worst = max(off, key=lambda place: abs(ratios[place] - 1.0))
         found.append(

@@ -12,6 +12,7 @@ from edgekit.compare.layouts import apply_layout, layouts_between, suspects_betw
 from edgekit.compare.matching import correlation
 from edgekit.compare.outcome import OutputDifference
 from edgekit.compare.statistics import Accumulator
+from edgekit.errors import DataError
 from edgekit.measure import estimate_mean, holds_class_scores
 
 if TYPE_CHECKING:
@@ -43,17 +44,22 @@ class Outputs:
         """One batch: what both artifacts answered, and what was shown of their tensors meanwhile."""
         for (name_a, name_b), sums in zip(self._pairs, self._sums, strict=True):
             left, right = ran[0][name_a], ran[1][name_b]
-            right = apply_layout(right, layouts_between(left.shape, right.shape)[0], left.shape)
+            layouts = layouts_between(left.shape, right.shape)
+            if not layouts:
+                raise DataError(
+                    f"output {name_a} has shape {list(left.shape)} on one sample in A and {list(right.shape)} in B",
+                    allowed="networks whose shapes do not depend on the values",
+                )
+            right = apply_layout(right, layouts[0], left.shape)
             sums.add(np.atleast_1d(left), np.atleast_1d(right))
             if len(self._pairs) == 1 and left.ndim > 1 and holds_class_scores({name_a: left}):
                 self._classes(left.reshape(len(left), -1), right.reshape(len(left), -1), labels)
             if len(self._pairs) == 1 and len(self._kept) < KEPT:
                 self._kept.append((left, right))
         for side in (0, 1):
-            for pair in self._pairs:
-                if pair[side] in shown[side]:
-                    self._shown[side].add(np.atleast_1d(ran[side][pair[side]]).reshape(1, -1),
-                                          np.atleast_1d(shown[side][pair[side]]).reshape(1, -1))  # fmt: skip
+            for name in (pair[side] for pair in self._pairs):
+                if name in shown[side]:
+                    self._shown[side].add(ran[side][name].reshape(-1), shown[side][name].reshape(-1))
 
     def _classes(self, a: NDArray[Any], b: NDArray[Any], labels: NDArray[np.int64] | None) -> None:
         first_a, first_b = np.argmax(a, axis=1), np.argmax(b, axis=1)

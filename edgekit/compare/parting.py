@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from edgekit.backends.tensors import TensorFacts
     from edgekit.compare.outcome import LayerDifference
 
-__all__ = ["CEILINGS", "first_parting", "lowest_inputs"]
+__all__ = ["CEILINGS", "first_parting", "lowest_inputs", "wrong_places"]
 
 CEILINGS: Mapping[str, float] = {"fp32": 80.0, "fp16": 50.0, "bf16": 40.0, "int8": 30.0}
 """Arithmetic → SQNR in dB below which it takes a sound layer by itself, roughly; above it nothing is a loss."""
@@ -36,19 +36,38 @@ def lowest_inputs(facts: Sequence[TensorFacts], sqnr_db: Mapping[str, float]) ->
     }
 
 
-def first_parting(layers: Sequence[LayerDifference], arithmetic: str) -> str | None:
-    """The first tensor, in graph order, that is lost or falls far below its inputs; None when none does.
+def wrong_places(
+    facts: Sequence[TensorFacts], layers: Sequence[LayerDifference], arithmetic: str
+) -> frozenset[str]:
+    """Tensors that were matched by their place alone, and wrongly so.
 
-    One that was matched by its place alone counts only if what is computed later is far off too: the pair may be
-    a wrong one.
+    Were such a pair the same tensor, all that is computed from it could not be sound. A softmax does not count: it
+    hides what lies before it.
     """
+    sound = CEILINGS[arithmetic] - FALL_DB
+    good = {
+        layer.name
+        for layer in layers
+        if layer.matched != "place" and layer.op != "softmax" and layer.difference.sqnr_db >= sound
+    }
+    recovers: dict[str, bool] = {}  # whether something sound is computed from the tensor
+    for each in reversed(facts):
+        recovers.setdefault(each.name, False)
+        for name in each.inputs:
+            recovers[name] = recovers.get(name, False) or each.name in good or recovers[each.name]
+    return frozenset(
+        layer.name
+        for layer in layers
+        if layer.matched == "place" and layer.difference.sqnr_db < sound and recovers.get(layer.name, False)
+    )
+
+
+def first_parting(layers: Sequence[LayerDifference], arithmetic: str) -> str | None:
+    """The first tensor, in graph order, that is lost or falls far below its inputs; None when none does."""
     ceiling = CEILINGS[arithmetic]
-    for place, layer in enumerate(layers):
+    for layer in layers:
         own = layer.difference.sqnr_db
         before = ceiling if layer.inputs_db is None else min(ceiling, layer.inputs_db)
-        if own >= LOST_DB and before - own < FALL_DB:
-            continue
-        after = [later.difference.sqnr_db for later in layers[place + 1 :]]
-        if layer.matched != "place" or not after or min(after) < ceiling - FALL_DB:
+        if own < LOST_DB or before - own >= FALL_DB:
             return layer.name
     return None

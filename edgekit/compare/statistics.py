@@ -91,8 +91,8 @@ class Accumulator:
     def _add_shift(self, error: NDArray[np.float64]) -> None:
         axes = (0, *range(2, error.ndim))
         shift = error.sum(axis=axes) if error.ndim > 1 else error.sum(keepdims=True)
-        if self._shift is not None and self._shift.shape != shift.shape:
-            raise ValueError(f"channels changed from {self._shift.size} to {shift.size}")
+        if self._shift is not None and self._shift.shape != shift.shape:  # as many as there were boxes, say
+            self._shift, self._per_channel = np.zeros_like(shift), 0
         self._shift = shift if self._shift is None else self._shift + shift
         self._per_channel += error.size // max(1, shift.size)
 

@@ -54,6 +54,19 @@ def test_a_quantized_network_is_shown_on_its_grids_and_does_not_part(
     assert found.outputs[0].difference.cosine > 0.99
 
 
+def test_a_bias_that_openvino_keeps_behind_shape_arithmetic_is_one_layer_with_its_product(
+    tmp_path: Path, float_onnx: Artifact
+) -> None:
+    ov = pytest.importorskip("openvino")
+    source = residual_network(tmp_path / "net.onnx")
+    ov.save_model(ov.Core().read_model(str(source)), str(tmp_path / "net.xml"), compress_to_fp16=False)
+    unfolded = replace(onnx_artifact(tmp_path / "net.xml"), backend="openvino")
+    found = compare_artifacts(float_onnx, unfolded, stream())
+    assert found.unmatched_b == ()
+    assert {"c1", "c2"} <= set(sqnr(found))
+    assert min(sqnr(found).values()) > 80
+
+
 def test_every_value_of_a_quantized_tensor_lies_on_its_grid(int8_onnx: Artifact) -> None:
     from edgekit.backends import open_reader
 
