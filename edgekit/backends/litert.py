@@ -137,7 +137,7 @@ def _quantize(request: ExportRequest, path: Path, inputs: Sequence[Port]) -> tup
     if precision == "int8":
         return quantize_full(request, path, inputs)
     if precision == "int8-dynamic":
-        quantize_dynamic(path)
+        return quantize_dynamic(path)
     if precision == "fp16":
         store_half(path)
         return ("Weights are stored in float16 and brought back to float32 when the file is loaded.",)

@@ -173,6 +173,16 @@ def test_dynamic_range_needs_no_samples_and_says_what_it_is(tmp_path: Path) -> N
     assert noise(dynamic, whole) < 0.01
 
 
+def test_dynamic_range_leaves_in_float_what_xnnpack_does_not_take(tmp_path: Path) -> None:
+    variant = from_torch(tmp_path, DepthwiseNet(), (1, 3, 32, 32))
+    artifact = export(tmp_path, "int8-dynamic", data=None, variant=variant)
+    precisions = {(op.kind, op.precision) for op in ops(artifact)}
+    assert ("DEPTHWISE_CONV_2D", "fp32") in precisions
+    assert ("CONV_2D", "int8-dynamic") in precisions
+    assert "Left in float, since XNNPACK" in artifact.audit.notes[0]
+    assert "XNNPACK takes all" in artifact.audit.notes[-1]
+
+
 def test_weights_have_a_scale_per_channel(tmp_path: Path) -> None:
     first = next(op for op in ops(export(tmp_path)) if op.name == "r1")
     weight = next(each for each in first.inputs if each.constant and each.dtype == "int8")
