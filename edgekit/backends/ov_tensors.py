@@ -71,7 +71,8 @@ class OpenVinoTensors:
             self._places = {source: place for place, source in enumerate([*results, *added])}
             ov.save_model(model, str(shown), compress_to_fp16=False)
             self._session = open_session("openvino", str(shown), dict(artifact.options), threads)
-        self.notes = _notes(artifact.entry, self._plain.raw, self._session.raw) if quantized else ()
+        integers = _notes(artifact.entry, self._plain.raw, self._session.raw) if quantized else ()
+        self.notes: tuple[str, ...] = (*_float_note(artifact.entry, hint), *integers)
 
     def __enter__(self) -> OpenVinoTensors:
         return self
@@ -216,6 +217,13 @@ def _constant(port: Any) -> tuple[NDArray[Any], float, Literal["", "per-tensor",
     if kind == "Reshape":
         return values[0].reshape(port.get_shape()), inputs[0][1] if inputs[0] else 0.0, ""
     return None
+
+
+def _float_note(entry: str, arithmetic: str) -> tuple[str, ...]:
+    """Without a hint OpenVINO takes bf16 where the CPU has it, also for float32 networks."""
+    return (
+        () if arithmetic == "fp32" else (f"{entry}: OpenVINO computes its float layers in {arithmetic} here",)
+    )
 
 
 def _notes(entry: str, alone: Any, shown: Any) -> tuple[str, ...]:
