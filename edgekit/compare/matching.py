@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -165,6 +166,12 @@ def _by_shape(
     return groups
 
 
+@lru_cache(maxsize=256)
+def _places(size: int) -> NDArray[np.int64]:
+    """Which of `size` values are looked at: the same ones for every tensor of that size."""
+    return np.random.default_rng(size).choice(size, SAMPLED, replace=False)
+
+
 def _profile(array: NDArray[Any]) -> NDArray[np.float64]:
     """Values at fixed places, centred and of length 1, so that a product of two is their correlation.
 
@@ -172,7 +179,7 @@ def _profile(array: NDArray[Any]) -> NDArray[np.float64]:
     """
     values = np.nan_to_num(np.asarray(array, np.float64).reshape(-1), posinf=0.0, neginf=0.0)
     if values.size > SAMPLED:
-        values = values[np.random.default_rng(values.size).choice(values.size, SAMPLED, replace=False)]
+        values = values[_places(values.size)]
     centred = values - values.mean()
     length = float(np.linalg.norm(centred))
     if length <= 1e-9 * max(1e-30, float(np.abs(values).max(initial=0.0))) * np.sqrt(max(1, values.size)):

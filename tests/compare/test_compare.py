@@ -119,7 +119,7 @@ def test_a_broken_layer_is_found_when_no_name_survives(tmp_path: Path) -> None:
     assert {layer.name: layer.matched for layer in found.layers}["c1"] == "values"
 
 
-def test_memory_and_result_do_not_hang_on_how_samples_are_batched(
+def test_the_result_does_not_hang_on_how_samples_are_batched(
     float_onnx: Artifact, int8_onnx: Artifact
 ) -> None:
     arrays = samples(24, 5)
