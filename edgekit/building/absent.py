@@ -148,8 +148,10 @@ def best_of_each(
 
 def provisional(shop: Workshop, choice: Choice, attempts: Sequence[Attempt]) -> Choice:
     """The choice among estimates as what it is: an expectation, with the command that settles it."""
+    if not attempts:
+        return choice  # nothing to take to the board
     lead = choice.winner or choice.nearest
-    if lead is None and attempts:
+    if lead is None:
         lead = min(attempts, key=lambda one: (one.accuracy.drop.value, one.candidate.id)).candidate.id
     target = shop.setting.target
     expectation = (

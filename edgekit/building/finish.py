@@ -29,6 +29,7 @@ from edgekit.result import (
 from edgekit.types import (
     Accuracy,
     Artifact,
+    Audit,
     Choice,
     Environment,
     Failure,
@@ -177,13 +178,16 @@ def candidate_result(
     """One candidate with everything known of it."""
     candidate, artifact = attempt.candidate, attempt.artifact
     assert measurement is not None
+    audit = artifact.audit
+    if measurement.origin == "estimated":  # what ran here says little of what the board's kernels take
+        audit = Audit("", notes=tuple(f"On this machine, not the board: {note}" for note in audit.notes))
     return CandidateResult(
         id=candidate.id,
         backend=candidate.backend,
         precision=candidate.precision,
         variant=candidate.variant,
         recipe=candidate.recipe,
-        ran_as=artifact.audit.ran_as,
+        ran_as=audit.ran_as,
         latency_ms=None if measurement.latency is None else latency_result(measurement.latency, percentile),
         accuracy=accuracy_result(attempt.accuracy),
         size_bytes=artifact.size_bytes,
@@ -193,7 +197,7 @@ def candidate_result(
         artifact=str(Path(artifact.folder) / artifact.entry),
         why=choice.reasons.get(candidate.id, ""),
         frontier=candidate.id in choice.frontier,
-        notes=tuple(artifact.audit.notes),
+        notes=tuple(audit.notes),
     )
 
 

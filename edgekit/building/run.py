@@ -96,8 +96,9 @@ def build(shop: Workshop) -> Result:
     found = Progress()
     found.networks[original.id] = original
     found.stories.append(describe(original))
-    reference = reference_artifact(shop, original)
     plan = plan_for(setting, original)
+    refuse_too_large(plan)
+    reference = reference_artifact(shop, original)
     found.rejections += plan.rejections
     candidates = lint(shop, original, plan.candidates, found)
     collect(found, *try_all(shop, original, candidates, reference))
@@ -165,6 +166,16 @@ def plan_for(setting: Setting, variant: Variant) -> Plan:
         recipe=None,
         default_recipes=recipes,
     )
+
+
+def refuse_too_large(plan: Plan) -> None:
+    """A network of which no build fits into the board's memory is the user's to shrink. Raises UserError."""
+    if not plan.candidates and plan.rejections:
+        smallest = plan.rejections[-1]
+        raise UserError(
+            f"the network is too large for the board: {smallest.what}: {smallest.reason}",
+            remedy=f"give {smallest.instead}" if smallest.instead else "",
+        )
 
 
 def lint(

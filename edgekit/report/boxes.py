@@ -39,8 +39,10 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def latency_plot(numbered: Sequence[Numbered], budget: Budget) -> Plot | None:
-    """Boxes of the raw samples, with the budget's percentile and its interval; None without latencies."""
-    timed = [(entry, entry.candidate.latency_ms) for entry in numbered if entry.candidate.latency_ms]
+    """Boxes of the raw samples, with the budget's percentile and its interval; None where none was measured."""
+    timed = [
+        (entry, entry.candidate.latency_ms) for entry in numbered if entry.candidate.origin != "estimated"
+    ]
     rows = [(entry, latency) for entry, latency in timed if latency]
     if not rows:
         return None

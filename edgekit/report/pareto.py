@@ -58,7 +58,11 @@ def pareto_plot(
     unit = ", %" if is_share(accuracy.metric) else ""
     frame = layout(
         HEIGHT,
-        xaxis=axis(f"latency {percentile}, ms", range=scales.x, **_ticks(scales)),
+        xaxis=axis(
+            "estimated latency, ms (not measured)" if is_estimated(points) else f"latency {percentile}, ms",
+            range=scales.x,
+            **_ticks(scales),
+        ),
         yaxis=axis(f"{html.escape(accuracy.metric)} ({accuracy.split}){unit}", range=scales.y),
         shapes=budget_shapes(scales, budget, original),
         annotations=[*budget_labels(scales, budget, original), *_labels(points, scales, marks, budget)],
@@ -238,11 +242,19 @@ def _canvas(points: Sequence[Point], scales: Scales, budget: Budget, width: floa
     return Canvas(frame, pixels, tuple(boxes))
 
 
+def is_estimated(points: Sequence[Point]) -> bool:
+    """Whether the latencies are estimates; a plot shows candidates of one origin."""
+    return points[0].numbered.candidate.origin == "estimated"
+
+
 def _caption(points: Sequence[Point], scales: Scales) -> str:
+    across = (
+        "the range of the estimate" if is_estimated(points) else "95 % interval of the latency percentile"
+    )
     below = [point.numbered.number for point in points if point.accuracy.value * scales.unit < scales.y[0]]
     parts = [
         "Up and to the left is better. Numbers are those of the table; hover for all figures."
-        " Horizontal bars: 95 % interval of the latency percentile; vertical bars: 95 % interval of the"
+        f" Horizontal bars: {across}; vertical bars: 95 % interval of the"
         " paired drop from the original, or of the accuracy itself."
         " Shaded: within the latency and accuracy limits."
     ]

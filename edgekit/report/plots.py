@@ -23,7 +23,9 @@ def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
     best, base = best_candidate(result), reference(result)
     marks: dict[str, str] = {}
     if best is not None:
-        marks[best.id] = "winner" if result.winner else "nearest"
+        marks[best.id] = (
+            "winner" if result.winner else "expected" if result.verdict == "PROVISIONAL" else "nearest"
+        )
     if base is not None:
         marks.setdefault(base.id, "original")
     plots = (

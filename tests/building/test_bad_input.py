@@ -154,3 +154,28 @@ def test_an_unknown_precision_gets_the_known_ones(digits_network: UserNetwork, t
 def test_an_unknown_metric_is_refused_before_any_work(digits_network: UserNetwork, tmp_path: Path) -> None:
     refuse(digits_network, tmp_path, "top2", metric="top2")
     assert not list(tmp_path.glob("store/objects/*/*"))
+
+
+def test_a_network_too_large_for_the_board_s_memory_is_refused_with_both_figures(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    folder = tmp_path / "targets"
+    folder.mkdir()
+    shipped = Path(__file__).parents[2] / "targets" / "raspberry-pi-zero2w.toml"
+    text = shipped.read_text().replace('name = "raspberry-pi-zero2w"', 'name = "tiny-board"')
+    (folder / "tiny-board.toml").write_text(text.replace("[536_870_912]", "[4_096]"))
+    arguments = build_arguments(digits_network, tmp_path, target="tiny-board")
+    done = run(arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert "too large for the board" in last
+    assert "tiny-board" in last
+    assert "pruned" in last
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+@pytest.mark.parametrize("board", ["jetson-nano", "jetson-tx2"])
+def test_int8_on_a_board_without_it_names_what_is_tried_instead(
+    digits_network: UserNetwork, tmp_path: Path, board: str
+) -> None:
+    assert "FP16" in refuse(digits_network, tmp_path, board, target=board, precision="int8")
