@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.model.onnx_shuffle import picks_as_convolutions
 from edgekit.model.proto import read_model, set_static_batch, simplify
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def ready_graph(path: Path) -> onnx.ModelProto:
     except (onnx.shape_inference.InferenceError, RuntimeError):
         return model  # what has no shape is refused by name
     _name_gelu(model)
+    picks_as_convolutions(model, constants_of(model), shapes_of(model))
     _flatten_channels_last(model)
     _tokens_channels_last(model)
     _shortcuts_as_convolutions(model)
