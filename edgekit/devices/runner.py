@@ -224,9 +224,8 @@ class OpenVinoSession(object):
         """The binding's own `infer`, which `InferRequest.infer` wraps in some 25 us of Python: a tenth of a small
         network's time that belongs to no network."""
         try:
-            direct = functools.partial(
-                super(type(self.request), self.request).infer, {}, share_outputs=True, decode_strings=True
-            )
+            binding = super(type(self.request), self.request)  # type: Any
+            direct = functools.partial(binding.infer, {}, share_outputs=True, decode_strings=True)
             direct()
         except (AttributeError, TypeError):  # another version's binding
             return functools.partial(self.request.infer, share_outputs=True)
