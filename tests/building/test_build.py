@@ -50,6 +50,8 @@ def test_a_build_measures_every_precision_in_every_runtime_of_the_target(finishe
         ("onnxruntime", "int8"),
         ("openvino", "fp32"),
         ("openvino", "int8"),
+        ("litert", "fp32"),
+        ("litert", "int8"),
     }
     assert all(one.latency_ms is not None and one.latency_ms.p50 > 0 for one in result.candidates)
     assert all(one.origin == "device" for one in result.candidates)
