@@ -78,10 +78,11 @@ def _calls(
     """Every node's call, and the nodes that are refused."""
     try:
         from edgekit.model.onnx_layers import LAYERS
+        from edgekit.model.onnx_moves import MOVES
         from edgekit.model.onnx_ops import OPS
     except ModuleNotFoundError as problem:
         raise MissingExtraError("torch", "tflite") from problem
-    table = {**OPS, **LAYERS}
+    table = {**OPS, **MOVES, **LAYERS}
     constants, shapes = constants_of(model), shapes_of(model)
     opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
     calls, nodes, refused = [], [], []
