@@ -34,9 +34,7 @@ def facts(name: str, **changes: Any) -> CandidateFacts:
     return replace(made, **changes)
 
 
-def candidates_bundle(
-    folder: Path, *, budget: Budget = EASY, identity: BoardIdentity = HERE
-) -> Path:
+def candidates_bundle(folder: Path, *, budget: Budget = EASY, identity: BoardIdentity = HERE) -> Path:
     """Two candidates of the tiny network, in ONNX Runtime and in OpenVINO."""
     folder.mkdir()
     offers = []
