@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +17,8 @@ from edgekit.bundle.manifest import (
     encode_manifest,
     hash_file,
 )
-from edgekit.bundle.write import clear_dead_partials, now, put_in_place, refuse_foreign, write_bundle
-from edgekit.errors import OutputError
+from edgekit.bundle.placing import replacing
+from edgekit.bundle.write import now, write_bundle
 
 if TYPE_CHECKING:
     from edgekit.types import Budget
@@ -52,12 +50,7 @@ def write_candidates(
 
     Raises OutputError when the folder cannot be written or holds something that is no bundle.
     """
-    folder = folder.absolute()
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        refuse_foreign(folder)
-        clear_dead_partials(folder)
-        partial.mkdir(parents=True)
+    with replacing(folder) as partial:
         for offer in offers:
             write_bundle(partial / offer.facts.folder, **offer.bundle)
         for name in programs(offers):
@@ -76,12 +69,6 @@ def write_candidates(
             files=tuple(hash_file(path, path.relative_to(partial).as_posix()) for path in files),
         )
         (partial / MANIFEST).write_bytes(encode_manifest(manifest))
-        put_in_place(partial, folder)
-    except OSError as error:
-        came = f"the bundle {folder} cannot be written: {error.strerror} ({error.filename})"
-        raise OutputError(came, remedy="free some space, or give another --out") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return manifest
 
 

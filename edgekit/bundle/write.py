@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +20,8 @@ from edgekit.bundle.manifest import (
     hash_file,
     is_safe,
 )
-from edgekit.errors import BundleError, OutputError
+from edgekit.bundle.placing import replacing
+from edgekit.errors import BundleError
 from edgekit.types import (
     Accuracy,
     Artifact,
@@ -42,10 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TOLERANCES",
     "Golden",
-    "clear_dead_partials",
     "now",
-    "put_in_place",
-    "refuse_foreign",
     "write_bundle",
 ]
 
@@ -109,12 +105,7 @@ def write_bundle(
     if candidate.backend not in SESSIONS:
         raise BundleError(f"no bundle can be made for {candidate.backend}", allowed=", ".join(SESSIONS))
     _check_golden(variant, golden)
-    folder = folder.absolute()
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        refuse_foreign(folder)
-        clear_dead_partials(folder)
-        partial.mkdir(parents=True)
+    with replacing(folder) as partial:
         files = _write_files(partial, artifact, candidate, preprocess, classes, golden)
         manifest = Manifest(
             schema=BUNDLE_SCHEMA,
@@ -137,12 +128,6 @@ def write_bundle(
             files=files,
         )
         (partial / MANIFEST).write_bytes(encode_manifest(manifest))
-        put_in_place(partial, folder)
-    except OSError as error:
-        came = f"the bundle {folder} cannot be written: {error.strerror} ({error.filename})"
-        raise OutputError(came, remedy="free some space, or give another --out") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return manifest
 
 
@@ -166,34 +151,6 @@ def _check_golden(variant: Variant, golden: Golden) -> None:
         raise ValueError(
             f"{len(golden.inputs[0])} golden inputs, but {len(golden.outputs[0])} golden outputs"
         )
-
-
-def refuse_foreign(folder: Path) -> None:
-    """A folder that is there must be empty or a bundle: nothing else is replaced."""
-    if not os.path.lexists(folder):
-        return
-    if folder.is_dir() and not folder.is_symlink():
-        if not any(folder.iterdir()):
-            return
-        try:
-            marks = json.loads((folder / MANIFEST).read_bytes())
-        except (OSError, ValueError):
-            marks = None
-        if isinstance(marks, dict) and {"schema", "edgekit", "target", "files"} <= marks.keys():
-            return
-    raise OutputError(
-        f"{folder} is there and is not a bundle of edgekit", remedy="move it away, or give another --out"
-    )
-
-
-def clear_dead_partials(folder: Path) -> None:
-    """Remove what killed runs left half-written beside the bundle."""
-    import psutil
-
-    for left in folder.parent.glob(f".{folder.name}.partial-*-*"):
-        owner = left.name.rsplit("-", 2)[1]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_files(
@@ -253,18 +210,3 @@ def _measured(measurement: Measurement, claim: Accuracy | None) -> Measured:
         validation=measurement.accuracy,
         test=claim,
     )
-
-
-def put_in_place(partial: Path, folder: Path) -> None:
-    """Rename; an older bundle steps aside first and comes back if the rename fails."""
-    if not folder.exists():
-        partial.replace(folder)
-        return
-    aside = partial.with_name(f"{partial.name}-old")
-    folder.replace(aside)
-    try:
-        partial.replace(folder)
-    except OSError:
-        aside.replace(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)

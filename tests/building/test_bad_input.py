@@ -13,7 +13,7 @@ from tests.building.command import build_arguments, run
 from tests.conftest import UserNetwork
 
 
-def refuse(network: UserNetwork, work: Path, *words: str, **options: str) -> str:
+def expect_refusal(network: UserNetwork, work: Path, *words: str, **options: str) -> str:
     """Run a build that must be refused; gives the one line."""
     done = run(build_arguments(network, work, **options))
     lines = done.stderr.strip().splitlines()
@@ -40,33 +40,35 @@ def labels(count: int = 200) -> np.ndarray:
 
 
 def test_an_unknown_target_gets_the_nearest_names(digits_network: UserNetwork, tmp_path: Path) -> None:
-    refuse(digits_network, tmp_path, "jetson-nano", target="jetson-nao")
+    expect_refusal(digits_network, tmp_path, "jetson-nano", target="jetson-nao")
 
 
 def test_int8_on_a_jetson_nano_is_refused_with_what_to_do_instead(
     digits_network: UserNetwork, tmp_path: Path
 ) -> None:
-    refuse(digits_network, tmp_path, "int8", "FP16", target="jetson-nano", precision="int8")
+    expect_refusal(digits_network, tmp_path, "int8", "FP16", target="jetson-nano", precision="int8")
 
 
 def test_a_missing_model_file_is_named(digits_network: UserNetwork, tmp_path: Path) -> None:
-    refuse(digits_network, tmp_path, "nowhere.py", model="nowhere.py:make")
+    expect_refusal(digits_network, tmp_path, "nowhere.py", model="nowhere.py:make")
 
 
 def test_a_corrupt_onnx_file_is_named(digits_network: UserNetwork, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x01not a network")
-    refuse(digits_network, tmp_path, "bad.onnx", model=str(tmp_path / "bad.onnx"), weights="")
+    expect_refusal(digits_network, tmp_path, "bad.onnx", model=str(tmp_path / "bad.onnx"), weights="")
 
 
 def test_a_factory_that_raises_is_told_in_one_line(digits_network: UserNetwork, tmp_path: Path) -> None:
     model = digits_network.model.replace(":make", ":broken")
-    refuse(digits_network, tmp_path, "no weights for today", model=model, weights="")
+    expect_refusal(digits_network, tmp_path, "no weights for today", model=model, weights="")
 
 
 def test_a_factory_that_does_not_exist_gets_those_that_do(
     digits_network: UserNetwork, tmp_path: Path
 ) -> None:
-    refuse(digits_network, tmp_path, "make", model=digits_network.model.replace(":make", ":mak"), weights="")
+    expect_refusal(
+        digits_network, tmp_path, "make", model=digits_network.model.replace(":make", ":mak"), weights=""
+    )
 
 
 def test_weights_that_do_not_match_are_told_by_key(digits_network: UserNetwork, tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ def test_weights_that_do_not_match_are_told_by_key(digits_network: UserNetwork, 
     from safetensors.torch import save_file
 
     save_file({"stem.weight": torch.zeros(3), "stray": torch.zeros(1)}, tmp_path / "other.safetensors")
-    refuse(digits_network, tmp_path, "stray", weights=str(tmp_path / "other.safetensors"))
+    expect_refusal(digits_network, tmp_path, "stray", weights=str(tmp_path / "other.safetensors"))
 
 
 class Harmful:
@@ -87,44 +89,46 @@ class Harmful:
 def test_a_malicious_pickle_is_refused_and_not_run(digits_network: UserNetwork, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     path.write_bytes(pickle.dumps(Harmful()))
-    refuse(digits_network, tmp_path, "weights.pt", weights=str(path))
+    expect_refusal(digits_network, tmp_path, "weights.pt", weights=str(path))
     assert not Path("harm-was-done").exists()
 
 
 def test_samples_with_nan_are_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
     x = images()
     x[7, 0, 0, 0] = np.nan
-    refuse(digits_network, tmp_path, "NaN", data=save(tmp_path / "d.npz", x=x, y=labels()))
+    expect_refusal(digits_network, tmp_path, "NaN", data=save(tmp_path / "d.npz", x=x, y=labels()))
 
 
 def test_samples_of_another_shape_are_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
     x = np.zeros((200, 3, 8, 8), np.float32)
-    refuse(digits_network, tmp_path, data=save(tmp_path / "d.npz", x=x, y=labels()))
+    expect_refusal(digits_network, tmp_path, data=save(tmp_path / "d.npz", x=x, y=labels()))
 
 
 def test_labels_beyond_the_classes_are_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
     data = save(tmp_path / "d.npz", x=images(), y=labels() + 5)
-    refuse(digits_network, tmp_path, "label", data=data)
+    expect_refusal(digits_network, tmp_path, "label", data=data)
 
 
 def test_labels_of_one_class_are_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
     data = save(tmp_path / "d.npz", x=images(), y=np.zeros(200, np.int64))
-    refuse(digits_network, tmp_path, "class", data=data)
+    expect_refusal(digits_network, tmp_path, "class", data=data)
 
 
 def test_inputs_and_labels_of_different_lengths_are_refused(
     digits_network: UserNetwork, tmp_path: Path
 ) -> None:
-    refuse(digits_network, tmp_path, "200", "150", data=save(tmp_path / "d.npz", x=images(), y=labels(150)))
+    expect_refusal(
+        digits_network, tmp_path, "200", "150", data=save(tmp_path / "d.npz", x=images(), y=labels(150))
+    )
 
 
 def test_empty_data_is_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
-    refuse(digits_network, tmp_path, data=save(tmp_path / "d.npz", x=images(0), y=labels(0)))
+    expect_refusal(digits_network, tmp_path, data=save(tmp_path / "d.npz", x=images(0), y=labels(0)))
 
 
 def test_too_few_samples_to_calibrate_are_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
     data = save(tmp_path / "d.npz", x=images(40), y=labels(40))
-    refuse(digits_network, tmp_path, "16", data=data)
+    expect_refusal(digits_network, tmp_path, "16", data=data)
 
 
 @pytest.mark.parametrize(
@@ -134,25 +138,25 @@ def test_too_few_samples_to_calibrate_are_refused(digits_network: UserNetwork, t
 def test_a_budget_that_is_no_quantity_is_refused(
     digits_network: UserNetwork, tmp_path: Path, option: str, value: str
 ) -> None:
-    refuse(digits_network, tmp_path, value, **{option: value})
+    expect_refusal(digits_network, tmp_path, value, **{option: value})
 
 
 def test_an_output_folder_that_is_a_file_is_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
-    refuse(digits_network, tmp_path, "taken", out=str(tmp_path / "taken"))
+    expect_refusal(digits_network, tmp_path, "taken", out=str(tmp_path / "taken"))
     assert (tmp_path / "taken").read_text() == "mine"
 
 
 def test_an_unknown_recipe_gets_the_known_ones(digits_network: UserNetwork, tmp_path: Path) -> None:
-    refuse(digits_network, tmp_path, "int8-minmax", recipe="int8-minimax")
+    expect_refusal(digits_network, tmp_path, "int8-minmax", recipe="int8-minimax")
 
 
 def test_an_unknown_precision_gets_the_known_ones(digits_network: UserNetwork, tmp_path: Path) -> None:
-    refuse(digits_network, tmp_path, "int9", "int8", precision="int9")
+    expect_refusal(digits_network, tmp_path, "int9", "int8", precision="int9")
 
 
 def test_an_unknown_metric_is_refused_before_any_work(digits_network: UserNetwork, tmp_path: Path) -> None:
-    refuse(digits_network, tmp_path, "top2", metric="top2")
+    expect_refusal(digits_network, tmp_path, "top2", metric="top2")
     assert not list(tmp_path.glob("store/objects/*/*"))
 
 
@@ -178,4 +182,4 @@ def test_a_network_too_large_for_the_board_s_memory_is_refused_with_both_figures
 def test_int8_on_a_board_without_it_names_what_is_tried_instead(
     digits_network: UserNetwork, tmp_path: Path, board: str
 ) -> None:
-    assert "FP16" in refuse(digits_network, tmp_path, board, target=board, precision="int8")
+    assert "FP16" in expect_refusal(digits_network, tmp_path, board, target=board, precision="int8")

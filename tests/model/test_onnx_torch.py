@@ -67,7 +67,7 @@ def both(path: Path, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]
     return right, [each.numpy() for each in (got if isinstance(got, tuple) else (got,))]
 
 
-def agree(path: Path) -> None:
+def expect_agreement(path: Path) -> None:
     right, got = both(path)
     assert len(right) == len(got)
     for wanted, found in zip(right, got, strict=True):
@@ -94,13 +94,13 @@ def scalar(value: float) -> np.ndarray:
      "Softsign", "Tanh", "GlobalAveragePool", "GlobalMaxPool", "Flatten", "Transpose"],
 )  # fmt: skip
 def test_functions_of_one_tensor(tmp_path: Path, op: str) -> None:
-    agree(graph(tmp_path / "net.onnx", op, [IMAGE], opset=18))
+    expect_agreement(graph(tmp_path / "net.onnx", op, [IMAGE], opset=18))
 
 
 @pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Max", "Min", "Sum"])
 @pytest.mark.parametrize("other", [IMAGE, (1, 4, 1, 1), (1, 5)])
 def test_functions_of_two_tensors(tmp_path: Path, op: str, other: tuple[int, ...]) -> None:
-    agree(graph(tmp_path / "net.onnx", op, [IMAGE, other]))
+    expect_agreement(graph(tmp_path / "net.onnx", op, [IMAGE, other]))
 
 
 NODES: dict[str, tuple[str, list[tuple[int, ...]], dict[str, Any]]] = {
@@ -184,14 +184,14 @@ NODES: dict[str, tuple[str, list[tuple[int, ...]], dict[str, Any]]] = {
 @pytest.mark.parametrize("case", NODES)
 def test_a_node_computes_the_same(tmp_path: Path, case: str) -> None:
     op, shapes, details = NODES[case]
-    agree(graph(tmp_path / "net.onnx", op, shapes, **details))
+    expect_agreement(graph(tmp_path / "net.onnx", op, shapes, **details))
 
 
 @pytest.mark.parametrize("opset", [13, 17, 21])
 @pytest.mark.parametrize("case", ["clip to 0..6", "slice with steps", "reshape", "gemm", "matrix product"])
 def test_opsets_make_no_difference(tmp_path: Path, case: str, opset: int) -> None:
     op, shapes, details = NODES[case]
-    agree(graph(tmp_path / "net.onnx", op, shapes, **{**details, "opset": opset}))
+    expect_agreement(graph(tmp_path / "net.onnx", op, shapes, **{**details, "opset": opset}))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -206,14 +206,16 @@ def test_any_convolution_computes_the_same(tmp_path: Path, data: st.DataObject) 
         assume(size + pads[axis] + pads[axis + 2] >= dilations[axis] * (kernel[axis] - 1) + 1)
     weight = floats(8, 4 // groups, *kernel)
     attributes = {"pads": pads, "strides": list(strides), "dilations": list(dilations), "group": groups}
-    agree(graph(tmp_path / "net.onnx", "Conv", [IMAGE], constants=[weight, floats(8)], **attributes))
+    expect_agreement(
+        graph(tmp_path / "net.onnx", "Conv", [IMAGE], constants=[weight, floats(8)], **attributes)
+    )
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(-7, 7), end=st.integers(-7, 7), step=st.sampled_from([-3, -2, -1, 1, 2, 3]))
 def test_any_slice_computes_the_same(tmp_path: Path, start: int, end: int, step: int) -> None:
     assume(len(np.arange(6)[_as_onnx(start, end, step)]))
-    agree(
+    expect_agreement(
         graph(
             tmp_path / "net.onnx", "Slice", [IMAGE], constants=[ints(start), ints(end), ints(2), ints(step)]
         )
@@ -236,11 +238,11 @@ def test_exported_networks_compute_the_same(
     path = tmp_path / "net.onnx"
     export_onnx(network().eval(), (floats(*shape),), path, opset=opset)
     assert unsupported(path) == ()
-    agree(path)
+    expect_agreement(path)
 
 
 def test_a_shortcut_of_strided_pixels_computes_the_same(tmp_path: Path) -> None:
-    agree(residual_network(tmp_path / "net.onnx"))
+    expect_agreement(residual_network(tmp_path / "net.onnx"))
 
 
 def test_every_node_that_cannot_be_carried_over_is_named(tmp_path: Path) -> None:
