@@ -17,6 +17,8 @@ from common import normalized, unpack
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from edgekit.compress.accelerate import multiplies_bf16
+
 
 def load_original(data: Path, weights: Path) -> torch.nn.Module:
     """ResNet-20 with the given weights."""
@@ -73,9 +75,9 @@ def main() -> None:
         for step in range(steps):
             chosen = order[step * 128 : (step + 1) * 128]
             x = torch.from_numpy(normalized(augmented(images[chosen], rng)))
-            loss = functional.cross_entropy(
-                network(x.to(memory_format=torch.channels_last)), torch.from_numpy(labels[chosen])
-            )
+            with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16("cpu")):  # as edgekit trains
+                answers = network(x.to(memory_format=torch.channels_last))
+            loss = functional.cross_entropy(answers.float(), torch.from_numpy(labels[chosen]))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from common import (
     PREPROCESS,
+    artifact_runner,
     edgekit,
     interleaved_ms,
     nncf_int8,
@@ -73,7 +74,7 @@ def main() -> None:
     runners = {
         "original float32": openvino_runner(published),
         "nncf int8 of the original": peer,
-        f"edgekit {winner['id']}": openvino_runner(winner["artifact"]),
+        f"edgekit {winner['id']}": artifact_runner(winner, out / "bundle"),
     }
     if options.original:
         further = export_original(options.data, options.original, options.work)
