@@ -1,6 +1,6 @@
 """kill -9 at random moments of a small build, each resumed: does the final result equal the uninterrupted one?
 
-usage: python benchmarks/kill_resume.py [--times 20] [--work DIR]
+usage: python benchmarks/kill_resume.py [--times 20] [--no-prune] [--work DIR]
 Compared is everything that does not depend on a clock: verdict, winner, candidates, accuracies, sizes, failures.
 """
 
@@ -22,12 +22,13 @@ from common import show
 TIMELESS = ("id", "backend", "precision", "variant", "recipe", "accuracy", "size_bytes", "ran_as")
 
 
-def command(work: Path, name: str) -> list[str]:
+def command(work: Path, name: str, prune: bool) -> list[str]:
     return [
         sys.executable, "-m", "edgekit", "build", "--target", "generic-cpu", "--data", "digits",
         "--model", f"{work / 'net.py'}:make", "--weights", str(work / "net.safetensors"),
         "--precision", "fp32,int8", "--max-latency", "100ms", "--max-size", "400kB", "--epochs", "2",
         "--out", str(work / name / "out"), "--store", str(work / name / "store"),
+        *(() if prune else ("--no-prune",)),
     ]  # fmt: skip
 
 
@@ -54,6 +55,9 @@ def run(arguments: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=20)
+    parser.add_argument(
+        "--no-prune", action="store_true", help="a build without training, several times shorter"
+    )
     parser.add_argument("--work", type=Path, default=Path(".bench/kill"))
     options = parser.parse_args()
     work = options.work
@@ -65,7 +69,8 @@ def main() -> None:
         train(work / "net.safetensors")
     shutil.rmtree(work / "whole", ignore_errors=True)
     started = time.perf_counter()
-    run(command(work, "whole"))
+    prune = not options.no_prune
+    run(command(work, "whole", prune))
     whole_s = time.perf_counter() - started
     expected = timeless(work / "whole" / "out")
     moments = random.Random(0)
@@ -74,7 +79,7 @@ def main() -> None:
         shutil.rmtree(work / "killed", ignore_errors=True)
         moment = moments.uniform(0.02, 0.98) * whole_s
         process = subprocess.Popen(
-            command(work, "killed"),
+            command(work, "killed", prune),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -83,7 +88,7 @@ def main() -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         started = time.perf_counter()
-        run(command(work, "killed"))
+        run(command(work, "killed", prune))
         rows.append(
             {
                 "killed_at_s": round(moment, 1),

@@ -19,7 +19,7 @@ __all__ = ["time_artifacts", "time_attempts"]
 FILE = "timed.json"
 SECONDS_EACH = 3.0
 UNREST = 0.05  # of a median: a wider interval is noise that a second run may be free of
-REPEATS = 2  # of a run in which some candidate was not steady: the store would keep the noise for good
+REPEATS = 1  # of a run in which some candidate was not steady: the store would keep the noise for good
 STAGES = {
     "load": "loading",
     "warm": "warming up",
