@@ -70,13 +70,13 @@ def nncf_int8(onnx_path: Path, images: np.ndarray, *, overflow_fix: bool | None 
     return nncf.quantize(model, dataset, **options)
 
 
-def openvino_runner(model: Any, precision: str = "f32") -> Callable[[np.ndarray], np.ndarray]:
+def openvino_runner(model: Any, precision: str | None = "f32") -> Callable[[np.ndarray], np.ndarray]:
     """A plain OpenVINO model or path as a function of one batch-1 input; one thread, one stream."""
     import openvino as ov
 
     options = {
         "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": precision,
+        **({"INFERENCE_PRECISION_HINT": precision} if precision else {}),
     }  # fmt: skip
     core = ov.Core()
     source = core.read_model(model) if isinstance(model, (str, Path)) else model
