@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.backends.litert_graph import LAYOUT, Op, read_flatbuffer, read_ops, rename, write_flatbuffer
+from edgekit.backends.quiet import quiet
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.hashing import sha256_file
 
@@ -184,15 +183,8 @@ def _partitioner(name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Progress lines, warnings of jax and torchao, and the converter's log are not for the reader of a build."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            with contextlib.redirect_stderr(io.StringIO()):
-                yield
-    finally:
-        logging.disable(before)
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def _name_tensors(

@@ -6,12 +6,8 @@ channel, whatever the CPU (LiteRT 8-bit quantization specification): a target's 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +16,7 @@ import numpy as np
 from edgekit.backends.litert_audit import delegated
 from edgekit.backends.litert_graph import read_flatbuffer, read_ops, replace_biases, write_flatbuffer
 from edgekit.backends.litert_values import open_all
+from edgekit.backends.quiet import quiet
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.quantize import Range, Scheme, make_observer, sensitivity
 from edgekit.quantize.ranges import SMALLEST_WIDTH
@@ -52,7 +49,7 @@ def quantize_full(request: ExportRequest, path: Path, inputs: Sequence[Port]) ->
     kept = _layers_in_float(request, recipe, data, ranges, path)
     if recipe.bias_correction != "none":
         _correct_biases(request, recipe, data, ranges, path, kept)
-    with _quiet():
+    with quiet():
         quantizer, kinds = _open(path.read_bytes())
         quantizer.add_static_config(
             ".*", kinds.ALL_SUPPORTED, 8, 8, weight_granularity=_granularity(recipe.granularity)
@@ -93,7 +90,7 @@ def quantize_dynamic(path: Path) -> tuple[str, ...]:
 
 def _dynamic(content: bytes, left: Sequence[str]) -> bytes:
     """The float file with int8 weights in all layers but those that compute the tensors `left`."""
-    with _quiet():
+    with quiet():
         quantizer, kinds = _open(content)
         quantizer.add_dynamic_config(".*", kinds.ALL_SUPPORTED, 8)
         _keep_float(quantizer, kinds, left)
@@ -110,7 +107,7 @@ def _keep_float(quantizer: Any, kinds: Any, layers: Sequence[str]) -> None:
 
 def store_half(path: Path) -> None:
     """Weights in float16, brought back to float32 when the file is loaded, in place."""
-    with _quiet():
+    with quiet():
         quantizer, kinds = _open(path.read_bytes())
         from ai_edge_quantizer import qtyping
         from ai_edge_quantizer.quantizer import AlgorithmName
@@ -264,16 +261,3 @@ def _no_quantize() -> Any:
     from ai_edge_quantizer.quantizer import AlgorithmName
 
     return AlgorithmName.NO_QUANTIZE
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantizer logs and prints advice; what matters of it stands in the notes."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
