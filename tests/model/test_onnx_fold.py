@@ -13,7 +13,7 @@ from edgekit.model import export_onnx
 from edgekit.model.onnx_fold import ready_graph
 from edgekit.testing.networks import TinyTransformer
 from edgekit.testing.onnx_networks import residual_network
-from tests.model.test_onnx_torch import agree, floats
+from tests.model.test_onnx_torch import expect_agreement, floats
 
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
@@ -32,7 +32,7 @@ def test_gelu_written_with_erf_becomes_one_node(tmp_path: Path) -> None:
     path = exported(TinyTransformer(), (1, 1, 8, 8), tmp_path / "net.onnx")
     found = ops(path)
     assert (found["Gelu"], found["Erf"]) == (1, 0)
-    agree(path)
+    expect_agreement(path)
 
 
 def test_an_erf_of_another_scale_is_left_alone(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_an_erf_of_another_scale_is_left_alone(tmp_path: Path) -> None:
 
     path = exported(Odd(), (1, 8), tmp_path / "net.onnx")
     assert ops(path)["Erf"] == 1
-    agree(path)
+    expect_agreement(path)
 
 
 def test_a_strided_padded_shortcut_becomes_a_convolution(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_other_slices_are_left_alone(tmp_path: Path, place: str) -> None:
             return torch.relu(y)
 
     path = exported(Sliced(), (1, 4, 8, 8), tmp_path / "net.onnx")
-    agree(path)
+    expect_agreement(path)
     assert ops(path)["Slice"] >= 1
 
 
@@ -70,7 +70,7 @@ def test_an_image_is_flattened_as_it_lies_with_channels_last(tmp_path: Path) -> 
     layers = (torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 5))
     path = exported(torch.nn.Sequential(*layers), (1, 1, 8, 8), tmp_path / "net.onnx")
     assert ops(path)["Transpose"] == 1
-    agree(path)
+    expect_agreement(path)
 
 
 def test_a_flattened_image_that_is_given_out_keeps_its_order(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_flattened_image_that_is_given_out_keeps_its_order(tmp_path: Path) -> 
         torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten()), (1, 1, 8, 8), tmp_path / "n.onnx"
     )
     assert ops(path)["Transpose"] == 0
-    agree(path)
+    expect_agreement(path)
 
 
 def test_shapes_that_are_computed_from_static_ones_are_folded(tmp_path: Path) -> None:
@@ -99,4 +99,4 @@ def test_shapes_that_are_computed_from_static_ones_are_folded(tmp_path: Path) ->
     path = tmp_path / "net.onnx"
     onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
     assert set(ops(path)) == {"Reshape"}
-    agree(path)
+    expect_agreement(path)

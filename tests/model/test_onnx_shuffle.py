@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.model import export_onnx
 from edgekit.model.onnx_fold import ready_graph
-from tests.model.test_onnx_torch import agree, floats
+from tests.model.test_onnx_torch import expect_agreement, floats
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -48,10 +48,10 @@ def test_a_shuffle_becomes_a_convolution_for_each_part_it_gives(
 ) -> None:
     found = ops(network(), tmp_path / "net.onnx")
     assert (found["Conv"], found["Transpose"], found["Reshape"]) == (convolutions, 0, 0)
-    agree(tmp_path / "net.onnx")
+    expect_agreement(tmp_path / "net.onnx")
 
 
 def test_a_chain_that_moves_pixels_is_left_alone(tmp_path: Path) -> None:
     found = ops(Rotate(), tmp_path / "net.onnx")
     assert (found["Conv"], found["Transpose"]) == (0, 1)
-    agree(tmp_path / "net.onnx")
+    expect_agreement(tmp_path / "net.onnx")
