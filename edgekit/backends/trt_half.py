@@ -16,6 +16,7 @@ from edgekit.errors import StageError
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
     from edgekit.quantize import CalibrationData
 
@@ -195,12 +196,15 @@ def largest_magnitudes(
     names = [name for name, kind in infos.items() if kind == TensorProto.FLOAT]
     names = [name for node in model.graph.node for name in node.output if name in names]
     taps = open_taps(model, names, threads=threads)
-    if data is not None:
-        results = list(taps.stream(data, samples))
-    else:
-        results = [taps.run(probe_inputs(signature_of(model).inputs, seed)) for seed in range(4)]
     found: dict[str, float] = dict.fromkeys(names, 0.0)
-    for outputs in results:
-        for name, array in outputs.items():
-            found[name] = max(found[name], float(np.abs(array).max(initial=0.0)))
+
+    def look(name: str, array: NDArray[Any]) -> None:
+        found[name] = max(found[name], float(np.abs(array).max(initial=0.0)))
+
+    if data is not None:
+        taps.visit(data, look, samples)
+    else:
+        for seed in range(4):
+            for name, array in taps.run(probe_inputs(signature_of(model).inputs, seed)).items():
+                look(name, array)
     return found

@@ -135,12 +135,13 @@ def _means(
     """Mean per channel (axis 1) of tensors [N, C, ...], streaming."""
     totals: dict[str, Any] = dict.fromkeys(names, 0.0)
     counts = dict.fromkeys(names, 0)
-    taps = open_taps(model, names, threads=threads, simulated=simulated_graph)
-    for outputs in taps.stream(data, samples):
-        for name, array in outputs.items():
-            axes = (0, *range(2, array.ndim))
-            totals[name] = totals[name] + array.sum(axis=axes, dtype=np.float64)
-            counts[name] += array.size // array.shape[1]
+
+    def look(name: str, array: NDArray[Any]) -> None:
+        axes = (0, *range(2, array.ndim))
+        totals[name] = totals[name] + array.sum(axis=axes, dtype=np.float64)
+        counts[name] += array.size // array.shape[1]
+
+    open_taps(model, names, threads=threads, simulated=simulated_graph).visit(data, look, samples)
     return {name: np.asarray(totals[name] / max(counts[name], 1), np.float64) for name in names}
 
 

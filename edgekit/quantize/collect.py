@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import StageError
 from edgekit.quantize.graph import float_tensors
@@ -13,6 +13,8 @@ from edgekit.quantize.ranges import Range
 from edgekit.quantize.taps import load_graph, open_taps
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgekit.quantize.calibration import CalibrationData
 
 __all__ = ["collect_ranges"]
@@ -38,15 +40,16 @@ def collect_ranges(
     model = load_graph(onnx_path)
     names = tuple(tensors) if tensors is not None else float_tensors(model)
     observers = {name: make_observer(observer, percentile, symmetric) for name in names}
-    taps = open_taps(model, names, threads=threads)
-    for outputs in taps.stream(data, samples):
-        for name, array in outputs.items():
-            try:
-                observers[name].observe(array)
-            except ValueError as error:
-                raise StageError(
-                    "calibrate", f'tensor "{name}" holds {error}', "check the model and its data"
-                ) from error
+
+    def look(name: str, array: NDArray[Any]) -> None:
+        try:
+            observers[name].observe(array)
+        except ValueError as error:
+            raise StageError(
+                "calibrate", f'tensor "{name}" holds {error}', "check the model and its data"
+            ) from error
+
+    open_taps(model, names, threads=threads).visit(data, look, samples)
     try:
         return {name: watcher.range() for name, watcher in observers.items()}
     except ValueError as error:

@@ -12,6 +12,8 @@ __all__ = ["DynamicHistogram"]
 
 FINEST_BITS = 24
 """A bin is never narrower than 2**-24 of the largest magnitude: a float32 resolves no more."""
+BLOCK = 1 << 16
+"""Values counted at a time: what stands between them and their bins takes 24 bytes per value."""
 
 
 class DynamicHistogram:
@@ -47,9 +49,10 @@ class DynamicHistogram:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError("values that are not finite (NaN or infinity)")
         self._widen(min(low, self.low), max(high, self.high))
-        # In float64 a float32 times a power of two is exact and never underflows: the floor is the true bin.
-        cells = np.floor(np.ldexp(values, -self._exponent, dtype=np.float64)).astype(np.int64) - self._first
-        self._counts += np.bincount(cells, minlength=self.bins)
+        for start in range(0, values.size, BLOCK):
+            # In float64 a float32 times a power of two is exact and never underflows: the floor is the true bin.
+            cells = np.floor(np.ldexp(values[start : start + BLOCK], -self._exponent, dtype=np.float64))
+            self._counts += np.bincount(cells.astype(np.int64) - self._first, minlength=self.bins)
         self.samples += values.size
         self.zeros += values.size - int(np.count_nonzero(values))
 

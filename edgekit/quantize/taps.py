@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Taps", "load_graph", "open_taps"]
 
-TAPPED_BYTES = 64 << 20
+TAPPED_BYTES = 16 << 20
 """Tapped tensors of one batch may take this much, which keeps memory flat whatever the number of samples."""
 LARGEST_BATCH = 64
 
@@ -57,10 +57,21 @@ class Taps:
         outputs = self.session.run(list(self.names), dict(zip(self.inputs, arrays, strict=True)))
         return dict(zip(self.names, outputs, strict=True))
 
-    def stream(self, data: CalibrationData, limit: int | None = None) -> Iterator[dict[str, NDArray[Any]]]:
-        """Run over the data (at most `limit` samples), one result per chunk."""
+    def visit(
+        self,
+        data: CalibrationData,
+        look: Callable[[str, NDArray[Any]], None],
+        limit: int | None = None,
+    ) -> None:
+        """Run over the data (at most `limit` samples) and call `look(name, array)` on every tensor of every chunk.
+
+        Each tensor is let go once it was looked at. With two chunks alive at once the heap grows in pieces of
+        another size each time, and its peak differs from run to run by half.
+        """
         for arrays in data.chunks(self.batch, limit):
-            yield self.run(arrays)
+            outputs = self.run(arrays)
+            for name in tuple(outputs):
+                look(name, outputs.pop(name))
 
 
 def open_taps(

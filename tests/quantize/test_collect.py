@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgekit.errors import StageError
 from edgekit.quantize import OBSERVERS, CalibrationData, collect_ranges
@@ -58,6 +61,18 @@ def test_only_the_asked_number_of_samples_is_used(network: Path) -> None:
 
 def test_samples_run_in_batches_where_the_network_allows_it(network: Path) -> None:
     assert open_taps(load_graph(network), [OUTPUT, "r1"]).batch > 1
+
+
+def test_a_tensor_is_let_go_before_the_next_is_looked_at(network: Path, data: CalibrationData) -> None:
+    seen: list[weakref.ref[NDArray[Any]]] = []
+
+    def look(name: str, array: NDArray[Any]) -> None:
+        assert [each() for each in seen if each() is not None] == []
+        seen.append(weakref.ref(array))
+
+    taps = open_taps(load_graph(network), [OUTPUT, "r1"])
+    taps.visit(data, look)
+    assert len(seen) >= 4
 
 
 def test_a_network_tied_to_batch_one_still_gives_its_ranges(tmp_path: Path, data: CalibrationData) -> None:
