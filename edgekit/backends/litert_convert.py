@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.backends.litert_graph import LAYOUT, Op, read_flatbuffer, read_ops, rename, write_flatbuffer
-from edgekit.backends.quiet import quiet
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.hashing import sha256_file
+from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -142,7 +141,7 @@ def _write(network: Converted, path: Path, way: _Way) -> None:
     shapes = list(network.inputs.values())
     images = [index for index, wanted in enumerate(way.inputs_last) if wanted]
     last = [index for index, wanted in enumerate(way.outputs_last) if wanted]
-    with _quiet():
+    with quiet():
         try:
             import litert_torch
             import torch
@@ -178,13 +177,6 @@ def _partitioner(name: str) -> Iterator[None]:
             del os.environ[key]
         else:
             os.environ[key] = before
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Progress lines, warnings of jax and torchao, and the converter's log are not for the reader of a build."""
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):
-        yield
 
 
 def _name_tensors(

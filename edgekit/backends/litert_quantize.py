@@ -16,10 +16,10 @@ import numpy as np
 from edgekit.backends.litert_audit import delegated
 from edgekit.backends.litert_graph import read_flatbuffer, read_ops, replace_biases, write_flatbuffer
 from edgekit.backends.litert_values import open_all
-from edgekit.backends.quiet import quiet
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.quantize import Range, Scheme, make_observer, sensitivity
 from edgekit.quantize.ranges import SMALLEST_WIDTH
+from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
     from edgekit.backends.base import ExportRequest

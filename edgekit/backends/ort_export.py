@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, se
 from edgekit.quantize.bias import with_biases
 from edgekit.quantize.graph import ACTIVATIONS, weighted_layers
 from edgekit.quantize.taps import load_graph
+from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -167,7 +166,7 @@ def _quantize(
         ),
         *(node.name for node in model.graph.node if node.op_type in recipe.keep_float_ops),
     ]
-    with _quiet():
+    with quiet():
         quantizer = QDQQuantizer(
             model,
             recipe.granularity == "per-channel",
@@ -196,14 +195,3 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
     import onnx
 
     onnx.save(model, str(path))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantizer logs advice through the root logger; what matters of it stands in the audit."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

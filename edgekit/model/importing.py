@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
 from edgekit.model.proto import check, read_model, set_static_batch, simplify, write_model
-from edgekit.model.quiet import quiet
 from edgekit.model.signature import signature_of
 from edgekit.model.verify import difference, probe_inputs, run_onnx
+from edgekit.quiet import quiet
 from edgekit.types import Signature
 
 if TYPE_CHECKING:

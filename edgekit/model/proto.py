@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError, ModelError, OutputError
-from edgekit.model.quiet import quiet
+from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx

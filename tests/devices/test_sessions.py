@@ -44,11 +44,17 @@ def test_outputs_of_one_run_survive_the_next(opened: tuple[str, Path]) -> None:
         np.testing.assert_array_equal(first, kept)
 
 
-def test_a_bound_session_steps(opened: tuple[str, Path]) -> None:
+def test_a_bound_session_steps_and_answers_as_before(opened: tuple[str, Path]) -> None:
     with open_session(opened[0], str(opened[1])) as session:
-        session.bind(random_feeds(session.signature, 0))
+        feeds = random_feeds(session.signature, 0)
+        before = session.run(feeds)
+        session.bind(feeds)
         session.step()
         session.step()
+        after = session.run(feeds)
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        np.testing.assert_array_equal(value, after[name])
 
 
 def test_options_reach_the_runtime(tmp_path: Path) -> None:

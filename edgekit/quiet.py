@@ -1,4 +1,4 @@
-"""Silence around chatty exporters and simplifiers."""
+"""Silence around libraries that print, log and warn while they work."""
 
 from __future__ import annotations
 
@@ -11,23 +11,19 @@ from collections.abc import Iterator
 
 __all__ = ["quiet", "quiet_descriptor"]
 
-_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch")
-
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No warnings, no log lines, nothing printed by Python code on either stream while the context lasts."""
-    levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in _LOGGERS]
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for logger, _ in levels:
-            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             with contextlib.redirect_stderr(io.StringIO()):
                 yield
     finally:
-        for logger, level in levels:
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 @contextlib.contextmanager
