@@ -33,6 +33,7 @@ __all__ = [
     "TargetFileError",
     "UnknownTargetError",
     "UserError",
+    "in_one_line",
 ]
 
 
@@ -105,3 +106,8 @@ class StoreError(EdgekitError):
 
 class Interrupted(EdgekitError):
     """The run was stopped; everything finished so far is in the store."""
+
+
+def in_one_line(problem: BaseException, most: int = 300) -> str:
+    """What a library said, with its line breaks gone and its end cut off, for a sentence of ours."""
+    return " ".join(str(problem).split())[:most]

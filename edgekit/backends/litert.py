@@ -6,13 +6,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import MissingExtraError, ModelError, StageError
-from edgekit.hashing import sha256_file
-from edgekit.types import Artifact, BackendName, FileHash, Issue
+from edgekit.backends.written import installed_versions, written_artifact
+from edgekit.errors import MissingExtraError, ModelError, StageError, in_one_line
+from edgekit.types import Artifact, BackendName, Issue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,13 +46,7 @@ class LiteRtBackend:
 
     def versions(self) -> dict[str, str]:
         """Of all that converting, quantizing and running need. Raises MissingExtraError."""
-        found = {}
-        for package in PACKAGES:
-            try:
-                found[package] = metadata.version(package)
-            except metadata.PackageNotFoundError as error:
-                raise MissingExtraError(package, self.extra) from error
-        return found
+        return installed_versions(self.extra, PACKAGES)
 
     def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
         """Nodes that cannot be carried over, by name; nothing is converted yet."""
@@ -82,17 +75,8 @@ class LiteRtBackend:
         path = request.folder / ENTRY
         inputs, outputs = convert(Path(request.variant.onnx_path), path)
         notes = _quantize(request, path, inputs)
-        built = Artifact(
-            candidate=request.candidate.id,
-            backend=NAME,
-            folder=str(request.folder.resolve()),
-            entry=ENTRY,
-            files=(FileHash(ENTRY, sha256_file(path), path.stat().st_size),),
-            size_bytes=path.stat().st_size,
-            build_s=time.perf_counter() - started,
-            versions=versions,
-            options={"inputs": described(inputs), "outputs": described(outputs)},
-        )
+        options = {"inputs": described(inputs), "outputs": described(outputs)}
+        built = written_artifact(request, NAME, (ENTRY,), versions=versions, started=started, options=options)
         audit = self.audit(built, request.threads)
         return replace(built, audit=replace(audit, notes=(*notes, *audit.notes)))
 
@@ -106,8 +90,9 @@ class LiteRtBackend:
         except ModuleNotFoundError as error:
             raise MissingExtraError("ai-edge-litert", self.extra) from error
         except (ValueError, RuntimeError) as error:
-            text = " ".join(str(error).split())[:300]
-            raise StageError("open", f"LiteRT refuses {artifact.entry}: {text}", "export it again") from error
+            raise StageError(
+                "open", f"LiteRT refuses {artifact.entry}: {in_one_line(error)}", "export it again"
+            ) from error
         return session
 
     def on_host(self, artifact: Artifact) -> Artifact:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgekit.backends.litert_graph import COMPUTE, LAYOUT, Op, read_flatbuffer, read_ops, stored_only
-from edgekit.errors import MissingExtraError, StageError
+from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.types import Audit, LayerAudit
 
 __all__ = ["audit", "delegated", "float_compute"]
@@ -42,8 +42,9 @@ def delegated(path: Path, threads: int = 1) -> frozenset[int]:
         interpreter = Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise StageError("open", f"LiteRT refuses {path.name}: {text}", "export it again") from error
+        raise StageError(
+            "open", f"LiteRT refuses {path.name}: {in_one_line(error)}", "export it again"
+        ) from error
     ops = interpreter._get_ops_details()
     makers = {int(tensor): op for op in ops if op["op_name"] != "DELEGATE" for tensor in op["outputs"]}
     found: set[int] = set()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.backends.litert_graph import LAYOUT, Op, read_flatbuffer, read_ops, rename, write_flatbuffer
-from edgekit.errors import MissingExtraError, StageError
+from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.hashing import sha256_file
 from edgekit.quiet import quiet
 
@@ -155,8 +155,9 @@ def _write(network: Converted, path: Path, way: _Way) -> None:
             with _partitioner(way.partitioner):
                 litert_torch.convert(wrapped, tuple(samples)).export(str(path))
         except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, IndexError) as error:
-            text = " ".join(str(error).split())[:300]
-            raise StageError("export", f"litert-torch cannot convert the network: {text}") from error
+            raise StageError(
+                "export", f"litert-torch cannot convert the network: {in_one_line(error)}"
+            ) from error
 
 
 def _moved(shape: tuple[int, ...]) -> tuple[int, ...]:

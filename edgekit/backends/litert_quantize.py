@@ -16,7 +16,7 @@ import numpy as np
 from edgekit.backends.litert_audit import delegated
 from edgekit.backends.litert_graph import read_flatbuffer, read_ops, replace_biases, write_flatbuffer
 from edgekit.backends.litert_values import open_all
-from edgekit.errors import MissingExtraError, StageError
+from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.quantize import Range, Scheme, make_observer, sensitivity
 from edgekit.quantize.ranges import SMALLEST_WIDTH
 from edgekit.quiet import quiet
@@ -245,8 +245,9 @@ def _run(quantizer: Any, statistics: Mapping[str, Any] | None) -> bytes:
     try:
         result = quantizer.quantize(statistics, enable_progress_report=False, enable_progress_bar=False)
     except (RuntimeError, ValueError, KeyError, IndexError, NotImplementedError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise StageError("quantize", f"AI Edge Quantizer: {text}", "try another precision") from error
+        raise StageError(
+            "quantize", f"AI Edge Quantizer: {in_one_line(error)}", "try another precision"
+        ) from error
     return bytes(result.quantized_model)
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import warnings
-from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgekit.backends.tensors import Grid, Node, TensorFacts, Weights, choose_taps, kind_of, weights_facts
-from edgekit.errors import MissingExtraError, ModelError
+from edgekit.errors import MissingExtraError, ModelError, in_one_line
+from edgekit.quiet import quiet, quiet_descriptor
 from edgekit.types import Artifact, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -99,27 +97,12 @@ def _open(path: Path, **options: Any) -> Any:
     except ModuleNotFoundError as problem:
         raise MissingExtraError("ai-edge-litert", "tflite") from problem
     try:
-        with warnings.catch_warnings(), _silent():
-            warnings.simplefilter("ignore")  # of the memory that preserved tensors take
+        with quiet(), quiet_descriptor(2):  # of the memory that preserved tensors take, and of the delegate
             interpreter = Interpreter(model_path=str(path), **options)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as problem:
-        text = " ".join(str(problem).split())[:200]
-        raise ModelError(f"{path.name} cannot be opened: LiteRT: {text}") from problem
+        raise ModelError(f"{path.name} cannot be opened: LiteRT: {in_one_line(problem)}") from problem
     return interpreter
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """LiteRT says on the process's standard error, past Python's, that it made its delegate."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _named(details: list[dict[str, Any]], said: str | None) -> list[dict[str, Any]]:

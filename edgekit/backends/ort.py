@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import MissingExtraError, StageError
-from edgekit.hashing import sha256_file
-from edgekit.types import Artifact, Audit, BackendName, FileHash, Issue, LayerTime, Variant
+from edgekit.backends.written import installed_versions, written_artifact
+from edgekit.errors import MissingExtraError, StageError, in_one_line
+from edgekit.types import Artifact, Audit, BackendName, Issue, LayerTime, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,13 +41,7 @@ class OnnxRuntimeBackend:
         return "onnxruntime"
 
     def versions(self) -> dict[str, str]:
-        found = {}
-        for package in ("onnxruntime", "onnx"):
-            try:
-                found[package] = metadata.version(package)
-            except metadata.PackageNotFoundError as error:
-                raise MissingExtraError(package, self.extra) from error
-        return found
+        return installed_versions(self.extra, ("onnxruntime", "onnx"))
 
     def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
         from edgekit.backends.ort_lint import lint
@@ -69,16 +62,8 @@ class OnnxRuntimeBackend:
         else:
             cause, remedy = REFUSED.get(precision, ("it does not know this precision", "use fp32 or int8"))
             raise StageError("export", f"ONNX Runtime makes no {precision} candidate: {cause}", remedy)
-        built = Artifact(
-            candidate=request.candidate.id,
-            backend=self.name,
-            folder=str(request.folder.resolve()),
-            entry=ENTRY,
-            files=(FileHash(ENTRY, sha256_file(path), path.stat().st_size),),
-            size_bytes=path.stat().st_size,
-            build_s=time.perf_counter() - started,
-            versions=versions,
-            options=made.options,
+        built = written_artifact(
+            request, self.name, (ENTRY,), versions=versions, started=started, options=made.options
         )
         audit = self.audit(built, request.threads)
         return replace(built, audit=replace(audit, notes=(*made.notes, *audit.notes)))
@@ -124,6 +109,4 @@ def _open(artifact: Artifact, options: Mapping[str, str], threads: int) -> Any:
     try:
         return open_session("onnxruntime", path, dict(options), threads)
     except refusals as error:
-        raise StageError(
-            "open", f"ONNX Runtime refuses {artifact.entry}: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise StageError("open", f"ONNX Runtime refuses {artifact.entry}: {in_one_line(error)}") from error

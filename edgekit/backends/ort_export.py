@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.backends.ort_lint import LOWEST_OPSET
 from edgekit.backends.ort_rewrite import keep_padding_in_integers, means_to_pooling
-from edgekit.errors import MissingExtraError, StageError
+from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, sensitivity
 from edgekit.quantize.bias import with_biases
 from edgekit.quantize.graph import ACTIVATIONS, weighted_layers
@@ -112,9 +112,10 @@ def _prepared(path: Path) -> onnx.ModelProto:
         try:
             model = onnx.version_converter.convert_version(model, LOWEST_OPSET)
         except (RuntimeError, onnx.version_converter.ConvertError) as error:
-            text = " ".join(str(error).split())[:200]
             raise StageError(
-                "export", f"opset {opset} cannot be raised to {LOWEST_OPSET}: {text}", "export with opset 17"
+                "export",
+                f"opset {opset} cannot be raised to {LOWEST_OPSET}: {in_one_line(error)}",
+                "export with opset 17",
             ) from error
     means_to_pooling(model)
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -184,9 +185,7 @@ def _quantize(
         try:
             quantizer.quantize_model()
         except (ValueError, RuntimeError, KeyError) as error:
-            raise StageError(
-                "export", f"ONNX Runtime's quantizer: {' '.join(str(error).split())[:300]}"
-            ) from error
+            raise StageError("export", f"ONNX Runtime's quantizer: {in_one_line(error)}") from error
     result: Any = quantizer.model.model
     return result
 

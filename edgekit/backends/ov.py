@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.backends.written import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError
-from edgekit.hashing import sha256_file
-from edgekit.types import Artifact, BackendName, FileHash, Issue
+from edgekit.types import Artifact, BackendName, Issue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,13 +48,7 @@ class OpenVinoBackend:
 
     def versions(self) -> dict[str, str]:
         """Versions of openvino, nncf and onnx from their metadata. Raises MissingExtraError."""
-        found = {}
-        for package in PACKAGES:
-            try:
-                found[package] = metadata.version(package)
-            except metadata.PackageNotFoundError as problem:
-                raise MissingExtraError(package, self.extra) from problem
-        return found
+        return installed_versions(self.extra, PACKAGES)
 
     def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
         """Dynamic shapes where the device wants static ones, and operators that OpenVINO does not know."""
@@ -85,25 +78,14 @@ class OpenVinoBackend:
         model, notes = _make(request)
         path = request.folder / ENTRY
         write_model(model, path, fp16_weights=precision == "fp16")
-        seconds = time.perf_counter() - started
         options = _options(request.target, request.candidate)
+        files = (ENTRY, "model.bin")
+        built = written_artifact(request, NAME, files, versions=versions, started=started, options=options)
         try:
             audit = audit_model(path, options, request.threads, wanted=precision)
         except RuntimeError as problem:
             raise StageError("compile", first_line(problem)) from problem
-        files = tuple(_hash(request.folder / name) for name in (ENTRY, "model.bin"))
-        return Artifact(
-            candidate=request.candidate.id,
-            backend=NAME,
-            folder=str(request.folder.resolve()),
-            entry=ENTRY,
-            files=files,
-            size_bytes=sum(each.size_bytes for each in files),
-            build_s=seconds,
-            versions=versions,
-            options=options,
-            audit=type(audit)(audit.ran_as, audit.layers, (*notes, *audit.notes)),
-        )
+        return replace(built, audit=replace(audit, notes=(*notes, *audit.notes)))
 
     def open(self, artifact: Artifact, threads: int = 1) -> Session:
         """Load the artifact in this process. Raises StageError when OpenVINO refuses it."""
@@ -221,7 +203,3 @@ def _unsupported(onnx_path: str, device: str) -> tuple[Issue, ...]:
 
 def _entry(artifact: Artifact) -> Path:
     return Path(artifact.folder) / artifact.entry
-
-
-def _hash(path: Path) -> FileHash:
-    return FileHash(path.name, sha256_file(path), path.stat().st_size)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import MissingExtraError, StageError
-from edgekit.hashing import sha256_file
-from edgekit.types import Artifact, Audit, BackendName, FileHash, Issue, LayerAudit, LayerTime, Variant
+from edgekit.backends.written import described_files, installed_versions, written_artifact
+from edgekit.errors import StageError
+from edgekit.types import Artifact, Audit, BackendName, Issue, LayerAudit, LayerTime, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,14 +49,7 @@ class TensorRtBackend:
         return "tensorrt"
 
     def versions(self) -> dict[str, str]:
-        found = {}
-        for package in (*NEEDED, *OPTIONAL):
-            try:
-                found[package] = metadata.version(package)
-            except metadata.PackageNotFoundError as error:
-                if package in NEEDED:
-                    raise MissingExtraError(package, self.extra) from error
-        return found
+        return installed_versions(self.extra, NEEDED, OPTIONAL)
 
     def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
         from edgekit.backends.trt_lint import examine
@@ -70,20 +62,9 @@ class TensorRtBackend:
         versions = self.versions()
         started = time.perf_counter()
         written = write_files(request)
-        paths = {name: request.folder / name for name in written.files}
-        files = tuple(FileHash(name, sha256_file(path), path.stat().st_size) for name, path in paths.items())
-        built = Artifact(
-            candidate=request.candidate.id,
-            backend=self.name,
-            folder=str(request.folder.resolve()),
-            entry=ENTRY,
-            files=files,
-            size_bytes=sum(file.size_bytes for file in files),
-            build_s=time.perf_counter() - started,
-            versions=versions,
-        )
+        built = written_artifact(request, self.name, written.files, versions=versions, started=started)
         audit = self.audit(built, request.threads)
-        checked = _check(request, paths[ENTRY])
+        checked = _check(request, request.folder / ENTRY)
         return replace(
             built,
             build_s=time.perf_counter() - started,
@@ -118,16 +99,12 @@ class TensorRtBackend:
         if _fits_here(Path(artifact.folder) / artifact.entry):
             return artifact
 
-        entry = Path(artifact.entry).with_name(HOST)
-        if not (Path(artifact.folder) / entry).is_file():
-            entry = Path(artifact.entry)
-        path = Path(artifact.folder) / entry
-        found = (
-            (FileHash(entry.as_posix(), sha256_file(path), path.stat().st_size),) if path.is_file() else ()
-        )
-        return replace(
-            artifact, backend="onnxruntime", entry=entry.as_posix(), files=found, options=dict(AS_WRITTEN)
-        )
+        folder = Path(artifact.folder)
+        entry = Path(artifact.entry).with_name(HOST).as_posix()
+        if not (folder / entry).is_file():
+            entry = artifact.entry
+        files = described_files(folder, (entry,)) if (folder / entry).is_file() else ()
+        return replace(artifact, backend="onnxruntime", entry=entry, files=files, options=dict(AS_WRITTEN))
 
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         """By the graph: what TensorRT makes of it is known on the board only."""

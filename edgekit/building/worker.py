@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import StageError, UserError
+from edgekit.errors import StageError, UserError, in_one_line
 from edgekit.types import Artifact, Candidate, Failure, Variant
 
 if TYPE_CHECKING:
@@ -179,8 +179,7 @@ def answer_line(line: bytes) -> Answer:
     except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError, MemoryError) as error:
         # Exporters raise whatever they like; the whole story goes to the log, one line to the report.
         traceback.print_exc()
-        text = " ".join(str(error).split())[:300]
-        failure = Failure(task.candidate.id, "export", f"{type(error).__name__}: {text}")
+        failure = Failure(task.candidate.id, "export", f"{type(error).__name__}: {in_one_line(error)}")
     return Answer(failure=failure)
 
 

@@ -15,7 +15,7 @@ from edgekit.cli.network import example_inputs, first_sample
 from edgekit.cli.options import preprocess_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
-from edgekit.errors import DataError, ModelError, UserError
+from edgekit.errors import DataError, ModelError, UserError, in_one_line
 from edgekit.types import Artifact, BackendName, Cost, FileHash, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _litert_signature(path: Path) -> Signature:
         with open_session("litert", str(path)) as session:
             return _as_signature(session.signature)
     except (ValueError, RuntimeError) as problem:
-        raise ModelError(f"LiteRT cannot load {path}: {' '.join(str(problem).split())}") from problem
+        raise ModelError(f"LiteRT cannot load {path}: {in_one_line(problem)}") from problem
 
 
 def _as_signature(found: dict[str, Any]) -> Signature:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import MissingExtraError, ModelError, OutputError, StoreError
+from edgekit.errors import MissingExtraError, ModelError, OutputError, StoreError, in_one_line
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +56,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except FileNotFoundError as error:
         raise ModelError(f"{path} does not exist") from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ModelError(
-            f"{path} is damaged or not from edgekit: {' '.join(str(error).split())[:150]}"
-        ) from error
+        raise ModelError(f"{path} is damaged or not from edgekit: {in_one_line(error)}") from error
     if not isinstance(note, dict):
         raise ModelError(f"{path} is damaged or not from edgekit: its note is not an object")
     return tensors, note

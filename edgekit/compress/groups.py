@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.base import example_tensors
-from edgekit.errors import MissingExtraError, StageError
+from edgekit.errors import MissingExtraError, StageError, in_one_line
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +128,7 @@ def _traced_graph(module: torch.nn.Module, example: Example) -> Iterator[Any]:
             )
             yield graph
         except _TRACE_ERRORS as error:
-            cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            cause = f"{type(error).__name__}: {in_one_line(error)}"
             raise StageError(
                 "prune",
                 f"the network cannot be traced for pruning ({cause})",

@@ -14,7 +14,7 @@ from edgekit.compress.importance import Importance, channel_scores
 from edgekit.compress.plan import PrunePlan, PruneStep
 from edgekit.compress.verify import means_the_same, output_shapes, sound_groups
 from edgekit.compress.widths import allowed_widths, nearest_width
-from edgekit.errors import StageError, UserError
+from edgekit.errors import StageError, UserError, in_one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,8 +169,7 @@ def apply_plan(module: torch.nn.Module, example: Example, plan: PrunePlan) -> to
     try:
         after = output_shapes(pruned, example)
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-        cause = " ".join(str(error).split())[:200]
-        raise StageError("prune", f"the pruned network does not run: {cause}") from error
+        raise StageError("prune", f"the pruned network does not run: {in_one_line(error)}") from error
     if after != before:
         raise StageError("prune", f"pruning changes the output shapes from {before} to {after}")
     return pruned

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit.compress.checkpoint import read_tensors, write_tensors
 from edgekit.compress.plan import PrunePlan
 from edgekit.compress.prune import apply_plan
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, in_one_line
 
 if TYPE_CHECKING:
     import torch
@@ -31,5 +31,5 @@ def load_pruned(path: Path, original: torch.nn.Module, example: Example) -> tupl
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(f"{path} does not fit this model: {' '.join(str(error).split())[:200]}") from error
+        raise ModelError(f"{path} does not fit this model: {in_one_line(error)}") from error
     return module, plan

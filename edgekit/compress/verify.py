@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from edgekit.compress.base import example_tensors, forward_outputs
 from edgekit.compress.groups import apply_steps
 from edgekit.compress.plan import PrunePlan, PruneStep
-from edgekit.errors import StageError
+from edgekit.errors import StageError, in_one_line
 
 if TYPE_CHECKING:
     import torch
@@ -83,8 +83,9 @@ def retrace(module: torch.nn.Module, example: Example) -> None:
         try:
             torch.export.export(module.eval(), example_tensors(example), strict=False)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            cause = " ".join(str(error).split())[:200]
-            raise StageError("prune", f"the pruned network cannot be traced again: {cause}") from error
+            raise StageError(
+                "prune", f"the pruned network cannot be traced again: {in_one_line(error)}"
+            ) from error
 
 
 def _probe(module: torch.nn.Module, example: Example) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:

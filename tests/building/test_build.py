@@ -205,7 +205,14 @@ def test_a_stopped_build_goes_on_and_ends_as_an_unbroken_one(
     digits_network: UserNetwork, finished: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     arguments = build_arguments(digits_network, tmp_path)
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that a script put into the background ignores SIGINT, and its children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not list(tmp_path.glob("store/objects/*/*")):
         time.sleep(0.05)
