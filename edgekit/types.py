@@ -176,6 +176,14 @@ class Issue:
 
 
 @dataclass(frozen=True)
+class Examination:
+    """What a backend's lint found in a network. `done`: which check was made, for people."""
+
+    issues: tuple[Issue, ...]
+    done: str
+
+
+@dataclass(frozen=True)
 class FileHash:
     """One file of an artifact; `path` is relative to the artifact's folder."""
 

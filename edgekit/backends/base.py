@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgekit.hardware import Target
     from edgekit.quantize import CalibrationData, Recipe
-    from edgekit.types import Artifact, Audit, BackendName, Candidate, Issue, LayerTime, Variant
+    from edgekit.types import Artifact, Audit, BackendName, Candidate, Examination, LayerTime, Variant
 
 __all__ = ["Backend", "ExportRequest", "Session"]
 
@@ -62,7 +62,7 @@ class Backend(Protocol):
         Raises MissingExtraError when something needed is absent.
         """
 
-    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+    def lint(self, variant: Variant, target: Target) -> Examination:
         """What this runtime on this target cannot take, before any work is done."""
 
     def export(self, request: ExportRequest) -> Artifact:

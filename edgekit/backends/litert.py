@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.backends.written import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, ModelError, StageError, in_one_line
-from edgekit.types import Artifact, BackendName, Issue
+from edgekit.types import Artifact, BackendName, Examination, Issue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,14 +48,15 @@ class LiteRtBackend:
         """Of all that converting, quantizing and running need. Raises MissingExtraError."""
         return installed_versions(self.extra, PACKAGES)
 
-    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+    def lint(self, variant: Variant, target: Target) -> Examination:
         """Nodes that cannot be carried over, by name; nothing is converted yet."""
         from edgekit.model.onnx_torch import unsupported
 
         try:
-            return unsupported(variant.onnx_path)
+            issues = unsupported(variant.onnx_path)
         except ModelError as error:
-            return (Issue("error", "", str(error), "export the network with static shapes"),)
+            issues = (Issue("error", "", str(error), "export the network with static shapes"),)
+        return Examination(issues, "the table of what can be converted")
 
     def export(self, request: ExportRequest) -> Artifact:
         """Write model.tflite. Raises StageError when it cannot be made or its layout gate does not hold."""

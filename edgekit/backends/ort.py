@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.written import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError, in_one_line
-from edgekit.types import Artifact, Audit, BackendName, Issue, LayerTime, Variant
+from edgekit.types import Artifact, Audit, BackendName, Examination, LayerTime, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,10 +43,10 @@ class OnnxRuntimeBackend:
     def versions(self) -> dict[str, str]:
         return installed_versions(self.extra, ("onnxruntime", "onnx"))
 
-    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+    def lint(self, variant: Variant, target: Target) -> Examination:
         from edgekit.backends.ort_lint import lint
 
-        return lint(Path(variant.onnx_path), target)
+        return Examination(lint(Path(variant.onnx_path), target), "rules")
 
     def export(self, request: ExportRequest) -> Artifact:
         from edgekit.backends.ort_export import export_float, export_int8

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.written import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError
-from edgekit.types import Artifact, BackendName, Issue
+from edgekit.types import Artifact, BackendName, Examination, Issue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ class OpenVinoBackend:
         """Versions of openvino, nncf and onnx from their metadata. Raises MissingExtraError."""
         return installed_versions(self.extra, PACKAGES)
 
-    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+    def lint(self, variant: Variant, target: Target) -> Examination:
         """Dynamic shapes where the device wants static ones, and operators that OpenVINO does not know."""
         device = _device(target)
         issues = [
@@ -63,7 +63,9 @@ class OpenVinoBackend:
             for spec in variant.signature.inputs
             if None in spec.shape
         ]
-        return (*issues, *_unsupported(variant.onnx_path, device))
+        return Examination(
+            (*issues, *_unsupported(variant.onnx_path, device)), "rules, and OpenVINO's own reader"
+        )
 
     def export(self, request: ExportRequest) -> Artifact:
         """Write model.xml and model.bin, then compile them once to see in what they run."""

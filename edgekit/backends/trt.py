@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.written import described_files, installed_versions, written_artifact
 from edgekit.errors import StageError
-from edgekit.types import Artifact, Audit, BackendName, Issue, LayerAudit, LayerTime, Variant
+from edgekit.types import Artifact, Audit, BackendName, Examination, LayerAudit, LayerTime, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,10 +51,10 @@ class TensorRtBackend:
     def versions(self) -> dict[str, str]:
         return installed_versions(self.extra, NEEDED, OPTIONAL)
 
-    def lint(self, variant: Variant, target: Target) -> tuple[Issue, ...]:
+    def lint(self, variant: Variant, target: Target) -> Examination:
         from edgekit.backends.trt_lint import examine
 
-        return examine(Path(variant.onnx_path), target).issues
+        return examine(Path(variant.onnx_path), target)
 
     def export(self, request: ExportRequest) -> Artifact:
         from edgekit.backends.trt_export import ENTRY, write_files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,22 +11,14 @@ from edgekit.backends.trt_quantize import prepared
 from edgekit.backends.trt_recipe import toolkit
 from edgekit.backends.trt_rules import dla_fallbacks, missing_operations, operation_issues
 from edgekit.errors import StageError
-from edgekit.types import Issue
+from edgekit.types import Examination, Issue
 
 if TYPE_CHECKING:
     import onnx
 
     from edgekit.hardware import Target
 
-__all__ = ["Examination", "examine"]
-
-
-@dataclass(frozen=True)
-class Examination:
-    """`done`: which check was made, for people."""
-
-    issues: tuple[Issue, ...]
-    done: str
+__all__ = ["examine"]
 
 
 def examine(path: Path, target: Target) -> Examination:

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from edgekit.backends import get_backend
 from edgekit.building.absent import estimate_attempts, too_large, without_doubt
 from edgekit.building.finish import Outcome, finish
 from edgekit.building.ladder import Attempt, try_all
@@ -19,7 +18,7 @@ from edgekit.building.request import BuildRequest
 from edgekit.building.setup import Setting, prepare
 from edgekit.building.timing import time_attempts
 from edgekit.building.variants import original_variant
-from edgekit.building.worker import ExportWorker
+from edgekit.building.worker import LintTask, Worker
 from edgekit.building.workshop import Workshop
 from edgekit.choose import Entry, choose
 from edgekit.devices.local import LocalDevice
@@ -73,7 +72,7 @@ def run_build(request: BuildRequest, reporter: Reporter) -> Result:
         request.command, target=setting.target.name, seed=request.seed, out=str(request.out)
     )
     work = setting.store.workspace("device")
-    worker = ExportWorker(setting.store.folder / "export.log")
+    worker = Worker(setting.store.folder / "export.log")
     try:
         with begun as run:
             shop = Workshop(setting, reporter, run, LocalDevice(work), worker)
@@ -184,7 +183,11 @@ def lint(
     """Candidates whose runtime takes the network; the others become rejections, each with its node."""
     kept = list(candidates)
     for name in shop.setting.usable:
-        for issue in lint_issues(shop, variant, name):
+        try:
+            issues = lint_issues(shop, variant, name)
+        except StageError as error:
+            issues = (Issue("error", "", error.cause, error.remedy),)
+        for issue in issues:
             if issue.severity == "error":
                 kept = [one for one in kept if one.backend != name]
                 found.rejections.append(
@@ -194,17 +197,18 @@ def lint(
 
 
 def lint_issues(shop: Workshop, variant: Variant, backend: BackendName) -> tuple[Issue, ...]:
-    """What the runtime says of the network, asked once."""
-    target = shop.setting.target
+    """What the runtime says of the network, asked once. Raises StageError when it cannot read it or dies of it."""
+    setting = shop.setting
+    task = LintTask(variant, backend, setting.target.name, str(setting.project))
 
     def make(folder: Path) -> Mapping[str, Any]:
-        return {"issues": msgspec.to_builtins(get_backend(backend).lint(variant, target))}
+        return {"issues": msgspec.to_builtins(shop.worker.lint(task).issues)}
 
     parts = {
         "network": variant.digest,
         "backend": backend,
-        "target": msgspec.to_builtins(target),
-        "versions": dict(shop.setting.versions),
+        "target": msgspec.to_builtins(setting.target),
+        "versions": dict(setting.versions),
     }
     entry = shop.cached("lint", parts, make)
     issues: tuple[Issue, ...] = msgspec.convert(entry.meta["issues"], tuple[Issue, ...])

@@ -1,6 +1,6 @@
-"""Exports and quantizes in a process of its own, so that a runtime that dies takes one candidate with it.
+"""Lints, exports and quantizes in a process of its own, so that a runtime that dies takes no build with it.
 
-`main` reads one task a line and answers one line: {"artifact": …} or
+`main` reads one task a line and answers one line: {"artifact": …}, {"examination": …} or
 {"failure": {"stage", "cause", "remedy"}}. It ends when its standard input does.
 """
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import StageError, UserError, in_one_line
-from edgekit.types import Artifact, Candidate, Failure, Variant
+from edgekit.types import Artifact, BackendName, Candidate, Examination, Failure, Variant
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ExportTask", "ExportWorker"]
+__all__ = ["ExportTask", "LintTask", "Worker"]
 
 CALIBRATION_BATCH = 32
 
@@ -42,14 +42,33 @@ class ExportTask:
 
 
 @dataclass(frozen=True)
+class LintTask:
+    """One runtime's lint of one network, in values that travel as JSON."""
+
+    variant: Variant
+    backend: BackendName
+    target: str
+    project: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One line to the worker: exactly one of the two."""
+
+    export: ExportTask | None = None
+    lint: LintTask | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What the worker says of one task: exactly one of the two."""
+    """What the worker says of one task: exactly one of the three."""
 
     artifact: Artifact | None = None
+    examination: Examination | None = None
     failure: Failure | None = None
 
 
-class ExportWorker:
+class Worker:
     """The parent's end: starts the process when first needed, restarts it after it died."""
 
     def __init__(self, log: Path) -> None:
@@ -58,6 +77,18 @@ class ExportWorker:
 
     def export(self, task: ExportTask) -> Artifact:
         """Raises StageError when the export fails or its process dies."""
+        answer = self._ask(Task(export=task), "export")
+        assert answer.artifact is not None
+        return answer.artifact
+
+    def lint(self, task: LintTask) -> Examination:
+        """Raises StageError when the network cannot be read or the process dies of it."""
+        answer = self._ask(Task(lint=task), "lint")
+        assert answer.examination is not None
+        return answer.examination
+
+    def _ask(self, task: Task, stage: str) -> Answer:
+        """Hand over one task and wait. Raises StageError."""
         import subprocess
 
         import msgspec
@@ -85,12 +116,11 @@ class ExportWorker:
         if not line:
             code = process.wait()
             self.close()
-            raise StageError("export", died(code), f"its last words are in {self._log}")
+            raise StageError(stage, died(code, stage), f"its last words are in {self._log}")
         answer = msgspec.json.decode(line, type=Answer)
         if answer.failure is not None:
             raise StageError(answer.failure.stage, answer.failure.cause, answer.failure.remedy)
-        assert answer.artifact is not None
-        return answer.artifact
+        return answer
 
     def close(self) -> None:
         """End the process, at once."""
@@ -103,13 +133,13 @@ class ExportWorker:
             self._process = None
 
 
-def died(code: int) -> str:
-    """How a process ended, in words."""
+def died(code: int, stage: str) -> str:
+    """How the process of a stage ended, in words."""
     import signal
 
     if code >= 0:
-        return f"the exporting process ended with exit code {code}"
-    return f"the exporting process was killed by {signal.Signals(-code).name}"
+        return f"the {stage} process ended with exit code {code}"
+    return f"the {stage} process was killed by {signal.Signals(-code).name}"
 
 
 def stream_samples(paths: tuple[str, ...]) -> Callable[[], Iterator[tuple[NDArray[np.generic], ...]]]:
@@ -163,23 +193,35 @@ def perform(task: ExportTask) -> Artifact:
     return get_backend(task.candidate.backend).export(request)
 
 
+def examine(task: LintTask) -> Examination:
+    """Run one lint in this process. Raises StageError or UserError."""
+    from edgekit.backends import get_backend
+    from edgekit.hardware import find_target
+
+    return get_backend(task.backend).lint(task.variant, find_target(task.target, Path(task.project)))
+
+
 def answer_line(line: bytes) -> Answer:
     """One task in, one answer out."""
     import traceback
 
     import msgspec
 
-    task = msgspec.json.decode(line, type=ExportTask)
+    task = msgspec.json.decode(line, type=Task)
+    name, stage = (task.export.candidate.id, "export") if task.export else ("", "lint")
     try:
-        return Answer(artifact=perform(task))
+        if task.export is not None:
+            return Answer(artifact=perform(task.export))
+        assert task.lint is not None
+        return Answer(examination=examine(task.lint))
     except StageError as error:
-        failure = Failure(task.candidate.id, error.stage, error.cause, error.remedy)
+        failure = Failure(name, error.stage, error.cause, error.remedy)
     except UserError as error:
-        failure = Failure(task.candidate.id, "export", str(error))
+        failure = Failure(name, stage, str(error))
     except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError, MemoryError) as error:
         # Exporters raise whatever they like; the whole story goes to the log, one line to the report.
         traceback.print_exc()
-        failure = Failure(task.candidate.id, "export", f"{type(error).__name__}: {in_one_line(error)}")
+        failure = Failure(name, stage, f"{type(error).__name__}: {in_one_line(error)}")
     return Answer(failure=failure)
 
 

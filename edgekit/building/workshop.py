@@ -14,7 +14,7 @@ import numpy as np
 from edgekit.backends import get_backend
 from edgekit.building.reporter import Reporter
 from edgekit.building.setup import Setting
-from edgekit.building.worker import ExportTask, ExportWorker
+from edgekit.building.worker import ExportTask, Worker
 from edgekit.data import Split
 from edgekit.devices import MeasureOptions, SampleFiles, measure, write_samples
 from edgekit.devices.local import LocalDevice
@@ -49,7 +49,7 @@ class Workshop:
     reporter: Reporter
     run: Run
     device: LocalDevice
-    worker: ExportWorker
+    worker: Worker
     stop_when_late: bool = True  # until there is something to hand over
     _samples: dict[str, Samples] = field(default_factory=dict)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -18,6 +17,7 @@ from edgekit.errors import MissingExtraError, ModelError, StageError
 from edgekit.types import BackendName, Cost, Issue, Precision, Variant
 
 if TYPE_CHECKING:
+    from edgekit.building.worker import Worker
     from edgekit.hardware import Target
 
 __all__ = ["Finding", "lint"]
@@ -68,12 +68,17 @@ def lint(**options: Any) -> int:
     real where TensorRT-RTX is installed. Ends with 0 when nothing forbids a runtime, with 3 when something does,
     with 2 when the model or an option cannot be used.
     """
+    from edgekit.building.worker import Worker
     from edgekit.hardware import find_target
 
     target = find_target(options["target"], Path.cwd())
     with tempfile.TemporaryDirectory(prefix="edgekit-lint-") as scratch, spinner("checking"):
         path = float_onnx(options["model"], options, Path(scratch))
-        findings = _examine_all(path, target, options["precisions"])
+        worker = Worker(Path(scratch) / "worker.log")
+        try:
+            findings = _examine_all(path, target, options["precisions"], worker)
+        finally:
+            worker.close()
     errors, warnings = (
         sum(issue.severity == kind for finding in findings for issue in finding.issues)
         for kind in ("error", "warning")
@@ -93,7 +98,9 @@ def lint(**options: Any) -> int:
     return FOUND if errors else 0
 
 
-def _examine_all(path: Path, target: Target, precisions: tuple[Precision, ...]) -> tuple[Finding, ...]:
+def _examine_all(
+    path: Path, target: Target, precisions: tuple[Precision, ...], worker: Worker
+) -> tuple[Finding, ...]:
     """The board first; its runtimes only where its memory holds the network, which they run once."""
     issues = [*_lacking(target, precisions), *_dynamic(path), *_too_large(path, target)]
     board = Finding("", "precisions, shapes and memory", tuple(issues))
@@ -101,7 +108,7 @@ def _examine_all(path: Path, target: Target, precisions: tuple[Precision, ...]) 
         return board, *(
             Finding(each.name, "not checked: too large for the board", ()) for each in target.runtimes
         )
-    return board, *(_examine(runtime.name, path, target) for runtime in target.runtimes)
+    return board, *(_examine(runtime.name, path, target, worker) for runtime in target.runtimes)
 
 
 def _lacking(target: Target, precisions: tuple[Precision, ...]) -> list[Issue]:
@@ -142,47 +149,26 @@ def _too_large(path: Path, target: Target) -> list[Issue]:
     return [Issue("error", "", reason, "a smaller or more pruned network, or fewer bits")]
 
 
-def _examine(name: BackendName, path: Path, target: Target) -> Finding:
-    """One runtime's own lint."""
+def _examine(name: BackendName, path: Path, target: Target, worker: Worker) -> Finding:
+    """One runtime's own lint, in the worker's process: a runtime may die of a network."""
     from edgekit.backends import BACKENDS, get_backend
+    from edgekit.building.worker import LintTask
     from edgekit.hashing import sha256_file
     from edgekit.model import read_signature
 
     if name not in BACKENDS:
         return Finding(name, "not checked: not in this version of edgekit", ())
-    backend = get_backend(name)
     nothing = Cost(macs=0, parameters=0, weight_bytes=0, activation_bytes=0)
     try:
-        backend.versions()
-        if name in EXAMINERS:
-            issues, done = EXAMINERS[name](path, target)
-        else:
-            signature = read_signature(path)
-            variant = Variant("lint", "original", None, "", str(path), sha256_file(path), signature, nothing)
-            issues, done = backend.lint(variant, target), DONE[name]
+        get_backend(name).versions()
+        signature = read_signature(path)
+        variant = Variant("lint", "original", None, "", str(path), sha256_file(path), signature, nothing)
+        found = worker.lint(LintTask(variant, name, target.name, str(Path.cwd())))
     except MissingExtraError as error:
         return Finding(name, f"not checked: {error}", ())
     except StageError as error:
         return Finding(name, "its own reader", (Issue("error", "", error.cause, error.remedy),))
-    return Finding(name, done, issues)
-
-
-def _tensorrt(path: Path, target: Target) -> tuple[tuple[Issue, ...], str]:
-    from edgekit.backends.trt_lint import examine
-
-    found = examine(path, target)
-    return found.issues, found.done
-
-
-DONE: Mapping[BackendName, str] = {
-    "onnxruntime": "rules",
-    "openvino": "rules, and OpenVINO's own reader",
-    "litert": "the table of what can be converted",
-}
-"""What the lint of a runtime does, for people."""
-
-EXAMINERS: Mapping[BackendName, Any] = {"tensorrt": _tensorrt}
-"""Runtimes that say themselves which check they made."""
+    return Finding(name, found.done, found.issues)
 
 
 def _print(model: str, target: Target, findings: tuple[Finding, ...], errors: int, warnings: int) -> None:

@@ -277,9 +277,8 @@ def test_lint_names_the_node_and_the_operator(tmp_path: Path) -> None:
     from tests.model.test_onnx_torch import graph
 
     path = graph(tmp_path / "net.onnx", "Det", [(1, 3, 3)])
-    (issue,) = LiteRtBackend().lint(
-        replace(as_variant(path), onnx_path=str(path)), find_target("raspberry-pi-4")
-    )
+    variant = replace(as_variant(path), onnx_path=str(path))
+    (issue,) = LiteRtBackend().lint(variant, find_target("raspberry-pi-4")).issues
     assert (issue.severity, issue.node) == ("error", "the_node")
     assert "Det" in issue.reason
 

@@ -345,7 +345,7 @@ def test_a_damaged_model_is_a_failure_of_the_candidate(variant: Variant, tmp_pat
 
 
 def test_lint_accepts_what_the_cpu_can_run(variant: Variant) -> None:
-    assert OpenVinoBackend().lint(variant, find_target("generic-cpu")) == ()
+    assert OpenVinoBackend().lint(variant, find_target("generic-cpu")).issues == ()
 
 
 def test_lint_forbids_dynamic_shapes_on_an_npu(variant: Variant) -> None:
@@ -353,7 +353,7 @@ def test_lint_forbids_dynamic_shapes_on_an_npu(variant: Variant) -> None:
         variant,
         signature=Signature((TensorSpec("x", "float32", (None, 3, 8, 8)),), variant.signature.outputs),
     )
-    issues = OpenVinoBackend().lint(dynamic, find_target("intel-npu"))
+    issues = OpenVinoBackend().lint(dynamic, find_target("intel-npu")).issues
     assert [issue.node for issue in issues if issue.severity == "error"] == ["x"]
 
 
@@ -362,6 +362,8 @@ def test_lint_names_what_openvino_cannot_read(variant: Variant, tmp_path: Path) 
     model.graph.node[0].op_type = "NoSuchOperator"
     path = tmp_path / "odd.onnx"
     onnx.save(model, str(path))
-    (issue,) = OpenVinoBackend().lint(replace(variant, onnx_path=str(path)), find_target("generic-cpu"))
+    (issue,) = (
+        OpenVinoBackend().lint(replace(variant, onnx_path=str(path)), find_target("generic-cpu")).issues
+    )
     assert issue.severity == "error"
     assert "NoSuchOperator" in issue.reason

@@ -210,7 +210,7 @@ def test_an_old_opset_is_raised_for_int8(tmp_path: Path) -> None:
 
 def test_an_old_opset_is_told_by_lint(tmp_path: Path) -> None:
     variant = as_variant(residual_network(tmp_path / "old.onnx", opset=11))
-    issues = OnnxRuntimeBackend().lint(variant, find_target("generic-cpu"))
+    issues = OnnxRuntimeBackend().lint(variant, find_target("generic-cpu")).issues
     assert [issue.severity for issue in issues] == ["warning"]
     assert "opset 11" in issues[0].reason
 
@@ -221,7 +221,7 @@ def test_a_foreign_operator_is_forbidden_by_lint(tmp_path: Path) -> None:
     model.graph.node.append(onnx.helper.make_node("Fancy", [OUTPUT], ["fancy"], name="fancy", domain="acme"))
     model.opset_import.append(onnx.helper.make_opsetid("acme", 1))
     onnx.save(model, str(path))
-    issues = OnnxRuntimeBackend().lint(as_variant(path), find_target("generic-cpu"))
+    issues = OnnxRuntimeBackend().lint(as_variant(path), find_target("generic-cpu")).issues
     assert [(issue.severity, issue.node) for issue in issues] == [("error", "fancy")]
 
 

@@ -1,7 +1,8 @@
-"""The export worker: one candidate's crash is that candidate's failure."""
+"""The worker: one candidate's crash is that candidate's failure."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.building.worker import ExportTask, ExportWorker, stream_samples
+from edgekit.building.worker import ExportTask, LintTask, Worker, stream_samples
 from edgekit.errors import StageError
 from edgekit.model import export_onnx, onnx_cost, sha256_file
 from edgekit.types import Candidate, Variant
@@ -38,7 +39,7 @@ def task(tmp_path: Path) -> ExportTask:
 def test_a_worker_killed_by_a_signal_is_told_and_the_next_export_works(
     task: ExportTask, tmp_path: Path
 ) -> None:
-    worker = ExportWorker(tmp_path / "log")
+    worker = Worker(tmp_path / "log")
     try:
         first = worker.export(task)
         assert Path(first.folder, first.entry).exists()
@@ -52,22 +53,51 @@ def test_a_worker_killed_by_a_signal_is_told_and_the_next_export_works(
         worker.close()
 
 
-def export_for_ever(worker: ExportWorker, task: ExportTask) -> None:
+def test_a_runtime_s_lint_says_what_was_asked(task: ExportTask, tmp_path: Path) -> None:
+    worker = Worker(tmp_path / "log")
+    try:
+        found = worker.lint(LintTask(task.variant, "openvino", "generic-cpu", str(tmp_path)))
+    finally:
+        worker.close()
+    assert found.issues == ()
+    assert "OpenVINO" in found.done
+
+
+def test_a_process_that_dies_while_it_lints_is_told(task: ExportTask, tmp_path: Path) -> None:
+    worker = Worker(tmp_path / "log")
+    try:
+        worker.export(task)
+        process = worker._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)  # it shall not answer before it is killed
+        killer = threading.Thread(target=kill_soon, args=(worker,))
+        killer.start()
+        with pytest.raises(StageError, match="the lint process was killed by SIGSEGV"):
+            worker.lint(LintTask(task.variant, "onnxruntime", "generic-cpu", str(tmp_path)))
+        killer.join()
+        assert worker.lint(LintTask(task.variant, "onnxruntime", "generic-cpu", str(tmp_path))).done
+    finally:
+        worker.close()
+
+
+def export_for_ever(worker: Worker, task: ExportTask) -> None:
     while True:
         worker.export(task)
 
 
-def kill_soon(worker: ExportWorker) -> None:
+def kill_soon(worker: Worker) -> None:
     time.sleep(0.2)
     process = worker._process
     assert process is not None
     os.kill(process.pid, signal.SIGSEGV)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGCONT)  # a stopped process dies of it only then
 
 
 def test_an_export_that_raises_says_so_with_its_stage(task: ExportTask, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    worker = ExportWorker(tmp_path / "log")
+    worker = Worker(tmp_path / "log")
     try:
         with pytest.raises(StageError) as caught:
             worker.export(replace(task, variant=replace(task.variant, onnx_path=str(tmp_path / "gone"))))
