@@ -55,8 +55,14 @@ class Progress:
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    ruled_out: list[Rejection] = field(default_factory=list)
+    """By the target's rules, alike for every network; `rejections` are of this network and this request."""
     networks: dict[str, Variant] = field(default_factory=dict)
     stories: list[VariantResult] = field(default_factory=list)
+
+    def all_rejections(self) -> tuple[Rejection, ...]:
+        """What a reader looks for first, first."""
+        return (*self.rejections, *self.ruled_out)
 
 
 def run_build(request: BuildRequest, reporter: Reporter) -> Result:
@@ -98,7 +104,7 @@ def build(shop: Workshop) -> Result:
     plan = plan_for(setting, original)
     refuse_too_large(plan)
     reference = reference_artifact(shop, original)
-    found.rejections += plan.rejections
+    found.ruled_out += plan.rejections
     candidates = lint(shop, original, plan.candidates, found)
     collect(found, *try_all(shop, original, candidates, reference))
     if not found.attempts:
@@ -115,7 +121,7 @@ def build(shop: Workshop) -> Result:
             found.networks[network.id] = network
             found.stories.append(story)
             planned = plan_for(setting, network)
-            found.rejections += [one for one in planned.rejections if one not in found.rejections]
+            found.ruled_out += [one for one in planned.rejections if one not in found.ruled_out]
             collect(found, *try_all(shop, network, planned.candidates, reference))
     if len(found.networks) > 1:
         measurements, choice = judge(shop, original, found)
@@ -126,7 +132,7 @@ def build(shop: Workshop) -> Result:
         measurements=measurements,
         choice=choice,
         failures=tuple(found.failures),
-        rejections=tuple(found.rejections),
+        rejections=found.all_rejections(),
         variants=tuple(found.stories),
         networks=found.networks,
     )
@@ -248,7 +254,7 @@ def judge(shop: Workshop, original: Variant, found: Progress) -> tuple[dict[str,
         entries,
         baseline_id(entries),
         failures=found.failures,
-        rejections=found.rejections,
+        rejections=found.all_rejections(),
     )
     return measurements, choice
 

@@ -60,6 +60,12 @@ def test_the_verdict_is_provisional_and_says_how_to_settle_it(pi: Path) -> None:
     assert "python3 bundle/settle.py" in told
 
 
+def test_what_concerns_this_network_is_told_before_what_the_board_never_takes(pi: Path) -> None:
+    first, *others = result_of(pi).rejected
+    assert first.what == "pruning"
+    assert "fp16" in " ".join(one.what for one in others)
+
+
 def test_no_latency_is_shown_as_measured(pi: Path) -> None:
     result = result_of(pi)
     assert {one.origin for one in result.candidates} == {"estimated"}
