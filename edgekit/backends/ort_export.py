@@ -13,7 +13,7 @@ import numpy as np
 from edgekit.backends.ort_lint import LOWEST_OPSET
 from edgekit.backends.ort_rewrite import keep_padding_in_integers, means_to_pooling
 from edgekit.errors import MissingExtraError, StageError, in_one_line
-from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, sensitivity
+from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, layers_in_float
 from edgekit.quantize.bias import with_biases
 from edgekit.quantize.graph import ACTIVATIONS, weighted_layers
 from edgekit.quantize.taps import load_graph
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from edgekit.backends.base import ExportRequest
     from edgekit.hardware import Int8Rule
-    from edgekit.quantize import CalibrationData, Recipe
+    from edgekit.quantize import Recipe
 
 __all__ = ["KEEP_FLOAT", "QUANTIZED_OPS", "Exported", "export_float", "export_int8"]
 
@@ -83,7 +83,7 @@ def export_int8(request: ExportRequest, path: Path) -> Exported:
             samples=recipe.samples,
             threads=request.threads,
         )
-        in_float = _layers_in_float(source, data, ranges, recipe, scheme, request.threads)
+        in_float = layers_in_float(source, data, ranges, recipe, scheme, threads=request.threads)
         if recipe.bias_correction != "none":
             biases = corrected_biases(
                 source, data, ranges, mode=recipe.bias_correction, scheme=scheme, threads=request.threads
@@ -119,21 +119,6 @@ def _prepared(path: Path) -> onnx.ModelProto:
             ) from error
     means_to_pooling(model)
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
-
-
-def _layers_in_float(
-    source: Path,
-    data: CalibrationData,
-    ranges: Mapping[str, Range],
-    recipe: Recipe,
-    scheme: Scheme,
-    threads: int,
-) -> tuple[str, ...]:
-    """The most sensitive layers, as many as the recipe keeps in float."""
-    if recipe.keep_float == 0:
-        return ()
-    ranked = sensitivity(source, data, ranges, scheme=scheme, threads=threads)
-    return tuple(entry.layer for entry in ranked[: recipe.layers_in_float(len(ranked))])
 
 
 def _quantize(

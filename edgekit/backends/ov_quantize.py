@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.backends.ov_model import first_line, product_of, quiet_nncf, read_onnx
 from edgekit.backends.ov_ranges import replace_ranges
 from edgekit.errors import StageError
-from edgekit.quantize import Range, Scheme, collect_ranges, sensitivity
+from edgekit.quantize import Range, Scheme, collect_ranges, layers_in_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -199,6 +199,4 @@ def _sensitive_layers(
     )
     bits = request.target.int8_rule(request.features).weight_bits
     scheme = Scheme(weight_bits=bits, per_channel=recipe.granularity == "per-channel")
-    order = [layer.layer for layer in sensitivity(path, data, ranges, scheme=scheme, threads=request.threads)]
-    order = [layer for layer in order if layer not in besides]
-    return tuple(order[: recipe.layers_in_float(len(order))])
+    return layers_in_float(path, data, ranges, recipe, scheme, besides=besides, threads=request.threads)

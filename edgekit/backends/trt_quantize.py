@@ -12,7 +12,7 @@ from edgekit.backends.trt_graph import coverage
 from edgekit.backends.trt_opset import decompose, in_opset
 from edgekit.backends.trt_qdq import insert_pairs
 from edgekit.errors import StageError
-from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, sensitivity
+from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, layers_in_float
 from edgekit.quantize.bias import with_biases
 from edgekit.quantize.graph import name_nodes, weighted_layers
 from edgekit.quantize.taps import load_graph
@@ -91,7 +91,10 @@ def quantize(
             symmetric=True,
             threads=threads,
         )
-        in_float = _in_float(model, source, data, ranges, recipe, scheme, threads)
+        in_float = (
+            *(node.name for node in model.graph.node if node.op_type in recipe.keep_float_ops),
+            *layers_in_float(source, data, ranges, recipe, scheme, threads=threads),
+        )
         plain = model
         if recipe.bias_correction != "none":
             biases = corrected_biases(
@@ -108,23 +111,6 @@ def quantize(
         layer.output: ranges[layer.result] for layer in weighted_layers(model) if layer.result in ranges
     }
     return Quantized(quantized, plain, {**inside, **ranges}, (*notes, *_told(quantized, in_float)))
-
-
-def _in_float(
-    model: onnx.ModelProto,
-    source: Path,
-    data: CalibrationData,
-    ranges: Mapping[str, Range],
-    recipe: Recipe,
-    scheme: Scheme,
-    threads: int,
-) -> tuple[str, ...]:
-    """The most sensitive layers, as many as the recipe keeps in float, and its operations."""
-    named = tuple(node.name for node in model.graph.node if node.op_type in recipe.keep_float_ops)
-    if not recipe.keep_float:
-        return named
-    ranked = [entry.layer for entry in sensitivity(source, data, ranges, scheme=scheme, threads=threads)]
-    return (*named, *ranked[: recipe.layers_in_float(len(ranked))])
 
 
 def _told(quantized: onnx.ModelProto, in_float: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from edgekit.quantize.collect import collect_ranges
 from edgekit.quantize.observers import OBSERVERS, Observer, make_observer
 from edgekit.quantize.ranges import AffineParameters, Range, affine_parameters
 from edgekit.quantize.recipe import ObserverKind, Recipe, all_recipes, find_recipe, ladder, load_recipe_file
-from edgekit.quantize.sensitivity import LayerSensitivity, sensitivity
+from edgekit.quantize.sensitivity import LayerSensitivity, layers_in_float, sensitivity
 from edgekit.quantize.simulate import Scheme
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "corrected_biases",
     "find_recipe",
     "ladder",
+    "layers_in_float",
     "load_recipe_file",
     "make_observer",
     "sensitivity",
