@@ -176,7 +176,7 @@ def plan_for(setting: Setting, variant: Variant) -> Plan:
 def refuse_too_large(plan: Plan) -> None:
     """A network of which no build fits into the board's memory is the user's to shrink. Raises UserError."""
     if not plan.candidates and plan.rejections:
-        smallest = plan.rejections[-1]
+        smallest = plan.rejections[0]
         raise UserError(
             f"the network is too large for the board: {smallest.what}: {smallest.reason}",
             remedy=f"give {smallest.instead}" if smallest.instead else "",

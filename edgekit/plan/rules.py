@@ -39,7 +39,7 @@ BYTES_PER_WEIGHT: Mapping[Precision, float] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What is tried, and what is not with the reason why."""
+    """What is tried, and what is not with the reason why: too large for the board first, the smallest of them first."""
 
     candidates: tuple[Candidate, ...]
     rejections: tuple[Rejection, ...]
@@ -88,18 +88,20 @@ def plan_candidates(
     if not pairs:
         raise _nothing_to_try(target, asked, rejections)
     candidates: dict[str, Candidate] = {}
+    too_large: list[tuple[int, Rejection]] = []
     for variant in variants:
         for runtime, precision, device in _with_devices(target, pairs):
             chosen = recipe or (default_recipes or {}).get(runtime.name, "")
             candidate = _candidate(variant, runtime, precision, chosen, device)
-            too_big = _too_big(target, variant, precision, candidate)
-            if too_big is not None:
-                rejections.append(too_big)
+            need = _need_bytes(variant, precision)
+            if target.model_bytes is not None and need > target.model_bytes:
+                too_large.append((need, _too_large(target, candidate, need, target.model_bytes)))
             elif candidate.id in candidates:
                 raise ValueError(f"two variants are called {variant.id}")
             else:
                 candidates[candidate.id] = candidate
-    return Plan(tuple(candidates.values()), tuple(rejections))
+    too_large.sort(key=lambda one: one[0])
+    return Plan(tuple(candidates.values()), (*(rejection for _, rejection in too_large), *rejections))
 
 
 def _candidate(
@@ -166,16 +168,13 @@ def _reject(
     return Rejection(what, f"{runtime.name} was left out by the request")
 
 
-def _too_big(
-    target: Target, variant: Variant, precision: Precision, candidate: Candidate
-) -> Rejection | None:
-    """Weights at this precision and live float activations against one model's share of memory."""
-    limit = target.model_bytes
-    if limit is None:
-        return None
-    need = int(variant.cost.weight_bytes * BYTES_PER_WEIGHT[precision] / 4) + variant.cost.activation_bytes
-    if need <= limit:
-        return None
+def _need_bytes(variant: Variant, precision: Precision) -> int:
+    """Weights at this precision and live float activations."""
+    return int(variant.cost.weight_bytes * BYTES_PER_WEIGHT[precision] / 4) + variant.cost.activation_bytes
+
+
+def _too_large(target: Target, candidate: Candidate, need: int, limit: int) -> Rejection:
+    """What it needs against one model's share of memory."""
     reason = f"it needs {need / 2**20:.0f} MiB; one model may use {limit / 2**20:.0f} MiB on {target.name}"
     return Rejection(candidate.id, reason, "a smaller or more pruned network")
 

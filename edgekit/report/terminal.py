@@ -186,9 +186,12 @@ def _why(candidate: CandidateResult) -> str:
 
 
 def _print_trouble(result: Result, console: Console) -> None:
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in result.rejected:
+        alike.setdefault((one.reason, one.instead), []).append(one.what)
     rejected = [
-        f"{item.what}: {item.reason}" + (f"; {item.instead}" if item.instead else "")
-        for item in result.rejected
+        f"{', '.join(names)}: {reason}" + (f"; {instead}" if instead else "")
+        for (reason, instead), names in alike.items()
     ]
     failed = [
         f"{item.candidate}, {item.stage}: {item.cause}" + (f"; {item.remedy}" if item.remedy else "")

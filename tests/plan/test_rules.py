@@ -161,6 +161,16 @@ def test_a_network_larger_than_the_boards_share_is_rejected_by_candidate() -> No
     assert ids(found) == ["original-litert-int8", "original-ort-int8-minmax"]
 
 
+def test_what_is_too_large_is_told_first_and_the_smallest_of_it_before_the_others() -> None:
+    found = plan("raspberry-pi-zero2w", variant(weight_bytes=2**32))
+    large = ["one model may use" in item.reason for item in found.rejections]
+    assert large == sorted(large, reverse=True)
+    assert not found.candidates
+    needs = [int(item.reason.split()[2]) for item, one in zip(found.rejections, large, strict=True) if one]
+    assert len(needs) > 2
+    assert needs == sorted(needs)
+
+
 def test_two_variants_of_one_name_are_a_bug() -> None:
     with pytest.raises(ValueError, match="two variants"):
         plan("generic-cpu", variant(), variant())

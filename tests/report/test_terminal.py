@@ -11,7 +11,7 @@ from rich.console import Console
 from edgekit.report import print_summary
 from edgekit.result import Result
 from edgekit.testing.results import example_result
-from edgekit.types import Verdict
+from edgekit.types import Rejection, Verdict
 
 
 def printed(result: Result, folder: Path | None = None) -> str:
@@ -63,3 +63,9 @@ def test_brackets_in_names_are_text_and_not_markup() -> None:
 def test_no_candidates_at_all_still_say_why() -> None:
     result = example_result("INFEASIBLE", candidates=0)
     assert "below the time that an empty network takes" in " ".join(printed(result).split())
+
+
+def test_runtimes_rejected_for_one_reason_share_a_line() -> None:
+    alike = [Rejection(f"{name} fp8", "no runtime here computes in FP8", "int8") for name in ("one", "two")]
+    result = replace(example_result("MEETS"), rejected=tuple(alike), failures=(), warnings=())
+    assert "    one fp8, two fp8: no runtime here computes in FP8; int8" in printed(result).splitlines()
