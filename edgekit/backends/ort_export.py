@@ -13,6 +13,7 @@ import numpy as np
 from edgekit.backends.ort_lint import LOWEST_OPSET
 from edgekit.backends.ort_rewrite import keep_padding_in_integers, means_to_pooling
 from edgekit.errors import MissingExtraError, StageError, in_one_line
+from edgekit.model.proto import opset_of
 from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, layers_in_float
 from edgekit.quantize.bias import with_biases
 from edgekit.quantize.graph import ACTIVATIONS, weighted_layers
@@ -107,7 +108,7 @@ def _prepared(path: Path) -> onnx.ModelProto:
     import onnx
 
     model = load_graph(path)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    opset = opset_of(model)
     if opset < LOWEST_OPSET:
         try:
             model = onnx.version_converter.convert_version(model, LOWEST_OPSET)

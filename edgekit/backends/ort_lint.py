@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.model.proto import opset_of
 from edgekit.types import Issue
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def lint(path: Path, target: Target) -> tuple[Issue, ...]:
         for node in model.graph.node
         if node.domain not in STANDARD
     ]
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    opset = opset_of(model)
     highest = max(
         (r.opset_max for r in target.runtimes if r.name == "onnxruntime" and r.opset_max), default=0
     )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.backends.trt_half import Halved, largest_magnitudes, to_half
-from edgekit.backends.trt_opset import opset_of
 from edgekit.backends.trt_quantize import prepared, quantize
 from edgekit.backends.trt_recipe import Toolkit, calibration_cache, recipe_for, toolkit
 from edgekit.backends.trt_rules import dla_fallbacks, missing_operations
 from edgekit.errors import StageError
+from edgekit.model.proto import opset_of
 
 if TYPE_CHECKING:
     import onnx

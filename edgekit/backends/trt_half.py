@@ -147,7 +147,7 @@ def _takes_half(model: onnx.ModelProto, node: Any) -> bool:
     """Whether the operation's schema knows float16 where it knows float32."""
     import onnx
 
-    from edgekit.backends.trt_opset import opset_of
+    from edgekit.model.proto import opset_of
 
     if node.domain not in ("", "ai.onnx"):
         return False

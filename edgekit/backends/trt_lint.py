@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.backends.trt_check import compile_check
-from edgekit.backends.trt_opset import opset_of
 from edgekit.backends.trt_quantize import prepared
 from edgekit.backends.trt_recipe import toolkit
 from edgekit.backends.trt_rules import dla_fallbacks, missing_operations, operation_issues
 from edgekit.errors import StageError
+from edgekit.model.proto import opset_of
 from edgekit.types import Examination, Issue
 
 if TYPE_CHECKING:

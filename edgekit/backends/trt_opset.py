@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import ModelError, StageError
+from edgekit.model.proto import opset_of
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["decompose", "in_opset", "opset_of"]
+__all__ = ["decompose", "in_opset"]
 
 IR_VERSIONS = ((12, 7), (14, 7), (15, 8), (18, 8), (19, 9), (20, 9), (22, 10))
 """(highest opset, its IR version), from the release table of ONNX's Versioning.md."""
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators; 0 where the file names none."""
-    return next((int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
 
 
 def in_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -71,7 +71,8 @@ class Answer:
 class Worker:
     """The parent's end: starts the process when first needed, restarts it after it died."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path | None = None) -> None:
+        """`log` keeps what libraries say; without one it is dropped."""
         self._log = log
         self._process: object | None = None
 
@@ -96,7 +97,7 @@ class Worker:
         process = self._process
         if not isinstance(process, subprocess.Popen) or process.poll() is not None:
             self.close()
-            with self._log.open("ab") as log:
+            with Path(self._log or os.devnull).open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-c", "from edgekit.building.worker import main; main()"],
                     stdin=subprocess.PIPE,
@@ -116,7 +117,9 @@ class Worker:
         if not line:
             code = process.wait()
             self.close()
-            raise StageError(stage, died(code, stage), f"its last words are in {self._log}")
+            raise StageError(
+                stage, died(code, stage), f"its last words are in {self._log}" if self._log else ""
+            )
         answer = msgspec.json.decode(line, type=Answer)
         if answer.failure is not None:
             raise StageError(answer.failure.stage, answer.failure.cause, answer.failure.remedy)

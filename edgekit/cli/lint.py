@@ -74,7 +74,7 @@ def lint(**options: Any) -> int:
     target = find_target(options["target"], Path.cwd())
     with tempfile.TemporaryDirectory(prefix="edgekit-lint-") as scratch, spinner("checking"):
         path = float_onnx(options["model"], options, Path(scratch))
-        worker = Worker(Path(scratch) / "worker.log")
+        worker = Worker()
         try:
             findings = _examine_all(path, target, options["precisions"], worker)
         finally:
@@ -108,7 +108,17 @@ def _examine_all(
         return board, *(
             Finding(each.name, "not checked: too large for the board", ()) for each in target.runtimes
         )
-    return board, *(_examine(runtime.name, path, target, worker) for runtime in target.runtimes)
+    variant = _as_variant(path)
+    return board, *(_examine(runtime.name, variant, target, worker) for runtime in target.runtimes)
+
+
+def _as_variant(path: Path) -> Variant:
+    """The network as backends know it; its cost is not asked for by any lint."""
+    from edgekit.hashing import sha256_file
+    from edgekit.model import read_signature
+
+    nothing = Cost(macs=0, parameters=0, weight_bytes=0, activation_bytes=0)
+    return Variant("lint", "original", None, "", str(path), sha256_file(path), read_signature(path), nothing)
 
 
 def _lacking(target: Target, precisions: tuple[Precision, ...]) -> list[Issue]:
@@ -149,20 +159,15 @@ def _too_large(path: Path, target: Target) -> list[Issue]:
     return [Issue("error", "", reason, "a smaller or more pruned network, or fewer bits")]
 
 
-def _examine(name: BackendName, path: Path, target: Target, worker: Worker) -> Finding:
+def _examine(name: BackendName, variant: Variant, target: Target, worker: Worker) -> Finding:
     """One runtime's own lint, in the worker's process: a runtime may die of a network."""
     from edgekit.backends import BACKENDS, get_backend
     from edgekit.building.worker import LintTask
-    from edgekit.hashing import sha256_file
-    from edgekit.model import read_signature
 
     if name not in BACKENDS:
         return Finding(name, "not checked: not in this version of edgekit", ())
-    nothing = Cost(macs=0, parameters=0, weight_bytes=0, activation_bytes=0)
     try:
         get_backend(name).versions()
-        signature = read_signature(path)
-        variant = Variant("lint", "original", None, "", str(path), sha256_file(path), signature, nothing)
         found = worker.lint(LintTask(variant, name, target.name, str(Path.cwd())))
     except MissingExtraError as error:
         return Finding(name, f"not checked: {error}", ())

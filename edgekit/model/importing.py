@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
-from edgekit.model.proto import check, read_model, set_static_batch, simplify, write_model
+from edgekit.model.proto import check, opset_of, read_model, set_static_batch, simplify, write_model
 from edgekit.model.signature import signature_of
 from edgekit.model.verify import difference, probe_inputs, run_onnx
 from edgekit.quiet import quiet
@@ -61,8 +61,8 @@ def _same(model: onnx.ModelProto, probe: Arrays, expected: Arrays) -> bool:
 def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
 
-    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), None)
-    if opset is None or opset >= LOWEST_OPSET:
+    opset = opset_of(model)
+    if not opset or opset >= LOWEST_OPSET:
         return model
     try:
         with quiet():

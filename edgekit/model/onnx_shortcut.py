@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.model.proto import opset_of
+
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
@@ -30,7 +32,7 @@ def shortcuts_as_convolutions(
         for name in each.input:
             readers[name].append(each)
     outputs = {each.name for each in graph.output}
-    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    opset = opset_of(model)
     done: set[str] = set()
     for first in [node for node in graph.node if node.op_type == "Slice" and opset >= 10]:
         if first.name in done:

@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.errors import MissingExtraError, ModelError
 from edgekit.model.onnx_fold import constants_of, ready_graph, shapes_of
 from edgekit.model.onnx_node import Call, NodeView, Refused
+from edgekit.model.proto import opset_of
 from edgekit.types import Issue
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _calls(
         raise MissingExtraError("torch", "tflite") from problem
     table = {**OPS, **MOVES, **LAYERS}
     constants, shapes = constants_of(model), shapes_of(model)
-    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    opset = opset_of(model)
     calls, nodes, refused = [], [], []
     for node in model.graph.node:
         try:

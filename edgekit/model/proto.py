@@ -30,6 +30,11 @@ def first_line(problem: BaseException) -> str:
     return lines[0][:300] if lines else type(problem).__name__
 
 
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators; 0 where the file names none."""
+    return next((int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+
+
 def external_files(path: Path) -> tuple[Path, ...]:
     """The files beside an ONNX file that hold its weights. Raises ModelError."""
     tensors = read_model(path, external=False).graph.initializer  # first: it tells a missing onnx

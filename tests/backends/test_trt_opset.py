@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.backends.trt_opset import DECOMPOSITIONS, decompose, in_opset, opset_of
+from edgekit.backends.trt_opset import DECOMPOSITIONS, decompose, in_opset
 from edgekit.errors import StageError
+from edgekit.model.proto import opset_of
 from edgekit.model.verify import run_onnx
 from tests.backends.graphs import conv, graph, node, weights
 
