@@ -23,8 +23,9 @@ from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
 from edgekit.backends.litert_audit import float_compute
 from edgekit.backends.litert_graph import LAYOUT, read_flatbuffer, read_ops
+from edgekit.graph import onnx_cost
 from edgekit.hardware import find_target
-from edgekit.model import export_onnx, onnx_cost
+from edgekit.model import export_onnx
 from edgekit.quantize import CalibrationData, find_recipe
 from edgekit.types import Artifact, Candidate, Variant
 

@@ -50,7 +50,7 @@ class LiteRtBackend:
 
     def lint(self, variant: Variant, target: Target) -> Examination:
         """Nodes that cannot be carried over, by name; nothing is converted yet."""
-        from edgekit.model.onnx_torch import unsupported
+        from edgekit.graph.to_torch.module import unsupported
 
         try:
             issues = unsupported(variant.onnx_path)

@@ -21,7 +21,7 @@ from edgekit.quiet import quiet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.model.onnx_torch import Converted
+    from edgekit.graph.to_torch.module import Converted
 
 __all__ = ["Port", "convert", "layout_allowance", "layout_gate"]
 
@@ -56,7 +56,7 @@ def convert(onnx_path: Path, path: Path) -> tuple[tuple[Port, ...], tuple[Port, 
 def _converted(onnx_path: Path, digest: str) -> tuple[bytes, tuple[Port, ...], tuple[Port, ...]]:
     """See `convert`. Every precision and recipe of a variant begins with the same file, named by its content."""
     from edgekit.errors import ModelError
-    from edgekit.model.onnx_torch import onnx_to_torch
+    from edgekit.graph.to_torch.module import onnx_to_torch
 
     try:
         network = onnx_to_torch(onnx_path)
@@ -93,7 +93,7 @@ def layout_allowance(onnx_path: Path) -> int:
     A plain CNN has none, so none are let through. A transformer transposes to split its heads, a channel shuffle
     to mix its groups; those are the network's own work.
     """
-    from edgekit.model.proto import read_model
+    from edgekit.graph.proto import read_model
 
     own = {"Transpose", "DepthToSpace", "SpaceToDepth"}
     return sum(node.op_type in own for node in read_model(onnx_path).graph.node)
@@ -229,8 +229,8 @@ def _unique(names: Mapping[int, str]) -> dict[int, str]:
 
 def _onnx_values(onnx_path: Path) -> dict[str, NDArray[Any]]:
     """Every float tensor of the ONNX network on one random sample, in graph order, inputs first."""
-    from edgekit.quantize.graph import float_tensors
-    from edgekit.quantize.taps import load_graph, open_taps
+    from edgekit.graph.layers import float_tensors
+    from edgekit.graph.taps import load_graph, open_taps
 
     graph = load_graph(onnx_path)
     outputs = [each.name for each in graph.graph.output]

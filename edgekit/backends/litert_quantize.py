@@ -164,8 +164,8 @@ def _layers_in_float(
     """
     if recipe.keep_float == 0:
         return ()
-    from edgekit.quantize.graph import weighted_layers
-    from edgekit.quantize.taps import load_graph
+    from edgekit.graph.layers import weighted_layers
+    from edgekit.graph.taps import load_graph
 
     source = Path(request.variant.onnx_path)
     results = {layer.name: layer.result for layer in weighted_layers(load_graph(source))}
@@ -187,10 +187,10 @@ def _correct_biases(
 
     A layer is found by the tensor it computes; one whose bias the converter has changed is left as it is.
     """
+    from edgekit.graph.layers import weighted_layers
+    from edgekit.graph.taps import load_graph
     from edgekit.quantize import corrected_biases
     from edgekit.quantize.bias import original_biases
-    from edgekit.quantize.graph import weighted_layers
-    from edgekit.quantize.taps import load_graph
 
     if recipe.bias_correction == "none":
         return

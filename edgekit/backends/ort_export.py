@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.backends.ort_lint import LOWEST_OPSET
-from edgekit.backends.ort_rewrite import keep_padding_in_integers, means_to_pooling
 from edgekit.errors import MissingExtraError, StageError, in_one_line
-from edgekit.model.proto import opset_of
+from edgekit.graph.layers import ACTIVATIONS, weighted_layers
+from edgekit.graph.proto import opset_of
+from edgekit.graph.rewrites import keep_padding_in_integers, means_to_pooling
+from edgekit.graph.taps import load_graph
 from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, layers_in_float
 from edgekit.quantize.bias import with_biases
-from edgekit.quantize.graph import ACTIVATIONS, weighted_layers
-from edgekit.quantize.taps import load_graph
 from edgekit.quiet import quiet
 
 if TYPE_CHECKING:

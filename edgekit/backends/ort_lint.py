@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.model.proto import opset_of
+from edgekit.graph.proto import opset_of
 from edgekit.types import Issue
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 def lint(path: Path, target: Target) -> tuple[Issue, ...]:
     """Foreign operators, an opset above what the target's runtime reads, control flow that stays float."""
-    from edgekit.quantize.taps import load_graph
+    from edgekit.graph.taps import load_graph
 
     model = load_graph(path)
     issues = [

@@ -107,7 +107,7 @@ class _Graph:
     def __init__(self, path: Path) -> None:
         from onnx import TensorProto, numpy_helper
 
-        from edgekit.quantize.taps import load_graph
+        from edgekit.graph.taps import load_graph
 
         self.model = load_graph(path)
         graph = self.model.graph

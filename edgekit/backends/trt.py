@@ -111,9 +111,9 @@ class TensorRtBackend:
         import onnx
 
         from edgekit.backends.trt_export import HOST, RECIPE
-        from edgekit.backends.trt_graph import coverage
         from edgekit.devices.engine import read_recipe
-        from edgekit.quantize.graph import WEIGHTED
+        from edgekit.graph.layers import WEIGHTED
+        from edgekit.graph.wiring import coverage
 
         place = (Path(artifact.folder) / artifact.entry).parent
         precision = read_recipe(str(place / RECIPE))["precision"]

@@ -11,7 +11,7 @@ from edgekit.backends.trt_quantize import prepared, quantize
 from edgekit.backends.trt_recipe import Toolkit, calibration_cache, recipe_for, toolkit
 from edgekit.backends.trt_rules import dla_fallbacks, missing_operations
 from edgekit.errors import StageError
-from edgekit.model.proto import opset_of
+from edgekit.graph.proto import opset_of
 
 if TYPE_CHECKING:
     import onnx
@@ -176,7 +176,7 @@ def _fallback_note(model: onnx.ModelProto) -> str:
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
     from edgekit.errors import UserError
-    from edgekit.model.proto import check, write_model
+    from edgekit.graph.proto import check, write_model
 
     try:
         check(model, path.name)

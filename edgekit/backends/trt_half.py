@@ -147,7 +147,7 @@ def _takes_half(model: onnx.ModelProto, node: Any) -> bool:
     """Whether the operation's schema knows float16 where it knows float32."""
     import onnx
 
-    from edgekit.model.proto import opset_of
+    from edgekit.graph.proto import opset_of
 
     if node.domain not in ("", "ai.onnx"):
         return False
@@ -186,9 +186,9 @@ def largest_magnitudes(
     """Largest magnitude of each float tensor over calibration samples, or over random inputs where there are none."""
     from onnx import TensorProto
 
-    from edgekit.model.signature import signature_of
-    from edgekit.model.verify import probe_inputs
-    from edgekit.quantize.taps import open_taps
+    from edgekit.graph.equivalence import probe_inputs
+    from edgekit.graph.signature import signature_of
+    from edgekit.graph.taps import open_taps
 
     infos = {
         each.name: each.type.tensor_type.elem_type for each in (*model.graph.value_info, *model.graph.output)

@@ -10,7 +10,7 @@ from edgekit.backends.trt_quantize import prepared
 from edgekit.backends.trt_recipe import toolkit
 from edgekit.backends.trt_rules import dla_fallbacks, missing_operations, operation_issues
 from edgekit.errors import StageError
-from edgekit.model.proto import opset_of
+from edgekit.graph.proto import opset_of
 from edgekit.types import Examination, Issue
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["examine"]
 
 def examine(path: Path, target: Target) -> Examination:
     """Every issue of one float ONNX file. Raises StageError when the file cannot be read."""
-    from edgekit.quantize.taps import load_graph
+    from edgekit.graph.taps import load_graph
 
     model = load_graph(path)
     if target.runtime("tensorrt") is None:

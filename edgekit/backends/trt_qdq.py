@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgekit.backends.trt_graph import Wiring
+from edgekit.graph.layers import WEIGHTED
+from edgekit.graph.wiring import Wiring
 from edgekit.quantize import Range, affine_parameters
-from edgekit.quantize.graph import WEIGHTED
 
 if TYPE_CHECKING:
     import onnx

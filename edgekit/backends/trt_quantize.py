@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.backends.ort_rewrite import means_to_pooling
-from edgekit.backends.trt_graph import coverage
-from edgekit.backends.trt_opset import decompose, in_opset
 from edgekit.backends.trt_qdq import insert_pairs
 from edgekit.errors import StageError
+from edgekit.graph.layers import name_nodes, weighted_layers
+from edgekit.graph.opset import decompose, in_opset
+from edgekit.graph.rewrites import means_to_pooling
+from edgekit.graph.taps import load_graph
+from edgekit.graph.wiring import coverage
 from edgekit.quantize import Range, Scheme, collect_ranges, corrected_biases, layers_in_float
 from edgekit.quantize.bias import with_biases
-from edgekit.quantize.graph import name_nodes, weighted_layers
-from edgekit.quantize.taps import load_graph
 
 if TYPE_CHECKING:
     import onnx
@@ -48,7 +48,7 @@ def prepared(path: Path, opset: int, missing: frozenset[str]) -> onnx.ModelProto
 
     model = load_graph(path)
     if any(node.op_type == "BatchNormalization" for node in model.graph.node):
-        from edgekit.model.proto import simplify
+        from edgekit.graph.proto import simplify
 
         model = simplify(model)
     decompose(model, missing)

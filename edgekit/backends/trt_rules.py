@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.trt_opset import DECOMPOSITIONS
+from edgekit.graph.opset import DECOMPOSITIONS
 from edgekit.types import Issue
 
 if TYPE_CHECKING:

@@ -114,8 +114,8 @@ def _examine_all(
 
 def _as_variant(path: Path) -> Variant:
     """The network as backends know it; its cost is not asked for by any lint."""
+    from edgekit.graph import read_signature
     from edgekit.hashing import sha256_file
-    from edgekit.model import read_signature
 
     nothing = Cost(macs=0, parameters=0, weight_bytes=0, activation_bytes=0)
     return Variant("lint", "original", None, "", str(path), sha256_file(path), read_signature(path), nothing)
@@ -134,7 +134,7 @@ def _lacking(target: Target, precisions: tuple[Precision, ...]) -> list[Issue]:
 
 def _dynamic(path: Path) -> list[Issue]:
     """Sizes that are not fixed: edgekit builds for one sample of a fixed size. A free batch becomes 1."""
-    from edgekit.model import read_signature
+    from edgekit.graph import read_signature
 
     return [
         Issue("error", "", f"dimension {position} of input {spec.name} is dynamic", "export with fixed sizes")
@@ -146,7 +146,7 @@ def _dynamic(path: Path) -> list[Issue]:
 
 def _too_large(path: Path, target: Target) -> list[Issue]:
     """Whether the board's memory holds the network in float32; nothing where shapes cannot be inferred."""
-    from edgekit.model import onnx_cost
+    from edgekit.graph import onnx_cost
 
     try:
         cost = onnx_cost(path)

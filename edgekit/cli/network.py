@@ -57,8 +57,8 @@ def float_onnx(model: str, options: Mapping[str, Any], scratch: Path) -> Path:
 
     Raises ModelError for what cannot be read or exported, and what `example_inputs` raises.
     """
+    from edgekit.graph.proto import read_model
     from edgekit.model import export_onnx, load_module, locate
-    from edgekit.model.proto import read_model
 
     reference = locate(model, options["weights"])
     if reference.kind == "onnx":

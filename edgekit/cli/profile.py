@@ -112,7 +112,8 @@ def _totals(cost: Cost | None, rows: Sequence[Row]) -> dict[str, int | float | N
 
 def _subject(options: dict[str, Any], sample: Arrays | None, scratch: Path) -> Subject:
     """Find what to load; a model is exported to ONNX first."""
-    from edgekit.model import export_onnx, import_onnx, load_module, locate, onnx_cost
+    from edgekit.graph import onnx_cost
+    from edgekit.model import export_onnx, import_onnx, load_module, locate
 
     backend: BackendName | None = options["backend"]
     if options["artifact"] is not None:
@@ -143,7 +144,7 @@ def _file(path: Path, backend: BackendName | None) -> Subject:
         if backend is not None:
             raise UserError(f"{backend} cannot load {path.name}", remedy="leave --backend out")
         return Subject(path, "litert", None, _litert_signature(path))
-    from edgekit.model import onnx_cost, read_signature
+    from edgekit.graph import onnx_cost, read_signature
 
     return Subject(path, backend or "onnxruntime", onnx_cost(path), read_signature(path))
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import MissingExtraError, ModelError
-from edgekit.model.proto import check, first_line, simplify, write_model
-from edgekit.model.signature import signature_of
-from edgekit.model.verify import difference, run_onnx
+from edgekit.graph.equivalence import difference, run_onnx
+from edgekit.graph.proto import check, first_line, simplify, write_model
+from edgekit.graph.signature import signature_of
 from edgekit.quiet import quiet, quiet_descriptor
 from edgekit.reference import UserCode
 from edgekit.types import Signature

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
-from edgekit.model.proto import check, opset_of, read_model, set_static_batch, simplify, write_model
-from edgekit.model.signature import signature_of
-from edgekit.model.verify import difference, probe_inputs, run_onnx
+from edgekit.graph.equivalence import difference, probe_inputs, run_onnx
+from edgekit.graph.proto import check, opset_of, read_model, set_static_batch, simplify, write_model
+from edgekit.graph.signature import signature_of
 from edgekit.quiet import quiet
 from edgekit.types import Signature
 

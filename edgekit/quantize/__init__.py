@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgekit.graph.calibration import CalibrationData
 from edgekit.quantize.bias import corrected_biases
-from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.collect import collect_ranges
 from edgekit.quantize.observers import OBSERVERS, Observer, make_observer
 from edgekit.quantize.ranges import AffineParameters, Range, affine_parameters

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.quantize.graph import Layer, weighted_layers
+from edgekit.graph.layers import Layer, weighted_layers
+from edgekit.graph.taps import load_graph, open_taps
 from edgekit.quantize.simulate import Scheme, fake_quantize_weights, simulated
-from edgekit.quantize.taps import load_graph, open_taps
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgekit.quantize.calibration import CalibrationData
+    from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.ranges import Range
 
 __all__ = ["corrected_biases", "original_biases", "with_biases"]

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import StageError
-from edgekit.quantize.graph import float_tensors
+from edgekit.graph.layers import float_tensors
+from edgekit.graph.taps import load_graph, open_taps
 from edgekit.quantize.observers import make_observer
 from edgekit.quantize.ranges import Range
-from edgekit.quantize.taps import load_graph, open_taps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.quantize.calibration import CalibrationData
+    from edgekit.graph.calibration import CalibrationData
 
 __all__ = ["collect_ranges"]
 

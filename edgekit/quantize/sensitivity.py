@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.quantize.graph import weighted_layers
+from edgekit.graph.layers import weighted_layers
+from edgekit.graph.taps import load_graph, open_taps
 from edgekit.quantize.simulate import Scheme, simulated
-from edgekit.quantize.taps import load_graph, open_taps
 
 if TYPE_CHECKING:
-    from edgekit.quantize.calibration import CalibrationData
+    from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.ranges import Range
     from edgekit.quantize.recipe import Recipe
 

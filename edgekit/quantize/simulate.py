@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.quantize.graph import Layer, weighted_layers
+from edgekit.graph.layers import Layer, weighted_layers
 from edgekit.quantize.ranges import AffineParameters, Range, affine_parameters
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from edgekit.backends.litert_convert import Port, convert, layout_allowance, lay
 from edgekit.backends.litert_graph import LAYOUT, Op, Tensor, read_flatbuffer, read_ops
 from edgekit.backends.litert_quantize import collect
 from edgekit.errors import MissingExtraError, StageError
+from edgekit.graph import onnx_cost
 from edgekit.hardware import find_target
-from edgekit.model import export_onnx, onnx_cost
+from edgekit.model import export_onnx
 from edgekit.quantize import CalibrationData, Recipe, find_recipe
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
@@ -274,7 +275,7 @@ def test_a_recipe_of_nncf_is_refused_with_what_to_use(tmp_path: Path) -> None:
 
 
 def test_lint_names_the_node_and_the_operator(tmp_path: Path) -> None:
-    from tests.model.test_onnx_torch import graph
+    from tests.graph.to_torch.test_module import graph
 
     path = graph(tmp_path / "net.onnx", "Det", [(1, 3, 3)])
     variant = replace(as_variant(path), onnx_path=str(path))

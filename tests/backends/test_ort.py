@@ -13,8 +13,8 @@ import pytest
 from edgekit.backends.base import ExportRequest
 from edgekit.backends.ort import OnnxRuntimeBackend
 from edgekit.backends.ort_export import KEEP_FLOAT
-from edgekit.backends.ort_rewrite import means_to_pooling
 from edgekit.errors import MissingExtraError, StageError
+from edgekit.graph.rewrites import means_to_pooling
 from edgekit.hardware import find_target
 from edgekit.quantize import CalibrationData, Recipe, find_recipe
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples

@@ -13,11 +13,11 @@ import pytest
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
-from edgekit.backends.trt_graph import coverage
 from edgekit.backends.trt_recipe import calibration_cache, toolkit
 from edgekit.errors import MissingExtraError, StageError
+from edgekit.graph.proto import opset_of
+from edgekit.graph.wiring import coverage
 from edgekit.hardware import find_target
-from edgekit.model.proto import opset_of
 from edgekit.quantize import CalibrationData, Range, find_recipe
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision

@@ -9,7 +9,7 @@ from onnx import TensorProto
 
 from edgekit.backends.trt_half import largest_magnitudes, to_half
 from edgekit.errors import StageError
-from edgekit.model.verify import run_onnx
+from edgekit.graph.equivalence import run_onnx
 from edgekit.quantize import CalibrationData
 from tests.backends.graphs import constant, conv, graph, node, weights
 

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.backends.trt_graph import coverage
 from edgekit.backends.trt_qdq import insert_pairs, quantized_tensors
+from edgekit.graph.wiring import coverage
 from edgekit.quantize import Range
 from tests.backends.graphs import constant, conv, graph, inputs_of, maker_of, node, weights
 
@@ -111,7 +111,7 @@ def test_transposed_convolutions_are_cut_along_axis_1() -> None:
 
 
 def test_int8_weights_and_pairs_mean_the_same() -> None:
-    from edgekit.model.verify import run_onnx
+    from edgekit.graph.equivalence import run_onnx
 
     probe = (weights(1, 4, 8, 8, scale=1.0),)
     forms = [insert_pairs(residual(), KNOWN, weights=form)[0] for form in ("integers", "pairs")]

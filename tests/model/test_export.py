@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from edgekit.errors import ModelError
-from edgekit.model import export_onnx, read_signature, sha256_file
-from edgekit.model.proto import read_model
-from edgekit.model.verify import difference, run_onnx
+from edgekit.graph import read_signature
+from edgekit.graph.equivalence import difference, run_onnx
+from edgekit.graph.proto import read_model
+from edgekit.hashing import sha256_file
+from edgekit.model import export_onnx
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
 from edgekit.types import TensorSpec
 

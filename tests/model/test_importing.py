@@ -8,9 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import ModelError
-from edgekit.model import import_onnx, locate, read_signature
-from edgekit.model.proto import read_model
-from edgekit.model.verify import difference, run_onnx
+from edgekit.graph import read_signature
+from edgekit.graph.equivalence import difference, run_onnx
+from edgekit.graph.proto import read_model
+from edgekit.model import import_onnx, locate
 
 
 def small(batch: object = "N", opset: int = 17, height: object = 6) -> onnx.ModelProto:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from edgekit.errors import ModelError
+from edgekit.graph.equivalence import difference
 from edgekit.model import export_onnx, load_module, locate
-from edgekit.model.verify import difference
 from edgekit.testing.networks import TinyConvNet
 
 Members = dict[str, bytes]

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgekit.errors import StageError
+from edgekit.graph.taps import load_graph, open_taps
 from edgekit.quantize import OBSERVERS, CalibrationData, collect_ranges
-from edgekit.quantize.taps import load_graph, open_taps
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, residual_network, samples
 
 

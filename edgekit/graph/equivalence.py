@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import MissingExtraError, ModelError
-from edgekit.model.proto import first_line
+from edgekit.graph.proto import first_line
 
 if TYPE_CHECKING:
     import onnx

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
-from edgekit.model.proto import read_model
+from edgekit.graph.proto import read_model
 from edgekit.types import Cost, LayerCost
 
 if TYPE_CHECKING:

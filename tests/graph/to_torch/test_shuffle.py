@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.graph.to_torch.prepare import ready_graph
 from edgekit.model import export_onnx
-from edgekit.model.onnx_fold import ready_graph
-from tests.model.test_onnx_torch import expect_agreement, floats
+from tests.graph.to_torch.test_module import expect_agreement, floats
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from edgekit.model.onnx_node import Call, NodeView, Refused
+from edgekit.graph.to_torch.node import Call, NodeView, Refused
 
 __all__ = ["MOVES"]
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgekit.model import export_onnx, onnx_cost
+from edgekit.graph import onnx_cost
+from edgekit.model import export_onnx
 from edgekit.types import Cost
 
 

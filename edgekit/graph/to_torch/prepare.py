@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.model.onnx_shortcut import shortcuts_as_convolutions
-from edgekit.model.onnx_shuffle import picks_as_convolutions
-from edgekit.model.proto import read_model, set_static_batch, simplify
+from edgekit.graph.proto import read_model, set_static_batch, simplify
+from edgekit.graph.to_torch.shortcut import shortcuts_as_convolutions
+from edgekit.graph.to_torch.shuffle import picks_as_convolutions
 
 if TYPE_CHECKING:
     import onnx

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.model.proto import opset_of
+from edgekit.graph.proto import opset_of
 
 if TYPE_CHECKING:
     import onnx

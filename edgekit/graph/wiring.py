@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.quantize.graph import WEIGHTED
+from edgekit.graph.layers import WEIGHTED
 
 if TYPE_CHECKING:
     import onnx

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import ModelError, StageError
-from edgekit.model.proto import opset_of
+from edgekit.graph.proto import opset_of
 
 if TYPE_CHECKING:
     import onnx
@@ -150,7 +150,7 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto | None:
 
 
 def _passes(model: onnx.ModelProto) -> bool:
-    from edgekit.model.proto import check
+    from edgekit.graph.proto import check
 
     try:
         check(model, "the network")
@@ -161,8 +161,8 @@ def _passes(model: onnx.ModelProto) -> bool:
 
 def _same(model: onnx.ModelProto, other: onnx.ModelProto) -> bool:
     """Whether both give the same outputs on a random input."""
-    from edgekit.model.signature import signature_of
-    from edgekit.model.verify import difference, probe_inputs, run_onnx
+    from edgekit.graph.equivalence import difference, probe_inputs, run_onnx
+    from edgekit.graph.signature import signature_of
 
     probe = probe_inputs(signature_of(model).inputs)
     try:

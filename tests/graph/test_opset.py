@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.backends.trt_opset import DECOMPOSITIONS, decompose, in_opset
 from edgekit.errors import StageError
-from edgekit.model.proto import opset_of
-from edgekit.model.verify import run_onnx
+from edgekit.graph.equivalence import run_onnx
+from edgekit.graph.opset import DECOMPOSITIONS, decompose, in_opset
+from edgekit.graph.proto import opset_of
 from tests.backends.graphs import conv, graph, node, weights
 
 PROBE = (weights(1, 4, 8, 8, scale=1.0),)

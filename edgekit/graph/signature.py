@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.model.proto import read_model
+from edgekit.graph.proto import read_model
 from edgekit.types import Signature, TensorSpec
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import ModelError
+from edgekit.graph.to_torch.module import onnx_to_torch, step_index, unsupported
 from edgekit.model import export_onnx
-from edgekit.model.onnx_torch import onnx_to_torch, step_index, unsupported
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
 from edgekit.testing.onnx_networks import residual_network
 

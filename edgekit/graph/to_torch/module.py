@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import MissingExtraError, ModelError
-from edgekit.model.onnx_fold import constants_of, ready_graph, shapes_of
-from edgekit.model.onnx_node import Call, NodeView, Refused
-from edgekit.model.proto import opset_of
+from edgekit.graph.proto import opset_of
+from edgekit.graph.to_torch.node import Call, NodeView, Refused
+from edgekit.graph.to_torch.prepare import constants_of, ready_graph, shapes_of
 from edgekit.types import Issue
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def _calls(
 ) -> tuple[list[Call], list[onnx.NodeProto], list[tuple[onnx.NodeProto, str]]]:
     """Every node's call, and the nodes that are refused."""
     try:
-        from edgekit.model.onnx_layers import LAYERS
-        from edgekit.model.onnx_moves import MOVES
-        from edgekit.model.onnx_ops import OPS
+        from edgekit.graph.to_torch.arithmetic import OPS
+        from edgekit.graph.to_torch.layers import LAYERS
+        from edgekit.graph.to_torch.movement import MOVES
     except ModuleNotFoundError as problem:
         raise MissingExtraError("torch", "tflite") from problem
     table = {**OPS, **MOVES, **LAYERS}

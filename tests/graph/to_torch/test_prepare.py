@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.graph.to_torch.prepare import ready_graph
 from edgekit.model import export_onnx
-from edgekit.model.onnx_fold import ready_graph
 from edgekit.testing.networks import TinyTransformer
 from edgekit.testing.onnx_networks import residual_network
-from tests.model.test_onnx_torch import expect_agreement, floats
+from tests.graph.to_torch.test_module import expect_agreement, floats
 
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")

@@ -16,7 +16,7 @@ from edgekit.errors import MissingExtraError, StageError
 if TYPE_CHECKING:
     import onnx
 
-    from edgekit.quantize.calibration import CalibrationData
+    from edgekit.graph.calibration import CalibrationData
 
 __all__ = ["Taps", "load_graph", "open_taps"]
 
@@ -33,7 +33,7 @@ def load_graph(path: str | Path) -> onnx.ModelProto:
         raise MissingExtraError("onnx", "onnxruntime") from error
     from google.protobuf.message import DecodeError
 
-    from edgekit.quantize.graph import name_nodes
+    from edgekit.graph.layers import name_nodes
 
     try:
         model = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=True)
