@@ -18,7 +18,7 @@ from edgekit.backends.litert_graph import read_flatbuffer, read_ops, replace_bia
 from edgekit.backends.litert_values import open_all
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.quantize import Range, Scheme, make_observer, sensitivity
-from edgekit.quantize.ranges import SMALLEST_WIDTH
+from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
 from edgekit.quiet import quiet
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from edgekit.graph.calibration import CalibrationData
 from edgekit.quantize.bias import corrected_biases
 from edgekit.quantize.collect import collect_ranges
-from edgekit.quantize.observers import OBSERVERS, Observer, make_observer
-from edgekit.quantize.ranges import AffineParameters, Range, affine_parameters
+from edgekit.quantize.observers.kinds import OBSERVERS, Observer, make_observer
+from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_parameters
 from edgekit.quantize.recipe import ObserverKind, Recipe, all_recipes, find_recipe, ladder, load_recipe_file
 from edgekit.quantize.sensitivity import LayerSensitivity, layers_in_float, sensitivity
 from edgekit.quantize.simulate import Scheme

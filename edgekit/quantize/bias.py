@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekit.graph.calibration import CalibrationData
-    from edgekit.quantize.ranges import Range
+    from edgekit.quantize.observers.ranges import Range
 
 __all__ = ["corrected_biases", "original_biases", "with_biases"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import StageError
 from edgekit.graph.layers import float_tensors
 from edgekit.graph.taps import load_graph, open_taps
-from edgekit.quantize.observers import make_observer
-from edgekit.quantize.ranges import Range
+from edgekit.quantize.observers.kinds import make_observer
+from edgekit.quantize.observers.ranges import Range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from edgekit.quantize.simulate import Scheme, simulated
 
 if TYPE_CHECKING:
     from edgekit.graph.calibration import CalibrationData
-    from edgekit.quantize.ranges import Range
+    from edgekit.quantize.observers.ranges import Range
     from edgekit.quantize.recipe import Recipe
 
 __all__ = ["LayerSensitivity", "layers_in_float", "sensitivity"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.graph.layers import Layer, weighted_layers
-from edgekit.quantize.ranges import AffineParameters, Range, affine_parameters
+from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_parameters
 
 if TYPE_CHECKING:
     import onnx

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from edgekit.quantize import OBSERVERS, Range, affine_parameters, make_observer
-from edgekit.quantize.histogram import DynamicHistogram
-from edgekit.quantize.mse import expected_error
-from edgekit.quantize.observers import EntropyObserver, MseObserver, PercentileObserver
+from edgekit.quantize.observers.histogram import DynamicHistogram
+from edgekit.quantize.observers.kinds import EntropyObserver, MseObserver, PercentileObserver
+from edgekit.quantize.observers.mse import expected_error
 
 VALUES = hnp.arrays(np.float32, st.integers(1, 300), elements=st.floats(-1e4, 1e4, allow_nan=False, width=32))
 KINDS = pytest.mark.parametrize("kind", list(OBSERVERS))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from edgekit.quantize.histogram import DynamicHistogram
+from edgekit.quantize.observers.histogram import DynamicHistogram
 
 VALUES = hnp.arrays(
     np.float32, st.integers(1, 200), elements=st.floats(allow_nan=False, allow_infinity=False, width=32)

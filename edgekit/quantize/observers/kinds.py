@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.quantize.entropy import entropy_range
-from edgekit.quantize.histogram import DynamicHistogram
-from edgekit.quantize.mse import mse_range
-from edgekit.quantize.ranges import Range
+from edgekit.quantize.observers.entropy import entropy_range
+from edgekit.quantize.observers.histogram import DynamicHistogram
+from edgekit.quantize.observers.mse import mse_range
+from edgekit.quantize.observers.ranges import Range
 
 __all__ = [
     "OBSERVERS",

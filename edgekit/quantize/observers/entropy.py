@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.quantize.histogram import DynamicHistogram
-from edgekit.quantize.ranges import Range
+from edgekit.quantize.observers.histogram import DynamicHistogram
+from edgekit.quantize.observers.ranges import Range
 
 __all__ = ["entropy_range"]
 

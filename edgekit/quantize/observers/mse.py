@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.quantize.histogram import DynamicHistogram
-from edgekit.quantize.ranges import Range, affine_parameters
+from edgekit.quantize.observers.histogram import DynamicHistogram
+from edgekit.quantize.observers.ranges import Range, affine_parameters
 
 __all__ = ["expected_error", "mse_range"]
 
