@@ -17,7 +17,7 @@ from common import normalized, unpack
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from edgekit.compress.accelerate import multiplies_bf16
+from edgekit.compress.training.accelerate import multiplies_bf16
 
 
 def load_original(data: Path, weights: Path) -> torch.nn.Module:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from edgekit.compress.base import NoProgress, Progress, Samples
-from edgekit.compress.evaluate import accuracy, agreement
-from edgekit.compress.finetune import TrainReport, finetune
-from edgekit.compress.iterate import IterateConfig, PruneOutcome, StepRecord, prune_iteratively
-from edgekit.compress.plan import PrunePlan, PruneStep
-from edgekit.compress.prune import (
+from edgekit.compress.pruning.iterate import IterateConfig, PruneOutcome, StepRecord, prune_iteratively
+from edgekit.compress.pruning.plan import PrunePlan, PruneStep
+from edgekit.compress.pruning.propose import (
     Prunable,
     PruneConfig,
     apply_plan,
@@ -16,8 +14,10 @@ from edgekit.compress.prune import (
     propose_widths,
     prunable,
 )
-from edgekit.compress.saved import load_pruned, save_pruned
-from edgekit.compress.trainconfig import TrainConfig
+from edgekit.compress.pruning.saved import load_pruned, save_pruned
+from edgekit.compress.training.config import TrainConfig
+from edgekit.compress.training.evaluate import accuracy, agreement
+from edgekit.compress.training.finetune import TrainReport, finetune
 
 __all__ = [
     "IterateConfig",

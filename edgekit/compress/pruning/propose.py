@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from edgekit.compress.cost import CostModel, layer_macs
-from edgekit.compress.groups import ChannelGroup, apply_steps, channel_groups
-from edgekit.compress.importance import Importance, channel_scores
-from edgekit.compress.plan import PrunePlan, PruneStep
-from edgekit.compress.verify import means_the_same, output_shapes, sound_groups
-from edgekit.compress.widths import allowed_widths, nearest_width
+from edgekit.compress.pruning.cost import CostModel, layer_macs
+from edgekit.compress.pruning.groups import ChannelGroup, apply_steps, channel_groups
+from edgekit.compress.pruning.importance import Importance, channel_scores
+from edgekit.compress.pruning.plan import PrunePlan, PruneStep
+from edgekit.compress.pruning.soundness import means_the_same, output_shapes, sound_groups
+from edgekit.compress.pruning.widths import allowed_widths, nearest_width
 from edgekit.errors import StageError, UserError, in_one_line
 
 if TYPE_CHECKING:

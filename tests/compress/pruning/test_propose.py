@@ -17,10 +17,10 @@ from edgekit.compress import (
     propose_widths,
     prunable,
 )
-from edgekit.compress.cost import layer_macs
-from edgekit.compress.groups import channel_groups
-from edgekit.compress.importance import Importance
-from edgekit.compress.verify import retrace
+from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.groups import channel_groups
+from edgekit.compress.pruning.importance import Importance
+from edgekit.compress.pruning.soundness import retrace
 from edgekit.errors import StageError, UserError
 from tests.compress import nets
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
-    from edgekit.compress.groups import ChannelGroup
+    from edgekit.compress.pruning.groups import ChannelGroup
 
 __all__ = ["CostModel", "LayerMacs", "layer_macs"]
 

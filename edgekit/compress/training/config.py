@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from edgekit.compress.augment import Augment
+from edgekit.compress.training.augment import Augment
 from edgekit.errors import UserError
 
 __all__ = ["TrainConfig", "one_cycle"]

@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import example_tensors, forward_outputs
-from edgekit.compress.groups import apply_steps
-from edgekit.compress.plan import PrunePlan, PruneStep
+from edgekit.compress.pruning.groups import apply_steps
+from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.errors import StageError, in_one_line
 
 if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
-    from edgekit.compress.groups import ChannelGroup
+    from edgekit.compress.pruning.groups import ChannelGroup
 
 __all__ = ["means_the_same", "output_shapes", "retrace", "sound_groups"]
 

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import forward_outputs
-from edgekit.compress.distill import distillation_loss, hard_loss, output_kind
+from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kind
 from edgekit.errors import DataError, StageError, UserError
 from edgekit.reference import load_function
 
 if TYPE_CHECKING:
     import torch
 
-    from edgekit.compress.trainconfig import TrainConfig
+    from edgekit.compress.training.config import TrainConfig
 
 __all__ = ["LossFunction", "make_loss"]
 

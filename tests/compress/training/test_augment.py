@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgekit.compress.augment import augment_batch, resolve_augment
+from edgekit.compress.training.augment import augment_batch, resolve_augment
 
 
 @pytest.mark.parametrize(

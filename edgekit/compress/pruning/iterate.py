@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.compress.base import NoProgress, Progress, Samples
-from edgekit.compress.checkpoint import read_tensors, write_tensors
-from edgekit.compress.finetune import finetune
-from edgekit.compress.plan import PrunePlan
-from edgekit.compress.prune import PruneConfig, apply_plan, propose
-from edgekit.compress.trainconfig import TrainConfig
-from edgekit.compress.verify import retrace
+from edgekit.compress.pruning.plan import PrunePlan
+from edgekit.compress.pruning.propose import PruneConfig, apply_plan, propose
+from edgekit.compress.pruning.soundness import retrace
+from edgekit.compress.training.checkpoint import read_tensors, write_tensors
+from edgekit.compress.training.config import TrainConfig
+from edgekit.compress.training.finetune import finetune
 from edgekit.errors import ModelError, StageError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from edgekit.compress import TrainConfig, TrainReport, finetune
-from edgekit.compress.accelerate import cpu_multiplies_bf16
-from edgekit.compress.checkpoint import read_tensors, write_tensors
-from edgekit.compress.trainconfig import one_cycle
+from edgekit.compress.training.accelerate import cpu_multiplies_bf16
+from edgekit.compress.training.checkpoint import read_tensors, write_tensors
+from edgekit.compress.training.config import one_cycle
 from edgekit.errors import DataError, ModelError, StageError, UserError
 from tests.compress import nets
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import forward_outputs, to_tensor
-from edgekit.compress.distill import output_kind
+from edgekit.compress.training.distill import output_kind
 
 if TYPE_CHECKING:
     import torch

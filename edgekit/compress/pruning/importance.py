@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.compress.base import Samples
-    from edgekit.compress.groups import ChannelGroup, Member
+    from edgekit.compress.pruning.groups import ChannelGroup, Member
 
 __all__ = ["Importance", "channel_scores"]
 

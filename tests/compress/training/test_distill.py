@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgekit.compress.distill import distillation_loss, hard_loss, output_kind
+from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kind
 
 
 def test_a_student_that_equals_its_teacher_has_no_soft_loss() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.compress.widths import allowed_widths, nearest_width
+from edgekit.compress.pruning.widths import allowed_widths, nearest_width
 
 
 @given(width=st.integers(2, 4096), round_to=st.integers(1, 64))

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.compress.accelerate import multiplies_bf16, resolve_device
-from edgekit.compress.augment import augment_batch, resolve_augment
 from edgekit.compress.base import NoProgress, Progress, Samples, to_tensor
-from edgekit.compress.checkpoint import read_tensors, write_tensors
-from edgekit.compress.loss import LossFunction, make_loss
-from edgekit.compress.trainconfig import TrainConfig, one_cycle
+from edgekit.compress.training.accelerate import multiplies_bf16, resolve_device
+from edgekit.compress.training.augment import augment_batch, resolve_augment
+from edgekit.compress.training.checkpoint import read_tensors, write_tensors
+from edgekit.compress.training.config import TrainConfig, one_cycle
+from edgekit.compress.training.loss import LossFunction, make_loss
 from edgekit.errors import DataError, ModelError, StageError
 
 if TYPE_CHECKING:

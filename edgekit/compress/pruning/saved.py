@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.compress.checkpoint import read_tensors, write_tensors
-from edgekit.compress.plan import PrunePlan
-from edgekit.compress.prune import apply_plan
+from edgekit.compress.pruning.plan import PrunePlan
+from edgekit.compress.pruning.propose import apply_plan
+from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.errors import ModelError, in_one_line
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
-    from edgekit.compress.plan import PrunePlan
+    from edgekit.compress.pruning.plan import PrunePlan
 
 __all__ = ["ChannelGroup", "Member", "apply_steps", "channel_groups"]
 

@@ -1,0 +1,1 @@
+"""Training of compressed networks: fine-tuning with the original as the teacher."""
