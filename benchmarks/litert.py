@@ -21,8 +21,8 @@ from common import interleaved_ms, normalized, ratio, show, unpack
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
-from edgekit.backends.litert_audit import float_compute
-from edgekit.backends.litert_graph import LAYOUT, read_flatbuffer, read_ops
+from edgekit.backends.litert.audit import float_compute
+from edgekit.backends.litert.flatbuffer import LAYOUT, read_flatbuffer, read_ops
 from edgekit.graph import onnx_cost
 from edgekit.hardware import find_target
 from edgekit.model import export_onnx

@@ -67,8 +67,8 @@ def onnx_model(folder: Path) -> Path:
 def tflite_model(path: Path) -> dict[str, str]:
     """The ONNX file as .tflite beside it; gives the options that describe its ports."""
     pytest.importorskip("litert_torch")
-    from edgekit.backends.litert import described
-    from edgekit.backends.litert_convert import convert
+    from edgekit.backends.litert.backend import described
+    from edgekit.backends.litert.convert import convert
 
     inputs, outputs = convert(path, path.with_suffix(".tflite"))
     return {"inputs": described(inputs), "outputs": described(outputs)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.backends.trt_recipe import recipe_for
+from edgekit.backends.tensorrt.build_recipe import recipe_for
 from edgekit.bundle import verify_bundle
 from edgekit.bundle.manifest import hash_file
 from edgekit.devices import engine

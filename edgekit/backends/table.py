@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "READERS", "SIMULATION", "get_backend", "open_reader", "simulated", "usable_backends"]
 
 BACKENDS: Mapping[BackendName, tuple[str, str]] = {
-    "onnxruntime": ("edgekit.backends.ort", "OnnxRuntimeBackend"),
-    "openvino": ("edgekit.backends.ov", "OpenVinoBackend"),
-    "litert": ("edgekit.backends.litert", "LiteRtBackend"),
-    "tensorrt": ("edgekit.backends.trt", "TensorRtBackend"),
+    "onnxruntime": ("edgekit.backends.onnxruntime.backend", "OnnxRuntimeBackend"),
+    "openvino": ("edgekit.backends.openvino.backend", "OpenVinoBackend"),
+    "litert": ("edgekit.backends.litert.backend", "LiteRtBackend"),
+    "tensorrt": ("edgekit.backends.tensorrt.backend", "TensorRtBackend"),
 }
 """Name → module and class, loaded when asked for."""
 
 READERS: Mapping[BackendName, tuple[str, str]] = {
-    "onnxruntime": ("edgekit.backends.ort_tensors", "OnnxTensors"),
-    "openvino": ("edgekit.backends.ov_tensors", "OpenVinoTensors"),
-    "litert": ("edgekit.backends.litert_tensors", "LiteRtTensors"),
-    "tensorrt": ("edgekit.backends.ort_tensors", "OnnxTensors"),
+    "onnxruntime": ("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),
+    "openvino": ("edgekit.backends.openvino.tensors", "OpenVinoTensors"),
+    "litert": ("edgekit.backends.litert.tensors", "LiteRtTensors"),
+    "tensorrt": ("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),
 }
 """Name → module and class that shows an artifact's tensors; an ONNX file for TensorRT is read by ONNX Runtime."""
 

@@ -150,7 +150,7 @@ def _file(path: Path, backend: BackendName | None) -> Subject:
 
 
 def _openvino_signature(path: Path) -> Signature:
-    from edgekit.backends.ov_model import first_line
+    from edgekit.backends.openvino.ir import first_line
     from edgekit.backends.table import get_backend
     from edgekit.devices.runner import open_session
 

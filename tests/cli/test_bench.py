@@ -132,7 +132,7 @@ def test_an_ir_without_its_weights_is_told(tmp_path: Path, capsys: pytest.Captur
 @pytest.fixture(scope="module")
 def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("litert_torch")
-    from edgekit.backends.litert_convert import convert
+    from edgekit.backends.litert.convert import convert
 
     folder = tmp_path_factory.mktemp("tflite")
     convert(write_classifier(folder / "net.onnx"), folder / "net.tflite")

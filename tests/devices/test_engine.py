@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.backends.trt_recipe import recipe_for
+from edgekit.backends.tensorrt.build_recipe import recipe_for
 from edgekit.devices import engine
 from edgekit.devices.runner import open_session
 from edgekit.hardware import find_target

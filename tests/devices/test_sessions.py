@@ -99,7 +99,7 @@ def test_random_feeds_of_integer_inputs_are_whole() -> None:
 def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A float .tflite of [1, 3, 8, 8] → [1, 5] without any description of its ports."""
     pytest.importorskip("litert_torch")
-    from edgekit.backends.litert_convert import convert
+    from edgekit.backends.litert.convert import convert
     from edgekit.testing.onnx_networks import residual_network
 
     folder = tmp_path_factory.mktemp("tflite")

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.backends.trt_lint import Examination, examine
-from edgekit.backends.trt_rules import dla_fallbacks
+from edgekit.backends.tensorrt.lint import Examination, examine
+from edgekit.backends.tensorrt.operators import dla_fallbacks
 from edgekit.hardware import find_target
 from edgekit.types import Issue
 from tests.backends.graphs import conv, graph, node, weights
@@ -133,7 +133,7 @@ def test_it_says_which_check_was_done(tmp_path: Path, target: str, told: str) ->
 def test_without_tensorrt_rtx_it_says_that_rules_alone_were_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.backends import trt_check
+    from edgekit.backends.tensorrt import compile_check as trt_check
 
     monkeypatch.setattr(trt_check, "find_spec", lambda _name: None)
     assert "edgekit[tensorrt-rtx]" in lint(graph([conv("x", "y")], W), tmp_path, "rtx-ada").done

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.written import described_files, installed_versions, written_artifact
+from edgekit.backends.artifact import described_files, installed_versions, written_artifact
 from edgekit.errors import StageError
 from edgekit.types import Artifact, Audit, BackendName, Examination, LayerAudit, LayerTime, Variant
 
@@ -52,12 +52,12 @@ class TensorRtBackend:
         return installed_versions(self.extra, NEEDED, OPTIONAL)
 
     def lint(self, variant: Variant, target: Target) -> Examination:
-        from edgekit.backends.trt_lint import examine
+        from edgekit.backends.tensorrt.lint import examine
 
         return examine(Path(variant.onnx_path), target)
 
     def export(self, request: ExportRequest) -> Artifact:
-        from edgekit.backends.trt_export import ENTRY, write_files
+        from edgekit.backends.tensorrt.export import ENTRY, write_files
 
         versions = self.versions()
         started = time.perf_counter()
@@ -94,7 +94,7 @@ class TensorRtBackend:
     def on_host(self, artifact: Artifact) -> Artifact:
         """The artifact itself on a machine that it is for, else its graph in ONNX Runtime, as written: Q/DQ in
         float32, float16 rounded as stored."""
-        from edgekit.backends.trt_export import HOST
+        from edgekit.backends.tensorrt.export import HOST
 
         if _fits_here(Path(artifact.folder) / artifact.entry):
             return artifact
@@ -110,7 +110,7 @@ class TensorRtBackend:
         """By the graph: what TensorRT makes of it is known on the board only."""
         import onnx
 
-        from edgekit.backends.trt_export import HOST, RECIPE
+        from edgekit.backends.tensorrt.export import HOST, RECIPE
         from edgekit.devices.engine import read_recipe
         from edgekit.graph.layers import WEIGHTED
         from edgekit.graph.wiring import coverage
@@ -166,8 +166,8 @@ def _check(request: ExportRequest, path: Path) -> tuple[str, ...]:
     target's own library and refuses."""
     import onnx
 
-    from edgekit.backends.trt_check import compile_check
-    from edgekit.backends.trt_recipe import toolkit
+    from edgekit.backends.tensorrt.build_recipe import toolkit
+    from edgekit.backends.tensorrt.compile_check import compile_check
 
     kit = toolkit(request.target)
     check = compile_check(onnx.load(str(path)), kit)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.backends.ort import OnnxRuntimeBackend
+from edgekit.backends.onnxruntime.backend import OnnxRuntimeBackend
 from edgekit.backends.tensors import (
     Grid,
     Node,

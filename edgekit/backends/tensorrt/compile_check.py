@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.backends.trt_recipe import RTX, Toolkit
+from edgekit.backends.tensorrt.build_recipe import RTX, Toolkit
 
 if TYPE_CHECKING:
     import onnx

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.written import installed_versions, written_artifact
+from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.types import Artifact, Audit, BackendName, Examination, LayerTime, Variant
 
@@ -44,12 +44,12 @@ class OnnxRuntimeBackend:
         return installed_versions(self.extra, ("onnxruntime", "onnx"))
 
     def lint(self, variant: Variant, target: Target) -> Examination:
-        from edgekit.backends.ort_lint import lint
+        from edgekit.backends.onnxruntime.lint import lint
 
         return Examination(lint(Path(variant.onnx_path), target), "rules")
 
     def export(self, request: ExportRequest) -> Artifact:
-        from edgekit.backends.ort_export import export_float, export_int8
+        from edgekit.backends.onnxruntime.export import export_float, export_int8
 
         versions = self.versions()
         started = time.perf_counter()
@@ -76,7 +76,7 @@ class OnnxRuntimeBackend:
         return artifact
 
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
-        from edgekit.backends.ort_audit import audit
+        from edgekit.backends.onnxruntime.audit import audit
 
         path = Path(artifact.folder) / artifact.entry
         return audit(lambda options: _open(artifact, {**artifact.options, **options}, threads), path)
@@ -84,7 +84,7 @@ class OnnxRuntimeBackend:
     def profile(
         self, artifact: Artifact, feeds: Mapping[str, NDArray[Any]], runs: int, threads: int = 1
     ) -> tuple[LayerTime, ...]:
-        from edgekit.backends.ort_audit import profile
+        from edgekit.backends.onnxruntime.audit import profile
 
         path = Path(artifact.folder) / artifact.entry
         return profile(

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from edgekit.backends.base import ExportRequest
-from edgekit.backends.litert import LiteRtBackend
-from edgekit.backends.litert_audit import delegated, float_compute
-from edgekit.backends.litert_convert import Port, convert, layout_allowance, layout_gate
-from edgekit.backends.litert_graph import LAYOUT, Op, Tensor, read_flatbuffer, read_ops
-from edgekit.backends.litert_quantize import collect
+from edgekit.backends.litert.audit import delegated, float_compute
+from edgekit.backends.litert.backend import LiteRtBackend
+from edgekit.backends.litert.convert import Port, convert, layout_allowance, layout_gate
+from edgekit.backends.litert.flatbuffer import LAYOUT, Op, Tensor, read_flatbuffer, read_ops
+from edgekit.backends.litert.quantize import collect
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph import onnx_cost
 from edgekit.hardware import find_target

@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
-from edgekit.backends.trt_recipe import calibration_cache, toolkit
+from edgekit.backends.tensorrt.build_recipe import calibration_cache, toolkit
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph.proto import opset_of
 from edgekit.graph.wiring import coverage

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.backends.litert_graph import LAYOUT, Op, read_flatbuffer, read_ops, rename, write_flatbuffer
+from edgekit.backends.litert.flatbuffer import LAYOUT, Op, read_flatbuffer, read_ops, rename, write_flatbuffer
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.hashing import sha256_file
 from edgekit.quiet import quiet
@@ -249,7 +249,7 @@ def _onnx_values(onnx_path: Path) -> dict[str, NDArray[Any]]:
 
 def _tflite_values(path: Path, feeds: Sequence[NDArray[Any]]) -> dict[int, NDArray[Any]]:
     """Tensor index → value, of every tensor that the float .tflite computes on one sample."""
-    from edgekit.backends.litert_values import open_all
+    from edgekit.backends.litert.interpreter import open_all
 
     with open_all(path) as network:
         return network.look(feeds)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from edgekit.backends.trt_half import largest_magnitudes, to_half
+from edgekit.backends.tensorrt.half import largest_magnitudes, to_half
 from edgekit.errors import StageError
 from edgekit.graph.equivalence import run_onnx
 from edgekit.quantize import CalibrationData

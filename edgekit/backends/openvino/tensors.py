@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgekit.backends.ov_model import WEIGHTED, first_line
+from edgekit.backends.openvino.ir import WEIGHTED, first_line
 from edgekit.backends.tensors import Grid, Node, TensorFacts, Weights, choose_taps, kind_of, weights_facts
 from edgekit.devices.runner import open_session
 from edgekit.errors import MissingExtraError, ModelError

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.backends.trt_qdq import insert_pairs, quantized_tensors
+from edgekit.backends.tensorrt.qdq import insert_pairs, quantized_tensors
 from edgekit.graph.wiring import coverage
 from edgekit.quantize import Range
 from tests.backends.graphs import constant, conv, graph, inputs_of, maker_of, node, weights

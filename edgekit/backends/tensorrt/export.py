@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.backends.trt_half import Halved, largest_magnitudes, to_half
-from edgekit.backends.trt_quantize import prepared, quantize
-from edgekit.backends.trt_recipe import Toolkit, calibration_cache, recipe_for, toolkit
-from edgekit.backends.trt_rules import dla_fallbacks, missing_operations
+from edgekit.backends.tensorrt.build_recipe import Toolkit, calibration_cache, recipe_for, toolkit
+from edgekit.backends.tensorrt.half import Halved, largest_magnitudes, to_half
+from edgekit.backends.tensorrt.operators import dla_fallbacks, missing_operations
+from edgekit.backends.tensorrt.quantize import prepared, quantize
 from edgekit.errors import StageError
 from edgekit.graph.proto import opset_of
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.written import installed_versions, written_artifact
+from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.types import Artifact, BackendName, Examination, Issue
 
@@ -69,8 +69,8 @@ class OpenVinoBackend:
 
     def export(self, request: ExportRequest) -> Artifact:
         """Write model.xml and model.bin, then compile them once to see in what they run."""
-        from edgekit.backends.ov_audit import audit_model
-        from edgekit.backends.ov_model import first_line, write_model
+        from edgekit.backends.openvino.audit import audit_model
+        from edgekit.backends.openvino.ir import first_line, write_model
 
         precision = request.candidate.precision
         if precision not in HINTS:
@@ -91,7 +91,7 @@ class OpenVinoBackend:
 
     def open(self, artifact: Artifact, threads: int = 1) -> Session:
         """Load the artifact in this process. Raises StageError when OpenVINO refuses it."""
-        from edgekit.backends.ov_model import first_line
+        from edgekit.backends.openvino.ir import first_line
         from edgekit.devices.runner import open_session
 
         try:
@@ -110,8 +110,8 @@ class OpenVinoBackend:
 
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         """The precision of each layer in the compiled model. Raises StageError when it does not compile."""
-        from edgekit.backends.ov_audit import audit_model
-        from edgekit.backends.ov_model import first_line
+        from edgekit.backends.openvino.audit import audit_model
+        from edgekit.backends.openvino.ir import first_line
 
         try:
             return audit_model(_entry(artifact), artifact.options, threads)
@@ -124,8 +124,8 @@ class OpenVinoBackend:
         self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
     ) -> tuple[LayerTime, ...]:
         """Mean milliseconds per executed layer over `runs` runs, in execution order."""
-        from edgekit.backends.ov_audit import profile_model
-        from edgekit.backends.ov_model import first_line
+        from edgekit.backends.openvino.audit import profile_model
+        from edgekit.backends.openvino.ir import first_line
 
         try:
             return profile_model(_entry(artifact), artifact.options, feeds, runs, threads)
@@ -137,15 +137,15 @@ class OpenVinoBackend:
 
 def _make(request: ExportRequest) -> tuple[Any, tuple[str, ...]]:
     """The `openvino.Model` of the candidate, and notes on how it came about."""
-    from edgekit.backends.ov_model import read_onnx
+    from edgekit.backends.openvino.ir import read_onnx
 
     if request.candidate.precision == "int8":
-        from edgekit.backends.ov_quantize import quantize
+        from edgekit.backends.openvino.quantize import quantize
 
         made = quantize(request)
         return made.model, made.notes
     if request.candidate.precision == "w8":
-        from edgekit.backends.ov_quantize import compress_weights
+        from edgekit.backends.openvino.quantize import compress_weights
 
         return compress_weights(request.variant.onnx_path), ()
     return read_onnx(request.variant.onnx_path), ()
@@ -174,7 +174,7 @@ def _slower(device: str) -> str:
 
 def _unsupported(onnx_path: str, device: str) -> tuple[Issue, ...]:
     """Operators that the device's plugin does not take; nothing is known where the device is not here."""
-    from edgekit.backends.ov_model import first_line, read_onnx
+    from edgekit.backends.openvino.ir import first_line, read_onnx
 
     try:
         model = read_onnx(onnx_path)

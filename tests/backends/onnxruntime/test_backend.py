@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edgekit.backends.base import ExportRequest
-from edgekit.backends.ort import OnnxRuntimeBackend
-from edgekit.backends.ort_export import KEEP_FLOAT
+from edgekit.backends.onnxruntime.backend import OnnxRuntimeBackend
+from edgekit.backends.onnxruntime.export import KEEP_FLOAT
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.hardware import find_target

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.ov_model import product_of
+from edgekit.backends.openvino.ir import product_of
 from edgekit.devices.runner import open_session
 from edgekit.types import Audit, LayerAudit, LayerTime
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.backends.litert_audit import delegated
-from edgekit.backends.litert_graph import read_flatbuffer, read_ops, replace_biases, write_flatbuffer
-from edgekit.backends.litert_values import open_all
+from edgekit.backends.litert.audit import delegated
+from edgekit.backends.litert.flatbuffer import read_flatbuffer, read_ops, replace_biases, write_flatbuffer
+from edgekit.backends.litert.interpreter import open_all
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.quantize import Range, Scheme, make_observer, sensitivity
 from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
@@ -23,7 +23,7 @@ from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
     from edgekit.backends.base import ExportRequest
-    from edgekit.backends.litert_convert import Port
+    from edgekit.backends.litert.convert import Port
     from edgekit.quantize import CalibrationData, Recipe
 
 __all__ = ["SCHEME", "collect", "quantize_dynamic", "quantize_full", "store_half"]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edgekit.backends.base import ExportRequest
-from edgekit.backends.ov import OpenVinoBackend
-from edgekit.backends.ov_audit import audit_model
+from edgekit.backends.openvino.audit import audit_model
+from edgekit.backends.openvino.backend import OpenVinoBackend
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.hardware import find_target
 from edgekit.quantize import CalibrationData, Recipe

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.backends.written import installed_versions, written_artifact
+from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, ModelError, StageError, in_one_line
 from edgekit.types import Artifact, BackendName, Examination, Issue
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.backends.base import ExportRequest, Session
-    from edgekit.backends.litert_convert import Port
+    from edgekit.backends.litert.convert import Port
     from edgekit.hardware import Target
     from edgekit.types import Audit, LayerTime, Variant
 
@@ -60,7 +60,7 @@ class LiteRtBackend:
 
     def export(self, request: ExportRequest) -> Artifact:
         """Write model.tflite. Raises StageError when it cannot be made or its layout gate does not hold."""
-        from edgekit.backends.litert_convert import convert
+        from edgekit.backends.litert.convert import convert
 
         precision = request.candidate.precision
         if precision not in PRECISIONS:
@@ -102,7 +102,7 @@ class LiteRtBackend:
 
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         """The precision of each operation, from the file, and what XNNPACK takes, from the interpreter."""
-        from edgekit.backends.litert_audit import audit
+        from edgekit.backends.litert.audit import audit
 
         return audit(Path(artifact.folder) / artifact.entry, threads)
 
@@ -110,14 +110,14 @@ class LiteRtBackend:
         self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
     ) -> tuple[LayerTime, ...]:
         """Mean milliseconds per operation over `runs` runs."""
-        from edgekit.backends.litert_profile import profile
+        from edgekit.backends.litert.profile import profile
 
         return profile(self, artifact, feeds, runs, threads)
 
 
 def _quantize(request: ExportRequest, path: Path, inputs: Sequence[Port]) -> tuple[str, ...]:
     """The float file at `path` in the candidate's precision, in place; gives notes for the report."""
-    from edgekit.backends.litert_quantize import quantize_dynamic, quantize_full, store_half
+    from edgekit.backends.litert.quantize import quantize_dynamic, quantize_full, store_half
 
     precision = request.candidate.precision
     if precision == "int8":

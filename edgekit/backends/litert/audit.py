@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from edgekit.backends.litert_graph import COMPUTE, LAYOUT, Op, read_flatbuffer, read_ops, stored_only
+from edgekit.backends.litert.flatbuffer import COMPUTE, LAYOUT, Op, read_flatbuffer, read_ops, stored_only
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.types import Audit, LayerAudit
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.litert_graph import Op, read_flatbuffer, read_ops, stored_only
+from edgekit.backends.litert.flatbuffer import Op, read_flatbuffer, read_ops, stored_only
 from edgekit.errors import MissingExtraError
 from edgekit.types import LayerTime
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.backends.trt_qdq import insert_pairs
+from edgekit.backends.tensorrt.qdq import insert_pairs
 from edgekit.errors import StageError
 from edgekit.graph.layers import name_nodes, weighted_layers
 from edgekit.graph.opset import decompose, in_opset

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.backends.trt_check import compile_check
-from edgekit.backends.trt_quantize import prepared
-from edgekit.backends.trt_recipe import toolkit
-from edgekit.backends.trt_rules import dla_fallbacks, missing_operations, operation_issues
+from edgekit.backends.tensorrt.build_recipe import toolkit
+from edgekit.backends.tensorrt.compile_check import compile_check
+from edgekit.backends.tensorrt.operators import dla_fallbacks, missing_operations, operation_issues
+from edgekit.backends.tensorrt.quantize import prepared
 from edgekit.errors import StageError
 from edgekit.graph.proto import opset_of
 from edgekit.types import Examination, Issue

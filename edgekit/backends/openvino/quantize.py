@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.ov_model import first_line, product_of, quiet_nncf, read_onnx
-from edgekit.backends.ov_ranges import replace_ranges
+from edgekit.backends.openvino.ir import first_line, product_of, quiet_nncf, read_onnx
+from edgekit.backends.openvino.ranges import replace_ranges
 from edgekit.errors import StageError
 from edgekit.quantize import Range, Scheme, collect_ranges, layers_in_float
 

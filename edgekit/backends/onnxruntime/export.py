@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.backends.ort_lint import LOWEST_OPSET
+from edgekit.backends.onnxruntime.lint import LOWEST_OPSET
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.graph.layers import ACTIVATIONS, weighted_layers
 from edgekit.graph.proto import opset_of

@@ -1,0 +1,1 @@
+"""LiteRT (TFLite). Files of the same name do the same in every runtime's folder."""

@@ -1,0 +1,1 @@
+"""ONNX Runtime on CPUs. Files of the same name do the same in every runtime's folder."""

@@ -1,0 +1,1 @@
+"""OpenVINO. Files of the same name do the same in every runtime's folder."""
