@@ -44,9 +44,9 @@ def export(backend: str, network: Path, samples: Path) -> None:
     import onnx
 
     from edgekit.building.worker import ExportTask, perform
+    from edgekit.files import sha256_file
     from edgekit.graph.signature import signature_of
     from edgekit.hardware import find_target
-    from edgekit.hashing import sha256_file
     from edgekit.types import Candidate, Cost, Variant
 
     signature = signature_of(onnx.load(str(network)))

@@ -25,10 +25,10 @@ from edgekit.backends.base import ExportRequest
 from edgekit.data import make_splits, open_source
 from edgekit.demo.net import make as make_digits_net
 from edgekit.devices import engine
+from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost
 from edgekit.graph.wiring import coverage
 from edgekit.hardware import find_target
-from edgekit.hashing import sha256_file
 from edgekit.model import export_onnx, load_module, locate
 from edgekit.quantize import CalibrationData, find_recipe
 from edgekit.testing.networks import DepthwiseNet, TinyTransformer

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError
-from edgekit.hashing import sha256_file
+from edgekit.files import sha256_file
 from edgekit.types import Artifact, BackendName, FileHash
 
 if TYPE_CHECKING:

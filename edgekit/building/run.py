@@ -13,7 +13,6 @@ from edgekit.building.absent import estimate_attempts, too_large, without_doubt
 from edgekit.building.finish import Outcome, finish
 from edgekit.building.ladder import Attempt, try_all
 from edgekit.building.pruning import pruned_variants
-from edgekit.building.reporter import Reporter
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import Setting, prepare
 from edgekit.building.timing import time_attempts
@@ -24,6 +23,7 @@ from edgekit.choose import Entry, choose
 from edgekit.devices.local import LocalDevice
 from edgekit.errors import Interrupted, StageError, UserError
 from edgekit.plan import Plan, candidate_id, plan_candidates
+from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
 from edgekit.result import Result, VariantResult
 from edgekit.types import (

@@ -13,8 +13,8 @@ import numpy as np
 
 from edgekit.building.workshop import Workshop
 from edgekit.data import check_data
+from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost
-from edgekit.hashing import sha256_file
 from edgekit.model import export_onnx, import_onnx, load_module
 from edgekit.types import Signature, Variant, VariantKind
 

@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 
 from edgekit.backends import get_backend
-from edgekit.building.reporter import Reporter
 from edgekit.building.setup import Setting
 from edgekit.building.worker import ExportTask, Worker
 from edgekit.data import Split
@@ -20,6 +19,7 @@ from edgekit.devices import MeasureOptions, SampleFiles, measure, write_samples
 from edgekit.devices.local import LocalDevice
 from edgekit.errors import StageError
 from edgekit.measure import evaluate
+from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
 from edgekit.store import Entry, Run
 from edgekit.types import Accuracy, Artifact, Candidate, Failure, Signature, Variant

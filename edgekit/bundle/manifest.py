@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from edgekit.errors import BundleError
-from edgekit.hashing import sha256_file
+from edgekit.files import sha256_file
 from edgekit.types import (
     Accuracy,
     BackendName,

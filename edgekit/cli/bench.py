@@ -102,7 +102,7 @@ def read_artifact(path: Path) -> Artifact:
     """The file, and what belongs to it, as an artifact. Raises ModelError or MissingExtraError."""
     from importlib.util import find_spec
 
-    from edgekit.hashing import sha256_file
+    from edgekit.files import sha256_file
 
     if path.suffix not in RUNTIME_OF:
         raise ModelError(

@@ -114,8 +114,8 @@ def _examine_all(
 
 def _as_variant(path: Path) -> Variant:
     """The network as backends know it; its cost is not asked for by any lint."""
+    from edgekit.files import sha256_file
     from edgekit.graph import read_signature
-    from edgekit.hashing import sha256_file
 
     nothing = Cost(macs=0, parameters=0, weight_bytes=0, activation_bytes=0)
     return Variant("lint", "original", None, "", str(path), sha256_file(path), read_signature(path), nothing)

@@ -15,7 +15,7 @@ from edgekit.data.base import Batch
 from edgekit.data.preprocess import preprocess_samples, resized
 from edgekit.data.stored import combined_digest
 from edgekit.errors import DataError, MissingExtraError
-from edgekit.hashing import sha256_file
+from edgekit.files import sha256_file
 from edgekit.types import Preprocess
 
 if TYPE_CHECKING:

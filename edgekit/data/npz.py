@@ -15,7 +15,7 @@ import numpy as np
 from edgekit.data.rows import FileRows, JoinedRows, Rows
 from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
-from edgekit.hashing import sha256_file
+from edgekit.files import sha256_file
 from edgekit.types import Preprocess
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.errors import ModelError
+from edgekit.files import sha256_file
 from edgekit.graph.proto import external_files
-from edgekit.hashing import sha256_file
 from edgekit.reference import is_reference, locate_reference
 
 if TYPE_CHECKING:

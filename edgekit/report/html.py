@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.report import wording
-from edgekit.report.figures import COLOURS, Numbered
-from edgekit.report.plots import all_plots
+from edgekit.report.plots.all import all_plots
+from edgekit.report.plots.figures import COLOURS, Numbered
 from edgekit.report.verdict import (
     ORIGINS,
     best_candidate,

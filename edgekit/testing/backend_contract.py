@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from edgekit.backends import get_backend
 from edgekit.backends.base import Backend, ExportRequest, Session
 from edgekit.errors import StageError
+from edgekit.files import sha256_file
 from edgekit.hardware import find_target
-from edgekit.hashing import sha256_file
 from edgekit.quantize import CalibrationData, find_recipe
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision, Variant

@@ -67,7 +67,7 @@ def residual_network(path: Path, *, opset: int = 17, dead: bool = False) -> Path
 
 def as_variant(path: Path) -> Variant:
     """The original variant that a file of `residual_network` is."""
-    from edgekit.hashing import sha256_file
+    from edgekit.files import sha256_file
 
     signature = Signature(
         (TensorSpec(INPUT, "float32", (1, 3, SIZE, SIZE)),), (TensorSpec(OUTPUT, "float32", (1, CLASSES)),)

@@ -14,8 +14,8 @@ import pytest
 
 from edgekit.building.worker import ExportTask, LintTask, Worker, stream_samples
 from edgekit.errors import StageError
+from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost
-from edgekit.hashing import sha256_file
 from edgekit.model import export_onnx
 from edgekit.types import Candidate, Variant
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from edgekit.errors import ModelError
+from edgekit.files import sha256_file
 from edgekit.graph import read_signature
 from edgekit.graph.equivalence import difference, run_onnx
 from edgekit.graph.proto import read_model
-from edgekit.hashing import sha256_file
 from edgekit.model import export_onnx
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
 from edgekit.types import TensorSpec

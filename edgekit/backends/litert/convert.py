@@ -15,7 +15,7 @@ import numpy as np
 
 from edgekit.backends.litert.flatbuffer import LAYOUT, Op, read_flatbuffer, read_ops, rename, write_flatbuffer
 from edgekit.errors import MissingExtraError, StageError, in_one_line
-from edgekit.hashing import sha256_file
+from edgekit.files import sha256_file
 from edgekit.quiet import quiet
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ def variant(tmp_path_factory: pytest.TempPathFactory) -> Variant:
     """Two convolutions around a residual, a pooling, a small matrix product: [1, 3, 8, 8] → [1, 4]."""
     from onnx import TensorProto, helper, numpy_helper
 
+    from edgekit.files import sha256_file
     from edgekit.graph import onnx_cost, read_signature
-    from edgekit.hashing import sha256_file
 
     rng = np.random.default_rng(7)
 

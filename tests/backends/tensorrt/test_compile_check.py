@@ -11,10 +11,10 @@ import torch
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
 from edgekit.devices import engine
+from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost, read_signature
 from edgekit.graph.wiring import coverage
 from edgekit.hardware import find_target
-from edgekit.hashing import sha256_file
 from edgekit.model import export_onnx
 from edgekit.quantize import CalibrationData, find_recipe
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer

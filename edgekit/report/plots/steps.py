@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from edgekit.report.figures import INK, MUTED, Plot, axis, error_bars, layout
+from edgekit.report.plots.figures import INK, MUTED, Plot, axis, error_bars, layout
 from edgekit.report.wording import change_interval_text, change_text, is_share, level_text
 from edgekit.result import WaterfallStep
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from edgekit.report.boxes import quantile
-from edgekit.report.figures import Numbered
-from edgekit.report.plots import all_plots
+from edgekit.report.plots.all import all_plots
+from edgekit.report.plots.boxes import quantile
+from edgekit.report.plots.figures import Numbered
 from edgekit.report.verdict import fastest_first, ranked_origin
 from edgekit.result import CandidateResult, Result
 from edgekit.testing.results import example_result

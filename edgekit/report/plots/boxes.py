@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from edgekit.report.figures import (
+from edgekit.report.plots.figures import (
     COLOURS,
     INK,
     Numbered,
@@ -20,7 +20,7 @@ from edgekit.report.figures import (
     row_label,
     rows_axis,
 )
-from edgekit.report.scales import log_scale, log_ticks, near
+from edgekit.report.plots.scales import log_scale, log_ticks, near
 from edgekit.report.wording import latency_at
 from edgekit.result import LatencyResult
 from edgekit.types import Budget

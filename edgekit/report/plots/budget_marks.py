@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgekit.report.scales import Scales
+from edgekit.report.plots.scales import Scales
 from edgekit.report.wording import limit_text
 from edgekit.types import Budget
 

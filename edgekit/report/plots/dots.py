@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from edgekit.report.figures import (
+from edgekit.report.plots.figures import (
     COLOURS,
     INK,
     MUTED,
@@ -22,7 +22,7 @@ from edgekit.report.figures import (
     rows_axis,
     symbol,
 )
-from edgekit.report.scales import visible_floor
+from edgekit.report.plots.scales import visible_floor
 from edgekit.report.wording import is_share, limit_text
 from edgekit.result import AccuracyResult
 from edgekit.types import Budget

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from edgekit.report import render_html
-from edgekit.report.steps import waterfall_plot
+from edgekit.report.plots.steps import waterfall_plot
 from edgekit.report.terminal import print_summary
 from edgekit.result import BlamedLayer
 from edgekit.testing.results import example_result

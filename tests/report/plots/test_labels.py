@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.report.labels import POINT, Box, Canvas, place_labels
+from edgekit.report.plots.labels import POINT, Box, Canvas, place_labels
 
 FRAME = Box(260, 170, 260, 170)
 SPOT = st.tuples(st.floats(0, 520), st.floats(0, 340))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from edgekit.report.figures import Numbered
+from edgekit.report.plots.figures import Numbered
 from edgekit.report.wording import is_share, latency_at
 from edgekit.result import AccuracyResult, LatencyResult
 from edgekit.types import Budget

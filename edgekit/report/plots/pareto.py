@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekit.report.budget_marks import budget_labels, budget_shapes
-from edgekit.report.figures import (
+from edgekit.report.plots.budget_marks import budget_labels, budget_shapes
+from edgekit.report.plots.figures import (
     COLOURS,
     INK,
     MUTED,
@@ -21,8 +21,8 @@ from edgekit.report.figures import (
     precision_ran,
     symbol,
 )
-from edgekit.report.labels import Box, Canvas, place_labels
-from edgekit.report.scales import (
+from edgekit.report.plots.labels import Box, Canvas, place_labels
+from edgekit.report.plots.scales import (
     INNER_HEIGHT,
     INNER_WIDTHS,
     Point,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgekit.report.boxes import latency_plot
-from edgekit.report.dots import accuracy_plot
-from edgekit.report.figures import Numbered, Plot
-from edgekit.report.pareto import pareto_plot
-from edgekit.report.steps import waterfall_plot
+from edgekit.report.plots.boxes import latency_plot
+from edgekit.report.plots.dots import accuracy_plot
+from edgekit.report.plots.figures import Numbered, Plot
+from edgekit.report.plots.pareto import pareto_plot
+from edgekit.report.plots.steps import waterfall_plot
 from edgekit.report.verdict import best_candidate, metric_of, reference
 from edgekit.result import Result
 
