@@ -9,16 +9,16 @@ from typing import Any
 
 import msgspec
 
-from edgekit.building.absent import estimate_attempts, too_large, without_doubt
-from edgekit.building.finish import Outcome, finish
-from edgekit.building.ladder import Attempt, try_all
-from edgekit.building.pruning import pruned_variants
+from edgekit.building.candidates.estimates import estimate_attempts, too_large, without_doubt
+from edgekit.building.candidates.ladder import Attempt, try_all
+from edgekit.building.candidates.timing import time_attempts
+from edgekit.building.context import Workshop
+from edgekit.building.outcome.finish import Outcome, finish
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import Setting, prepare
-from edgekit.building.timing import time_attempts
-from edgekit.building.variants import original_variant
+from edgekit.building.variants.original import original_variant
+from edgekit.building.variants.pruned import pruned_variants
 from edgekit.building.worker import LintTask, Worker
-from edgekit.building.workshop import Workshop
 from edgekit.choose import Entry, choose
 from edgekit.devices.local import LocalDevice
 from edgekit.errors import Interrupted, StageError, UserError

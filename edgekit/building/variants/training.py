@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgekit.building.workshop import Workshop
+from edgekit.building.context import Workshop
 from edgekit.compress import PruneConfig, TrainConfig
 from edgekit.compress import accuracy as torch_accuracy
 from edgekit.compress import agreement as torch_agreement

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.backends import get_backend, simulated
-from edgekit.building.blame import blamed_layers
+from edgekit.building.outcome.layer_losses import blamed_layers
 from edgekit.errors import StageError
 from edgekit.measure import agreement, cosine, estimate_drop, find_metric, holds_class_scores
 from edgekit.plan import candidate_id
@@ -18,9 +18,9 @@ from edgekit.types import Artifact, Candidate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.building.finish import Outcome
-    from edgekit.building.ladder import Attempt
-    from edgekit.building.workshop import Samples, Workshop
+    from edgekit.building.candidates.ladder import Attempt
+    from edgekit.building.context import Samples, Workshop
+    from edgekit.building.outcome.finish import Outcome
     from edgekit.types import Variant
 
 __all__ = ["waterfall_of"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from edgekit.building.ladder import Attempt
-from edgekit.building.workshop import Workshop
+from edgekit.building.candidates.ladder import Attempt
+from edgekit.building.context import Workshop
 from edgekit.devices import Measured, MeasureOptions, measure
 from edgekit.types import Artifact, Failure, Measurement, Variant
 

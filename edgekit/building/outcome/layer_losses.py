@@ -20,7 +20,7 @@ from edgekit.result import BlamedLayer
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
-    from edgekit.building.workshop import Samples, Workshop
+    from edgekit.building.context import Samples, Workshop
     from edgekit.compare import Comparison
 
 __all__ = ["blamed_layers"]
@@ -66,7 +66,7 @@ def blamed_layers(
 
 def ask(task: BlameTask) -> tuple[BlamedLayer, ...]:
     """Raises StageError when the process fails, dies or takes too long."""
-    command = [sys.executable, "-c", "from edgekit.building.blame import main; main()"]
+    command = [sys.executable, "-c", "from edgekit.building.outcome.layer_losses import main; main()"]
     try:
         done = subprocess.run(
             command, input=msgspec.json.encode(task), capture_output=True, timeout=TIMEOUT_S, check=False

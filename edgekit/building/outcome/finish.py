@@ -9,11 +9,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from edgekit._version import __version__
-from edgekit.building.absent import best_of_each, provisional
-from edgekit.building.handover import hand_over, hand_over_candidates
-from edgekit.building.ladder import Attempt
-from edgekit.building.waterfall import waterfall_of
-from edgekit.building.workshop import Workshop
+from edgekit.building.candidates.estimates import best_of_each, provisional
+from edgekit.building.candidates.ladder import Attempt
+from edgekit.building.context import Workshop
+from edgekit.building.outcome.bundling import hand_over, hand_over_candidates
+from edgekit.building.outcome.waterfall import waterfall_of
 from edgekit.errors import OutputError
 from edgekit.result import (
     SCHEMA_VERSION,

@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
-from edgekit.building.ladder import Attempt
-from edgekit.building.probing import probe
-from edgekit.building.training import (
+from edgekit.building.candidates.ladder import Attempt
+from edgekit.building.context import Workshop
+from edgekit.building.variants.original import ORIGINAL, example_inputs, load_original, make_variant
+from edgekit.building.variants.probing import probe
+from edgekit.building.variants.training import (
     STEP_BATCHES,
     at_least,
     network_parts,
@@ -22,8 +24,6 @@ from edgekit.building.training import (
     training_deadline,
     validator,
 )
-from edgekit.building.variants import ORIGINAL, example_inputs, load_original, make_variant
-from edgekit.building.workshop import Workshop
 from edgekit.compress import (
     IterateConfig,
     PruneConfig,

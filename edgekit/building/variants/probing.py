@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.building.absent import estimate_structures
-from edgekit.building.timing import time_artifacts
-from edgekit.building.training import network_parts, prune_config, train_split
-from edgekit.building.variants import ORIGINAL, example_inputs, load_original, make_variant
-from edgekit.building.workshop import Workshop
+from edgekit.building.candidates.estimates import estimate_structures
+from edgekit.building.candidates.timing import time_artifacts
+from edgekit.building.context import Workshop
+from edgekit.building.variants.original import ORIGINAL, example_inputs, load_original, make_variant
+from edgekit.building.variants.training import network_parts, prune_config, train_split
 from edgekit.compress import apply_plan, propose
 from edgekit.errors import StageError
 from edgekit.model import export_onnx

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgekit.building.workshop import Workshop
+from edgekit.building.context import Workshop
 from edgekit.data import check_data
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost

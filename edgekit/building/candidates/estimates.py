@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from edgekit.building.ladder import Attempt
-from edgekit.building.workshop import Workshop
+from edgekit.building.candidates.ladder import Attempt
+from edgekit.building.context import Workshop
 from edgekit.choose import Entry
 from edgekit.measure import read_environment
 from edgekit.plan import Roofline, Structure, roofline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgekit.building.workshop import Workshop
+from edgekit.building.context import Workshop
 from edgekit.errors import StageError
 from edgekit.plan import candidate_id
 from edgekit.quantize import find_recipe

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit.building.blame import BlameTask, ask, culprits
-from edgekit.building.finish import Outcome
-from edgekit.building.ladder import Attempt
-from edgekit.building.waterfall import built, trained
+from edgekit.building.candidates.ladder import Attempt
+from edgekit.building.outcome.finish import Outcome
+from edgekit.building.outcome.layer_losses import BlameTask, ask, culprits
+from edgekit.building.outcome.waterfall import built, trained
 from edgekit.compare import compare_artifacts
 from edgekit.errors import StageError
 from edgekit.result import Result, TrainedStep, VariantResult

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit._version import __version__
-from edgekit.building.ladder import Attempt
-from edgekit.building.workshop import Workshop
+from edgekit.building.candidates.ladder import Attempt
+from edgekit.building.context import Workshop
 from edgekit.bundle import BoardIdentity, CandidateFacts, Golden, Offer, write_bundle, write_candidates
 from edgekit.types import Accuracy, Measurement, Variant
 

@@ -1,0 +1,1 @@
+"""After the choice: the claim, the result, the waterfall, the bundle."""

@@ -1,0 +1,1 @@
+"""Makers of networks: the original itself, and what compression makes of it."""
