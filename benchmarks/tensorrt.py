@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
+from edgekit.board import engine
 from edgekit.data import make_splits, open_source
 from edgekit.demo.net import make as make_digits_net
-from edgekit.devices import engine
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost
 from edgekit.graph.wiring import coverage

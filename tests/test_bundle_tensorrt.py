@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from edgekit.backends.tensorrt.build_recipe import recipe_for
+from edgekit.board import engine
 from edgekit.bundle import verify_bundle
 from edgekit.bundle.manifest import hash_file
-from edgekit.devices import engine
 from edgekit.hardware import find_target
 from tests.bundles import artifact_of, bundle_of
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Offer", "write_candidates"]
 
-PROGRAMS = Path(__file__).parent.with_name("devices")
+PROGRAMS = Path(__file__).parent.with_name("board")
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def _write_files(
     program = program.replace("# IMPORTS", imports.rstrip()).replace("# SESSION", opening.strip())
     (folder / "infer.py").write_text(program, encoding="utf-8")
     for name in COMPANIONS.get(candidate.backend, ()):
-        shutil.copyfile(Path(__file__).parent.with_name("devices") / name, folder / name)
+        shutil.copyfile(Path(__file__).parent.with_name("board") / name, folder / name)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)
 

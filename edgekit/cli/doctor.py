@@ -49,7 +49,7 @@ print("interpreter with XNNPACK; convert, quantize and run")
 """
 
 TENSORRT_FACTS = """
-from edgekit.devices.engine import gpu, load_tensorrt
+from edgekit.board.engine import gpu, load_tensorrt
 try:
     found = f"TensorRT {load_tensorrt('tensorrt').__version__}"
 except ImportError:

@@ -15,7 +15,7 @@ Progress = Callable[[str, str, int, int], None]
 
 
 class Device(Protocol):
-    """A machine that can run `devices/runner.py`. The local machine is a device like any other."""
+    """A machine that can run `board/runner.py`. The local machine is a device like any other."""
 
     @property
     def name(self) -> str: ...

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from edgekit.devices import runner
+from edgekit.board import runner
 from edgekit.devices.base import Progress
 from edgekit.errors import OutputError, StageError
 from edgekit.types import Origin

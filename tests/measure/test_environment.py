@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.devices import runner
+from edgekit.board import runner
 from edgekit.measure import read_environment
 
 

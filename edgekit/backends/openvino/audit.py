@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.openvino.ir import product_of
-from edgekit.devices.runner import open_session
+from edgekit.board.runner import open_session
 from edgekit.types import Audit, LayerAudit, LayerTime
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.backends.openvino.ir import WEIGHTED, first_line
 from edgekit.backends.tensors import Grid, Node, TensorFacts, Weights, choose_taps, kind_of, weights_facts
-from edgekit.devices.runner import open_session
+from edgekit.board.runner import open_session
 from edgekit.errors import MissingExtraError, ModelError
 from edgekit.types import Artifact, Signature
 

@@ -1,7 +1,7 @@
 """TensorRT, on Jetsons and RTX GPUs: `tensorrt` and `tensorrt_rtx` behind one seam.
 
 What is made here is an ONNX network and the recipe of its engine; the engine is built where it runs
-(devices/engine.py). Without a GPU the same graph runs in ONNX Runtime (`on_host`), which gives its accuracy.
+(board/engine.py). Without a GPU the same graph runs in ONNX Runtime (`on_host`), which gives its accuracy.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class TensorRtBackend:
 
     def open(self, artifact: Artifact, threads: int = 1) -> Session:
         """Build the engine if none fits, and load it. Raises StageError where there is no NVIDIA GPU."""
-        from edgekit.devices import engine
-        from edgekit.devices.runner import open_session
+        from edgekit.board import engine
+        from edgekit.board.runner import open_session
 
         if engine.gpu() is None:
             raise StageError(
@@ -111,7 +111,7 @@ class TensorRtBackend:
         import onnx
 
         from edgekit.backends.tensorrt.export import HOST, RECIPE
-        from edgekit.devices.engine import read_recipe
+        from edgekit.board.engine import read_recipe
         from edgekit.graph.layers import WEIGHTED
         from edgekit.graph.wiring import coverage
 
@@ -148,7 +148,7 @@ class TensorRtBackend:
 
 def _fits_here(entry: Path) -> bool:
     """Whether this machine has the GPU and the TensorRT that the artifact's recipe asks for."""
-    from edgekit.devices import engine
+    from edgekit.board import engine
 
     found = engine.gpu()
     if found is None:

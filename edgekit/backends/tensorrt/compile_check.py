@@ -49,7 +49,7 @@ def compile_check(model: onnx.ModelProto, kit: Toolkit) -> Check:
     """Parse the network and, where the GPU or a relative is known, compile it (a fraction of a second)."""
     if not rtx_installed():
         return Check('TensorRT-RTX is not installed (pip install "edgekit[tensorrt-rtx]")', "none")
-    from edgekit.devices import engine
+    from edgekit.board import engine
 
     trt = engine.load_tensorrt(RTX)
     own = kit.library == RTX

@@ -10,7 +10,7 @@ import torch
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
-from edgekit.devices import engine
+from edgekit.board import engine
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost, read_signature
 from edgekit.graph.wiring import coverage

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.board import settle
 from edgekit.bundle import BoardIdentity, CandidateFacts, Offer, verify_bundle, write_candidates
-from edgekit.devices import settle
 from edgekit.types import Budget, Estimate
 from tests.bundles import artifact_of, bundle_parts
 

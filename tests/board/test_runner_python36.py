@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgekit.devices import runner
+from edgekit.board import runner
 
 SOURCE = Path(runner.__file__)
 ALLOWED = {"ctypes", "importlib", "numpy", "onnxruntime", "openvino", "pkg_resources", "resource", "typing"}

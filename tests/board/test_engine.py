@@ -15,8 +15,8 @@ import onnx
 import pytest
 
 from edgekit.backends.tensorrt.build_recipe import recipe_for
-from edgekit.devices import engine
-from edgekit.devices.runner import open_session
+from edgekit.board import engine
+from edgekit.board.runner import open_session
 from edgekit.hardware import find_target
 from tests.devices.models import write_classifier
 

@@ -15,7 +15,8 @@ import numpy as np
 import psutil
 import pytest
 
-from edgekit.devices import LocalDevice, runner
+from edgekit.board import runner
+from edgekit.devices import LocalDevice
 from edgekit.errors import StageError
 from tests.devices.models import write_classifier, write_growing
 
@@ -180,6 +181,6 @@ def test_described_facts_are_plain_json() -> None:
 
 
 def test_describing_imports_no_runtime() -> None:
-    code = "import sys; from edgekit.devices import runner; runner.describe(); print('onnxruntime' in sys.modules)"
+    code = "import sys; from edgekit.board import runner; runner.describe(); print('onnxruntime' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgekit.devices import engine
+from edgekit.board import engine
 
 SOURCE = Path(engine.__file__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.devices import runner
+from edgekit.board import runner
 
 
 def test_a_jetson_is_recognised_by_its_device_tree(monkeypatch: pytest.MonkeyPatch) -> None:

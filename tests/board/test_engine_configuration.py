@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgekit.devices.engine import EngineError, build_engine
-from tests.devices.fake_builder import FakeBuilderTensorRt
+from edgekit.board.engine import EngineError, build_engine
+from tests.board.fake_builder import FakeBuilderTensorRt
 
 RECIPE: dict[str, Any] = {
     "typing": "weak",

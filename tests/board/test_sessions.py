@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.devices.runner import open_session, random_feeds
+from edgekit.board.runner import open_session, random_feeds
 from tests.devices.models import write_classifier, write_ir
 
 
