@@ -181,6 +181,8 @@ def test_described_facts_are_plain_json() -> None:
 
 
 def test_describing_imports_no_runtime() -> None:
-    code = "import sys; from edgekit.board import runner; runner.describe(); print('onnxruntime' in sys.modules)"
+    code = (
+        "import sys; from edgekit.board import runner; runner.describe(); print('onnxruntime' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
