@@ -68,11 +68,13 @@ class Model(object):
         """
         import numpy as np
 
+        from .sessions.base import sample_row
+
         arrays, batched = self.prepare(samples)
         rows: List[List[Any]] = []
         for index in range(len(arrays[0])):
             answers = self.run([array[index : index + 1] for array in arrays])
-            rows.append([_row(answer) for answer in answers])
+            rows.append([sample_row(answer) for answer in answers])
         named = zip([spec["name"] for spec in self.outputs], zip(*rows))
         return {name: np.stack(values) if batched else values[0] for name, values in named}
 
@@ -145,16 +147,10 @@ def _open(runtime: str, path: str, options: Dict[str, str], threads: int) -> Any
     try:
         return open_session(runtime, path, options, threads)
     except ImportError as problem:
-        row = find_runtime(runtime)
-        if not row.package or problem.name not in [module.split(".")[0] for module in row.modules]:
-            raise  # it is there, but broken; or it says itself how it comes to the board
-        told = "%s is not installed: pip install %s" % (row.package, row.package)
-        raise ImportError(told, name=problem.name) from None
-
-
-def _row(answer: Any) -> Any:
-    """An output of one sample without the batch's axis."""
-    return answer[0] if answer.ndim and len(answer) == 1 else answer
+        modules, install = find_runtime(runtime)[:2]
+        if problem.name not in [module.split(".")[0] for module in modules]:
+            raise  # it is there, but broken
+        raise ImportError("%s is not installed: %s" % (runtime, install), name=problem.name) from None
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
@@ -201,8 +197,7 @@ def _answer(model: Model, paths: Sequence[str]) -> int:
     answers = model.run([array[:1] for array in arrays])
     for spec, answer in zip(model.outputs, answers):
         print(
-            "%s: shape %s, from %.6g to %.6g"
-            % (spec["name"], list(answer.shape), answer.min(), answer.max())
+            "%s: shape %s, from %.6g to %.6g" % (spec["name"], list(answer.shape), answer.min(), answer.max())
         )
     scores, labels = answers[0], model.labels
     if scores.size > 1 and scores.size in (len(labels), scores.shape[-1]):

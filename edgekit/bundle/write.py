@@ -25,7 +25,6 @@ from edgekit.errors import BundleError
 from edgekit.types import (
     Accuracy,
     Artifact,
-    BackendName,
     Candidate,
     FileHash,
     Measurement,
@@ -64,14 +63,6 @@ that, not for another network. fp32 and w8 sum in float32.
 """
 
 TEMPLATES = Path(__file__).with_name("templates")
-SESSIONS: dict[BackendName, str] = {
-    "onnxruntime": "session_onnxruntime.txt",
-    "openvino": "session_openvino.txt",
-    "litert": "session_litert.txt",
-    "tensorrt": "session_tensorrt.txt",
-}
-WITH_BOARD: tuple[BackendName, ...] = ("tensorrt",)
-"""Backends whose infer.py imports the folder board/."""
 BOARD = Path(__file__).parent.with_name("board")
 
 
@@ -104,8 +95,10 @@ def write_bundle(
     OutputError when the folder cannot be written or holds something that is no bundle, BundleError when the
     artifact's files are not what its hashes say or its runtime cannot be bundled.
     """
-    if candidate.backend not in SESSIONS:
-        raise BundleError(f"no bundle can be made for {candidate.backend}", allowed=", ".join(SESSIONS))
+    from edgekit.board.sessions.opening import RUNTIMES
+
+    if candidate.backend not in RUNTIMES:
+        raise BundleError(f"no bundle can be made for {candidate.backend}", allowed=", ".join(RUNTIMES))
     _check_golden(variant, golden)
     with replacing(folder) as partial:
         files = _write_files(partial, artifact, candidate, preprocess, classes, golden)
@@ -190,13 +183,8 @@ def _write_files(
         np.savez_compressed(stream, allow_pickle=False, **arrays)
     (folder / "preprocess.json").write_text(json.dumps(asdict(preprocess), indent=1) + "\n", encoding="utf-8")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in _labels(classes)), encoding="utf-8")
-    program = (TEMPLATES / "infer.txt").read_text(encoding="utf-8")
-    session = (TEMPLATES / SESSIONS[candidate.backend]).read_text(encoding="utf-8")
-    imports, _, opening = session.partition("\n\n")
-    program = program.replace("# IMPORTS", imports.rstrip()).replace("# SESSION", opening.strip())
-    (folder / "infer.py").write_text(program, encoding="utf-8")
-    if candidate.backend in WITH_BOARD:
-        copy_board(folder)
+    shutil.copyfile(TEMPLATES / "infer.txt", folder / "infer.py")
+    copy_board(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)
 
