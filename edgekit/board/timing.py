@@ -16,9 +16,8 @@ STEADY_TOLERANCE = 0.02  # of the medians of warm-up windows
 
 def timed_runs(step: Callable[[], Any], count: int) -> List[float]:
     """Durations of `count` inferences in milliseconds, with the garbage collector off."""
-    clock = (
-        time.perf_counter
-    )  # no perf_counter_ns in Python 3.6; a float resolves nanoseconds for months of uptime
+    # Python 3.6 has no perf_counter_ns; a float resolves nanoseconds for months of uptime.
+    clock = time.perf_counter
     samples = [0.0] * count
     gc.collect()
     gc.disable()

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit import board
@@ -169,10 +170,11 @@ def test_without_a_locale_it_reads_every_file_name(tmp_path: Path) -> None:
 
 def old_pythons() -> list[str]:
     """Interpreters from 3.6 to 3.8: PYTHON36 of the environment, pyenv's, those on the path."""
-    named = os.environ.get("PYTHON36")
-    pyenv = sorted(Path.home().glob(".pyenv/versions/3.[678].*/bin/python"))
-    on_path = [shutil.which(f"python3.{minor}") for minor in (6, 7, 8)]
-    return [*([named] if named else []), *map(str, pyenv), *filter(None, on_path)]
+    places = [os.environ.get("PYTHON36")]
+    for minor in (6, 7, 8):
+        built = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python"))
+        places += map(str, built) if built else [shutil.which(f"python3.{minor}")]
+    return [place for place in places if place]
 
 
 @pytest.fixture(scope="module", params=old_pythons() or [None], ids=lambda path: path or "none")
@@ -227,11 +229,14 @@ def test_an_old_python_measures(old_python: str, tmp_path: Path) -> None:
     work = tmp_path / "Prüf"
     work.mkdir()
     model = write_classifier(work / "Netz.onnx", opset=13, ir_version=7)  # the last 3.6 has ONNX Runtime 1.10
-    entry = {"id": "ü", "runtime": "onnxruntime", "path": model.name}
+    np.save(work / "Stichprobe-ü.npy", np.ones((3, 3, 8, 8), np.float32))
+    evaluate = {"inputs": {"input": "Stichprobe-ü.npy"}, "outputs": "Ergebnis-ü"}
+    entry = {"id": "ü", "runtime": "onnxruntime", "path": model.name, "evaluate": evaluate}
     content = json.dumps({"schema": 1, "seconds": 0.1, "entries": [entry]}, ensure_ascii=False)
     (work / "job.json").write_text(content, encoding="utf-8")
     done = run_old(old_python, str(FOLDER), "run", str(work / "job.json"))
     assert done.returncode == 0, done.stderr
     result = json.loads((work / "result.json").read_text(encoding="utf-8"))
     assert result["entries"]["ü"]["status"] == "ok", result["entries"]["ü"]
+    assert np.load(work / result["entries"]["ü"]["outputs"]["scores"]).shape == (3, 4)
     assert result["facts"]["versions"]["numpy"]

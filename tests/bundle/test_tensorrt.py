@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,8 +52,9 @@ def test_a_changed_program_is_named(bundle: Path) -> None:
 
 def test_importing_its_folder_leaves_it_whole(bundle: Path) -> None:
     code = "import board.machine; print(len(board.machine.describe()['arch']) > 0)"
+    writing = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=bundle, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=bundle, env=writing, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "True"
     assert list(bundle.glob("board/__pycache__/*.pyc"))
