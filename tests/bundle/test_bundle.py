@@ -34,7 +34,6 @@ from tests.bundles import (
     network,
 )
 
-
 BOARD = Path(board.__file__).parent
 
 
