@@ -34,7 +34,8 @@ def start(arguments: List[str]) -> int:
     """Run a command in a process that reads and writes every file name. Gives the exit code."""
     sys.dont_write_bytecode = True  # a bundle stays as it was written
     name = package_name()
-    importlib.import_module(name + ".process").restart_in_utf8(arguments)
+    process = importlib.import_module(name + ".process")
+    process.restart_in_utf8(process.command(*arguments))
     return int(importlib.import_module(name + ".commands").main(arguments))
 
 

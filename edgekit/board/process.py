@@ -26,15 +26,15 @@ def die_with_parent(parent: int) -> None:
             sys.exit(1)
 
 
-def restart_in_utf8(arguments: List[str]) -> None:
-    """Start this program again, once, where file names are ASCII: Python 3.6 without a locale can open no other.
+def restart_in_utf8(program: List[str]) -> None:
+    """Become `program`, this process's own command line, in a locale with UTF-8 where file names are ASCII.
 
-    Returns where they are not, or where the system has no locale C.UTF-8 either.
+    Python 3.6 without a locale can open no file whose name is not ASCII. Done once: returns where names are UTF-8
+    already, or still are ASCII because the system has no locale C.UTF-8.
     """
     ascii_names = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
     if ascii_names and os.name == "posix" and UTF8_TRIED not in os.environ:
         environment = dict(os.environ, LC_ALL="C.UTF-8", **{UTF8_TRIED: "1"})
-        program = command(*arguments)
         os.execve(program[0], program, environment)
 
 

@@ -90,7 +90,8 @@ def copied(tmp_path: Path) -> Path:
 
 
 def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    cleaned = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    unset = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    cleaned = {name: value for name, value in os.environ.items() if name not in unset}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -108,7 +109,12 @@ def test_by_path_neither_the_neighbours_nor_the_working_folder_are_imported(
     done = start(str(copied / program), "describe", cwd=copied)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cores"] > 0
-    assert not list(copied.rglob("*.pyc"))
+
+
+def test_started_by_its_file_it_leaves_nothing_behind(copied: Path) -> None:
+    before = sorted(copied.rglob("*"))
+    start(str(copied / "board" / "__main__.py"), "describe", cwd=copied)
+    assert sorted(copied.rglob("*")) == before
 
 
 def test_it_measures_beside_the_work_of_a_device(copied: Path) -> None:
