@@ -107,7 +107,7 @@ def _changed_files(folder: Path, manifest: Manifest | CandidatesManifest) -> lis
     problems = []
     expected = {file.path: file for file in manifest.files}
     needed = (
-        ("settle.py", "board/__main__.py", *(f"{one.folder}/{MANIFEST}" for one in manifest.candidates))
+        ("settle.py", *(f"{candidate.folder}/{MANIFEST}" for candidate in manifest.candidates))
         if isinstance(manifest, CandidatesManifest)
         else ("golden.npz", "infer.py", manifest.entry)
     )

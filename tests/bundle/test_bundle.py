@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -294,6 +295,13 @@ def test_a_manifest_that_is_none_is_refused(bundle: Path, content: str, message:
     (bundle / "manifest.json").write_text(content)
     with pytest.raises(BundleError, match=message):
         read_manifest(bundle)
+
+
+def test_a_bundle_from_before_it_held_the_folder_board_is_verified_too(bundle: Path) -> None:
+    shutil.rmtree(bundle / "board")
+    files = tuple(file for file in read_manifest(bundle).files if not file.path.startswith("board/"))
+    rewrite_manifest(bundle, files=files)
+    assert verify_bundle(bundle).ok
 
 
 # Writing it
