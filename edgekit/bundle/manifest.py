@@ -204,7 +204,7 @@ def read_any_manifest(folder: Path) -> Manifest | CandidatesManifest:
     except msgspec.ValidationError as error:
         raise BundleError(f"{path}: {error}", remedy="make the bundle anew") from error
     named = (
-        [one.folder for one in manifest.candidates]
+        [candidate.folder for candidate in manifest.candidates]
         if isinstance(manifest, CandidatesManifest)
         else [manifest.entry]
     )

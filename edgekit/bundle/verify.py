@@ -89,7 +89,10 @@ def _verify_candidates(folder: Path, manifest: CandidatesManifest, run: bool) ->
     problems = _changed_files(folder, manifest)
     parts = []
     if not problems:
-        parts = [(one.id, verify_bundle(folder / one.folder, run=run)) for one in manifest.candidates]
+        parts = [
+            (candidate.id, verify_bundle(folder / candidate.folder, run=run))
+            for candidate in manifest.candidates
+        ]
         problems = [f"{name}: {problem}" for name, part in parts for problem in part.problems]
     differences = [part.difference for _, part in parts if part.difference is not None]
     return Verification(
