@@ -21,7 +21,10 @@ from tests.devices.models import write_classifier
 FOLDER = Path(board.__file__).parent
 SOURCES = sorted(FOLDER.rglob("*.py"))
 RUNTIMES = {"onnxruntime", "openvino"}  # others are imported by name
-WITHOUT_NUMPY = ("", ".commands", ".files", ".machine", ".process", ".tensorrt.library", ".tensorrt.record")
+WITHOUT_NUMPY = (
+    "", ".commands", ".files", ".identity", ".infer", ".machine", ".process", ".tensorrt.library", ".tensorrt.record",
+    ".verdict",
+)  # fmt: skip
 
 every_source = pytest.mark.parametrize(
     "source", SOURCES, ids=lambda path: path.relative_to(FOLDER).as_posix()
