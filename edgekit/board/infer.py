@@ -33,6 +33,8 @@ class Model(object):
     """
 
     def __init__(self, bundle: str) -> None:
+        from .sessions.opening import open_session
+
         manifest = read_json(os.path.join(bundle, "manifest.json"))
         if manifest.get("kind") == "candidates":
             first = os.path.join(str(bundle), manifest["candidates"][0]["folder"])
@@ -44,7 +46,7 @@ class Model(object):
         self._preprocess: Dict[str, Any] = manifest["preprocess"]
         self._golden_path = os.path.join(bundle, "golden.npz")
         path = os.path.join(bundle, *manifest["entry"].split("/"))
-        self._session = _open(
+        self._session = open_session(
             manifest["candidate"]["backend"], path, manifest["options"], manifest["threads"]
         )
 
@@ -138,19 +140,6 @@ class Model(object):
         if len(samples) != len(names):
             raise SampleError("%d arrays came" % len(samples), allowed="one for each of " + ", ".join(names))
         return list(samples)
-
-
-def _open(runtime: str, path: str, options: Dict[str, str], threads: int) -> Any:
-    """The session of an artifact. Raises ImportError with the line that installs its runtime."""
-    from .sessions.opening import find_runtime, open_session
-
-    try:
-        return open_session(runtime, path, options, threads)
-    except ImportError as problem:
-        modules, install = find_runtime(runtime)[:2]
-        if problem.name not in [module.split(".")[0] for module in modules]:
-            raise  # it is there, but broken
-        raise ImportError("%s is not installed: %s" % (runtime, install), name=problem.name) from None
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:

@@ -25,8 +25,17 @@ def find_runtime(name: str) -> Runtime:
 
 
 def import_runtime(name: str) -> None:
-    """Import the runtime ahead, so that `load_ms` is the artifact's alone. Raises ValueError, ImportError."""
-    import_first(find_runtime(name).modules)
+    """Import the runtime ahead, so that `load_ms` is the artifact's alone.
+
+    Raises ValueError, and ImportError: with the line that installs the runtime where it is not there at all.
+    """
+    modules, install = find_runtime(name)[:2]
+    try:
+        import_first(modules)
+    except ImportError as problem:
+        if problem.name not in [module.split(".")[0] for module in modules]:
+            raise  # it is there, but broken
+        raise ImportError("%s is not installed: %s" % (name, install), name=problem.name) from None
 
 
 def open_session(
