@@ -26,6 +26,7 @@ from edgekit.plan import Plan, candidate_id, plan_candidates
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
 from edgekit.result import Result, VariantResult
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import (
     Artifact,
     BackendName,
@@ -39,13 +40,6 @@ from edgekit.types import (
 )
 
 __all__ = ["run_build"]
-
-DEFAULT_RECIPES: dict[BackendName, str] = {
-    "onnxruntime": "int8-minmax",
-    "openvino": "int8-nncf-mse",
-    "litert": "int8-minmax",
-    "tensorrt": "int8-minmax",
-}
 
 
 @dataclass
@@ -157,7 +151,7 @@ def reference_artifact(shop: Workshop, original: Variant) -> Artifact:
 def plan_for(setting: Setting, variant: Variant) -> Plan:
     """The candidates of one variant on the target."""
     request = setting.request
-    recipes = dict(DEFAULT_RECIPES)
+    recipes = {name: row.int8_recipe for name, row in RUNTIMES.items()}
     if request.recipe is not None:  # it begins the ladder of the backends it is for; the others keep theirs
         asked = find_recipe(request.recipe, setting.project)
         recipes.update(dict.fromkeys(asked.backends, asked.name))

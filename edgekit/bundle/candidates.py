@@ -19,6 +19,7 @@ from edgekit.bundle.manifest import (
 )
 from edgekit.bundle.placing import replacing
 from edgekit.bundle.write import now, write_bundle
+from edgekit.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from edgekit.types import Budget
@@ -74,5 +75,5 @@ def write_candidates(
 
 def programs(offers: Sequence[Offer]) -> tuple[str, ...]:
     """The files of ours that run on the board."""
-    engines = any(offer.facts.backend == "tensorrt" for offer in offers)
-    return ("settle.py", "runner.py", *(("engine.py",) if engines else ()))
+    companions = [name for offer in offers for name in RUNTIMES[offer.facts.backend].companions]
+    return tuple(dict.fromkeys(("settle.py", "runner.py", *companions)))

@@ -22,10 +22,10 @@ from edgekit.bundle.manifest import (
 )
 from edgekit.bundle.placing import replacing
 from edgekit.errors import BundleError
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import (
     Accuracy,
     Artifact,
-    BackendName,
     Candidate,
     FileHash,
     Measurement,
@@ -63,14 +63,6 @@ that, not for another network. fp32 and w8 sum in float32.
 """
 
 TEMPLATES = Path(__file__).with_name("templates")
-SESSIONS: dict[BackendName, str] = {
-    "onnxruntime": "session_onnxruntime.txt",
-    "openvino": "session_openvino.txt",
-    "litert": "session_litert.txt",
-    "tensorrt": "session_tensorrt.txt",
-}
-COMPANIONS: dict[BackendName, tuple[str, ...]] = {"tensorrt": ("engine.py",)}
-"""Files of edgekit/devices that infer.py imports."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +94,8 @@ def write_bundle(
     OutputError when the folder cannot be written or holds something that is no bundle, BundleError when the
     artifact's files are not what its hashes say or its runtime cannot be bundled.
     """
-    if candidate.backend not in SESSIONS:
-        raise BundleError(f"no bundle can be made for {candidate.backend}", allowed=", ".join(SESSIONS))
+    if candidate.backend not in RUNTIMES:
+        raise BundleError(f"no bundle can be made for {candidate.backend}", allowed=", ".join(RUNTIMES))
     _check_golden(variant, golden)
     with replacing(folder) as partial:
         files = _write_files(partial, artifact, candidate, preprocess, classes, golden)
@@ -181,11 +173,11 @@ def _write_files(
     (folder / "preprocess.json").write_text(json.dumps(asdict(preprocess), indent=1) + "\n", encoding="utf-8")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in _labels(classes)), encoding="utf-8")
     program = (TEMPLATES / "infer.txt").read_text(encoding="utf-8")
-    session = (TEMPLATES / SESSIONS[candidate.backend]).read_text(encoding="utf-8")
+    session = (TEMPLATES / RUNTIMES[candidate.backend].session).read_text(encoding="utf-8")
     imports, _, opening = session.partition("\n\n")
     program = program.replace("# IMPORTS", imports.rstrip()).replace("# SESSION", opening.strip())
     (folder / "infer.py").write_text(program, encoding="utf-8")
-    for name in COMPANIONS.get(candidate.backend, ()):
+    for name in RUNTIMES[candidate.backend].companions:
         shutil.copyfile(Path(__file__).parent.with_name("board") / name, folder / name)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)

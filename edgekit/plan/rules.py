@@ -8,22 +8,13 @@ from dataclasses import dataclass
 
 from edgekit.errors import UserError
 from edgekit.hardware import Runtime, Target
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName, Candidate, Precision, Rejection, Variant
 
-__all__ = ["SHORT_NAMES", "Plan", "candidate_id", "plan_candidates"]
-
-SHORT_NAMES: Mapping[BackendName, str] = {
-    "onnxruntime": "ort",
-    "openvino": "ov",
-    "litert": "litert",
-    "tensorrt": "trt",
-}
+__all__ = ["Plan", "candidate_id", "plan_candidates"]
 
 CALIBRATED: frozenset[Precision] = frozenset({"int8", "fp8", "fp4"})
 """Precisions whose activations are quantized, so that a candidate has a calibration recipe."""
-
-DLA_PRECISIONS: frozenset[Precision] = frozenset({"fp16", "int8"})
-"""What a DLA computes in (NVIDIA TensorRT documentation, "Working with DLA")."""
 
 BYTES_PER_WEIGHT: Mapping[Precision, float] = {
     "fp32": 4,
@@ -50,7 +41,7 @@ def candidate_id(
 ) -> str:
     """`original-ov-int8-nncf`: unique in one build. `int8-nncf` does not repeat its precision."""
     suffix = recipe.removeprefix(f"{precision}-")
-    return "-".join(part for part in (variant, SHORT_NAMES[backend], device, precision, suffix) if part)
+    return "-".join(part for part in (variant, RUNTIMES[backend].short, device, precision, suffix) if part)
 
 
 def plan_candidates(
@@ -122,7 +113,7 @@ def _with_devices(
     return usual + [
         (runtime, precision, "dla")
         for runtime, precision in pairs
-        if runtime.name == "tensorrt" and precision in DLA_PRECISIONS
+        if precision in RUNTIMES[runtime.name].dla_precisions
     ]
 
 

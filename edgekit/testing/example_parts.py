@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.result import BlamedLayer, RunInfo, VariantResult, WaterfallStep
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName, Environment, Failure, Precision, Preprocess, Rejection, VariantKind
 
 __all__ = [
@@ -39,7 +40,7 @@ class Draft:
 
     @property
     def id(self) -> str:
-        short = {"onnxruntime": "ort", "openvino": "ov", "litert": "litert", "tensorrt": "trt"}[self.backend]
+        short = RUNTIMES[self.backend].short
         return "-".join(part for part in (self.variant, short, self.precision, self.recipe) if part)
 
 

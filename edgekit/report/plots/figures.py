@@ -23,10 +23,10 @@ from edgekit.report.wording import (
     value_text,
 )
 from edgekit.result import CandidateResult
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName
 
 __all__ = [
-    "COLOURS",
     "INK",
     "MUTED",
     "Numbered",
@@ -40,16 +40,10 @@ __all__ = [
     "precision_ran",
     "row_label",
     "rows_axis",
+    "runtime_colour",
     "symbol",
 ]
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour vision.
-COLOURS: dict[BackendName, str] = {
-    "onnxruntime": "#0072B2",
-    "openvino": "#D55E00",
-    "litert": "#009E73",
-    "tensorrt": "#AA4499",
-}
 SYMBOLS = {
     "fp32": "circle",
     "bf16": "square",
@@ -118,6 +112,11 @@ def error_bars(values: Sequence[float], lows: Sequence[float], highs: Sequence[f
         "thickness": 1.3,
         "width": 3,
     }
+
+
+def runtime_colour(backend: BackendName) -> str:
+    """The runtime's; grey for one that this version of edgekit does not know."""
+    return RUNTIMES[backend].colour if backend in RUNTIMES else MUTED
 
 
 def symbol(candidate: CandidateResult) -> str:
