@@ -8,24 +8,13 @@ from dataclasses import dataclass
 
 from edgekit.errors import UserError
 from edgekit.hardware import Runtime, Target
+from edgekit.precisions import PRECISIONS
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName, Candidate, Precision, Rejection, Variant
 
 __all__ = ["Plan", "candidate_id", "plan_candidates"]
 
-CALIBRATED: frozenset[Precision] = frozenset({"int8", "fp8", "fp4"})
-"""Precisions whose activations are quantized, so that a candidate has a calibration recipe."""
-
-BYTES_PER_WEIGHT: Mapping[Precision, float] = {
-    "fp32": 4,
-    "bf16": 2,
-    "fp16": 2,
-    "int8": 1,
-    "w8": 1,
-    "int8-dynamic": 1,
-    "fp8": 1,
-    "fp4": 0.5,
-}
+FLOAT_BITS = 32  # of a weight of a variant
 
 
 @dataclass(frozen=True)
@@ -98,7 +87,7 @@ def plan_candidates(
 def _candidate(
     variant: Variant, runtime: Runtime, precision: Precision, recipe: str, device: str
 ) -> Candidate:
-    used = recipe if precision in CALIBRATED else ""
+    used = recipe if PRECISIONS[precision].is_calibrated else ""
     name = candidate_id(variant.id, runtime.name, precision, used, device)
     return Candidate(name, variant.id, runtime.name, precision, used, device)
 
@@ -161,7 +150,8 @@ def _reject(
 
 def _need_bytes(variant: Variant, precision: Precision) -> int:
     """Weights at this precision and live float activations."""
-    return int(variant.cost.weight_bytes * BYTES_PER_WEIGHT[precision] / 4) + variant.cost.activation_bytes
+    bits = PRECISIONS[precision].weight_bits
+    return int(variant.cost.weight_bytes * bits / FLOAT_BITS) + variant.cost.activation_bytes
 
 
 def _too_large(target: Target, candidate: Candidate, need: int, limit: int) -> Rejection:

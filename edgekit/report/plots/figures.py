@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgekit.precisions import PRECISIONS
 from edgekit.report.wording import (
     bytes_text,
     drop_interval_text,
@@ -44,16 +45,6 @@ __all__ = [
     "symbol",
 ]
 
-SYMBOLS = {
-    "fp32": "circle",
-    "bf16": "square",
-    "fp16": "cross",
-    "int8": "diamond",
-    "w8": "triangle-up",
-    "int8-dynamic": "triangle-down",
-    "fp8": "star",
-    "fp4": "hexagon",
-}
 INK, MUTED, GRID, LIMIT = "#1b2733", "#5b6b7a", "#e6eaee", "#00745a"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -121,7 +112,8 @@ def runtime_colour(backend: BackendName) -> str:
 
 def symbol(candidate: CandidateResult) -> str:
     """The marker of the precision that ran."""
-    return SYMBOLS.get(precision_ran(candidate), "circle-open")
+    ran = precision_ran(candidate)
+    return next((row.symbol for name, row in PRECISIONS.items() if name == ran), "circle-open")
 
 
 def precision_ran(candidate: CandidateResult) -> str:
