@@ -52,9 +52,10 @@ class RuntimeRow:
     `short`: in ids of candidates. `title`: in sentences. `modules`: it runs where one of these can be imported;
     `package`: the distribution that brings the first. `on_board`: how it comes onto a board. `opens`: files it takes;
     of several runtimes that take a kind of file, the first of the table opens it. `backend`, `reader`: classes that
-    satisfy `backends.base.Backend` and `backends.tensors.Reader`. `installations`: what makes its artifacts here comes
-    first. `int8_recipe`: where its ladder of calibration recipes begins. `colour`: in plots, apart from the others with
-    every common colour vision (Okabe and Ito, "Color Universal Design", 2008).
+    satisfy `backends.base.Backend` and `backends.tensors.Reader` (no reader: it does not show what lies between its
+    layers). `installations`: what makes its artifacts here comes first. `int8_recipe`: where its ladder of calibration
+    recipes begins. `colour`: in plots, apart from the others with every common colour vision (Okabe and Ito, "Color
+    Universal Design", 2008).
 
     `simulation`: options with which a quantized artifact is computed in float, every rounding included; None where
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
@@ -69,11 +70,11 @@ class RuntimeRow:
     package: str
     on_board: str
     backend: str
-    reader: str
     installations: tuple[Installation, ...]
     int8_recipe: str
     colour: str
     session: str
+    reader: str = ""
     opens: tuple[ModelFile, ...] = ()
     companions: tuple[str, ...] = ()
     simulation: Mapping[str, str] | None = None
@@ -153,7 +154,7 @@ LITERT = RuntimeRow(
     title="LiteRT",
     modules=("ai_edge_litert", "tflite_runtime"),  # the second: what old systems have
     package="ai-edge-litert",
-    on_board="pip install ai-edge-litert (tflite-runtime on older systems)",
+    on_board="pip install ai-edge-litert",
     opens=(ModelFile(".tflite", ".tflite"),),
     backend="edgekit.backends.litert.backend:LiteRtBackend",
     reader="edgekit.backends.litert.tensors:LiteRtTensors",

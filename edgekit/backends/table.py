@@ -6,7 +6,7 @@ import importlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import MissingExtraError, UserError
+from edgekit.errors import MissingExtraError, ModelError, UserError
 from edgekit.runtimes import RUNTIMES, RuntimeRow, near_runtimes
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def open_reader(artifact: Artifact, threads: int = 1) -> Reader:
     Raises ModelError when it cannot be opened, MissingExtraError.
     """
     artifact = get_backend(artifact.backend).on_host(artifact)
-    reader: Reader = _load(_row(artifact.backend).reader)(artifact, threads)
+    row = _row(artifact.backend)
+    if not row.reader:
+        raise ModelError(f"{row.title} does not show what lies between the layers of {artifact.entry}")
+    reader: Reader = _load(row.reader)(artifact, threads)
     return reader
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.board import runner
 from edgekit.devices.base import Progress
 from edgekit.errors import OutputError, StageError
+from edgekit.runtimes import importable_runtimes
 from edgekit.types import Origin
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class LocalDevice:
         return "host"
 
     def describe(self) -> Mapping[str, Any]:
-        """The runner's `describe`, in this process."""
-        return runner.describe()
+        """The runner's `describe`, in this process, and the runtimes that this Python can import."""
+        return {**runner.describe(), "runtimes": importable_runtimes()}
 
     def push(self, files: Sequence[tuple[Path, str]]) -> None:
         """Hard-link files into the work folder, or copy them where the file system cannot link.
