@@ -11,7 +11,12 @@ from edgekit.files import sha256_file
 from edgekit.runtimes import ONNX, RUNTIMES, ModelFile, RuntimeRow
 from edgekit.types import Artifact, BackendName, FileHash, Signature
 
-__all__ = ["artifact_signature", "read_artifact", "runtimes_that_open"]
+__all__ = ["artifact_signature", "known_suffixes", "read_artifact", "runtimes_that_open"]
+
+
+def known_suffixes() -> tuple[str, ...]:
+    """Of all files that some runtime opens."""
+    return tuple(dict.fromkeys(kind.suffix for row in RUNTIMES.values() for kind in row.opens))
 
 
 def runtimes_that_open(suffix: str) -> tuple[BackendName, ...]:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.backends.opening import artifact_signature, read_artifact, runtimes_that_open
+from edgekit.backends.opening import (
+    artifact_signature,
+    known_suffixes,
+    read_artifact,
+    runtimes_that_open,
+)
 from edgekit.cli.network import example_inputs, first_sample
 from edgekit.cli.options import preprocess_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
@@ -71,7 +76,7 @@ def profile(**options: Any) -> int:
     from edgekit.backends.table import get_backend
 
     if (options["artifact"] is None) == (options["model"] is None):
-        raise UserError("give one of the two: an artifact (.onnx, .xml, .tflite) or --model")
+        raise UserError(f"give one of the two: an artifact ({', '.join(known_suffixes())}) or --model")
     with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as scratch, spinner("profiling"):
         sample = first_sample(options, Path(scratch))
         subject = _subject(options, sample, Path(scratch))
