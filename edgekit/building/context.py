@@ -15,8 +15,7 @@ from edgekit.backends import get_backend
 from edgekit.building.setup import Setting
 from edgekit.building.worker import ExportTask, Worker
 from edgekit.data import Split
-from edgekit.devices import MeasureOptions, SampleFiles, measure, write_samples
-from edgekit.devices.local import LocalDevice
+from edgekit.devices import Device, MeasureOptions, SampleFiles, measure, write_samples
 from edgekit.errors import StageError
 from edgekit.measure import evaluate
 from edgekit.progress import Reporter
@@ -48,7 +47,7 @@ class Workshop:
     setting: Setting
     reporter: Reporter
     run: Run
-    device: LocalDevice
+    device: Device
     worker: Worker
     stop_when_late: bool = True  # until there is something to hand over
     _samples: dict[str, Samples] = field(default_factory=dict)

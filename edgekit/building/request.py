@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.types import BackendName, Budget, Precision, Preprocess
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N]."""
+    """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N].
+
+    `device`: what stands for the board, a name of `devices.DEVICES`.
+    """
 
     target: str
     model: str | Path | torch.nn.Module
@@ -52,6 +56,7 @@ class BuildRequest:
     weights: Path | None = None
     preprocess: Preprocess = field(default_factory=Preprocess)
     threads: int = 1
+    device: str = DEFAULT_DEVICE
     recipe: str | None = None
     precisions: tuple[Precision, ...] | None = None
     backends: tuple[BackendName, ...] | None = None

@@ -20,7 +20,6 @@ from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.pruned import pruned_variants
 from edgekit.building.worker import LintTask, Worker
 from edgekit.choose import Entry, choose
-from edgekit.devices.local import LocalDevice
 from edgekit.errors import Interrupted, StageError, UserError
 from edgekit.plan import Plan, candidate_id, plan_candidates
 from edgekit.progress import Reporter
@@ -71,11 +70,10 @@ def run_build(request: BuildRequest, reporter: Reporter) -> Result:
     begun = setting.store.begin_run(
         request.command, target=setting.target.name, seed=request.seed, out=str(request.out)
     )
-    work = setting.store.workspace("device")
     worker = Worker(setting.store.folder / "export.log")
     try:
         with begun as run:
-            shop = Workshop(setting, reporter, run, LocalDevice(work), worker)
+            shop = Workshop(setting, reporter, run, setting.device, worker)
             result = build(shop)
             run.finish("done", result.verdict)
             return result

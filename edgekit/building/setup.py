@@ -7,18 +7,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
 from edgekit.building.request import BuildRequest
 from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
-from edgekit.devices.local import local_machine
+from edgekit.devices import Device, make_device
 from edgekit.errors import DataError, Interrupted, OutputError, UserError
 from edgekit.hardware import Machine, Target, find_target
 from edgekit.measure import find_metric
 from edgekit.model import ModelRef, locate, locate_module
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
+from edgekit.runtimes import RUNTIMES
 from edgekit.store import Store
 from edgekit.types import BackendName
 
@@ -32,11 +33,12 @@ __all__ = ["Setting", "prepare"]
 class Setting:
     """A request with everything it names found and checked. `deadline` is on time.monotonic()'s clock.
 
-    `absent`: why this machine is not the board; empty when it is.
+    `machine`: what the device is. `absent`: why it is not the board; empty when it is.
     """
 
     request: BuildRequest
     target: Target
+    device: Device
     machine: Machine
     absent: tuple[str, ...]
     model: ModelRef
@@ -75,19 +77,23 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     target = find_target(request.target, project)
     refuse_impossible_precisions(request, target)
     check_references(request, project)
-    machine = local_machine()
-    usable, unusable, versions = runtimes(request, target)
     check_output(request.out)
     model = locate_model(request)
     store = Store.open(request.store, warn)
+    device = make_device(request.device, store.workspace("device"))
+    facts = device.describe()
+    machine = Machine.from_facts(facts)
+    absent = target.misfits(machine)
+    usable, unusable, versions = runtimes(request, target, None if absent else facts)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
     warnings = (*splits.warnings, *check_data(source, splits))
     return Setting(
         request=request,
         target=target,
+        device=device,
         machine=machine,
-        absent=target.misfits(machine),
+        absent=absent,
         model=model,
         source=source,
         splits=splits,
@@ -127,15 +133,24 @@ def check_references(request: BuildRequest, project: Path) -> None:
 
 
 def runtimes(
-    request: BuildRequest, target: Target
+    request: BuildRequest, target: Target, facts: Mapping[str, Any] | None
 ) -> tuple[tuple[BackendName, ...], dict[BackendName, str], dict[str, str]]:
-    """The target's runtimes that are installed, the pip lines of the others, and the versions in use."""
-    state = usable_backends()
+    """The target's runtimes that can be used, what the others lack, and the versions in use.
+
+    Two things have to hold: this machine makes artifacts for it (its extra is installed here), and the device runs it.
+    `facts`: what the device's `describe` says; None while the board is not here, which is then taken to have them all.
+    """
+    makes = usable_backends()
     wanted = request.wants([runtime.name for runtime in target.runtimes])
-    usable = tuple(name for name in wanted if name in state and state[name] is None)
-    unusable = {
-        name: state.get(name) or "not in this version of edgekit" for name in wanted if name not in usable
-    }
+    unusable: dict[BackendName, str] = {}
+    for name in wanted:
+        lacking = makes[name]
+        if lacking is not None:
+            unusable[name] = lacking
+        elif facts is not None and name not in facts["runtimes"]:
+            row = RUNTIMES[name]
+            unusable[name] = f"{row.title} is not installed on {facts['machine']}: {row.on_board}"
+    usable = tuple(name for name in wanted if name not in unusable)
     if not usable:
         raise UserError(f"no runtime of {target.name} is usable here: {'; '.join(unusable.values())}")
     versions: dict[str, str] = {}
