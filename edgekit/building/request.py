@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgekit.building.executor import DEFAULT_EXECUTOR
 from edgekit.types import BackendName, Budget, Precision, Preprocess
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N]."""
+    """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N].
+
+    `executor`: where lints and exports run, a name of EXECUTORS.
+    """
 
     target: str
     model: str | Path | torch.nn.Module
@@ -64,6 +68,7 @@ class BuildRequest:
     out: Path = Path("edgekit-out")
     store: Path = Path(".edgekit")
     command: str = ""
+    executor: str = DEFAULT_EXECUTOR
 
     def describe_model(self) -> str:
         """How the model was named, for people."""
