@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +11,10 @@ import msgspec
 import numpy as np
 
 from edgekit.backends import get_backend
+from edgekit.building.cache import Cache
+from edgekit.building.executor import Executor
 from edgekit.building.setup import Setting
-from edgekit.building.worker import ExportTask, Worker
+from edgekit.building.tasks import ExportTask
 from edgekit.data import Split
 from edgekit.devices import Device, MeasureOptions, SampleFiles, measure, write_samples
 from edgekit.errors import StageError
@@ -48,18 +49,18 @@ class Workshop:
     reporter: Reporter
     run: Run
     device: Device
-    worker: Worker
+    executor: Executor
     stop_when_late: bool = True  # until there is something to hand over
     _samples: dict[str, Samples] = field(default_factory=dict)
 
     def cached(self, stage: str, parts: Mapping[str, Any], make: Any) -> Entry:
         """A product from the store, or made now; either way it stands in the run's record."""
-        if self.stop_when_late:
-            self.setting.check_time()
-        started = time.monotonic()
-        entry = self.setting.store.entry(stage, parts, make)
-        self.run.event(stage, entry.key, reused=entry.reused, seconds=time.monotonic() - started)
-        return entry
+        return self.cache().entry(stage, parts, make)
+
+    def cache(self) -> Cache:
+        """With the time limit until there is something to hand over."""
+        limit = self.setting.time_limit if self.stop_when_late else None
+        return Cache(self.setting.store, self.run, limit)
 
     def samples(self, split: Split, signature: Signature) -> Samples:
         """The preprocessed samples of a split, as .npy files written once."""
@@ -87,43 +88,23 @@ class Workshop:
 
     def export(self, variant: Variant, candidate: Candidate) -> Artifact:
         """Candidate → artifact, in the export worker. Raises StageError when it cannot be made."""
-        setting, calibrated = self.setting, bool(candidate.recipe)
-        features = tuple(sorted(setting.features))
-        samples = self.calibration(variant) if calibrated else None
+        setting = self.setting
+        recipe = find_recipe(candidate.recipe, setting.project) if candidate.recipe else None
+        samples = self.calibration(variant) if recipe else None
         names = [spec.name for spec in variant.signature.inputs]
-
-        def make(folder: Path) -> Mapping[str, Any]:
-            task = ExportTask(
-                variant=variant,
-                candidate=candidate,
-                target=setting.target.name,
-                features=features,
-                folder=str(folder),
-                project=str(setting.project),
-                samples=tuple(str(samples.files.inputs[name]) for name in names) if samples else (),
-                samples_digest=samples.digest if samples else "",
-                threads=setting.request.threads,
-            )
-            artifact: Mapping[str, Any] = msgspec.to_builtins(replace(self.worker.export(task), folder=""))
-            return artifact
-
-        parts = {
-            "network": variant.digest,
-            "backend": candidate.backend,
-            "precision": candidate.precision,
-            "device": candidate.device,
-            "recipe": msgspec.to_builtins(find_recipe(candidate.recipe, setting.project))
-            if calibrated
-            else None,
-            "calibration": samples.digest if samples else None,
-            "target": msgspec.to_builtins(setting.target),
-            "features": features,
-            "threads": setting.request.threads,
-            "versions": dict(setting.versions),
-        }
-        entry = self.cached("artifact", parts, make)
-        artifact = msgspec.convert(entry.meta, Artifact)
-        return replace(artifact, folder=str(entry.path), candidate=candidate.id)
+        task = ExportTask(
+            variant=variant,
+            candidate=candidate,
+            target=setting.target,
+            features=tuple(sorted(setting.features)),
+            recipe=recipe,
+            samples=tuple(str(samples.files.inputs[name]) for name in names) if samples else (),
+            samples_digest=samples.digest if samples else "",
+            threads=setting.request.threads,
+            versions=setting.versions,
+        )
+        artifact, folder = self.cache().answer(self.executor, task)
+        return replace(artifact, folder=str(folder), candidate=candidate.id)
 
     def outputs(self, artifact: Artifact, samples: Samples) -> dict[str, NDArray[np.generic]]:
         """What the artifact answers to each sample; [N, ...] each. Raises StageError when its runtime fails."""

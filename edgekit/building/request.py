@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgekit.building.executor import DEFAULT_EXECUTOR
 from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.types import BackendName, Budget, Precision, Preprocess
 
@@ -46,7 +47,8 @@ class TrainOptions:
 class BuildRequest:
     """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N].
 
-    `device`: what stands for the board, a name of `devices.DEVICES`.
+    `executor`: where lints and exports run, a name of EXECUTORS. `device`: what stands for the board, a name of
+    `devices.DEVICES`.
     """
 
     target: str
@@ -56,7 +58,6 @@ class BuildRequest:
     weights: Path | None = None
     preprocess: Preprocess = field(default_factory=Preprocess)
     threads: int = 1
-    device: str = DEFAULT_DEVICE
     recipe: str | None = None
     precisions: tuple[Precision, ...] | None = None
     backends: tuple[BackendName, ...] | None = None
@@ -69,6 +70,8 @@ class BuildRequest:
     out: Path = Path("edgekit-out")
     store: Path = Path(".edgekit")
     command: str = ""
+    executor: str = DEFAULT_EXECUTOR
+    device: str = DEFAULT_DEVICE
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

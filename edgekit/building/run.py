@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from edgekit.building.candidates.estimates import estimate_attempts, too_large, without_doubt
 from edgekit.building.candidates.ladder import Attempt, try_all
 from edgekit.building.candidates.timing import time_attempts
 from edgekit.building.context import Workshop
+from edgekit.building.executor import make_executor
 from edgekit.building.outcome.finish import Outcome, finish
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import Setting, prepare
+from edgekit.building.tasks import LintTask
 from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.pruned import pruned_variants
-from edgekit.building.worker import LintTask, Worker
 from edgekit.choose import Entry, choose
 from edgekit.errors import Interrupted, StageError, UserError
 from edgekit.plan import Plan, candidate_id, plan_candidates
@@ -70,10 +67,10 @@ def run_build(request: BuildRequest, reporter: Reporter) -> Result:
     begun = setting.store.begin_run(
         request.command, target=setting.target.name, seed=request.seed, out=str(request.out)
     )
-    worker = Worker(setting.store.folder / "export.log")
+    executor = make_executor(request.executor, setting.store.folder / "export.log")
     try:
         with begun as run:
-            shop = Workshop(setting, reporter, run, setting.device, worker)
+            shop = Workshop(setting, reporter, run, setting.device, executor)
             result = build(shop)
             run.finish("done", result.verdict)
             return result
@@ -82,7 +79,7 @@ def run_build(request: BuildRequest, reporter: Reporter) -> Result:
             f"stopped; everything finished is in {request.store}: the same command goes on from there"
         ) from error
     finally:
-        worker.close()
+        executor.close()
         setting.store.close()
 
 
@@ -197,20 +194,9 @@ def lint(
 def lint_issues(shop: Workshop, variant: Variant, backend: BackendName) -> tuple[Issue, ...]:
     """What the runtime says of the network, asked once. Raises StageError when it cannot read it or dies of it."""
     setting = shop.setting
-    task = LintTask(variant, backend, setting.target.name, str(setting.project))
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        return {"issues": msgspec.to_builtins(shop.worker.lint(task).issues)}
-
-    parts = {
-        "network": variant.digest,
-        "backend": backend,
-        "target": msgspec.to_builtins(setting.target),
-        "versions": dict(setting.versions),
-    }
-    entry = shop.cached("lint", parts, make)
-    issues: tuple[Issue, ...] = msgspec.convert(entry.meta["issues"], tuple[Issue, ...])
-    return issues
+    task = LintTask(variant, backend, setting.target, setting.versions)
+    examination, _ = shop.cache().answer(shop.executor, task)
+    return examination.issues
 
 
 def collect(found: Progress, attempts: list[Attempt], failures: list[Failure]) -> None:

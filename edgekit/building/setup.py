@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
+from edgekit.building.cache import TimeLimit
 from edgekit.building.request import BuildRequest
 from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
 from edgekit.devices import Device, make_device
-from edgekit.errors import DataError, Interrupted, OutputError, UserError
+from edgekit.errors import DataError, OutputError, UserError
 from edgekit.hardware import Machine, Target, find_target
 from edgekit.measure import find_metric
 from edgekit.model import ModelRef, locate, locate_module
@@ -31,7 +32,7 @@ __all__ = ["Setting", "prepare"]
 
 @dataclass(frozen=True)
 class Setting:
-    """A request with everything it names found and checked. `deadline` is on time.monotonic()'s clock.
+    """A request with everything it names found and checked. `started` is on time.monotonic()'s clock.
 
     `machine`: what the device is. `absent`: why it is not the board; empty when it is.
     """
@@ -50,7 +51,6 @@ class Setting:
     versions: Mapping[str, str]
     project: Path
     started: float
-    deadline: float | None
     warnings: tuple[str, ...]
 
     @property
@@ -58,13 +58,11 @@ class Setting:
         """CPU features of the board: this machine's, or what every such board has while it is not here."""
         return self.target.assumed_features if self.absent else self.machine.features
 
-    def check_time(self) -> None:
-        """Raises Interrupted once the time limit has passed."""
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise Interrupted(
-                f"the time limit of {self.request.time_limit_s:.0f} s has passed; "
-                f"everything finished is in {self.request.store}: the same command goes on from there"
-            )
+    @property
+    def time_limit(self) -> TimeLimit | None:
+        """The request's, from when it was read."""
+        limit_s = self.request.time_limit_s
+        return None if limit_s is None else TimeLimit(limit_s, self.started + limit_s, self.request.store)
 
 
 def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
@@ -103,7 +101,6 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         versions=versions,
         project=project,
         started=started,
-        deadline=None if request.time_limit_s is None else started + request.time_limit_s,
         warnings=warnings,
     )
 

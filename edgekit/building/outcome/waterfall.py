@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.backends import get_backend, simulated
-from edgekit.building.outcome.layer_losses import blamed_layers
+from edgekit.building.outcome.layer_losses import LayerLossTask
 from edgekit.errors import StageError
 from edgekit.measure import agreement, cosine, estimate_drop, find_metric, holds_class_scores
 from edgekit.plan import candidate_id
-from edgekit.result import BlamedLayer, WaterfallStage, WaterfallStep
+from edgekit.result import LayerLoss, WaterfallStage, WaterfallStep
 from edgekit.types import Artifact, Candidate
 
 if TYPE_CHECKING:
@@ -161,6 +161,30 @@ class Scorer:
         return np.asarray(np.mean(each, axis=0), np.float64)
 
 
+def layer_losses(
+    shop: Workshop, before: Artifact, after: Artifact, samples: Samples
+) -> tuple[LayerLoss, ...]:
+    """The layers where `after` loses most against `before`; none where the two cannot be compared."""
+    setting = shop.setting
+    task = LayerLossTask(
+        before=before,
+        after=after,
+        inputs=tuple(str(path) for path in samples.files.inputs.values()),
+        inputs_digest=samples.digest,
+        threads=setting.request.threads,
+        cpu=setting.machine.cpu,
+        features=tuple(sorted(setting.machine.features)),
+        versions=setting.versions,
+    )
+    try:
+        layers, _ = shop.cache().answer(
+            shop.executor, task, lambda: shop.reporter.step("Looking for the layers to blame")
+        )
+    except StageError:
+        return ()
+    return layers
+
+
 def measured(
     shop: Workshop, scorer: Scorer, last: WaterfallStep | None, before: Stage | None, stage: Stage
 ) -> WaterfallStep:
@@ -177,9 +201,9 @@ def measured(
     if before.artifact is None:
         return WaterfallStep(stage.name, accuracy, accuracy - last.accuracy, note=stage.note)
     drop = estimate_drop(scores, scorer.scores(before.artifact))
-    layers: tuple[BlamedLayer, ...] = ()
+    layers: tuple[LayerLoss, ...] = ()
     if stage.name == "quantized" or drop.value != 0.0:
-        layers = blamed_layers(shop, before.artifact, stage.artifact, scorer.samples)
+        layers = layer_losses(shop, before.artifact, stage.artifact, scorer.samples)
     return WaterfallStep(
         stage.name, accuracy, 0.0 - drop.value, 0.0 - drop.high, 0.0 - drop.low, layers, stage.note
     )

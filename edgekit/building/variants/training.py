@@ -79,10 +79,8 @@ def at_least(shop: Workshop, epochs: float, batches: int) -> float:
 
 def training_deadline(shop: Workshop) -> float | None:
     """When training has to be over so that the rest fits into the time limit, on time.monotonic()'s clock."""
-    limit_s, deadline = shop.setting.request.time_limit_s, shop.setting.deadline
-    if limit_s is None or deadline is None:
-        return None
-    return deadline - max(RESERVE_S, RESERVE_SHARE * limit_s)
+    limit = shop.setting.time_limit
+    return None if limit is None else limit.ends - max(RESERVE_S, RESERVE_SHARE * limit.limit_s)
 
 
 def train_split(shop: Workshop) -> Split:

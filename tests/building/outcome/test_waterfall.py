@@ -11,8 +11,9 @@ import pytest
 
 import edgekit
 from edgekit.building.candidates.ladder import Attempt
+from edgekit.building.executor import InProcessExecutor
 from edgekit.building.outcome.finish import Outcome
-from edgekit.building.outcome.layer_losses import BlameTask, ask, culprits
+from edgekit.building.outcome.layer_losses import LayerLossTask, own_losses
 from edgekit.building.outcome.waterfall import built, trained
 from edgekit.compare import compare_artifacts
 from edgekit.errors import StageError
@@ -82,10 +83,10 @@ def test_quantization_and_runtime_are_two_steps_with_paired_changes_and_layers(
         assert step.low is not None
         assert step.high is not None
         assert step.low <= step.change <= step.high
-    blamed = steps["quantized"].layers
-    assert 1 <= len(blamed) <= 3
-    assert [layer.sqnr_db for layer in blamed] == sorted(layer.sqnr_db for layer in blamed)
-    assert all(layer.inputs_db is None or layer.sqnr_db < layer.inputs_db for layer in blamed)
+    lossy = steps["quantized"].layers
+    assert 1 <= len(lossy) <= 3
+    assert [layer.sqnr_db for layer in lossy] == sorted(layer.sqnr_db for layer in lossy)
+    assert all(layer.inputs_db is None or layer.sqnr_db < layer.inputs_db for layer in lossy)
 
 
 @pytest.mark.slow
@@ -111,7 +112,7 @@ def test_a_second_build_takes_the_whole_waterfall_from_the_store(
     assert second.waterfall == first.waterfall
     with Store.open(tmp_path / "store") as store:
         events = store.events(store.last_runs(1)[0].id)
-    assert {event.stage for event in events} >= {"outputs", "blame"}
+    assert {event.stage for event in events} >= {"outputs", "layers"}
     assert all(event.reused for event in events)
 
 
@@ -180,18 +181,19 @@ def test_a_variant_whose_steps_an_older_store_has_not_kept_has_no_such_stages(at
     assert trained(outcome(attempt), "pruned-50") == []
 
 
-def test_the_broken_layer_is_blamed_and_what_follows_it_is_not_blamed_before_it(tmp_path: Path) -> None:
+def test_the_broken_layer_is_named_and_what_follows_it_is_not_named_before_it(tmp_path: Path) -> None:
     good = residual_network(tmp_path / "good.onnx")
     bad = broken(good, tmp_path / "bad.onnx", "w3", 2, 6.0)
-    blamed = culprits(compare_artifacts(onnx_artifact(good), onnx_artifact(bad), stream()))
-    assert blamed[0].layer == "c3"
-    assert blamed[0].hint.startswith("weights differ in 1 of 16 output channels")
+    lossy = own_losses(compare_artifacts(onnx_artifact(good), onnx_artifact(bad), stream()), 3)
+    assert lossy[0].layer == "c3"
+    assert lossy[0].hint.startswith("weights differ in 1 of 16 output channels")
 
 
-def test_a_process_that_fails_is_a_stage_error_with_its_last_words(tmp_path: Path) -> None:
+def test_a_comparison_that_fails_is_a_stage_error_with_its_reason(tmp_path: Path) -> None:
     good = onnx_artifact(residual_network(tmp_path / "good.onnx"))
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
     np.save(tmp_path / "x.npy", samples(4))
-    task = BlameTask(good, onnx_artifact(tmp_path / "broken.onnx"), (str(tmp_path / "x.npy"),), 1)
+    inputs = (str(tmp_path / "x.npy"),)
+    task = LayerLossTask(good, onnx_artifact(tmp_path / "broken.onnx"), inputs, "", 1, "", (), {})
     with pytest.raises(StageError, match=r"broken\.onnx cannot be opened"):
-        ask(task)
+        InProcessExecutor().run(task, tmp_path)
