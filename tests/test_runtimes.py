@@ -28,9 +28,8 @@ KNOWS_THEM = {
 }
 """Where names of runtimes may stand, and why."""
 
-NAMES = re.compile(
-    r"\b(" + "|".join([*RUNTIMES, *(re.escape(row.title) for row in RUNTIMES.values())]) + r")\b"
-)
+KNOWN = {text for row in RUNTIMES.values() for text in (row.name, row.title, row.package, *row.modules)}
+NAMES = re.compile(rf"\b({'|'.join(re.escape(text) for text in sorted(KNOWN))})\b")
 
 
 def knows_them(path: Path) -> bool:
