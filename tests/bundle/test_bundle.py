@@ -266,7 +266,7 @@ def test_a_manifest_that_leaves_its_model_out_is_told(bundle: Path) -> None:
 
 def test_a_bundle_for_a_runtime_of_another_version_is_refused(bundle: Path) -> None:
     rewrite_manifest(bundle, candidate=replace(read_manifest(bundle).candidate, backend="caffe"))
-    with pytest.raises(BundleError, match='runtime "caffe"; allowed: onnxruntime, .*; update edgekit'):
+    with pytest.raises(BundleError, match=r'runtime "caffe"; allowed: onnxruntime, .*; update edgekit'):
         read_manifest(bundle)
 
 
