@@ -1,4 +1,4 @@
-"""A task and an executor for tests of builds."""
+"""Tasks, an executor and a maker of variants, for tests of builds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from edgekit.building.executor import InProcessExecutor, Task
+from edgekit.building.variants.base import MadeVariant, MakerContext
+from edgekit.building.variants.original import ORIGINAL, make_variant
 from edgekit.errors import ModelError, StageError
+from edgekit.types import Failure, Rejection, Signature
 
-__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeTask"]
+__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeMaker", "FakeTask"]
 
 Answer = TypeVar("Answer")
 
@@ -91,3 +95,30 @@ class FakeExecutor:
 
     def close(self) -> None:
         self.closed = True
+
+
+class FakeMaker:
+    """The original with the first channel of its first convolution at zero; then what could not be made."""
+
+    def why_not(self, context: MakerContext) -> Rejection | None:
+        return None
+
+    def make(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
+        original = context.original
+
+        def write(path: Path) -> Signature:
+            import onnx
+            from onnx import numpy_helper
+
+            model = onnx.load(original.onnx_path)
+            weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+            values = numpy_helper.to_array(weight).copy()
+            values[0] = 0.0
+            weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+            onnx.save(model, str(path))
+            return original.signature
+
+        parts = {"fake": original.digest}
+        variant = make_variant(context.cache, "zeroed", "pruned", ORIGINAL, "a fake", parts, write)
+        yield MadeVariant(variant, ("one channel at zero",))
+        yield Rejection("zeroed", "a second channel would not do")

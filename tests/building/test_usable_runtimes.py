@@ -6,7 +6,7 @@ import pytest
 
 from edgekit.building import setup
 from edgekit.building.request import BuildRequest
-from edgekit.building.setup import runtimes
+from edgekit.building.setup import find_runtimes
 from edgekit.errors import UserError
 from edgekit.hardware import find_target
 
@@ -31,35 +31,37 @@ def request(**options: object) -> BuildRequest:
 
 def test_what_is_made_here_and_run_there_is_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     made_here(monkeypatch, "onnxruntime")
-    usable, unusable, versions = runtimes(request(), TARGET, board_with("onnxruntime", "litert"))
-    assert usable == ("onnxruntime",)
-    assert unusable == {"litert": PIP}
-    assert "onnxruntime" in versions
+    chosen = find_runtimes(request(), TARGET, board_with("onnxruntime", "litert"))
+    assert chosen.usable == ("onnxruntime",)
+    assert chosen.unusable == {"litert": PIP}
+    assert "onnxruntime" in chosen.versions
 
 
 def test_what_the_board_lacks_is_told_with_the_line_for_the_board(monkeypatch: pytest.MonkeyPatch) -> None:
     made_here(monkeypatch, "onnxruntime", "litert")
-    usable, unusable, _ = runtimes(request(), TARGET, board_with("onnxruntime"))
-    assert usable == ("onnxruntime",)
-    assert unusable == {"litert": "LiteRT is not installed on Made-up Board: pip install ai-edge-litert"}
+    chosen = find_runtimes(request(), TARGET, board_with("onnxruntime"))
+    assert chosen.usable == ("onnxruntime",)
+    assert chosen.unusable == {
+        "litert": "LiteRT is not installed on Made-up Board: pip install ai-edge-litert"
+    }
 
 
 def test_a_board_that_is_not_here_is_taken_to_have_all(monkeypatch: pytest.MonkeyPatch) -> None:
     made_here(monkeypatch, "onnxruntime", "litert")
-    usable, unusable, _ = runtimes(request(), TARGET, None)
-    assert (usable, unusable) == (("litert", "onnxruntime"), {})
+    chosen = find_runtimes(request(), TARGET, None)
+    assert (chosen.usable, chosen.unusable) == (("litert", "onnxruntime"), {})
 
 
 def test_what_was_not_asked_for_is_in_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     made_here(monkeypatch, "onnxruntime")
     asked = request(backends=("onnxruntime",))
-    usable, unusable, _ = runtimes(asked, TARGET, board_with("onnxruntime"))
-    assert (usable, unusable) == (("onnxruntime",), {})
+    chosen = find_runtimes(asked, TARGET, board_with("onnxruntime"))
+    assert (chosen.usable, chosen.unusable) == (("onnxruntime",), {})
 
 
 def test_without_any_the_build_is_refused_with_both_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     made_here(monkeypatch, "onnxruntime")
     with pytest.raises(UserError) as caught:
-        runtimes(request(), TARGET, board_with("litert"))
+        find_runtimes(request(), TARGET, board_with("litert"))
     line = "ONNX Runtime is not installed on Made-up Board: pip install onnxruntime"
     assert str(caught.value) == f"no runtime of generic-arm64 is usable here: {PIP}; {line}"

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
-
+from edgekit.building.cache import Cache
+from edgekit.building.executor import Executor
+from edgekit.building.measuring import Bench, artifact_identity
+from edgekit.building.samples import SplitFiles
+from edgekit.errors import StageError
+from edgekit.progress import Reporter
 from edgekit.result import LayerLoss
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
     from edgekit.compare import Comparison
 
-__all__ = ["LayerLossTask", "own_losses"]
+__all__ = ["LayerLossTask", "layer_losses", "own_losses"]
 
 OWN_DB = 1.0  # what a layer has to lose against its inputs to be named itself
 
@@ -46,8 +50,8 @@ class LayerLossTask:
     def key_parts(self) -> dict[str, Any]:
         """What the answer depends on."""
         return {
-            "before": identity(self.before),
-            "after": identity(self.after),
+            "before": artifact_identity(self.before),
+            "after": artifact_identity(self.after),
             "inputs": self.inputs_digest,
             "threads": self.threads,
             "cpu": self.cpu,
@@ -73,14 +77,31 @@ class LayerLossTask:
         )
 
 
-def identity(artifact: Artifact) -> dict[str, Any]:
-    """What an artifact is, wherever it lies and whatever it is called."""
-    return {
-        "backend": artifact.backend,
-        "entry": artifact.entry,
-        "options": dict(artifact.options),
-        "files": msgspec.to_builtins(artifact.files),
-    }
+def layer_losses(
+    cache: Cache,
+    executor: Executor,
+    reporter: Reporter,
+    bench: Bench,
+    samples: SplitFiles,
+    before: Artifact,
+    after: Artifact,
+) -> tuple[LayerLoss, ...]:
+    """The layers where `after` loses most against `before`; none where the two cannot be compared."""
+    task = LayerLossTask(
+        before=before,
+        after=after,
+        inputs=samples.paths,
+        inputs_digest=samples.digest,
+        threads=bench.threads,
+        cpu=bench.machine.cpu,
+        features=tuple(sorted(bench.machine.features)),
+        versions=bench.versions,
+    )
+    try:
+        layers, _ = cache.answer(executor, task, lambda: reporter.step("Looking for the layers to blame"))
+    except StageError:
+        return ()
+    return layers
 
 
 def own_losses(comparison: Comparison, most: int) -> tuple[LayerLoss, ...]:

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit.building.candidates.ladder import Attempt
 from edgekit.building.executor import InProcessExecutor
-from edgekit.building.outcome.finish import Outcome
 from edgekit.building.outcome.layer_losses import LayerLossTask, own_losses
 from edgekit.building.outcome.waterfall import built, trained
+from edgekit.building.values import Attempt, Outcome
 from edgekit.compare import compare_artifacts
 from edgekit.errors import StageError
 from edgekit.result import Result, TrainedStep, VariantResult
