@@ -60,7 +60,7 @@ class RuntimeRow:
     `simulation`: options with which a quantized artifact is computed in float, every rounding included; None where
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
     facts of a session says in what float layers are computed. `dla_precisions`: what it runs on a DLA.
-    `session`: the template of a bundle's own session, `companions`: files of board/ that this session needs.
+    `session`: the template of a bundle's own session, `with_board`: this session imports the folder board/.
     """
 
     name: BackendName
@@ -76,11 +76,11 @@ class RuntimeRow:
     session: str
     reader: str = ""
     opens: tuple[ModelFile, ...] = ()
-    companions: tuple[str, ...] = ()
     simulation: Mapping[str, str] | None = None
     float_options: Mapping[str, str] = field(default_factory=dict)
     float_fact: str = ""
     dla_precisions: tuple[Precision, ...] = ()
+    with_board: bool = False
 
     @property
     def extra(self) -> str:
@@ -196,7 +196,8 @@ TENSORRT = RuntimeRow(
             "tensorrt",
             (("onnx", "onnx"), ("onnxruntime", "onnxruntime")),
             """
-from edgekit.board.engine import gpu, load_tensorrt
+from edgekit.board.tensorrt.cuda import gpu
+from edgekit.board.tensorrt.library import load_tensorrt
 try:
     found = f"TensorRT {load_tensorrt('tensorrt').__version__}"
 except ImportError:
@@ -218,7 +219,7 @@ print("compiles ahead of time for " + ", ".join(chips))
     int8_recipe="int8-minmax",
     colour="#AA4499",
     session="session_tensorrt.txt",
-    companions=("engine.py",),
+    with_board=True,
     dla_precisions=("fp16", "int8"),  # NVIDIA TensorRT documentation, "Working with DLA"
 )
 

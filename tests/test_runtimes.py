@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.backends import get_backend, open_reader
-from edgekit.board import runner
+from edgekit.board.sessions import opening
 from edgekit.errors import ModelError
 from edgekit.quantize import find_recipe
 from edgekit.runtimes import RUNTIMES, importable_runtimes, near_runtimes
@@ -81,8 +81,8 @@ def test_every_place_that_may_know_them_does() -> None:
 
 def test_the_board_opens_the_same_runtimes_by_the_same_modules() -> None:
     on_board = {
-        name: tuple(module.partition(".")[0] for module in session.modules)
-        for name, session in runner.RUNTIMES.items()
+        name: tuple(module.partition(".")[0] for module in runtime.modules)
+        for name, runtime in opening.RUNTIMES.items()
     }
     assert on_board == {name: row.modules for name, row in RUNTIMES.items()}
 

@@ -40,11 +40,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Golden",
+    "copy_board",
     "now",
     "write_bundle",
 ]
 
 TEMPLATES = Path(__file__).with_name("templates")
+BOARD = Path(__file__).parent.with_name("board")
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,14 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+def copy_board(folder: Path) -> None:
+    """Put the folder board/, all that runs on a board, into a bundle's folder."""
+    for source in sorted(BOARD.rglob("*.py")):
+        target = folder / "board" / source.relative_to(BOARD)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
 def _check_golden(variant: Variant, golden: Golden) -> None:
     """Raises ValueError: golden arrays that do not belong to the network are a mistake of the caller."""
     for kind, specs, arrays in (
@@ -159,8 +169,8 @@ def _write_files(
     imports, _, opening = session.partition("\n\n")
     program = program.replace("# IMPORTS", imports.rstrip()).replace("# SESSION", opening.strip())
     (folder / "infer.py").write_text(program, encoding="utf-8")
-    for name in RUNTIMES[candidate.backend].companions:
-        shutil.copyfile(Path(__file__).parent.with_name("board") / name, folder / name)
+    if RUNTIMES[candidate.backend].with_board:
+        copy_board(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)
 
