@@ -9,9 +9,10 @@ from edgekit.building.candidates.exporting import Exporter
 from edgekit.building.candidates.timing import Timer
 from edgekit.building.executor import Executor
 from edgekit.building.measuring import Evaluator
-from edgekit.building.samples import SampleStore
+from edgekit.building.samples import SampleStore, SplitFiles
 from edgekit.building.setup import Setting
 from edgekit.progress import Reporter
+from edgekit.types import Signature
 
 __all__ = ["Context"]
 
@@ -28,6 +29,10 @@ class Context:
     exporter: Exporter
     evaluator: Evaluator
     timer: Timer
+
+    def validation(self, signature: Signature) -> SplitFiles:
+        """The validation split as such a network takes it."""
+        return self.samples.files(self.setting.splits.validation, signature)
 
     def without_time_limit(self) -> Context:
         """The same from when there is something to hand over: only training keeps to the limit then."""

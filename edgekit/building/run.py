@@ -27,7 +27,7 @@ from edgekit.building.outcome.finish import claimed, make_folder
 from edgekit.building.outcome.layer_losses import layer_losses
 from edgekit.building.outcome.waterfall import Scorer, waterfall_of
 from edgekit.building.request import BuildRequest
-from edgekit.building.samples import SampleStore, SplitFiles
+from edgekit.building.samples import SampleStore
 from edgekit.building.setup import Setting, prepare
 from edgekit.building.values import Attempt, BuildState, Outcome
 from edgekit.building.variants.base import (
@@ -39,7 +39,6 @@ from edgekit.building.variants.base import (
 )
 from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.probing import time_structures
-from edgekit.data import Split
 from edgekit.errors import Interrupted
 from edgekit.measure import read_environment
 from edgekit.plan import Plan
@@ -124,7 +123,7 @@ def build(context: Context) -> Result:
         backends,
         context.exporter.export,
         context.evaluator,
-        partial(context.samples.files, setting.splits.validation),
+        context.validation,
         reporter,
         setting.board.target.name,
     )
@@ -171,11 +170,6 @@ def planned(context: Context, variant: Variant) -> Plan:
     return plan_for(variant, setting.board, setting.runtimes, request.precisions, recipe)
 
 
-def files_of(context: Context, split: Split, variant: Variant) -> SplitFiles:
-    """A split as the variant takes it."""
-    return context.samples.files(split, variant.signature)
-
-
 def tried(
     context: Context,
     state: BuildState,
@@ -188,7 +182,7 @@ def tried(
 
     def check(variant: Variant, candidate: Candidate) -> Attempt:
         artifact = context.exporter.export(variant, candidate)
-        validation = files_of(context, setting.splits.validation, variant)
+        validation = context.validation(variant.signature)
         return Attempt(candidate, artifact, context.evaluator.accuracy(artifact, reference, validation))
 
     attempts, failures = try_all(
@@ -210,7 +204,7 @@ def judge(
     Without the board their latency is estimated instead.
     """
     board, budget = context.setting.board, context.setting.request.budget
-    validation = files_of(context, context.setting.splits.validation, original)
+    validation = context.validation(original.signature)
     broken: list[Failure] = []
     if board.absent:
         measurements = estimate_attempts(board, context.evaluator, state.networks, state.attempts, validation)
@@ -258,7 +252,7 @@ def structure_probe(context: Context, original: Variant) -> ProbeStructures:
         time_structures,
         context.exporter,
         context.timer,
-        partial(context.samples.files, setting.splits.validation),
+        context.validation,
         context.reporter,
         request.budget.percentile,
     )
@@ -268,7 +262,7 @@ def finish(context: Context, outcome: Outcome) -> Result:
     """Settle the claim, explain the way there, write the bundle and `result.json`."""
     setting, evaluator = context.setting, context.evaluator
     request, board, out = setting.request, setting.board, setting.request.out
-    validation = files_of(context, setting.splits.validation, outcome.original)
+    validation = context.validation(outcome.original.signature)
     outcome, claim = claimed(
         outcome,
         board,

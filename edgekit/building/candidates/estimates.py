@@ -20,7 +20,6 @@ __all__ = [
     "best_per_precision",
     "estimate_attempts",
     "estimate_structures",
-    "estimated",
     "provisional",
     "too_large",
     "with_point_latency",

@@ -70,7 +70,7 @@ def make_variant(
         signature = write(path)
         variant = Variant(
             id="",
-            kind=kind,
+            kind="original",
             parent=None,
             description="",
             onnx_path="",
@@ -84,7 +84,7 @@ def make_variant(
     entry = cache.entry("network", {**parts, "versions": exporter_versions()}, make)
     stored = msgspec.convert(entry.meta, Variant)
     path = str(entry.path / "network.onnx")
-    return replace(stored, id=identity, parent=parent, description=description, onnx_path=path)
+    return replace(stored, id=identity, kind=kind, parent=parent, description=description, onnx_path=path)
 
 
 def exporter_versions() -> dict[str, str]:

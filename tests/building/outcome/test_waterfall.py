@@ -74,7 +74,7 @@ def test_quantization_and_runtime_are_two_steps_with_paired_changes_and_layers(
     result = build(digits_network, tmp_path, backend, "int8")
     steps = {step.stage: step for step in result.waterfall}
     assert list(steps) == ["original", "quantized", "runtime"]
-    winner = next(one for one in result.candidates if one.id == result.winner)
+    winner = next(row for row in result.candidates if row.id == result.winner)
     assert winner.accuracy is not None
     assert steps["runtime"].accuracy == pytest.approx(winner.accuracy.value)
     assert sum(step.change for step in result.waterfall) == pytest.approx(-winner.accuracy.drop)
@@ -144,24 +144,24 @@ def attempt(tmp_path: Path) -> Attempt:
 
 
 def test_integers_and_their_simulation_are_two_stages(attempt: Attempt) -> None:
-    found = built(outcome(attempt), attempt, None)
-    assert [stage.name for stage in found] == ["quantized", "runtime"]
-    assert "recipe int8-minmax" in found[0].note
+    way = built(outcome(attempt), attempt, None)
+    assert [stage.name for stage in way] == ["quantized", "runtime"]
+    assert "recipe int8-minmax" in way[0].note
 
 
 def test_a_graph_that_only_ran_as_simulated_has_no_runtime_stage(attempt: Attempt) -> None:
     written = replace(attempt.artifact, options={"session.disable_quant_qdq": "1"})
     absent = replace(attempt, artifact=written)
-    found = built(outcome(absent, "estimated"), absent, None)
-    assert [stage.name for stage in found] == ["quantized"]
-    assert "was not measured" in found[0].note
+    way = built(outcome(absent, "estimated"), absent, None)
+    assert [stage.name for stage in way] == ["quantized"]
+    assert "was not measured" in way[0].note
 
 
 def test_a_runtime_without_simulation_quantizes_and_runs_in_one_stage(attempt: Attempt) -> None:
     tflite = replace(attempt, artifact=replace(attempt.artifact, backend="litert"))
-    found = built(outcome(tflite), tflite, None)
-    assert [stage.name for stage in found] == ["runtime"]
-    assert "litert offers no simulation" in found[0].note
+    way = built(outcome(tflite), tflite, None)
+    assert [stage.name for stage in way] == ["runtime"]
+    assert "litert offers no simulation" in way[0].note
 
 
 def test_pruned_is_the_last_step_that_was_kept_and_fine_tuned_the_final_training(attempt: Attempt) -> None:
@@ -171,9 +171,9 @@ def test_pruned_is_the_last_step_that_was_kept_and_fine_tuned_the_final_training
         TrainedStep("step", 0.4, 0.70, False),
         TrainedStep("final", 0.5, 0.94, True),
     )
-    found = trained(outcome(attempt, steps=steps), "pruned-50")
-    assert [(stage.name, stage.accuracy) for stage in found] == [("pruned", 0.90), ("fine-tuned", 0.94)]
-    assert "50% of the MACs, 2 steps" in found[0].note
+    way = trained(outcome(attempt, steps=steps), "pruned-50")
+    assert [(stage.name, stage.accuracy) for stage in way] == [("pruned", 0.90), ("fine-tuned", 0.94)]
+    assert "50% of the MACs, 2 steps" in way[0].note
 
 
 def test_a_variant_whose_steps_an_older_store_has_not_kept_has_no_such_stages(attempt: Attempt) -> None:
