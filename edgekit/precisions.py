@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edgekit.types import Precision
 
-__all__ = ["PRECISIONS", "PrecisionRow"]
+__all__ = ["PRECISIONS"]
 
 
 @dataclass(frozen=True)

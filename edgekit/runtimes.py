@@ -1,7 +1,7 @@
 """The runtimes: one row each, with all that the rest of edgekit knows of them. Nothing else knows their names.
 
 To add one: a row here, `backends/NAME/`, `board/sessions/NAME.py`, and an extra in pyproject.toml. Plain data: a row
-names its classes as "module:Class", and nothing is imported before it is used.
+names its classes, and nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ __all__ = [
     "importable_runtimes",
     "near_runtimes",
 ]
+
+
+ClassPlace = tuple[str, str]
+"""Module and class."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,12 @@ class RuntimeRow:
     modules: tuple[str, ...]
     package: str
     on_board: str
-    backend: str
+    backend: ClassPlace
     installations: tuple[Installation, ...]
     int8_recipe: str
     colour: str
     session: str
-    reader: str = ""
+    reader: ClassPlace | None = None
     opens: tuple[ModelFile, ...] = ()
     simulation: Mapping[str, str] | None = None
     float_options: Mapping[str, str] = field(default_factory=dict)
@@ -98,8 +102,8 @@ ONNXRUNTIME = RuntimeRow(
     package="onnxruntime",
     on_board="pip install onnxruntime",
     opens=(ONNX,),
-    backend="edgekit.backends.onnxruntime.backend:OnnxRuntimeBackend",
-    reader="edgekit.backends.onnxruntime.tensors:OnnxTensors",
+    backend=("edgekit.backends.onnxruntime.backend", "OnnxRuntimeBackend"),
+    reader=("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),
     installations=(
         Installation(
             "onnxruntime",
@@ -125,8 +129,8 @@ OPENVINO = RuntimeRow(
     package="openvino",
     on_board="pip install openvino",
     opens=(ModelFile(".xml", "OpenVINO's .xml", ("{stem}.bin",)), ONNX),
-    backend="edgekit.backends.openvino.backend:OpenVinoBackend",
-    reader="edgekit.backends.openvino.tensors:OpenVinoTensors",
+    backend=("edgekit.backends.openvino.backend", "OpenVinoBackend"),
+    reader=("edgekit.backends.openvino.tensors", "OpenVinoTensors"),
     installations=(
         Installation(
             "openvino",
@@ -156,8 +160,8 @@ LITERT = RuntimeRow(
     package="ai-edge-litert",
     on_board="pip install ai-edge-litert",
     opens=(ModelFile(".tflite", ".tflite"),),
-    backend="edgekit.backends.litert.backend:LiteRtBackend",
-    reader="edgekit.backends.litert.tensors:LiteRtTensors",
+    backend=("edgekit.backends.litert.backend", "LiteRtBackend"),
+    reader=("edgekit.backends.litert.tensors", "LiteRtTensors"),
     installations=(
         Installation(
             "litert",
@@ -188,8 +192,8 @@ TENSORRT = RuntimeRow(
     modules=("tensorrt", "tensorrt_rtx"),
     package="tensorrt",
     on_board="it comes with JetPack; for RTX GPUs: pip install tensorrt_rtx_cu13",
-    backend="edgekit.backends.tensorrt.backend:TensorRtBackend",
-    reader="edgekit.backends.onnxruntime.tensors:OnnxTensors",  # its artifact is an ONNX file
+    backend=("edgekit.backends.tensorrt.backend", "TensorRtBackend"),
+    reader=("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),  # its artifact is an ONNX file
     installations=(
         Installation(
             "tensorrt",
@@ -199,10 +203,10 @@ TENSORRT = RuntimeRow(
 from edgekit.board.tensorrt.cuda import gpu
 from edgekit.board.tensorrt.library import load_tensorrt
 try:
-    found = f"TensorRT {load_tensorrt('tensorrt').__version__}"
+    told = f"TensorRT {load_tensorrt('tensorrt').__version__}"
 except ImportError:
-    found = "no TensorRT of its own: networks are prepared here, engines are built on the board"
-print(found + (f"; {gpu()['name']}, {gpu()['sm']}" if gpu() else "; no NVIDIA GPU"))
+    told = "no TensorRT of its own: networks are prepared here, engines are built on the board"
+print(told + (f"; {gpu()['name']}, {gpu()['sm']}" if gpu() else "; no NVIDIA GPU"))
 """,
         ),
         Installation(

@@ -57,14 +57,14 @@ def names(assignment: ast.Assign) -> set[str]:
 
 
 def test_nothing_else_knows_a_runtime_s_name() -> None:
-    found = [
+    elsewhere = [
         f"{path.relative_to(PACKAGE)}:{line}: {text}"
         for path in sorted(PACKAGE.rglob("*.py"))
         if not knows_them(path)
         for line, text in texts(ast.parse(path.read_text(encoding="utf-8")))
         if NAMES.search(text)
     ]
-    assert found == []
+    assert elsewhere == []
 
 
 def test_every_place_that_may_know_them_does() -> None:

@@ -30,7 +30,7 @@ def open_reader(artifact: Artifact, threads: int = 1) -> Reader:
     """
     artifact = get_backend(artifact.backend).on_host(artifact)
     row = _row(artifact.backend)
-    if not row.reader:
+    if row.reader is None:
         raise ModelError(f"{row.title} does not show what lies between the layers of {artifact.entry}")
     reader: Reader = _load(row.reader)(artifact, threads)
     return reader
@@ -61,7 +61,7 @@ def _row(name: BackendName) -> RuntimeRow:
     return RUNTIMES[name]
 
 
-def _load(reference: str) -> Any:
-    """The class behind "module:Class"."""
-    module, _, attribute = reference.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def _load(place: tuple[str, str]) -> Any:
+    """The class of that module."""
+    module, name = place
+    return getattr(importlib.import_module(module), name)

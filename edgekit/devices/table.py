@@ -16,14 +16,14 @@ __all__ = ["DEFAULT_DEVICE", "DEVICES", "make_device"]
 
 DEFAULT_DEVICE = "local"
 
-DEVICES: Mapping[str, str] = {"local": "edgekit.devices.local:LocalDevice"}
-"""Name → "module:Class", loaded when asked for; the class takes a folder of this machine for its work."""
+DEVICES: Mapping[str, tuple[str, str]] = {"local": ("edgekit.devices.local", "LocalDevice")}
+"""Name → module and class, loaded when asked for; the class takes a folder of this machine for its work."""
 
 
 def make_device(name: str, work: Path) -> Device:
     """The device of that name. Raises UserError for a name not in DEVICES, and what the device raises."""
     if name not in DEVICES:
         raise UserError(f'no device "{name}"', allowed=", ".join(DEVICES))
-    module, _, attribute = DEVICES[name].partition(":")
+    module, attribute = DEVICES[name]
     device: Device = getattr(importlib.import_module(module), attribute)(work)
     return device

@@ -35,7 +35,7 @@ FAKE_RUNTIME = RuntimeRow(
     modules=("numpy",),
     package="numpy",
     on_board="pip install numpy",
-    backend="edgekit.testing.fake_runtime:FakeRuntimeBackend",
+    backend=("edgekit.testing.fake_runtime", "FakeRuntimeBackend"),
     installations=(
         Installation("fake-runtime", "fake-runtime", (("numpy", "numpy"),), 'print("multiplies matrices")'),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from edgekit.devices import DEVICES
 from edgekit.errors import UserError
 from edgekit.result import Result
 from edgekit.runtimes import RUNTIMES
-from edgekit.testing.fake_runtime import FAKE_RUNTIME
+from edgekit.testing.fake_board import FakeBoardDevice
+from edgekit.testing.fake_runtime import FAKE_RUNTIME, make_board
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -121,9 +123,13 @@ def build(project: Path, **options: object) -> Result:
     )
 
 
+def add_board(monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], FakeBoardDevice]) -> None:
+    monkeypatch.setitem(DEVICES, "fake-board", (make.__module__, make.__name__))  # type: ignore[arg-type]
+
+
 def test_a_runtime_is_one_row(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNTIMES, FAKE_RUNTIME.name, FAKE_RUNTIME)  # type: ignore[arg-type]
-    monkeypatch.setitem(DEVICES, "fake-board", "edgekit.testing.fake_runtime:make_board")  # type: ignore[arg-type]
+    add_board(monkeypatch, make_board)
     (project / "targets" / "fake-board.toml").write_text(BOARD.replace("NAME", FAKE_RUNTIME.name))
     (project / "calibration" / "fake-int8.toml").write_text(RECIPE)
 
@@ -144,7 +150,7 @@ def test_a_runtime_is_one_row(project: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_device_is_one_row(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DEVICES, "fake-board", "edgekit.testing.fake_board:FakeBoardDevice")  # type: ignore[arg-type]
+    add_board(monkeypatch, FakeBoardDevice)
     (project / "targets" / "fake-board.toml").write_text(BOARD.replace("NAME", "litert"))
 
     result = build(project, device="fake-board")
