@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -97,9 +97,11 @@ class ProcessExecutor:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(message + b"\n")
             process.stdin.flush()
-            if not select.select([process.stdout], [], [], timeout_s)[0]:
-                self.close()
-                raise StageError(stage, f"no answer within {timeout_s:g} s")
+            with selectors.DefaultSelector() as selector:
+                selector.register(process.stdout, selectors.EVENT_READ)
+                if not selector.select(timeout_s):
+                    self.close()
+                    raise StageError(stage, f"no answer within {timeout_s:g} s")
             line = process.stdout.readline()
         if not line.endswith(b"\n"):
             code = process.wait()

@@ -30,7 +30,7 @@ STAGES = {
     "wait": "waiting for another measurement",
 }
 
-Run = Mapping[str, Measured | Failure]
+TimingRun = Mapping[str, Measured | Failure]
 """Candidate → what one interleaved run gave."""
 
 
@@ -78,13 +78,13 @@ class Timer:
 
     def _measured(
         self, artifacts: Sequence[Artifact], samples: SplitFiles, options: MeasureOptions, folder: Path
-    ) -> Run:
+    ) -> TimingRun:
         with self.reporter.step(f"Measuring {len(artifacts)} candidates") as step:
 
             def progress(stage: str, entry: str, done: int, total: int) -> None:
                 step.advance(done / max(total, 1), f"{STAGES.get(stage, stage)} {entry}".strip())
 
-            def run() -> Run:
+            def run() -> TimingRun:
                 return measure(
                     self.bench.device,
                     artifacts,
@@ -114,7 +114,7 @@ def time_attempts(
     return measurements, failures
 
 
-def calmest_run(run: Callable[[], Run], tell_again: Callable[[], None]) -> Run:
+def calmest_run(run: Callable[[], TimingRun], tell_again: Callable[[], None]) -> TimingRun:
     """A run that is quiet enough, or else the calmer of it and its repetition."""
     calmest = run()
     for _ in range(REPEATS):
@@ -125,7 +125,7 @@ def calmest_run(run: Callable[[], Run], tell_again: Callable[[], None]) -> Run:
     return calmest
 
 
-def widest_relative_interval(run: Run) -> float:
+def widest_relative_interval(run: TimingRun) -> float:
     """How noisy a run was: the widest interval of a median, as a share of it, among those not steady; 0: none."""
     latencies = [row.measurement.latency for row in run.values() if isinstance(row, Measured)]
     return max(

@@ -34,9 +34,15 @@ from tests.one_thread import one_thread
 __all__ = ["one_thread"]
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared, so that structures are made once."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[MakerContext]:
-    with maker_context(tmp_path / "store") as made:
+def context(store: Path) -> Iterator[MakerContext]:
+    with maker_context(store) as made:
         yield made
 
 
