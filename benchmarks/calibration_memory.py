@@ -24,7 +24,7 @@ WORKS = ("ranges", *RECIPES)
 
 def calibrate(kind: str, network: Path, samples: Path) -> None:
     """In the child: collect ranges, or export by the backend `kind`; print peak memory in MB and seconds."""
-    from edgekit.building.worker import stream_samples
+    from edgekit.building.tasks import stream_samples
     from edgekit.quantize import CalibrationData, collect_ranges
 
     count = int(np.load(samples, mmap_mode="r").shape[0])
@@ -43,10 +43,11 @@ def export(backend: str, network: Path, samples: Path) -> None:
     """What a build's worker does for one INT8 candidate."""
     import onnx
 
-    from edgekit.building.worker import ExportTask, perform
+    from edgekit.building.tasks import ExportTask
     from edgekit.files import sha256_file
     from edgekit.graph.signature import signature_of
     from edgekit.hardware import find_target
+    from edgekit.quantize import find_recipe
     from edgekit.types import Candidate, Cost, Variant
 
     signature = signature_of(onnx.load(str(network)))
@@ -55,19 +56,18 @@ def export(backend: str, network: Path, samples: Path) -> None:
     )
     folder = samples.parent / f"{samples.stem}-{backend}"
     folder.mkdir(exist_ok=True)
-    perform(
-        ExportTask(
-            variant=variant,
-            candidate=Candidate(backend, "original", backend, "int8", f"all-{RECIPES[backend]}"),
-            target="generic-cpu",
-            features=tuple(find_target("intel-cpu").assumed_features),
-            folder=str(folder),
-            project=str(samples.parent),
-            samples=(str(samples),),
-            samples_digest=sha256_file(samples),
-            threads=1,
-        )
-    )
+    recipe = f"all-{RECIPES[backend]}"
+    ExportTask(
+        variant=variant,
+        candidate=Candidate(backend, "original", backend, "int8", recipe),
+        target=find_target("generic-cpu"),
+        features=tuple(find_target("intel-cpu").assumed_features),
+        recipe=find_recipe(recipe, samples.parent),
+        samples=(str(samples),),
+        samples_digest=sha256_file(samples),
+        threads=1,
+        versions={},
+    ).perform(folder)
 
 
 def write_recipes(project: Path) -> None:

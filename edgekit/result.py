@@ -27,9 +27,9 @@ from edgekit.types import (
 __all__ = [
     "SCHEMA_VERSION",
     "AccuracyResult",
-    "BlamedLayer",
     "CandidateResult",
     "LatencyResult",
+    "LayerLoss",
     "Result",
     "RunInfo",
     "TargetInfo",
@@ -126,7 +126,7 @@ class VariantResult:
 
 
 @dataclass(frozen=True)
-class BlamedLayer:
+class LayerLoss:
     """A layer that a step of the waterfall costs most at: SQNR of its output against the network before the step.
 
     `inputs_db` is the lowest SQNR among its inputs (None: it reads the network's input); `hint` says what to try.
@@ -151,7 +151,7 @@ class WaterfallStep:
     change: float
     low: float | None = None
     high: float | None = None
-    layers: tuple[BlamedLayer, ...] = ()
+    layers: tuple[LayerLoss, ...] = ()
     note: str = ""
 
 

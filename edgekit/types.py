@@ -44,7 +44,9 @@ Precision = Literal["fp32", "bf16", "fp16", "int8", "w8", "int8-dynamic", "fp8",
 """`w8` is weight-only int8: weights stored as int8, arithmetic in float. `int8-dynamic` stores weights as int8 and
 quantizes activations while it runs, with ranges of the sample at hand: nothing is calibrated."""
 
-BackendName = Literal["onnxruntime", "openvino", "litert", "tensorrt"]
+BackendName = str
+"""A key of `runtimes.RUNTIMES`."""
+
 Origin = Literal["device", "host", "emulated", "estimated"]
 Percentile = Literal["p50", "p90", "p99"]
 Verdict = Literal["MEETS", "MISSES", "INFEASIBLE", "PROVISIONAL"]

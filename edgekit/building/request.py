@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgekit.building.executor import DEFAULT_EXECUTOR
+from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.types import BackendName, Budget, Precision, Preprocess
 
 if TYPE_CHECKING:
@@ -43,7 +45,11 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N]."""
+    """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N].
+
+    `executor`: where lints and exports run, a name of EXECUTORS. `device`: what stands for the board, a name of
+    `devices.DEVICES`.
+    """
 
     target: str
     model: str | Path | torch.nn.Module
@@ -64,6 +70,8 @@ class BuildRequest:
     out: Path = Path("edgekit-out")
     store: Path = Path(".edgekit")
     command: str = ""
+    executor: str = DEFAULT_EXECUTOR
+    device: str = DEFAULT_DEVICE
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

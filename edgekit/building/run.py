@@ -2,67 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 
-import msgspec
-
-from edgekit.building.candidates.estimates import estimate_attempts, too_large, without_doubt
-from edgekit.building.candidates.ladder import Attempt, try_all
-from edgekit.building.candidates.timing import time_attempts
-from edgekit.building.context import Workshop
-from edgekit.building.outcome.finish import Outcome, finish
+from edgekit.building.cache import Cache
+from edgekit.building.candidates.estimates import (
+    estimate_attempts,
+    estimate_structures,
+    too_large,
+)
+from edgekit.building.candidates.exporting import Exporter
+from edgekit.building.candidates.judging import judged, without
+from edgekit.building.candidates.ladder import try_all
+from edgekit.building.candidates.planning import lint, plan_for, refuse_too_large
+from edgekit.building.candidates.reference import reference_artifact
+from edgekit.building.candidates.timing import Timer, time_attempts
+from edgekit.building.context import Context
+from edgekit.building.executor import Executor, make_executor
+from edgekit.building.measuring import Bench, Evaluator
+from edgekit.building.outcome.assemble import assemble, run_info
+from edgekit.building.outcome.bundling import Bundler, hand_over
+from edgekit.building.outcome.finish import claimed, make_folder
+from edgekit.building.outcome.layer_losses import layer_losses
+from edgekit.building.outcome.waterfall import Scorer, waterfall_of
 from edgekit.building.request import BuildRequest
+from edgekit.building.samples import SampleStore
 from edgekit.building.setup import Setting, prepare
+from edgekit.building.values import Attempt, BuildState, Outcome
+from edgekit.building.variants.base import (
+    MadeVariant,
+    MakerContext,
+    ProbeStructures,
+    made_by,
+    open_makers,
+)
 from edgekit.building.variants.original import original_variant
-from edgekit.building.variants.pruned import pruned_variants
-from edgekit.building.worker import LintTask, Worker
-from edgekit.choose import Entry, choose
-from edgekit.devices.local import LocalDevice
-from edgekit.errors import Interrupted, StageError, UserError
-from edgekit.plan import Plan, candidate_id, plan_candidates
+from edgekit.building.variants.probing import time_structures
+from edgekit.errors import Interrupted
+from edgekit.measure import read_environment
+from edgekit.plan import Plan
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
-from edgekit.result import Result, VariantResult
-from edgekit.types import (
-    Artifact,
-    BackendName,
-    Candidate,
-    Choice,
-    Failure,
-    Issue,
-    Measurement,
-    Rejection,
-    Variant,
-)
+from edgekit.result import Result, TargetInfo, save_result
+from edgekit.store import Run
+from edgekit.types import Artifact, Candidate, Choice, Failure, Measurement, Rejection, Variant
 
 __all__ = ["run_build"]
 
-DEFAULT_RECIPES: dict[BackendName, str] = {
-    "onnxruntime": "int8-minmax",
-    "openvino": "int8-nncf-mse",
-    "litert": "int8-minmax",
-    "tensorrt": "int8-minmax",
-}
-
-
-@dataclass
-class Progress:
-    """What a build has found so far."""
-
-    attempts: list[Attempt] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
-    ruled_out: list[Rejection] = field(default_factory=list)
-    """By the target's rules, alike for every network; `rejections` are of this network and this request."""
-    networks: dict[str, Variant] = field(default_factory=dict)
-    stories: list[VariantResult] = field(default_factory=list)
-
-    def all_rejections(self) -> tuple[Rejection, ...]:
-        """What a reader looks for first, first."""
-        return (*self.rejections, *self.ruled_out)
+LOG = "export.log"  # in the store's folder: what libraries say, tracebacks included
 
 
 def run_build(request: BuildRequest, reporter: Reporter) -> Result:
@@ -74,15 +62,13 @@ def run_build(request: BuildRequest, reporter: Reporter) -> Result:
     setting = prepare(request, reporter.say)
     for warning in setting.warnings:
         reporter.say(f"warning: {warning}")
-    begun = setting.store.begin_run(
-        request.command, target=setting.target.name, seed=request.seed, out=str(request.out)
+    store = setting.store
+    begun = store.begin_run(
+        request.command, target=setting.board.target.name, seed=request.seed, out=str(request.out)
     )
-    work = setting.store.workspace("device")
-    worker = Worker(setting.store.folder / "export.log")
     try:
-        with begun as run:
-            shop = Workshop(setting, reporter, run, LocalDevice(work), worker)
-            result = build(shop)
+        with begun as run, closing(make_executor(request.executor, store.folder / LOG)) as executor:
+            result = build(assembled(setting, reporter, run, executor))
             run.finish("done", result.verdict)
             return result
     except KeyboardInterrupt as error:
@@ -90,208 +76,226 @@ def run_build(request: BuildRequest, reporter: Reporter) -> Result:
             f"stopped; everything finished is in {request.store}: the same command goes on from there"
         ) from error
     finally:
-        worker.close()
-        setting.store.close()
+        store.close()
 
 
-def build(shop: Workshop) -> Result:
+def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor) -> Context:
+    """The collaborators of a build."""
+    request, board, versions = setting.request, setting.board, setting.runtimes.versions
+    cache = Cache(setting.store, run, setting.time_limit)
+    samples = SampleStore(cache)
+    bench = Bench(
+        setting.device, board.machine, versions, request.threads, "host" if board.absent else "device"
+    )
+    exporter = Exporter(
+        cache=cache,
+        executor=executor,
+        samples=samples,
+        calibration=setting.splits.calibration,
+        target=board.target,
+        features=board.features,
+        threads=request.threads,
+        versions=versions,
+        project=setting.project,
+    )
+    return Context(
+        setting=setting,
+        reporter=reporter,
+        cache=cache,
+        executor=executor,
+        samples=samples,
+        exporter=exporter,
+        evaluator=Evaluator(cache, bench, request.metric),
+        timer=Timer(cache, bench, reporter, request.seed),
+    )
+
+
+def build(context: Context) -> Result:
     """All stages, once the request is known to be good."""
-    setting = shop.setting
-    original = original_variant(shop)
-    found = Progress()
-    found.networks[original.id] = original
-    found.stories.append(describe(original))
-    plan = plan_for(setting, original)
+    setting, reporter = context.setting, context.reporter
+    original = original_variant(context.cache, reporter, setting.model, setting.source, setting.splits)
+    state = BuildState().with_network(original, MadeVariant(original).described())
+    plan = planned(context, original)
     refuse_too_large(plan)
-    reference = reference_artifact(shop, original)
-    found.ruled_out += plan.rejections
-    candidates = lint(shop, original, plan.candidates, found)
-    collect(found, *try_all(shop, original, candidates, reference))
-    if not found.attempts:
-        say_nothing_ran(shop, found)
-    measurements, choice = judge(shop, original, found)
-    shop.stop_when_late = False
-    for variant in pruned_variants(shop, original, found.attempts, measurements, choice):
-        if isinstance(variant, Rejection):
-            found.rejections.append(variant)
-        elif isinstance(variant, Failure):
-            found.failures.append(variant)
-        else:
-            network, story = variant
-            found.networks[network.id] = network
-            found.stories.append(story)
-            planned = plan_for(setting, network)
-            found.ruled_out += [one for one in planned.rejections if one not in found.ruled_out]
-            collect(found, *try_all(shop, network, planned.candidates, reference))
-    if len(found.networks) > 1:
-        measurements, choice = judge(shop, original, found)
+    backends = setting.runtimes.usable
+    reference = reference_artifact(
+        original,
+        backends,
+        context.exporter.export,
+        context.evaluator,
+        context.validation,
+        reporter,
+        setting.board.target.name,
+    )
+    candidates, rejections = lint(partial(context.exporter.lint, original), backends, plan.candidates)
+    state = state.plus(rejections=rejections, ruled_out=plan.rejections)
+    state = tried(context, state, reference, original, candidates)
+    if not state.attempts:
+        for failure in state.failures:  # told at once; the report has the reasons
+            reporter.say(f"failed: {failure.candidate} ({failure.stage}): {failure.cause}")
+    state, measurements, choice = judge(context, state, original)
+    context = context.without_time_limit()
+    asked = maker_context(context, state, original, measurements, choice)
+    for name, maker in open_makers():
+        for made in made_by(name, maker, asked, setting.store.folder / LOG):
+            if isinstance(made, Rejection):
+                state = state.plus(rejections=[made])
+            elif isinstance(made, Failure):
+                state = state.plus(failures=[made])
+            else:
+                variant = made.variant
+                plan = planned(context, variant)
+                state = state.with_network(variant, made.described()).plus(ruled_out=plan.rejections)
+                state = tried(context, state, reference, variant, plan.candidates)
+    if len(state.networks) > 1:
+        state, measurements, choice = judge(context, state, original)
     outcome = Outcome(
         original=original,
+        networks=state.networks,
         reference=reference,
-        attempts=tuple(found.attempts),
+        attempts=state.attempts,
         measurements=measurements,
         choice=choice,
-        failures=tuple(found.failures),
-        rejections=found.all_rejections(),
-        variants=tuple(found.stories),
-        networks=found.networks,
+        failures=state.failures,
+        rejections=state.all_rejections(),
+        variants=state.variants,
     )
-    return finish(shop, outcome)
+    return finish(context, outcome)
 
 
-def reference_artifact(shop: Workshop, original: Variant) -> Artifact:
-    """The original in float, through the first runtime that takes it: what every drop is compared with."""
-    problems = []
-    for backend in shop.setting.usable:
-        candidate = Candidate(candidate_id(original.id, backend, "fp32"), original.id, backend, "fp32")
-        try:
-            artifact = shop.export(original, candidate)
-            with shop.reporter.step("Running the original on the validation split"):
-                shop.outputs(artifact, shop.samples(shop.setting.splits.validation, original.signature))
-            return artifact
-        except StageError as error:
-            problems.append(f"{backend}: {error}")
-    raise UserError(f"the network runs in no runtime of {shop.setting.target.name}: {'; '.join(problems)}")
-
-
-def plan_for(setting: Setting, variant: Variant) -> Plan:
+def planned(context: Context, variant: Variant) -> Plan:
     """The candidates of one variant on the target."""
-    request = setting.request
-    recipes = dict(DEFAULT_RECIPES)
-    if request.recipe is not None:  # it begins the ladder of the backends it is for; the others keep theirs
-        asked = find_recipe(request.recipe, setting.project)
-        recipes.update(dict.fromkeys(asked.backends, asked.name))
-    return plan_candidates(
-        setting.target,
-        [variant],
-        precisions=request.precisions,
-        backends=setting.usable,
-        unusable=setting.unusable,
-        features=setting.features,
-        recipe=None,
-        default_recipes=recipes,
+    setting, request = context.setting, context.setting.request
+    recipe = find_recipe(request.recipe, setting.project) if request.recipe is not None else None
+    return plan_for(variant, setting.board, setting.runtimes, request.precisions, recipe)
+
+
+def tried(
+    context: Context,
+    state: BuildState,
+    reference: Artifact,
+    variant: Variant,
+    candidates: Sequence[Candidate],
+) -> BuildState:
+    """The state with what became of one variant's candidates."""
+    setting = context.setting
+
+    def check(variant: Variant, candidate: Candidate) -> Attempt:
+        artifact = context.exporter.export(variant, candidate)
+        validation = context.validation(variant.signature)
+        return Attempt(candidate, artifact, context.evaluator.accuracy(artifact, reference, validation))
+
+    attempts, failures = try_all(
+        check,
+        lambda name: find_recipe(name, setting.project),
+        context.reporter,
+        variant,
+        candidates,
+        setting.request.budget.max_drop,
     )
+    return state.plus(attempts=attempts, failures=failures)
 
 
-def refuse_too_large(plan: Plan) -> None:
-    """A network of which no build fits into the board's memory is the user's to shrink. Raises UserError."""
-    if not plan.candidates and plan.rejections:
-        smallest = plan.rejections[0]
-        raise UserError(
-            f"the network is too large for the board: {smallest.what}: {smallest.reason}",
-            remedy=f"give {smallest.instead}" if smallest.instead else "",
-        )
-
-
-def lint(
-    shop: Workshop, variant: Variant, candidates: Sequence[Candidate], found: Progress
-) -> tuple[Candidate, ...]:
-    """Candidates whose runtime takes the network; the others become rejections, each with its node."""
-    kept = list(candidates)
-    for name in shop.setting.usable:
-        try:
-            issues = lint_issues(shop, variant, name)
-        except StageError as error:
-            issues = (Issue("error", "", error.cause, error.remedy),)
-        for issue in issues:
-            if issue.severity == "error":
-                kept = [one for one in kept if one.backend != name]
-                found.rejections.append(
-                    Rejection(f"{name}: {issue.node}" if issue.node else name, issue.reason, issue.remedy)
-                )
-    return tuple(kept)
-
-
-def lint_issues(shop: Workshop, variant: Variant, backend: BackendName) -> tuple[Issue, ...]:
-    """What the runtime says of the network, asked once. Raises StageError when it cannot read it or dies of it."""
-    setting = shop.setting
-    task = LintTask(variant, backend, setting.target.name, str(setting.project))
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        return {"issues": msgspec.to_builtins(shop.worker.lint(task).issues)}
-
-    parts = {
-        "network": variant.digest,
-        "backend": backend,
-        "target": msgspec.to_builtins(setting.target),
-        "versions": dict(setting.versions),
-    }
-    entry = shop.cached("lint", parts, make)
-    issues: tuple[Issue, ...] = msgspec.convert(entry.meta["issues"], tuple[Issue, ...])
-    return issues
-
-
-def collect(found: Progress, attempts: list[Attempt], failures: list[Failure]) -> None:
-    """Add what one variant gave."""
-    found.attempts += attempts
-    found.failures += failures
-
-
-def judge(shop: Workshop, original: Variant, found: Progress) -> tuple[dict[str, Measurement], Choice]:
+def judge(
+    context: Context, state: BuildState, original: Variant
+) -> tuple[BuildState, dict[str, Measurement], Choice]:
     """Time all candidates against each other and choose. Candidates that break while timed become failures.
 
     Without the board their latency is estimated instead.
     """
+    board, budget = context.setting.board, context.setting.request.budget
+    validation = context.validation(original.signature)
     broken: list[Failure] = []
-    if shop.setting.absent:
-        measurements = estimate_attempts(shop, found.networks, found.attempts)
+    if board.absent:
+        measurements = estimate_attempts(board, context.evaluator, state.networks, state.attempts, validation)
     else:
-        measurements, broken = time_attempts(shop, original, found.attempts)
-    broken += too_large(shop, measurements)
-    found.failures += [failure for failure in broken if failure not in found.failures]
-    measurements = {
-        name: one for name, one in measurements.items() if all(name != each.candidate for each in broken)
-    }
-    entries = [
-        without_doubt(
-            Entry(attempt.candidate, measurements[attempt.candidate.id], attempt.artifact.size_bytes)
-        )
-        for attempt in found.attempts
-        if attempt.candidate.id in measurements
-    ]
-    choice = choose(
-        shop.setting.request.budget,
-        entries,
-        baseline_id(entries),
-        failures=found.failures,
-        rejections=found.all_rejections(),
-    )
-    return measurements, choice
+        measurements, broken = time_attempts(context.timer, state.attempts, validation)
+    broken += too_large(board.target, measurements)
+    state = state.plus(failures=broken)
+    measurements = without(measurements, broken)
+    choice = judged(budget, state.attempts, measurements, state.failures, state.all_rejections())
+    return state, measurements, choice
 
 
-def baseline_id(entries: Sequence[Entry]) -> str | None:
-    """The fastest float32 build of the original: the honest baseline of every ratio."""
-    floats = [
-        entry
-        for entry in entries
-        if entry.candidate.variant == "original" and entry.candidate.precision == "fp32"
-    ]
-    if not floats:
-        return None
-    return min(floats, key=latency_p50).id
-
-
-def latency_p50(entry: Entry) -> float:
-    """Milliseconds; entries without a latency come last."""
-    latency = entry.measurement.latency
-    return latency.p50.value if latency else float("inf")
-
-
-def describe(variant: Variant, history: Sequence[str] = ()) -> VariantResult:
-    """What the result says of a variant."""
-    cost = variant.cost
-    return VariantResult(
-        variant.id,
-        variant.kind,
-        variant.parent,
-        variant.description,
-        cost.macs,
-        cost.parameters,
-        tuple(history),
+def maker_context(
+    context: Context,
+    state: BuildState,
+    original: Variant,
+    measurements: dict[str, Measurement],
+    choice: Choice,
+) -> MakerContext:
+    """What the makers of further variants are told, once the original has been judged."""
+    setting = context.setting
+    return MakerContext(
+        request=setting.request,
+        model=setting.model,
+        source=setting.source,
+        splits=setting.splits,
+        target=setting.board.target,
+        time_limit=setting.time_limit,
+        original=original,
+        attempts=state.attempts,
+        measurements=measurements,
+        choice=choice,
+        cache=context.cache,
+        reporter=context.reporter,
+        probe=structure_probe(context, original),
     )
 
 
-def say_nothing_ran(shop: Workshop, found: Progress) -> None:
-    """Told at once; the report has the reasons."""
-    for failure in found.failures:
-        shop.reporter.say(f"failed: {failure.candidate} ({failure.stage}): {failure.cause}")
+def structure_probe(context: Context, original: Variant) -> ProbeStructures:
+    """Untrained structures are timed on the board, or estimated for it while it is not here."""
+    setting, request = context.setting, context.setting.request
+    if setting.board.absent:
+        return partial(estimate_structures, setting.board.target, request.threads)
+    return partial(
+        time_structures,
+        context.exporter,
+        context.timer,
+        context.validation,
+        context.reporter,
+        request.budget.percentile,
+    )
+
+
+def finish(context: Context, outcome: Outcome) -> Result:
+    """Settle the claim, explain the way there, write the bundle and `result.json`."""
+    setting, evaluator = context.setting, context.evaluator
+    request, board, out = setting.request, setting.board, setting.request.out
+    validation = context.validation(outcome.original.signature)
+    outcome, claim = claimed(
+        outcome,
+        board,
+        request.budget.max_drop,
+        out / "bundle",
+        evaluator,
+        partial(context.samples.files, setting.splits.test),
+        context.reporter,
+    )
+    losses = partial(
+        layer_losses, context.cache, context.executor, context.reporter, evaluator.bench, validation
+    )
+    scorer = Scorer(evaluator, outcome.reference, validation)
+    result = assemble(
+        outcome,
+        request.budget,
+        TargetInfo(board.target.name, board.target.title),
+        run_info(setting, context.cache.run.id),
+        claim=claim,
+        waterfall=waterfall_of(outcome, scorer, context.exporter.export, losses),
+        warnings=(*setting.warnings, *setting.store.warnings),
+        machine=read_environment(evaluator.bench.device.describe(), threads=request.threads),
+    )
+    make_folder(out)
+    bundler = Bundler(
+        folder=out / "bundle",
+        target=board.target,
+        threads=request.threads,
+        preprocess=request.preprocess,
+        classes=tuple(setting.source.classes or ()),
+        evaluator=evaluator,
+        validation=validation,
+    )
+    hand_over(bundler, outcome, claim, request.budget, absent=bool(board.absent))
+    save_result(result, out / "result.json")
+    return result

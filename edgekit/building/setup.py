@@ -7,62 +7,89 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
+from edgekit.building.cache import TimeLimit
+from edgekit.building.executor import EXECUTORS
 from edgekit.building.request import BuildRequest
 from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
-from edgekit.devices.local import local_machine
-from edgekit.errors import DataError, Interrupted, OutputError, UserError
+from edgekit.devices import DEVICES, Device, make_device
+from edgekit.errors import DataError, OutputError, UserError
 from edgekit.hardware import Machine, Target, find_target
 from edgekit.measure import find_metric
-from edgekit.model import ModelRef, locate, locate_module
+from edgekit.model import ModelRef, load_module, locate, locate_module
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
+from edgekit.runtimes import RUNTIMES
 from edgekit.store import Store
 from edgekit.types import BackendName
 
 if TYPE_CHECKING:
+    import torch
+
     from edgekit.data import DataSource
 
-__all__ = ["Setting", "prepare"]
+__all__ = ["Board", "GivenModel", "Runtimes", "Setting", "prepare"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """The target, and the machine that is it or stands in for it. `absent`: why it is not; empty when it is."""
+
+    target: Target
+    machine: Machine
+    absent: tuple[str, ...]
+
+    @property
+    def features(self) -> frozenset[str]:
+        """CPU features of the board: the machine's, or what every such board has while it is not here."""
+        return self.target.assumed_features if self.absent else self.machine.features
+
+
+@dataclass(frozen=True)
+class Runtimes:
+    """Of the target and asked for: those usable, what the others lack, and the versions of what exports."""
+
+    usable: tuple[BackendName, ...]
+    unusable: Mapping[BackendName, str]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class GivenModel:
+    """The user's network: where it is, or the module itself, and what it is called."""
+
+    ref: ModelRef
+    module: torch.nn.Module | None
+    name: str
+
+    def load(self) -> torch.nn.Module:
+        """As it was given, in eval mode. Raises ModelError."""
+        return load_module(self.ref) if self.module is None else self.module.eval()
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A request with everything it names found and checked. `deadline` is on time.monotonic()'s clock.
-
-    `absent`: why this machine is not the board; empty when it is.
-    """
+    """A request with everything it names found and checked. `started` is on time.monotonic()'s clock."""
 
     request: BuildRequest
-    target: Target
-    machine: Machine
-    absent: tuple[str, ...]
-    model: ModelRef
+    board: Board
+    device: Device
+    runtimes: Runtimes
+    model: GivenModel
     source: DataSource
     splits: Splits
     store: Store
-    usable: tuple[BackendName, ...]
-    unusable: Mapping[BackendName, str]
-    versions: Mapping[str, str]
     project: Path
     started: float
-    deadline: float | None
     warnings: tuple[str, ...]
 
     @property
-    def features(self) -> frozenset[str]:
-        """CPU features of the board: this machine's, or what every such board has while it is not here."""
-        return self.target.assumed_features if self.absent else self.machine.features
-
-    def check_time(self) -> None:
-        """Raises Interrupted once the time limit has passed."""
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise Interrupted(
-                f"the time limit of {self.request.time_limit_s:.0f} s has passed; "
-                f"everything finished is in {self.request.store}: the same command goes on from there"
-            )
+    def time_limit(self) -> TimeLimit | None:
+        """The request's, from when it was read."""
+        limit_s = self.request.time_limit_s
+        return None if limit_s is None else TimeLimit(limit_s, self.started + limit_s, self.request.store)
 
 
 def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
@@ -75,29 +102,28 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     target = find_target(request.target, project)
     refuse_impossible_precisions(request, target)
     check_references(request, project)
-    machine = local_machine()
-    usable, unusable, versions = runtimes(request, target)
     check_output(request.out)
     model = locate_model(request)
     store = Store.open(request.store, warn)
+    device = make_device(request.device, store.workspace("device"))
+    facts = device.describe()
+    machine = Machine.from_facts(facts)
+    absent = target.misfits(machine)
+    runtimes = find_runtimes(request, target, None if absent else facts)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
     warnings = (*splits.warnings, *check_data(source, splits))
     return Setting(
         request=request,
-        target=target,
-        machine=machine,
-        absent=target.misfits(machine),
+        board=Board(target, machine, absent),
+        device=device,
+        runtimes=runtimes,
         model=model,
         source=source,
         splits=splits,
         store=store,
-        usable=usable,
-        unusable=unusable,
-        versions=versions,
         project=project,
         started=started,
-        deadline=None if request.time_limit_s is None else started + request.time_limit_s,
         warnings=warnings,
     )
 
@@ -119,6 +145,10 @@ def refuse_impossible_precisions(request: BuildRequest, target: Target) -> None:
 def check_references(request: BuildRequest, project: Path) -> None:
     """Names that the request gives are looked up now, not after an hour of training."""
     find_metric(request.metric)
+    if request.executor not in EXECUTORS:
+        raise UserError(f'no executor "{request.executor}"', allowed=", ".join(EXECUTORS))
+    if request.device not in DEVICES:
+        raise UserError(f'no device "{request.device}"', allowed=", ".join(DEVICES))
     if request.recipe is not None:
         ladder(request.recipe, project)
     for reference in (request.train.loss, request.train.step):
@@ -126,22 +156,29 @@ def check_references(request: BuildRequest, project: Path) -> None:
             load_function(reference, UserError)
 
 
-def runtimes(
-    request: BuildRequest, target: Target
-) -> tuple[tuple[BackendName, ...], dict[BackendName, str], dict[str, str]]:
-    """The target's runtimes that are installed, the pip lines of the others, and the versions in use."""
-    state = usable_backends()
+def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any] | None) -> Runtimes:
+    """The target's runtimes that were asked for. Raises UserError when none of them is usable.
+
+    Two things have to hold: this machine makes artifacts for it (its extra is installed here), and the device runs it.
+    `facts`: what the device's `describe` says; None while the board is not here, which is then taken to have them all.
+    """
+    makes = usable_backends()
     wanted = request.wants([runtime.name for runtime in target.runtimes])
-    usable = tuple(name for name in wanted if name in state and state[name] is None)
-    unusable = {
-        name: state.get(name) or "not in this version of edgekit" for name in wanted if name not in usable
-    }
+    unusable: dict[BackendName, str] = {}
+    for name in wanted:
+        lacking = makes[name]
+        if lacking is not None:
+            unusable[name] = lacking
+        elif facts is not None and name not in facts["runtimes"]:
+            row = RUNTIMES[name]
+            unusable[name] = f"{row.title} is not installed on {facts['machine']}: {row.on_board}"
+    usable = tuple(name for name in wanted if name not in unusable)
     if not usable:
         raise UserError(f"no runtime of {target.name} is usable here: {'; '.join(unusable.values())}")
     versions: dict[str, str] = {}
     for name in usable:
         versions.update(get_backend(name).versions())
-    return usable, unusable, versions
+    return Runtimes(usable, unusable, versions)
 
 
 def check_output(out: Path) -> None:
@@ -155,11 +192,12 @@ def check_output(out: Path) -> None:
         )
 
 
-def locate_model(request: BuildRequest) -> ModelRef:
+def locate_model(request: BuildRequest) -> GivenModel:
     """Where the model is, with a digest of all that it depends on; nothing is loaded."""
+    name = request.describe_model()
     if isinstance(request.model, (str, Path)):
-        return locate(request.model, request.weights)
-    return locate_module(request.model)
+        return GivenModel(locate(request.model, request.weights), None, name)
+    return GivenModel(locate_module(request.model), request.model, name)
 
 
 def open_data(request: BuildRequest, cache: Path) -> DataSource:

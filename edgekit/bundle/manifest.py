@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from edgekit.errors import BundleError
 from edgekit.files import sha256_file
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import (
     Accuracy,
     BackendName,
@@ -203,6 +204,16 @@ def read_any_manifest(folder: Path) -> Manifest | CandidatesManifest:
             manifest = msgspec.convert(content, Manifest)
     except msgspec.ValidationError as error:
         raise BundleError(f"{path}: {error}", remedy="make the bundle anew") from error
+    backends = (
+        [item.backend for item in manifest.candidates]
+        if isinstance(manifest, CandidatesManifest)
+        else [manifest.candidate.backend]
+    )
+    for backend in backends:
+        if backend not in RUNTIMES:
+            raise BundleError(
+                f'{path} is for the runtime "{backend}"', allowed=", ".join(RUNTIMES), remedy="update edgekit"
+            )
     named = (
         [candidate.folder for candidate in manifest.candidates]
         if isinstance(manifest, CandidatesManifest)

@@ -22,13 +22,14 @@ from edgekit.bundle.manifest import (
 )
 from edgekit.bundle.placing import replacing
 from edgekit.errors import BundleError
+from edgekit.precisions import PRECISIONS
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import (
     Accuracy,
     Artifact,
     Candidate,
     FileHash,
     Measurement,
-    Precision,
     Preprocess,
     Variant,
 )
@@ -38,29 +39,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "TOLERANCES",
     "Golden",
     "copy_board",
     "now",
     "write_bundle",
 ]
-
-TOLERANCES: dict[Precision, float] = {
-    "fp32": 1e-3,
-    "bf16": 5e-2,
-    "fp16": 1e-2,
-    "w8": 1e-3,
-    "int8": 5e-2,
-    "int8-dynamic": 5e-2,
-    "fp8": 1e-1,
-    "fp4": 2e-1,
-}
-"""How far an output may be from the golden one, relative to the largest golden magnitude of that output.
-
-Kernels of another CPU add in another order and, in int8, round some values to the neighbouring step (ONNX
-Runtime and OpenVINO requantize with different instructions on AVX2, AVX-512 and Arm): these leave room for
-that, not for another network. fp32 and w8 sum in float32.
-"""
 
 TEMPLATES = Path(__file__).with_name("templates")
 BOARD = Path(__file__).parent.with_name("board")
@@ -95,8 +78,6 @@ def write_bundle(
     OutputError when the folder cannot be written or holds something that is no bundle, BundleError when the
     artifact's files are not what its hashes say or its runtime cannot be bundled.
     """
-    from edgekit.board.sessions.opening import RUNTIMES
-
     if candidate.backend not in RUNTIMES:
         raise BundleError(f"no bundle can be made for {candidate.backend}", allowed=", ".join(RUNTIMES))
     _check_golden(variant, golden)
@@ -118,7 +99,7 @@ def write_bundle(
             signature=variant.signature,
             preprocess=preprocess,
             labels=_labels(classes),
-            golden=GoldenFacts(len(golden.inputs[0]), TOLERANCES[candidate.precision]),
+            golden=GoldenFacts(len(golden.inputs[0]), PRECISIONS[candidate.precision].golden_tolerance),
             measured=_measured(measurement, claim),
             files=files,
         )

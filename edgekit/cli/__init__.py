@@ -17,7 +17,7 @@ __all__ = ["main"]
 COMMANDS = {
     "build": ("edgekit.cli.build", "build", "Find the most accurate build that meets a budget on a board."),
     "targets": ("edgekit.cli.targets", "targets", "List, show, check and probe boards."),
-    "bench": ("edgekit.cli.bench", "bench", "Measure one .onnx or OpenVINO model here."),
+    "bench": ("edgekit.cli.bench", "bench", "Measure one model file here."),
     "compare": (
         "edgekit.cli.compare",
         "compare",

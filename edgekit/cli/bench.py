@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.options import parse_cpus, parse_seconds, preprocess_options, read_preprocess
-from edgekit.errors import MissingExtraError, ModelError, StageError
-from edgekit.types import Artifact, BackendName, Estimate, FileHash
+from edgekit.errors import ModelError, StageError
+from edgekit.runtimes import RUNTIMES
+from edgekit.types import Artifact, Estimate
 
 if TYPE_CHECKING:
     from edgekit.devices.base import Progress
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
     from edgekit.types import Preprocess
 
 __all__ = ["bench"]
-
-RUNTIME_OF: dict[str, BackendName] = {".onnx": "onnxruntime", ".xml": "openvino", ".tflite": "litert"}
-MODULES: dict[BackendName, tuple[str, str, str]] = {
-    "onnxruntime": ("onnxruntime", "onnxruntime", "onnxruntime"),
-    "openvino": ("openvino", "openvino", "openvino"),
-    "litert": ("ai_edge_litert", "ai-edge-litert", "tflite"),
-}
-"""Runtime → its module, its package, and the extra that installs it."""
 
 BATCH = 64
 
@@ -62,6 +55,7 @@ def bench(**options: Any) -> int:
     accuracy. Without data the inputs are random numbers of the network's shape. Images of a .tflite file, which
     has their channels last, are given as [N, C, H, W] like all others.
     """
+    from edgekit.backends.opening import read_artifact
     from edgekit.devices.local import LocalDevice
     from edgekit.devices.measuring import MeasureOptions
     from edgekit.measure.metrics import find_metric
@@ -96,44 +90,6 @@ def bench(**options: Any) -> int:
     else:
         _print(result)
     return 0
-
-
-def read_artifact(path: Path) -> Artifact:
-    """The file, and what belongs to it, as an artifact. Raises ModelError or MissingExtraError."""
-    from importlib.util import find_spec
-
-    from edgekit.files import sha256_file
-
-    if path.suffix not in RUNTIME_OF:
-        raise ModelError(
-            f"{path} has the suffix {path.suffix!r}", allowed=".onnx, .tflite, or .xml of OpenVINO"
-        )
-    if not path.is_file():
-        raise ModelError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
-    runtime = RUNTIME_OF[path.suffix]
-    module, package, extra = MODULES[runtime]
-    if find_spec(module) is None:
-        raise MissingExtraError(package, extra)
-    files = [path, *(each for each in _beside(path, runtime) if each.is_file())]
-    hashes = tuple(FileHash(each.name, sha256_file(each), each.stat().st_size) for each in files)
-    return Artifact(
-        candidate=path.stem,
-        backend=runtime,
-        folder=str(path.resolve().parent),
-        entry=path.name,
-        files=hashes,
-        size_bytes=sum(each.size_bytes for each in hashes),
-        build_s=0.0,
-    )
-
-
-def _beside(path: Path, runtime: BackendName) -> list[Path]:
-    """Where weights may lie beside the graph: NAME.bin; NAME.onnx.data, NAME.onnx_data or NAME.data."""
-    if runtime == "openvino":
-        return [path.with_suffix(".bin")]
-    if runtime == "onnxruntime":
-        return [path.with_name(path.name + end) for end in (".data", "_data")] + [path.with_suffix(".data")]
-    return []
 
 
 def _measure(
@@ -244,7 +200,8 @@ def _print(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     environment, latency = result["environment"], result["latency_ms"]
-    version = environment["versions"].get(MODULES[result["runtime"]][1], "")
+    row = RUNTIMES[result["runtime"]]
+    version = environment["versions"].get(row.package, "")
     table = Table(title=f"{result['artifact']}, {result['runtime']} {version}", title_justify="left")
     table.add_column("")
     table.add_column("value", justify="right")
@@ -270,8 +227,8 @@ def _print(result: dict[str, Any]) -> None:
         f"{runs} timed runs in {len(latency['rounds_ms'])} rounds",
         highlight=False,
     )
-    ran_as = result["runtime_facts"].get("INFERENCE_PRECISION_HINT")
-    if ran_as:  # OpenVINO computes float networks in bf16 by itself where the CPU has it
+    ran_as = result["runtime_facts"].get(row.float_fact)
+    if ran_as:  # a runtime may compute float networks in bf16 by itself where the CPU has it
         console.print(f"float layers are computed in {ran_as}", highlight=False, markup=False)
     for note in result["notes"]:
         console.print(f"note: {note}", highlight=False, markup=False)

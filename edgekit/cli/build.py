@@ -16,11 +16,12 @@ from edgekit.cli.options import (
     preprocess_options,
     read_preprocess,
 )
+from edgekit.precisions import PRECISIONS
 from edgekit.types import Budget
 
 __all__ = ["build"]
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8", "w8", "int8-dynamic")
+OFFERED = tuple(row.name for row in PRECISIONS.values() if row.is_offered)
 EXIT_CODES = {"MEETS": 0, "MISSES": 3, "INFEASIBLE": 3, "PROVISIONAL": 4}
 
 EPILOG = """\b
@@ -55,7 +56,7 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
 @click.option("--max-memory", help="Peak of the process that runs it, as 200MB.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--recipe", help="Calibration recipe to begin with; a file's name in calibration/.")
-@click.option("--precision", help=f"Only these, separated by commas: {','.join(PRECISIONS)}.")
+@click.option("--precision", help=f"Only these, separated by commas: {','.join(OFFERED)}.")
 @click.option("--metric", default="top1", show_default=True, help="top1, top5, or file.py:function.")
 @click.option(
     "--calibration-samples",
@@ -165,6 +166,6 @@ def read_precisions(text: str | None) -> Any:
         return None
     names = tuple(name.strip().lower() for name in text.split(","))
     for name in names:
-        if name not in PRECISIONS:
-            raise UserError(f"--precision {text}: {name!r} is not a precision", allowed=", ".join(PRECISIONS))
+        if name not in OFFERED:
+            raise UserError(f"--precision {text}: {name!r} is not a precision", allowed=", ".join(OFFERED))
     return names

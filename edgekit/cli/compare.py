@@ -15,8 +15,7 @@ import click
 
 from edgekit.cli.bundle import find_bundle
 from edgekit.cli.options import preprocess_options, read_preprocess
-from edgekit.errors import ModelError
-from edgekit.types import Artifact, BackendName
+from edgekit.types import Artifact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-RUNTIME_OF: dict[str, BackendName] = {".onnx": "onnxruntime", ".xml": "openvino", ".tflite": "litert"}
 BATCH = 32
 WORTH_SHOWING_S = 2.0
 
@@ -91,33 +89,25 @@ def compare(**options: Any) -> int:
 
 
 def read_side(path: Path) -> Artifact:
-    """A file or a bundle as an artifact. Raises ModelError or BundleError."""
+    """A file or a bundle as an artifact. Raises ModelError, BundleError or MissingExtraError."""
+    from edgekit.backends.opening import read_artifact
+
     if path.is_dir():
         from edgekit.bundle import read_manifest
 
         folder = find_bundle(path)
         manifest = read_manifest(folder)
-        backend, entry, options = manifest.candidate.backend, manifest.entry, manifest.options
-        return _artifact(folder, entry, backend, dict(options))
-    if path.suffix not in RUNTIME_OF:
-        allowed = ".onnx, OpenVINO's .xml, .tflite, or a bundle's folder"
-        raise ModelError(f"{path} has the suffix {path.suffix!r}", allowed=allowed)
-    if not path.is_file():
-        raise ModelError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
-    return _artifact(path.parent, path.name, RUNTIME_OF[path.suffix], {})
-
-
-def _artifact(folder: Path, entry: str, backend: BackendName, options: dict[str, str]) -> Artifact:
-    return Artifact(
-        candidate=Path(entry).stem,
-        backend=backend,
-        folder=str(folder.resolve()),
-        entry=entry,
-        files=(),
-        size_bytes=(folder / entry).stat().st_size if (folder / entry).exists() else 0,
-        build_s=0.0,
-        options=options,
-    )
+        return Artifact(
+            candidate=Path(manifest.entry).stem,
+            backend=manifest.candidate.backend,
+            folder=str(folder.resolve()),
+            entry=manifest.entry,
+            files=(),
+            size_bytes=0,
+            build_s=0.0,
+            options=dict(manifest.options),
+        )
+    return read_artifact(path, or_else="a bundle's folder")
 
 
 def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: Path) -> Samples:

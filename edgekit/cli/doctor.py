@@ -16,6 +16,7 @@ import click
 
 from edgekit.cli.spinner import spinner
 from edgekit.errors import MissingExtraError
+from edgekit.runtimes import RUNTIMES
 
 __all__ = ["Check", "Finding", "doctor", "examine"]
 
@@ -34,33 +35,6 @@ if torch.cuda.is_available():
     print(f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name(0)}")
 else:
     print("no CUDA device" if torch.version.cuda else "CPU build")
-"""
-ORT_FACTS = """
-import onnxruntime
-print(", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()))
-"""
-OPENVINO_FACTS = """
-import openvino
-print("devices: " + ", ".join(openvino.Core().available_devices))
-"""
-LITERT_FACTS = """
-from ai_edge_litert.interpreter import Interpreter
-print("interpreter with XNNPACK; convert, quantize and run")
-"""
-
-TENSORRT_FACTS = """
-from edgekit.board.tensorrt.cuda import gpu
-from edgekit.board.tensorrt.library import load_tensorrt
-try:
-    found = f"TensorRT {load_tensorrt('tensorrt').__version__}"
-except ImportError:
-    found = "no TensorRT of its own: networks are prepared here, engines are built on the board"
-print(found + (f"; {gpu()['name']}, {gpu()['sm']}" if gpu() else "; no NVIDIA GPU"))
-"""
-RTX_FACTS = """
-import tensorrt_rtx
-chips = [name for name in tensorrt_rtx.ComputeCapability.__members__ if name.startswith("SM")]
-print("compiles ahead of time for " + ", ".join(chips))
 """
 
 # Names that decide what a CPU computes fast (edgekit's targets ask for these).
@@ -95,38 +69,11 @@ class Finding:
 
 
 CHECKS = (
-    Check(
-        "onnxruntime",
-        "runtime",
-        "onnxruntime",
-        (("onnxruntime", "onnxruntime"), ("onnx", "onnx"), ("onnxsim", "onnxsim")),
-        ORT_FACTS,
+    *(
+        Check(item.name, "runtime", item.extra, item.packages, item.facts)
+        for row in RUNTIMES.values()
+        for item in row.installations
     ),
-    Check(
-        "openvino",
-        "runtime",
-        "openvino",
-        (("openvino", "openvino"), ("nncf", "nncf"), ("onnx", "onnx")),
-        OPENVINO_FACTS,
-    ),
-    Check(
-        "litert",
-        "runtime",
-        "tflite",
-        (
-            ("ai-edge-litert", "ai_edge_litert"),
-            ("ai-edge-quantizer", "ai_edge_quantizer"),
-            ("litert-torch", "litert_torch"),
-            ("torch", "torch"),
-            ("onnx", "onnx"),
-            ("onnxruntime", "onnxruntime"),
-        ),
-        LITERT_FACTS,
-    ),
-    Check(
-        "tensorrt", "runtime", "tensorrt", (("onnx", "onnx"), ("onnxruntime", "onnxruntime")), TENSORRT_FACTS
-    ),
-    Check("tensorrt-rtx", "runtime", "tensorrt-rtx", (("tensorrt-rtx-cu13", "tensorrt_rtx"),), RTX_FACTS),
     Check(
         "torch",
         "training",

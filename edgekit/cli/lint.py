@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,7 +18,7 @@ from edgekit.errors import MissingExtraError, ModelError, StageError
 from edgekit.types import BackendName, Cost, Issue, Precision, Variant
 
 if TYPE_CHECKING:
-    from edgekit.building.worker import Worker
+    from edgekit.building.executor import Executor
     from edgekit.hardware import Target
 
 __all__ = ["Finding", "lint"]
@@ -68,17 +69,14 @@ def lint(**options: Any) -> int:
     real where TensorRT-RTX is installed. Ends with 0 when nothing forbids a runtime, with 3 when something does,
     with 2 when the model or an option cannot be used.
     """
-    from edgekit.building.worker import Worker
+    from edgekit.building.executor import DEFAULT_EXECUTOR, make_executor
     from edgekit.hardware import find_target
 
     target = find_target(options["target"], Path.cwd())
     with tempfile.TemporaryDirectory(prefix="edgekit-lint-") as scratch, spinner("checking"):
         path = float_onnx(options["model"], options, Path(scratch))
-        worker = Worker()
-        try:
-            findings = _examine_all(path, target, options["precisions"], worker)
-        finally:
-            worker.close()
+        with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
+            findings = _examine_all(path, target, options["precisions"], executor)
     errors, warnings = (
         sum(issue.severity == kind for finding in findings for issue in finding.issues)
         for kind in ("error", "warning")
@@ -99,7 +97,7 @@ def lint(**options: Any) -> int:
 
 
 def _examine_all(
-    path: Path, target: Target, precisions: tuple[Precision, ...], worker: Worker
+    path: Path, target: Target, precisions: tuple[Precision, ...], executor: Executor
 ) -> tuple[Finding, ...]:
     """The board first; its runtimes only where its memory holds the network, which they run once."""
     issues = [*_lacking(target, precisions), *_dynamic(path), *_too_large(path, target)]
@@ -109,7 +107,7 @@ def _examine_all(
             Finding(each.name, "not checked: too large for the board", ()) for each in target.runtimes
         )
     variant = _as_variant(path)
-    return board, *(_examine(runtime.name, variant, target, worker) for runtime in target.runtimes)
+    return board, *(_examine(runtime.name, variant, target, executor) for runtime in target.runtimes)
 
 
 def _as_variant(path: Path) -> Variant:
@@ -159,16 +157,14 @@ def _too_large(path: Path, target: Target) -> list[Issue]:
     return [Issue("error", "", reason, "a smaller or more pruned network, or fewer bits")]
 
 
-def _examine(name: BackendName, variant: Variant, target: Target, worker: Worker) -> Finding:
-    """One runtime's own lint, in the worker's process: a runtime may die of a network."""
-    from edgekit.backends import BACKENDS, get_backend
-    from edgekit.building.worker import LintTask
+def _examine(name: BackendName, variant: Variant, target: Target, executor: Executor) -> Finding:
+    """One runtime's own lint, as a task: a runtime may die of a network."""
+    from edgekit.backends import get_backend
+    from edgekit.building.tasks import LintTask
 
-    if name not in BACKENDS:
-        return Finding(name, "not checked: not in this version of edgekit", ())
     try:
-        get_backend(name).versions()
-        found = worker.lint(LintTask(variant, name, target.name, str(Path.cwd())))
+        task = LintTask(variant, name, target, get_backend(name).versions())
+        found = executor.run(task, Path(variant.onnx_path).parent)
     except MissingExtraError as error:
         return Finding(name, f"not checked: {error}", ())
     except StageError as error:

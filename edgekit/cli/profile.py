@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.backends.opening import (
+    artifact_signature,
+    known_suffixes,
+    read_artifact,
+    runtimes_that_open,
+)
 from edgekit.cli.network import example_inputs, first_sample
 from edgekit.cli.options import preprocess_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
-from edgekit.errors import DataError, ModelError, UserError, in_one_line
-from edgekit.types import Artifact, BackendName, Cost, FileHash, Signature, TensorSpec
+from edgekit.errors import DataError, UserError
+from edgekit.runtimes import ONNX, RUNTIMES
+from edgekit.types import Artifact, BackendName, Cost, Signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,10 +43,9 @@ Examples:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is profiled: the file that the runtime loads, its ONNX form where there is one, and its inputs."""
+    """What is profiled: the file that the runtime loads, its cost where it is an ONNX file, and its inputs."""
 
-    path: Path
-    backend: BackendName
+    artifact: Artifact
     cost: Cost | None
     signature: Signature
 
@@ -52,7 +58,9 @@ class Subject:
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights for a factory.")
 @click.option("--data", help="Samples to take the inputs from.  [default: random inputs]")
 @click.option("--input-shape", "shapes", multiple=True, help="As 1,3,32,32; once per input of a torch model.")
-@click.option("--backend", type=click.Choice(["onnxruntime", "openvino"]), help="Runtime for ONNX and torch.")
+@click.option(
+    "--backend", type=click.Choice(runtimes_that_open(ONNX.suffix)), help="Runtime for ONNX and torch."
+)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Profiled inferences.")
 @click.option("--top", type=click.IntRange(1), help="Show the slowest so many.  [default: all]")
@@ -68,21 +76,20 @@ def profile(**options: Any) -> int:
     from edgekit.backends.table import get_backend
 
     if (options["artifact"] is None) == (options["model"] is None):
-        raise UserError("give one of the two: an artifact (.onnx, .xml, .tflite) or --model")
+        raise UserError(f"give one of the two: an artifact ({', '.join(known_suffixes())}) or --model")
     with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as scratch, spinner("profiling"):
         sample = first_sample(options, Path(scratch))
         subject = _subject(options, sample, Path(scratch))
         feeds = _feeds(subject.signature, sample)
-        backend = get_backend(subject.backend)
+        backend = get_backend(subject.artifact.backend)
         versions = backend.versions()
-        artifact = _artifact(subject)
-        times = backend.profile(artifact, feeds, options["runs"], options["threads"])
-        fused = fused_into(subject.path) if subject.path.suffix == ".onnx" else {}
+        times = backend.profile(subject.artifact, feeds, options["runs"], options["threads"])
+        fused = fused_into(Path(subject.artifact.folder) / subject.artifact.entry) if subject.cost else {}
     rows = rank(times, subject.cost, fused)
     answer = {
         "schema": 1,
         "model": options["model"] or str(options["artifact"]),
-        "backend": subject.backend,
+        "backend": subject.artifact.backend,
         "versions": versions,
         "threads": options["threads"],
         "runs": options["runs"],
@@ -117,7 +124,10 @@ def _subject(options: dict[str, Any], sample: Arrays | None, scratch: Path) -> S
 
     backend: BackendName | None = options["backend"]
     if options["artifact"] is not None:
-        return _file(options["artifact"], backend)
+        artifact = _artifact(options["artifact"], backend)
+        is_onnx = options["artifact"].suffix == ONNX.suffix
+        cost = onnx_cost(options["artifact"]) if is_onnx else None
+        return Subject(artifact, cost, artifact_signature(artifact))
     reference = locate(options["model"], options["weights"])
     path = scratch / "network.onnx"
     if reference.kind == "onnx":
@@ -125,78 +135,13 @@ def _subject(options: dict[str, Any], sample: Arrays | None, scratch: Path) -> S
     else:
         example = example_inputs(sample, options["shapes"])
         signature = export_onnx(load_module(reference), example, path)
-    return Subject(path, backend or "onnxruntime", onnx_cost(path), signature)
+    return Subject(_artifact(path, backend), onnx_cost(path), signature)
 
 
-def _file(path: Path, backend: BackendName | None) -> Subject:
-    """An .onnx, .xml or .tflite file, taken as it is."""
-    if path.suffix not in (".onnx", ".xml", ".tflite"):
-        raise ModelError(
-            f"{path} has the suffix {path.suffix!r}", allowed=".onnx, .tflite, or .xml of OpenVINO"
-        )
-    if not path.is_file():
-        raise ModelError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
-    if path.suffix == ".xml":
-        if backend == "onnxruntime":
-            raise UserError(f"ONNX Runtime cannot load {path.name}", remedy="leave --backend out")
-        return Subject(path, "openvino", None, _openvino_signature(path))
-    if path.suffix == ".tflite":
-        if backend is not None:
-            raise UserError(f"{backend} cannot load {path.name}", remedy="leave --backend out")
-        return Subject(path, "litert", None, _litert_signature(path))
-    from edgekit.graph import onnx_cost, read_signature
-
-    return Subject(path, backend or "onnxruntime", onnx_cost(path), read_signature(path))
-
-
-def _openvino_signature(path: Path) -> Signature:
-    from edgekit.backends.openvino.ir import first_line
-    from edgekit.backends.table import get_backend
-    from edgekit.board.sessions.opening import open_session
-
-    get_backend("openvino").versions()
-    try:
-        with open_session("openvino", str(path)) as session:
-            found = session.signature
-    except RuntimeError as problem:
-        raise ModelError(f"OpenVINO cannot load {path}: {first_line(problem)}") from problem
-    return _as_signature(found)
-
-
-def _litert_signature(path: Path) -> Signature:
-    from edgekit.backends.table import get_backend
-    from edgekit.board.sessions.opening import open_session
-
-    get_backend("litert").versions()
-    try:
-        with open_session("litert", str(path)) as session:
-            return _as_signature(session.signature)
-    except (ValueError, RuntimeError) as problem:
-        raise ModelError(f"LiteRT cannot load {path}: {in_one_line(problem)}") from problem
-
-
-def _as_signature(found: dict[str, Any]) -> Signature:
-    """What a session says, as the typed one."""
-    inputs, outputs = (
-        tuple(TensorSpec(each["name"], each["dtype"], tuple(each["shape"])) for each in found[side])
-        for side in ("inputs", "outputs")
-    )
-    return Signature(inputs, outputs)
-
-
-def _artifact(subject: Subject) -> Artifact:
-    """OpenVINO computes in float32 here where nothing else is asked for: it would take bf16 silently."""
-    options = {"INFERENCE_PRECISION_HINT": "f32"} if subject.backend == "openvino" else {}
-    return Artifact(
-        candidate=subject.path.stem,
-        backend=subject.backend,
-        folder=str(subject.path.resolve().parent),
-        entry=subject.path.name,
-        files=(FileHash(subject.path.name, "", subject.path.stat().st_size),),
-        size_bytes=subject.path.stat().st_size,
-        build_s=0.0,
-        options=options,
-    )
+def _artifact(path: Path, backend: BackendName | None) -> Artifact:
+    """The file in float32 where nothing else is asked for: a runtime may take bf16 silently."""
+    artifact = read_artifact(path, backend)
+    return replace(artifact, options=dict(RUNTIMES[artifact.backend].float_options))
 
 
 def _feeds(signature: Signature, sample: Arrays | None) -> dict[str, NDArray[np.generic]]:

@@ -9,8 +9,11 @@ from edgekit.devices.base import Device, Progress
 from edgekit.devices.local import LocalDevice, local_machine
 from edgekit.devices.measuring import Measured, MeasureOptions, measure
 from edgekit.devices.samples import SampleFiles, write_samples
+from edgekit.devices.table import DEFAULT_DEVICE, DEVICES, make_device
 
 __all__ = [
+    "DEFAULT_DEVICE",
+    "DEVICES",
     "Device",
     "LocalDevice",
     "MeasureOptions",
@@ -18,6 +21,7 @@ __all__ = [
     "Progress",
     "SampleFiles",
     "local_machine",
+    "make_device",
     "measure",
     "write_samples",
 ]

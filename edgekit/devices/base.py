@@ -25,7 +25,10 @@ class Device(Protocol):
         """What measurements from here may claim. A build says `device` where this machine is the board."""
 
     def describe(self) -> Mapping[str, Any]:
-        """What the runner's `describe` says of the machine: CPU, features, cores, memory, versions."""
+        """What the runner's `describe` says of the machine: CPU, features, cores, memory, versions.
+
+        And `runtimes`: the names (`runtimes.RUNTIMES`) of those that it can run. Cheap: no runtime is imported.
+        """
 
     def push(self, files: Sequence[tuple[Path, str]]) -> None:
         """Copy local files to the device: (local path, name in the device's work folder)."""

@@ -11,6 +11,7 @@ import msgspec
 from edgekit.errors import TargetFileError
 from edgekit.hardware.sections import Fact
 from edgekit.hardware.target import Target
+from edgekit.runtimes import RUNTIMES, near_runtimes
 
 __all__ = ["facts_of", "load_target_file"]
 
@@ -34,6 +35,13 @@ def load_target_file(path: Path) -> Target:
 
         key, came, allowed = explain(content, error)
         raise TargetFileError(f"{path}: {key}: {came}", allowed=allowed) from error
+    for index, runtime in enumerate(target.runtimes):
+        if runtime.name not in RUNTIMES:
+            raise TargetFileError(
+                f'{path}: runtimes[{index}].name: "{runtime.name}"',
+                allowed=", ".join(sorted(RUNTIMES)),
+                remedy=near_runtimes(runtime.name),
+            )
     for key, came, allowed in _inconsistencies(target, path):
         raise TargetFileError(f"{path}: {key}: {came}", allowed=allowed)
     return target

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from edgekit.plan.estimate import Roofline, roofline
 from edgekit.plan.narrowing import FRACTIONS, Structure, shortfall, widest_that_fits
-from edgekit.plan.rules import SHORT_NAMES, Plan, candidate_id, plan_candidates
+from edgekit.plan.rules import Plan, candidate_id, plan_candidates
 
 __all__ = [
     "FRACTIONS",
-    "SHORT_NAMES",
     "Plan",
     "Roofline",
     "Structure",

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgekit.hardware import Target
+from edgekit.precisions import PRECISIONS
 from edgekit.types import Cost, Estimate, Precision
 
 __all__ = ["Roofline", "roofline"]
-
-BITS: Mapping[Precision, int] = {
-    "fp32": 32,
-    "bf16": 16,
-    "fp16": 16,
-    "int8": 8,
-    "w8": 8,
-    "int8-dynamic": 8,
-    "fp8": 8,
-    "fp4": 4,
-}
-ARITHMETIC: Mapping[Precision, Precision] = {"w8": "fp32", "int8-dynamic": "int8"}
-"""Precision → what it multiplies in, where that is another one."""
 
 CPU_USE, GPU_USE = (0.5, 0.2), (0.25, 0.05)
 """Share of the peak rate that a layer is assumed to reach: the likely one, and the one that bounds the estimate above.
@@ -55,7 +42,7 @@ def roofline(
     computes in when only the weights have `precision`. Operations are two a MAC. Bytes of a layer: its output,
     written once and read once, and its weights once.
     """
-    arithmetic = runs_as or ARITHMETIC.get(precision, precision)
+    arithmetic = runs_as or PRECISIONS[precision].arithmetic
     peak = target.peak(arithmetic, device)
     if peak is None:
         where = f"the {device.upper()} of {target.name}" if device else target.name
@@ -68,8 +55,8 @@ def roofline(
     per_ms = peak.tera_ops * share * 1e9
     bytes_per_ms = target.bandwidth.gb_s * 1e6
     (likely, least), layer_ms = (CPU_USE, CPU_LAYER_MS) if peak.cores else (GPU_USE, GPU_LAYER_MS)
-    value_bits = BITS[arithmetic]
-    weights = cost.parameters * BITS[precision] / 8
+    value_bits = PRECISIONS[arithmetic].weight_bits
+    weights = cost.parameters * PRECISIONS[precision].weight_bits / 8
     total_macs = max(cost.macs, 1)
 
     def time_ms(use: float, fixed_ms: float) -> float:

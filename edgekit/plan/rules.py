@@ -8,33 +8,13 @@ from dataclasses import dataclass
 
 from edgekit.errors import UserError
 from edgekit.hardware import Runtime, Target
+from edgekit.precisions import PRECISIONS
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName, Candidate, Precision, Rejection, Variant
 
-__all__ = ["SHORT_NAMES", "Plan", "candidate_id", "plan_candidates"]
+__all__ = ["Plan", "candidate_id", "plan_candidates"]
 
-SHORT_NAMES: Mapping[BackendName, str] = {
-    "onnxruntime": "ort",
-    "openvino": "ov",
-    "litert": "litert",
-    "tensorrt": "trt",
-}
-
-CALIBRATED: frozenset[Precision] = frozenset({"int8", "fp8", "fp4"})
-"""Precisions whose activations are quantized, so that a candidate has a calibration recipe."""
-
-DLA_PRECISIONS: frozenset[Precision] = frozenset({"fp16", "int8"})
-"""What a DLA computes in (NVIDIA TensorRT documentation, "Working with DLA")."""
-
-BYTES_PER_WEIGHT: Mapping[Precision, float] = {
-    "fp32": 4,
-    "bf16": 2,
-    "fp16": 2,
-    "int8": 1,
-    "w8": 1,
-    "int8-dynamic": 1,
-    "fp8": 1,
-    "fp4": 0.5,
-}
+FLOAT_BITS = 32  # of a weight of a variant
 
 
 @dataclass(frozen=True)
@@ -50,7 +30,7 @@ def candidate_id(
 ) -> str:
     """`original-ov-int8-nncf`: unique in one build. `int8-nncf` does not repeat its precision."""
     suffix = recipe.removeprefix(f"{precision}-")
-    return "-".join(part for part in (variant, SHORT_NAMES[backend], device, precision, suffix) if part)
+    return "-".join(part for part in (variant, RUNTIMES[backend].short, device, precision, suffix) if part)
 
 
 def plan_candidates(
@@ -107,7 +87,7 @@ def plan_candidates(
 def _candidate(
     variant: Variant, runtime: Runtime, precision: Precision, recipe: str, device: str
 ) -> Candidate:
-    used = recipe if precision in CALIBRATED else ""
+    used = recipe if PRECISIONS[precision].is_calibrated else ""
     name = candidate_id(variant.id, runtime.name, precision, used, device)
     return Candidate(name, variant.id, runtime.name, precision, used, device)
 
@@ -122,7 +102,7 @@ def _with_devices(
     return usual + [
         (runtime, precision, "dla")
         for runtime, precision in pairs
-        if runtime.name == "tensorrt" and precision in DLA_PRECISIONS
+        if precision in RUNTIMES[runtime.name].dla_precisions
     ]
 
 
@@ -170,7 +150,8 @@ def _reject(
 
 def _need_bytes(variant: Variant, precision: Precision) -> int:
     """Weights at this precision and live float activations."""
-    return int(variant.cost.weight_bytes * BYTES_PER_WEIGHT[precision] / 4) + variant.cost.activation_bytes
+    bits = PRECISIONS[precision].weight_bits
+    return int(variant.cost.weight_bytes * bits / FLOAT_BITS) + variant.cost.activation_bytes
 
 
 def _too_large(target: Target, candidate: Candidate, need: int, limit: int) -> Rejection:

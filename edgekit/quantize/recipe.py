@@ -12,6 +12,7 @@ import msgspec
 
 from edgekit.errors import MissingExtraError, RecipeError
 from edgekit.hardware.folders import config_dir, data_dir, project_dir
+from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.types import BackendName
 
 __all__ = ["ObserverKind", "Recipe", "all_recipes", "find_recipe", "ladder", "load_recipe_file"]
@@ -100,9 +101,16 @@ def ladder(name: str, project: Path | None = None) -> tuple[Recipe, ...]:
 
 def _check(recipe: Recipe, path: Path) -> None:
     """What the types cannot say."""
+    for name in recipe.backends:
+        if name not in RUNTIMES:
+            raise RecipeError(
+                f'recipe {path}: backends names "{name}"',
+                allowed=", ".join(RUNTIMES),
+                remedy=near_runtimes(name),
+            )
     problems = {
         f'name is "{recipe.name}"': (recipe.name == path.stem, f'the file\'s name "{path.stem}"'),
-        "backends is empty": (bool(recipe.backends), "onnxruntime, openvino, ..."),
+        "backends is empty": (bool(recipe.backends), ", ".join(RUNTIMES)),
         f"percentile is {recipe.percentile:g}": (50.0 < recipe.percentile <= 100.0, "above 50, at most 100"),
         f"samples is {recipe.samples}": (recipe.samples >= 16, "at least 16"),
         f"keep_float is {recipe.keep_float:g}": (
@@ -125,7 +133,6 @@ def _allowed(message: str) -> str:
         "$.granularity": "per-channel, per-tensor",
         "$.bias_correction": "none, fast, full",
         "$.io": "float, int8",
-        "$.backends": "onnxruntime, openvino, litert, tensorrt",
     }
     where = re.search(r"`(\$\.\w+)", message)
     return choices.get(where.group(1), "") if where else ""

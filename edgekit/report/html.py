@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.report import wording
 from edgekit.report.plots.all import all_plots
-from edgekit.report.plots.figures import COLOURS, Numbered
+from edgekit.report.plots.figures import Numbered, runtime_colour
 from edgekit.report.verdict import (
     ORIGINS,
     best_candidate,
@@ -62,7 +62,7 @@ def render_html(result: Result) -> str:
             groups=groups,
             plots=plots,
             plotly=_plotly_js() if plots else "",
-            colours=COLOURS,
+            colours={item.backend: runtime_colour(item.backend) for item in result.candidates},
             rounds=_rounds(best or next(iter(result.candidates), None)),
         )
     )

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from edgekit.devices.base import Device
+from edgekit.runtimes import RUNTIMES
 
 __all__ = ["DeviceContract"]
 
 FACTS = ("machine", "arch", "cpu", "features", "cores", "cpus", "memory_bytes", "os", "governor", "python",
-         "load_1m", "versions")  # fmt: skip
+         "load_1m", "versions", "runtimes")  # fmt: skip
 
 
 class DeviceContract:
@@ -45,6 +46,12 @@ class DeviceContract:
         facts = device.describe()
         assert not [name for name in FACTS if name not in facts]
         assert facts["cores"] >= 1
+
+    def test_it_says_which_runtimes_it_can_run(self, tmp_path: Path) -> None:
+        runtime, *_ = self.make_artifact(tmp_path)
+        told = self.make_device(tmp_path / "work").describe()["runtimes"]
+        assert runtime in told
+        assert set(told) <= set(RUNTIMES)
 
     def test_what_is_pushed_can_be_pulled(self, tmp_path: Path) -> None:
         device = self.make_device(tmp_path / "work")

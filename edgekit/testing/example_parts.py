@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgekit.result import BlamedLayer, RunInfo, VariantResult, WaterfallStep
+from edgekit.result import LayerLoss, RunInfo, VariantResult, WaterfallStep
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName, Environment, Failure, Precision, Preprocess, Rejection, VariantKind
 
 __all__ = [
@@ -39,7 +40,7 @@ class Draft:
 
     @property
     def id(self) -> str:
-        short = {"onnxruntime": "ort", "openvino": "ov", "litert": "litert", "tensorrt": "trt"}[self.backend]
+        short = RUNTIMES[self.backend].short
         return "-".join(part for part in (self.variant, short, self.precision, self.recipe) if part)
 
 
@@ -132,13 +133,13 @@ WATERFALL = (
         -0.0030,
         0.0002,
         (
-            BlamedLayer(
+            LayerLoss(
                 "/layer3/layer3.2/Relu_output_0",
                 14.2,
                 27.5,
                 "0.61% of its values lie outside of its range: more calibration samples, or recipe int8-minmax",
             ),
-            BlamedLayer("/conv1/Conv_output_0", 24.6, None),
+            LayerLoss("/conv1/Conv_output_0", 24.6, None),
         ),
         "int8, recipe int8-nncf-mse, the rounding simulated in float",
     ),

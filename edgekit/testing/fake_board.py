@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.devices.base import Progress
-from edgekit.types import Origin
+from edgekit.types import BackendName, Origin
 
 __all__ = ["FakeBoardDevice"]
 
@@ -29,20 +30,34 @@ FACTS: Mapping[str, Any] = {
     "load_1m": 0.0,
     "versions": {"numpy": "1.19.5"},
 }
+Arrays = Mapping[str, NDArray[Any]]
 JITTER = 0.02  # relative, of the made-up latencies
 
 
+def class_zero(path: Path, feeds: Arrays) -> Arrays:
+    """Whatever lies at `path`: class 0 of ten comes first."""
+    return {"out": np.eye(1, 10, dtype=np.float32)}
+
+
 class FakeBoardDevice:
-    """Runs nothing: entries take the latency that was said of them, and put class 0 of ten first.
+    """Times nothing: entries take the latency that was said of them, and answer by `answer`.
 
     `latency_ms`: entry id → milliseconds (1 for others). An entry is `failing` if its id is there or its file is
-    empty. Its measurements carry the origin `emulated`.
+    empty. `runtimes`: those that it says it has. `answer`: (an artifact's file, input name → [1, ...]) → output name
+    → [1, ...]. Its measurements carry the origin `emulated`.
     """
 
     def __init__(
-        self, work: Path, latency_ms: Mapping[str, float] | None = None, failing: Sequence[str] = ()
+        self,
+        work: Path,
+        latency_ms: Mapping[str, float] | None = None,
+        failing: Sequence[str] = (),
+        runtimes: Sequence[BackendName] = ("onnxruntime",),
+        answer: Callable[[Path, Arrays], Arrays] = class_zero,
     ) -> None:
         self.work = work
+        self._runtimes = tuple(runtimes)
+        self._answer = answer
         self._latency_ms = dict(latency_ms or {})
         self._failing = frozenset(failing)
         work.mkdir(parents=True, exist_ok=True)
@@ -56,7 +71,7 @@ class FakeBoardDevice:
         return "emulated"
 
     def describe(self) -> Mapping[str, Any]:
-        return FACTS
+        return {**FACTS, "runtimes": self._runtimes}
 
     def push(self, files: Sequence[tuple[Path, str]]) -> None:
         for path, name in files:
@@ -107,17 +122,21 @@ class FakeBoardDevice:
         if job.get("seconds", 5.0) > 0:
             result.update(rounds_ms=rounds, warmup_runs=10, steady=True, preemptions=0)
         if entry.get("evaluate"):
-            result.update(self._evaluate(entry["evaluate"]))
+            result.update(self._evaluate(self._place(entry["path"]), entry["evaluate"]))
         return result
 
-    def _evaluate(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        count = min(len(np.load(self._place(name), mmap_mode="r")) for name in wanted["inputs"].values())
-        outputs = np.zeros((count, 10), dtype=np.float32)
-        outputs[:, 0] = 1.0
-        name = f"{wanted['outputs']}/0.npy"
-        self._place(name).parent.mkdir(parents=True, exist_ok=True)
-        np.save(self._place(name), outputs)
-        return {"outputs": {"out": name}, "samples": count}
+    def _evaluate(self, path: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = {name: np.load(self._place(file), mmap_mode="r") for name, file in wanted["inputs"].items()}
+        count = min(len(array) for array in inputs.values())
+        answers = [
+            self._answer(path, {name: array[index : index + 1] for name, array in inputs.items()})
+            for index in range(count)
+        ]
+        files = {name: f"{wanted['outputs']}/{place}.npy" for place, name in enumerate(answers[0])}
+        for name, file in files.items():
+            self._place(file).parent.mkdir(parents=True, exist_ok=True)
+            np.save(self._place(file), np.concatenate([answer[name] for answer in answers]))
+        return {"outputs": files, "samples": count}
 
     def _place(self, name: str) -> Path:
         if Path(name).is_absolute() or ".." in Path(name).parts:

@@ -36,7 +36,7 @@ def result_of(work: Path) -> Result:
 def timeless(result: Result) -> object:
     """What must not depend on when or how often a build ran."""
     return (
-        [(one.id, one.accuracy, one.size_bytes, one.ran_as) for one in result.candidates],
+        [(row.id, row.accuracy, row.size_bytes, row.ran_as) for row in result.candidates],
         result.claim,
         result.verdict,
     )
@@ -44,7 +44,7 @@ def timeless(result: Result) -> object:
 
 def test_a_build_measures_every_precision_in_every_runtime_of_the_target(finished: Path) -> None:
     result = result_of(finished)
-    made = {(one.backend, one.precision) for one in result.candidates}
+    made = {(row.backend, row.precision) for row in result.candidates}
     assert made == {
         ("onnxruntime", "fp32"),
         ("onnxruntime", "int8"),
@@ -53,18 +53,18 @@ def test_a_build_measures_every_precision_in_every_runtime_of_the_target(finishe
         ("litert", "fp32"),
         ("litert", "int8"),
     }
-    assert all(one.latency_ms is not None and one.latency_ms.p50 > 0 for one in result.candidates)
-    assert all(one.origin == "device" for one in result.candidates)
+    assert all(row.latency_ms is not None and row.latency_ms.p50 > 0 for row in result.candidates)
+    assert all(row.origin == "device" for row in result.candidates)
     assert not result.failures
 
 
 def test_no_float_build_beats_the_winner_and_every_candidate_has_its_reason(finished: Path) -> None:
     result = result_of(finished)
-    winner = next(one for one in result.candidates if one.id == result.winner)
+    winner = next(row for row in result.candidates if row.id == result.winner)
     assert winner.accuracy is not None
-    floats = [one.accuracy.drop for one in result.candidates if one.precision == "fp32" and one.accuracy]
+    floats = [row.accuracy.drop for row in result.candidates if row.precision == "fp32" and row.accuracy]
     assert all(winner.accuracy.drop <= drop for drop in floats)
-    assert all(one.why for one in result.candidates)
+    assert all(row.why for row in result.candidates)
 
 
 def test_the_winner_s_claim_is_measured_on_the_test_split(finished: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_bundle_verifies_and_its_own_script_answers_the_golden_inputs(finish
 
 def test_the_report_stands_beside_the_result_and_loads_nothing_from_outside(finished: Path) -> None:
     page = (finished / "out" / "report.html").read_text()
-    assert all(one.id in page for one in result_of(finished).candidates)
+    assert all(row.id in page for row in result_of(finished).candidates)
     assert 'src="http' not in page
 
 
@@ -102,7 +102,7 @@ def test_an_identical_build_answers_from_the_store(digits_network: UserNetwork, 
 
 
 def test_pruning_is_skipped_with_its_reason_when_the_budget_is_met_without(finished: Path) -> None:
-    reasons = [one.reason for one in result_of(finished).rejected if one.what == "pruning"]
+    reasons = [row.reason for row in result_of(finished).rejected if row.what == "pruning"]
     assert len(reasons) == 1
     assert "meets the budget" in reasons[0]
 
@@ -114,15 +114,15 @@ def test_a_budget_nobody_meets_is_missed_with_the_nearest_and_exit_code_3(
     assert done.returncode == 3
     result = load_result(finished / "missed" / "result.json")
     assert result.verdict == "MISSES"
-    assert result.nearest in {one.id for one in result.candidates}
-    assert any(one.what == "pruning" and "even" in one.reason for one in result.rejected)
+    assert result.nearest in {row.id for row in result.candidates}
+    assert any(row.what == "pruning" and "even" in row.reason for row in result.rejected)
 
 
 @pytest.mark.slow
 def test_a_size_that_needs_pruning_is_met_by_a_pruned_and_distilled_build(
     digits_network: UserNetwork, finished: Path
 ) -> None:
-    sizes = [one.size_bytes for one in result_of(finished).candidates if one.precision == "int8"]
+    sizes = [row.size_bytes for row in result_of(finished).candidates if row.precision == "int8"]
     done = run(
         build_arguments(
             digits_network,
@@ -135,8 +135,8 @@ def test_a_size_that_needs_pruning_is_met_by_a_pruned_and_distilled_build(
     )
     result = load_result(finished / "small" / "result.json")
     assert done.returncode == 0, result.explanation
-    winner = next(one for one in result.candidates if one.id == result.winner)
-    pruned = next(one for one in result.variants if one.id == winner.variant)
+    winner = next(row for row in result.candidates if row.id == result.winner)
+    pruned = next(row for row in result.variants if row.id == winner.variant)
     assert pruned.kind == "pruned"
     assert pruned.macs < result.variants[0].macs
     assert pruned.history
@@ -168,8 +168,8 @@ def test_an_exported_network_is_quantized_and_measured_but_not_pruned(
     done = run(build_arguments(digits_network, work, model=str(path), weights="", max_latency="1us"))
     assert done.returncode == 3, done.stderr
     result = result_of(work)
-    assert {one.precision for one in result.candidates} == {"fp32", "int8"}
-    assert any(one.what == "pruning" and "net.py:factory" in one.instead for one in result.rejected)
+    assert {row.precision for row in result.candidates} == {"fp32", "int8"}
+    assert any(row.what == "pruning" and "net.py:factory" in row.instead for row in result.rejected)
 
 
 def test_from_python_arrays_without_labels_are_judged_by_agreement(
@@ -195,7 +195,7 @@ def test_from_python_arrays_without_labels_are_judged_by_agreement(
         store=tmp_path / "store",
     )
     assert result.verdict == "MEETS"
-    assert {one.accuracy.metric for one in result.candidates if one.accuracy} == {"agreement"}
+    assert {row.accuracy.metric for row in result.candidates if row.accuracy} == {"agreement"}
     assert not [name for name in os.listdir(tmp_path / "out") if "partial" in name]
 
 
@@ -234,11 +234,11 @@ def test_two_builds_at_once_in_one_store_end_alike(digits_network: UserNetwork, 
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for name in ("one", "two")
+        for name in ("first", "second")
     ]
     assert [process.wait(timeout=500) for process in both] == [0, 0]
-    one, two = (load_result(tmp_path / name / "result.json") for name in ("one", "two"))
-    assert timeless(one) == timeless(two)
+    first, second = (load_result(tmp_path / name / "result.json") for name in ("first", "second"))
+    assert timeless(first) == timeless(second)
 
 
 def test_the_time_limit_stops_a_build_that_can_be_resumed(

@@ -275,6 +275,12 @@ def test_a_manifest_that_leaves_its_model_out_is_told(bundle: Path) -> None:
     assert "manifest.json does not list model/model.onnx" in verify_bundle(bundle).problems
 
 
+def test_a_bundle_for_a_runtime_of_another_version_is_refused(bundle: Path) -> None:
+    rewrite_manifest(bundle, candidate=replace(read_manifest(bundle).candidate, backend="caffe"))
+    with pytest.raises(BundleError, match=r'runtime "caffe"; allowed: onnxruntime, .*; update edgekit'):
+        read_manifest(bundle)
+
+
 def test_an_edited_figure_in_the_manifest_is_noticed(bundle: Path) -> None:
     path = bundle / "manifest.json"
     path.write_text(path.read_text().replace('"origin": "device"', '"origin": "host"'))

@@ -101,7 +101,7 @@ def bad(tmp_path: Path, kind: str) -> list[object]:
     [
         ("missing", "absent.onnx does not exist"),
         ("truncated", "cannot load net.onnx"),
-        ("suffix", "allowed: .onnx, .tflite, or .xml"),
+        ("suffix", "allowed: .onnx, OpenVINO's .xml, or .tflite"),
         ("layout", "--input-layout"),
         ("metric", "metric 'top3'; allowed: top1, top5"),
         ("cpus", "--cpus '9999'"),

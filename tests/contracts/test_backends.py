@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.backends import BACKENDS, get_backend, usable_backends
+from edgekit.backends import get_backend, usable_backends
 from edgekit.backends.base import Backend
 from edgekit.errors import UserError
+from edgekit.runtimes import RUNTIMES
 from edgekit.testing.backend_contract import BackendContract
 
 pytest.importorskip("onnx")
@@ -59,12 +60,14 @@ class TestTensorRtOnAJetson(BackendContract):
 
 
 def test_every_backend_is_found_under_its_own_name() -> None:
-    assert [get_backend(name).name for name in BACKENDS] == list(BACKENDS)
+    assert [get_backend(name).name for name in RUNTIMES] == list(RUNTIMES)
 
 
 def test_an_unknown_backend_is_refused_with_what_is_allowed() -> None:
     with pytest.raises(UserError, match="allowed: onnxruntime, openvino, litert"):
-        get_backend("caffe")  # type: ignore[arg-type]
+        get_backend("caffe")
+    with pytest.raises(UserError, match=r"did you mean openvino\?"):
+        get_backend("openvinno")
 
 
 def test_usable_backends_says_none_or_the_pip_line() -> None:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from edgekit.errors import UserError
 from edgekit.hardware import Target, all_targets
 from edgekit.plan import Plan, plan_candidates
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName, Cost, Precision, Rejection, Signature, Variant
 
 BOARDS = {target.name: target for target in all_targets(Path(__file__).parent)}
 RECIPES: dict[BackendName, str] = {"onnxruntime": "int8-minmax", "openvino": "int8-nncf"}
-BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+BACKENDS: tuple[BackendName, ...] = tuple(RUNTIMES)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FEATURES = ("avx2", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimddp")
 

@@ -68,6 +68,11 @@ def test_an_unknown_recipe_gets_the_nearest_names() -> None:
         (PLAIN + 'granularity = "per-row"\n', r"granularity.*allowed: per-channel, per-tensor"),
         (PLAIN + 'bias_correction = "some"\n', r"bias_correction.*allowed: none, fast, full"),
         (PLAIN.replace('"onnxruntime"', '"caffe"'), r"backends.*allowed: onnxruntime"),
+        (
+            PLAIN.replace('"onnxruntime"', '"openvin"'),
+            r'backends names "openvin"; .*; did you mean openvino\?',
+        ),
+        (PLAIN.replace('"onnxruntime"', "3"), r"backends"),
         (PLAIN.replace('["onnxruntime"]', "[]"), r"backends is empty"),
         (PLAIN + "samples = 3\n", r"samples is 3; allowed: at least 16"),
         (PLAIN + 'samples = "many"\n', r"samples"),

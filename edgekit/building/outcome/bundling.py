@@ -3,104 +3,144 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit._version import __version__
-from edgekit.building.candidates.ladder import Attempt
-from edgekit.building.context import Workshop
+from edgekit.building.candidates.estimates import best_per_precision
+from edgekit.building.measuring import Evaluator
+from edgekit.building.samples import SplitFiles
+from edgekit.building.values import Attempt, Outcome
 from edgekit.bundle import BoardIdentity, CandidateFacts, Golden, Offer, write_bundle, write_candidates
-from edgekit.types import Accuracy, Measurement, Variant
+from edgekit.hardware import Target
+from edgekit.types import Accuracy, Budget, Measurement, Preprocess, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["hand_over", "hand_over_candidates"]
+__all__ = ["Bundler", "board_identity", "facts_of", "golden_of", "hand_over"]
 
 GOLDEN_SAMPLES = 8
 
 
-def hand_over(
-    shop: Workshop, variant: Variant, attempt: Attempt, measurement: Measurement, claim: Accuracy | None
-) -> None:
-    """Write OUT/bundle. Raises OutputError when the folder cannot be written."""
-    folder = shop.setting.request.out / "bundle"
-    write_bundle(folder, **parts(shop, variant, attempt, measurement, claim))
+@dataclass(frozen=True)
+class Bundler:
+    """Writes bundles into `folder`. `validation`: the split whose first samples are the golden inputs."""
 
+    folder: Path
+    target: Target
+    threads: int
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    evaluator: Evaluator
+    validation: SplitFiles
 
-def hand_over_candidates(
-    shop: Workshop,
-    networks: Mapping[str, Variant],
-    attempts: Sequence[Attempt],
-    measurements: Mapping[str, Measurement],
-    claim: Accuracy | None,
-) -> None:
-    """Write OUT/bundle with several candidates for a board that is not here. `claim` is the first one's."""
-    setting = shop.setting
-    offers = []
-    for place, attempt in enumerate(attempts):
-        candidate, measurement = attempt.candidate, measurements[attempt.candidate.id]
-        facts = CandidateFacts(
-            id=candidate.id,
-            folder=f"candidates/{candidate.id}",
-            variant=candidate.variant,
-            backend=candidate.backend,
-            precision=candidate.precision,
-            device=candidate.device,
-            estimated_ms=measurement.latency.p50 if measurement.latency else None,
-            metric=attempt.accuracy.metric,
-            value=attempt.accuracy.value.value,
-            drop=attempt.accuracy.drop.value,
-            size_bytes=attempt.artifact.size_bytes,
-        )
-        claimed = claim if place == 0 else None
-        bundle = parts(shop, networks[candidate.variant], attempt, measurement, claimed)
-        offers.append(Offer(facts, bundle))
-    if offers:
-        identity = setting.target.identity
-        write_candidates(
-            setting.request.out / "bundle",
-            offers,
-            target=setting.target.name,
-            identity=BoardIdentity(
-                setting.target.architecture,
-                identity.models,
-                identity.cpus,
-                identity.all_of,
-                identity.any_of,
-                identity.none_of,
-                identity.accelerator,
-            ),
-            budget=setting.request.budget,
-            threads=setting.request.threads,
+    def write(
+        self, variant: Variant, attempt: Attempt, measurement: Measurement, claim: Accuracy | None
+    ) -> None:
+        """One candidate. Raises OutputError when the folder cannot be written."""
+        write_bundle(self.folder, **self._parts(variant, attempt, measurement, claim))
+
+    def write_several(
+        self,
+        networks: Mapping[str, Variant],
+        attempts: Sequence[Attempt],
+        measurements: Mapping[str, Measurement],
+        claim: Accuracy | None,
+        budget: Budget,
+    ) -> None:
+        """Several candidates for a board that is not here. `claim` is the first one's. Raises OutputError."""
+        offers = []
+        for place, attempt in enumerate(attempts):
+            candidate, measurement = attempt.candidate, measurements[attempt.candidate.id]
+            claimed = claim if place == 0 else None
+            bundle = self._parts(networks[candidate.variant], attempt, measurement, claimed)
+            offers.append(Offer(facts_of(attempt, measurement), bundle))
+        if offers:
+            write_candidates(
+                self.folder,
+                offers,
+                target=self.target.name,
+                identity=board_identity(self.target),
+                budget=budget,
+                threads=self.threads,
+                edgekit_version=__version__,
+            )
+
+    def _parts(
+        self, variant: Variant, attempt: Attempt, measurement: Measurement, claim: Accuracy | None
+    ) -> dict[str, Any]:
+        """What a bundle of one candidate is made of."""
+        return dict(  # noqa: C408
+            artifact=attempt.artifact,
+            variant=variant,
+            candidate=attempt.candidate,
+            measurement=measurement,
+            target=self.target.name,
+            threads=self.threads,
+            preprocess=self.preprocess,
+            classes=self.classes,
+            golden=golden_of(self.validation, self.evaluator.outputs(attempt.artifact, self.validation)),
             edgekit_version=__version__,
+            claim=claim,
         )
 
 
-def parts(
-    shop: Workshop, variant: Variant, attempt: Attempt, measurement: Measurement, claim: Accuracy | None
-) -> dict[str, Any]:
-    """What a bundle of one candidate is made of."""
-    request = shop.setting.request
-    samples = shop.samples(shop.setting.splits.validation, variant.signature)
-    inputs = (np.load(path, mmap_mode="r") for path in samples.files.inputs.values())
-    golden = Golden(first(inputs), first(shop.outputs(attempt.artifact, samples).values()))
-    return dict(  # noqa: C408
-        artifact=attempt.artifact,
-        variant=variant,
-        candidate=attempt.candidate,
-        measurement=measurement,
-        target=shop.setting.target.name,
-        threads=request.threads,
-        preprocess=request.preprocess,
-        classes=shop.setting.source.classes or (),
-        golden=golden,
-        edgekit_version=__version__,
-        claim=claim,
-    )
+def hand_over(
+    bundler: Bundler, outcome: Outcome, claim: Accuracy | None, budget: Budget, *, absent: bool
+) -> None:
+    """The winner or the nearest; for a board that is not here, the best few of each precision."""
+    choice, measurements = outcome.choice, outcome.measurements
+    if absent:
+        chosen = best_per_precision(outcome.attempts, measurements, choice, budget.max_drop)
+        bundler.write_several(outcome.networks, chosen, measurements, claim, budget)
+        return
+    attempt = outcome.attempt(choice.winner or choice.nearest)
+    if attempt is not None:
+        network = outcome.networks[attempt.candidate.variant]
+        bundler.write(network, attempt, measurements[attempt.candidate.id], claim)
+
+
+def golden_of(samples: SplitFiles, outputs: Mapping[str, NDArray[np.generic]]) -> Golden:
+    """The first few samples and what the artifact answered to them; [GOLDEN_SAMPLES, ...] each, in memory."""
+    return Golden(first(np.load(path, mmap_mode="r") for path in samples.paths), first(outputs.values()))
 
 
 def first(arrays: Iterable[NDArray[np.generic]]) -> tuple[NDArray[np.generic], ...]:
     """The first few samples of each array, in memory."""
     return tuple(np.array(array[:GOLDEN_SAMPLES]) for array in arrays)
+
+
+def facts_of(attempt: Attempt, measurement: Measurement) -> CandidateFacts:
+    """What a bundle of several says of one candidate."""
+    candidate = attempt.candidate
+    return CandidateFacts(
+        id=candidate.id,
+        folder=f"candidates/{candidate.id}",
+        variant=candidate.variant,
+        backend=candidate.backend,
+        precision=candidate.precision,
+        device=candidate.device,
+        estimated_ms=measurement.latency.p50 if measurement.latency else None,
+        metric=attempt.accuracy.metric,
+        value=attempt.accuracy.value.value,
+        drop=attempt.accuracy.drop.value,
+        size_bytes=attempt.artifact.size_bytes,
+    )
+
+
+def board_identity(target: Target) -> BoardIdentity:
+    """How settling recognises the board."""
+    identity = target.identity
+    return BoardIdentity(
+        target.architecture,
+        identity.models,
+        identity.cpus,
+        identity.all_of,
+        identity.any_of,
+        identity.none_of,
+        identity.accelerator,
+    )

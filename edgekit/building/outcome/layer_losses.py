@@ -1,114 +1,118 @@
-"""Which layers a step costs most at: two artifacts compared layer by layer, in a process of its own.
-
-`main` reads one task on standard input and answers with the layers, both as JSON: a runtime that dies there costs
-the explanation, not the build.
-"""
+"""Which layers a step costs most at: two artifacts compared layer by layer, as a task."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
-
-from edgekit.errors import StageError, UserError
-from edgekit.result import BlamedLayer
+from edgekit.building.cache import Cache
+from edgekit.building.executor import Executor
+from edgekit.building.measuring import Bench, artifact_identity
+from edgekit.building.samples import SplitFiles
+from edgekit.errors import StageError
+from edgekit.progress import Reporter
+from edgekit.result import LayerLoss
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
-    from edgekit.building.context import Samples, Workshop
     from edgekit.compare import Comparison
 
-__all__ = ["blamed_layers"]
+__all__ = ["LayerLossTask", "layer_losses", "own_losses"]
 
-SAMPLES = 64  # SQNR settles within a few
-LAYERS = 3
-OWN_DB = 1.0  # what a layer has to lose against its inputs to be blamed itself
-TIMEOUT_S = 300.0
+OWN_DB = 1.0  # what a layer has to lose against its inputs to be named itself
 
 
 @dataclass(frozen=True)
-class BlameTask:
-    """Two artifacts, and .npy files of samples [N, ...] in the order of A's inputs."""
+class LayerLossTask:
+    """The layers where `after` loses most against `before`, the worst first.
 
-    a: Artifact
-    b: Artifact
+    `inputs`: .npy files of samples [N, ...] in the order of `before`'s inputs, with their digest; the first `samples`
+    are used (SQNR settles within a few). `cpu`, `features`, `versions`: whose arithmetic the two are compared in.
+    """
+
+    before: Artifact
+    after: Artifact
     inputs: tuple[str, ...]
+    inputs_digest: str
     threads: int
+    cpu: str
+    features: tuple[str, ...]
+    versions: Mapping[str, str]
+    samples: int = 64
+    layers: int = 3
+
+    stage: ClassVar[str] = "layers"
+    answer_type: ClassVar[Any] = tuple[LayerLoss, ...]
+    timeout_s: ClassVar[float | None] = 300.0
+
+    def key_parts(self) -> dict[str, Any]:
+        """What the answer depends on."""
+        return {
+            "before": artifact_identity(self.before),
+            "after": artifact_identity(self.after),
+            "inputs": self.inputs_digest,
+            "threads": self.threads,
+            "cpu": self.cpu,
+            "features": self.features,
+            "versions": dict(self.versions),
+            "samples": self.samples,
+            "layers": self.layers,
+            "own_db": OWN_DB,
+        }
+
+    def perform(self, folder: Path) -> tuple[LayerLoss, ...]:
+        """See executor.Task; no file is made. Raises ModelError, DataError, StageError."""
+        import numpy as np
+
+        from edgekit.compare import Samples, compare_artifacts
+
+        arrays = tuple(
+            np.load(path, mmap_mode="r", allow_pickle=False)[: self.samples] for path in self.inputs
+        )
+        stream = Samples(lambda: iter([(arrays, None)]), len(arrays[0]), "validation samples")
+        return own_losses(
+            compare_artifacts(self.before, self.after, stream, threads=self.threads), self.layers
+        )
 
 
-def blamed_layers(
-    shop: Workshop, before: Artifact, after: Artifact, samples: Samples
-) -> tuple[BlamedLayer, ...]:
-    """The layers where `after` loses most against `before`, the worst first; none where the two cannot be compared."""
-    task = BlameTask(
-        before,
-        after,
-        tuple(str(path) for path in samples.files.inputs.values()),
-        shop.setting.request.threads,
+def layer_losses(
+    cache: Cache,
+    executor: Executor,
+    reporter: Reporter,
+    bench: Bench,
+    samples: SplitFiles,
+    before: Artifact,
+    after: Artifact,
+) -> tuple[LayerLoss, ...]:
+    """The layers where `after` loses most against `before`; none where the two cannot be compared."""
+    task = LayerLossTask(
+        before=before,
+        after=after,
+        inputs=samples.paths,
+        inputs_digest=samples.digest,
+        threads=bench.threads,
+        cpu=bench.machine.cpu,
+        features=tuple(sorted(bench.machine.features)),
+        versions=bench.versions,
     )
-
-    def make(_folder: Path) -> Mapping[str, Any]:
-        with shop.reporter.step("Looking for the layers to blame"):
-            return {"layers": msgspec.to_builtins(ask(task))}
-
-    parts = {**shop.identity([before, after]), "samples": samples.digest, "count": SAMPLES}
     try:
-        entry = shop.cached("blame", parts, make)
+        layers, _ = cache.answer(executor, task, lambda: reporter.step("Looking for the layers to blame"))
     except StageError:
         return ()
-    return msgspec.convert(entry.meta["layers"], tuple[BlamedLayer, ...])
+    return layers
 
 
-def ask(task: BlameTask) -> tuple[BlamedLayer, ...]:
-    """Raises StageError when the process fails, dies or takes too long."""
-    command = [sys.executable, "-c", "from edgekit.building.outcome.layer_losses import main; main()"]
-    try:
-        done = subprocess.run(
-            command, input=msgspec.json.encode(task), capture_output=True, timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StageError("blame", f"no answer within {TIMEOUT_S:.0f} s") from error
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise StageError("blame", lines[-1] if lines else f"exit code {done.returncode}")
-    return msgspec.json.decode(done.stdout, type=tuple[BlamedLayer, ...])
-
-
-def main() -> None:
-    """The child's end."""
-    task = msgspec.json.decode(sys.stdin.buffer.read(), type=BlameTask)
-    try:
-        layers = compared(task)
-    except (UserError, StageError) as error:
-        sys.exit(str(error))
-    sys.stdout.buffer.write(msgspec.json.encode(layers))
-
-
-def compared(task: BlameTask) -> tuple[BlamedLayer, ...]:
-    """The comparison itself, in this process."""
-    import numpy as np
-
-    from edgekit.compare import Samples, compare_artifacts
-
-    arrays = tuple(np.load(path, mmap_mode="r", allow_pickle=False)[:SAMPLES] for path in task.inputs)
-    samples = Samples(lambda: iter([(arrays, None)]), len(arrays[0]), "validation samples")
-    return culprits(compare_artifacts(task.a, task.b, samples, threads=task.threads))
-
-
-def culprits(found: Comparison) -> tuple[BlamedLayer, ...]:
-    """The lowest SQNRs that do not merely come with a layer's inputs."""
+def own_losses(comparison: Comparison, most: int) -> tuple[LayerLoss, ...]:
+    """The `most` lowest SQNRs that do not merely come with a layer's inputs."""
     own = [
         layer
-        for layer in found.worst()
+        for layer in comparison.worst()
         if layer.op != "input"
         and (layer.inputs_db is None or layer.difference.sqnr_db < layer.inputs_db - OWN_DB)
     ]
     return tuple(
-        BlamedLayer(layer.name, layer.difference.sqnr_db, layer.inputs_db, next(iter(layer.hints), ""))
-        for layer in own[:LAYERS]
+        LayerLoss(layer.name, layer.difference.sqnr_db, layer.inputs_db, next(iter(layer.hints), ""))
+        for layer in own[:most]
     )

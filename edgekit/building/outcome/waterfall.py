@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.backends import get_backend, simulated
-from edgekit.building.outcome.layer_losses import blamed_layers
+from edgekit.building.measuring import Evaluator
+from edgekit.building.samples import SplitFiles
+from edgekit.building.values import Attempt, Outcome
 from edgekit.errors import StageError
 from edgekit.measure import agreement, cosine, estimate_drop, find_metric, holds_class_scores
 from edgekit.plan import candidate_id
-from edgekit.result import BlamedLayer, WaterfallStage, WaterfallStep
-from edgekit.types import Artifact, Candidate
+from edgekit.result import LayerLoss, WaterfallStage, WaterfallStep
+from edgekit.types import Artifact, Candidate, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.building.candidates.ladder import Attempt
-    from edgekit.building.context import Samples, Workshop
-    from edgekit.building.outcome.finish import Outcome
-    from edgekit.types import Variant
+__all__ = ["Scorer", "built", "trained", "waterfall_of"]
 
-__all__ = ["waterfall_of"]
+ExportVariant = Callable[[Variant, Candidate], Artifact]
+FindLosses = Callable[[Artifact, Artifact], tuple[LayerLoss, ...]]
+"""(before, after) → the layers where the second loses most; none where the two cannot be compared."""
 
 TRAINED_METRICS = ("top1", "agreement")
 """Metrics that training validates with too: only then its figures belong into the same row."""
@@ -41,61 +43,59 @@ class Stage:
     note: str = ""
 
 
-def waterfall_of(shop: Workshop, outcome: Outcome) -> tuple[WaterfallStep, ...]:
+def waterfall_of(
+    outcome: Outcome, scorer: Scorer, export: ExportVariant, losses: FindLosses
+) -> tuple[WaterfallStep, ...]:
     """The winner's way (or the nearest's), from the original on; steps that did not happen are left out.
 
-    All of it is cached. A step that cannot be run ends the waterfall there.
+    A step that cannot be run ends the waterfall there.
     """
-    handed = outcome.choice.winner or outcome.choice.nearest
-    attempt = next((one for one in outcome.attempts if one.candidate.id == handed), None)
+    attempt = outcome.attempt(outcome.choice.winner or outcome.choice.nearest)
     if attempt is None:
         return ()
-    scorer = Scorer(
-        shop, outcome.reference, shop.samples(shop.setting.splits.validation, outcome.original.signature)
-    )
     steps: list[WaterfallStep] = []
     before: Stage | None = None
     try:
-        for stage in stages(shop, outcome, attempt, scorer.metric):
-            steps.append(measured(shop, scorer, steps[-1] if steps else None, before, stage))
+        for stage in stages(outcome, attempt, scorer.metric, export):
+            steps.append(measured(scorer, losses, steps[-1] if steps else None, before, stage))
             before = stage
     except StageError:
         return tuple(steps)
     return tuple(steps)
 
 
-def stages(shop: Workshop, outcome: Outcome, attempt: Attempt, metric: str) -> list[Stage]:
+def stages(outcome: Outcome, attempt: Attempt, metric: str, export: ExportVariant) -> list[Stage]:
     """What happened to the network, in order."""
     network = outcome.networks[attempt.candidate.variant]
     runtime = hosted(outcome, attempt, outcome.reference).backend
-    found = [Stage("original", outcome.reference, note=f"float, in {runtime}")]
+    way = [Stage("original", outcome.reference, note=f"float, in {runtime}")]
     if network.id != outcome.original.id:
-        found += trained(outcome, network.id) if metric in TRAINED_METRICS else []
-        found.append(Stage("exported", float_artifact(shop, outcome, network), note="float ONNX"))
-    return [*found, *built(outcome, attempt, found[-1].artifact)]
+        way += trained(outcome, network.id) if metric in TRAINED_METRICS else []
+        way.append(Stage("exported", float_artifact(outcome, network, export), note="float ONNX"))
+    return [*way, *built(outcome, attempt, way[-1].artifact)]
 
 
 def trained(outcome: Outcome, variant: str) -> list[Stage]:
-    """Pruning and fine-tuning, as far as the variant's story has them."""
-    steps = next((one.steps for one in outcome.variants if one.id == variant), ())
+    """Pruning and fine-tuning, as far as the variant's history has them."""
+    steps = next((described.steps for described in outcome.variants if described.id == variant), ())
     kept = [step for step in steps if step.accepted and step.kind == "step"]
     final = [step for step in steps if step.kind == "final"]
-    found = []
+    way = []
     if kept:
         note = f"{kept[-1].fraction:.0%} of the MACs, {len(kept)} steps with a short training each, in torch"
-        found.append(Stage("pruned", accuracy=kept[-1].accuracy, note=note))
+        way.append(Stage("pruned", accuracy=kept[-1].accuracy, note=note))
     if final:
-        found.append(
+        way.append(
             Stage("fine-tuned", accuracy=final[-1].accuracy, note="distilled from the original, in torch")
         )
-    return found
+    return way
 
 
-def float_artifact(shop: Workshop, outcome: Outcome, network: Variant) -> Artifact:
+def float_artifact(outcome: Outcome, network: Variant, export: ExportVariant) -> Artifact:
     """The variant in float, through the runtime that the original was measured in."""
     backend = outcome.reference.backend
     candidate = Candidate(candidate_id(network.id, backend, "fp32"), network.id, backend, "fp32")
-    return shop.export(network, candidate)
+    return export(network, candidate)
 
 
 def hosted(outcome: Outcome, attempt: Attempt, artifact: Artifact) -> Artifact:
@@ -130,39 +130,38 @@ def built(outcome: Outcome, attempt: Attempt, floating: Artifact | None) -> list
     ]
 
 
-def same(one: Artifact, other: Artifact) -> bool:
+def same(a: Artifact, b: Artifact) -> bool:
     """Whether two artifacts are the same file run the same way."""
-    hashes = [[file.sha256 for file in each.files] for each in (one, other)]
     return (
-        hashes[0] == hashes[1] and one.backend == other.backend and dict(one.options) == dict(other.options)
+        a.backend == b.backend
+        and [file.sha256 for file in a.files] == [file.sha256 for file in b.files]
+        and dict(a.options) == dict(b.options)
     )
 
 
 class Scorer:
-    """Scores of an artifact on the validation samples, one each, as the build's metric has them."""
+    """Scores of an artifact per validation sample, as the build's metric has them."""
 
-    def __init__(self, shop: Workshop, reference: Artifact, samples: Samples) -> None:
-        self.shop, self.samples = shop, samples
-        self._reference = shop.outputs(reference, samples)
+    def __init__(self, evaluator: Evaluator, reference: Artifact, samples: SplitFiles) -> None:
+        self._evaluator, self._samples = evaluator, samples
+        self._reference = evaluator.outputs(reference, samples)
         self._labels = samples.files.labels
-        classes = holds_class_scores(self._reference)
-        self.metric = (
-            shop.setting.request.metric if self._labels is not None else "agreement" if classes else "cosine"
-        )
+        unlabelled = "agreement" if holds_class_scores(self._reference) else "cosine"
+        self.metric = unlabelled if self._labels is None else evaluator.metric
 
     def scores(self, artifact: Artifact) -> NDArray[np.float64]:
         """float64 [samples]. Raises StageError when the artifact does not run."""
-        outputs = self.shop.outputs(artifact, self.samples)
+        outputs = self._evaluator.outputs(artifact, self._samples)
         if self._labels is not None:
             return find_metric(self.metric)(outputs, self._labels)
         if self.metric == "agreement":
             return agreement(outputs, self._reference)
-        each = [cosine(outputs[name], values) for name, values in self._reference.items()]
-        return np.asarray(np.mean(each, axis=0), np.float64)
+        cosines = [cosine(outputs[name], values) for name, values in self._reference.items()]
+        return np.asarray(np.mean(cosines, axis=0), np.float64)
 
 
 def measured(
-    shop: Workshop, scorer: Scorer, last: WaterfallStep | None, before: Stage | None, stage: Stage
+    scorer: Scorer, losses: FindLosses, last: WaterfallStep | None, before: Stage | None, stage: Stage
 ) -> WaterfallStep:
     """The step with its change from the last one: paired where both are artifacts."""
     if stage.artifact is None:
@@ -177,9 +176,9 @@ def measured(
     if before.artifact is None:
         return WaterfallStep(stage.name, accuracy, accuracy - last.accuracy, note=stage.note)
     drop = estimate_drop(scores, scorer.scores(before.artifact))
-    layers: tuple[BlamedLayer, ...] = ()
+    layers: tuple[LayerLoss, ...] = ()
     if stage.name == "quantized" or drop.value != 0.0:
-        layers = blamed_layers(shop, before.artifact, stage.artifact, scorer.samples)
+        layers = losses(before.artifact, stage.artifact)
     return WaterfallStep(
         stage.name, accuracy, 0.0 - drop.value, 0.0 - drop.high, 0.0 - drop.low, layers, stage.note
     )

@@ -1,81 +1,99 @@
-"""How narrow a network has to be: untrained structures, timed on the board or estimated for it."""
+"""How narrow a network has to be: untrained structures, made like pruning would begin them and timed on the board."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgekit.building.candidates.estimates import estimate_structures
-from edgekit.building.candidates.timing import time_artifacts
-from edgekit.building.context import Workshop
-from edgekit.building.variants.original import ORIGINAL, example_inputs, load_original, make_variant
-from edgekit.building.variants.training import network_parts, prune_config, train_split
-from edgekit.compress import apply_plan, propose
-from edgekit.errors import StageError
+import msgspec
+
+from edgekit.building.cache import Cache
+from edgekit.building.candidates.exporting import Exporter
+from edgekit.building.candidates.timing import Timer
+from edgekit.building.samples import SplitFiles
+from edgekit.building.setup import GivenModel
+from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
+from edgekit.compress import PruneConfig, apply_plan, propose
+from edgekit.data import DataSource, Split
 from edgekit.model import export_onnx
 from edgekit.plan import FRACTIONS, Structure, candidate_id
-from edgekit.types import Candidate, Measurement, Signature, Variant
+from edgekit.progress import Reporter
+from edgekit.types import Candidate, Measurement, Percentile, Signature, Variant
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["probe"]
+__all__ = ["structure_parts", "time_structures", "untrained_structures"]
 
 PROBE_SECONDS = 1.5
 
 
-def probe(shop: Workshop, original: Variant, lead: Candidate) -> list[Structure]:
-    """Measure untrained structures at the leading precision: latency hangs on shapes, not on weights.
-
-    Without the board it is estimated. Raises StageError when neither gives a latency.
-    """
-    variants = untrained(shop, lead)
-    structures = (
-        estimate_structures(shop, variants, original, lead)
-        if shop.setting.absent
-        else time_structures(shop, variants, original, lead)
-    )
-    if not structures:
-        raise StageError("probe", "the latency of no narrower structure is known")
-    return structures
+def structure_parts(
+    model_digest: str, config: PruneConfig, train_digest: str, fraction: float
+) -> dict[str, Any]:
+    """All that an untrained structure depends on."""
+    return {
+        "model": model_digest,
+        "config": msgspec.to_builtins(config),
+        "train_data": train_digest,
+        "probe": fraction,
+    }
 
 
-def untrained(shop: Workshop, lead: Candidate) -> list[Variant]:
-    """Narrower networks as pruning would begin them, one for each of FRACTIONS."""
-    config = prune_config(shop, lead)
-    module: list[torch.nn.Module] = []  # loaded once, and only if some structure is not in the store
+def untrained_structures(
+    cache: Cache,
+    reporter: Reporter,
+    model: GivenModel,
+    source: DataSource,
+    train: Split,
+    config: PruneConfig,
+    fractions: Sequence[float] = FRACTIONS,
+) -> list[Variant]:
+    """Narrower networks as pruning would begin them, one for each of `fractions` of the MACs."""
+    loaded: list[torch.nn.Module] = []  # once, and only if some structure is not in the store
     variants = []
-    with shop.reporter.step("Probing narrower structures") as step:
-        for done, fraction in enumerate(FRACTIONS):
-            step.advance(done / len(FRACTIONS), f"{fraction:.0%} of the MACs")
+    with reporter.step("Probing narrower structures") as step:
+        for done, fraction in enumerate(fractions):
+            step.advance(done / len(fractions), f"{fraction:.0%} of the MACs")
 
             def write(path: Path, fraction: float = fraction) -> Signature:
-                if not module:
-                    module.append(load_original(shop))
-                example = example_inputs(shop)
-                plan = propose(module[0], example, config, fraction, train_split(shop))
-                return export_onnx(apply_plan(module[0], example, plan), example, path)
+                if not loaded:
+                    loaded.append(model.load())
+                example = example_inputs(source)
+                plan = propose(loaded[0], example, config, fraction, train)
+                return export_onnx(apply_plan(loaded[0], example, plan), example, path)
 
-            parts = {**network_parts(shop, config), "probe": fraction}
+            parts = structure_parts(model.ref.digest, config, train.digest, fraction)
             name = f"structure-{round(100 * fraction)}"
-            variants.append(make_variant(shop, name, "pruned", ORIGINAL, "untrained structure", parts, write))
+            variants.append(
+                make_variant(cache, name, "pruned", ORIGINAL, "untrained structure", parts, write)
+            )
     return variants
 
 
 def time_structures(
-    shop: Workshop, variants: Sequence[Variant], original: Variant, lead: Candidate
+    exporter: Exporter,
+    timer: Timer,
+    samples_for: Callable[[Signature], SplitFiles],
+    reporter: Reporter,
+    percentile: Percentile,
+    variants: Sequence[Variant],
+    original: Variant,
+    lead: Candidate,
 ) -> list[Structure]:
-    """Each structure exported like the leading candidate, timed against the others."""
+    """Each structure exported like the leading candidate, timed against the others.
+
+    Latency hangs on shapes, not on weights. Raises StageError when a structure cannot be exported.
+    """
     artifacts = []
-    with shop.reporter.step("Exporting narrower structures") as step:
+    with reporter.step("Exporting narrower structures") as step:
         for done, variant in enumerate(variants):
             step.advance(done / len(variants), variant.id)
             identity = candidate_id(variant.id, lead.backend, lead.precision)
             like = Candidate(identity, variant.id, lead.backend, lead.precision, lead.recipe, lead.device)
-            artifacts.append(shop.export(variant, like))
-    timed = time_artifacts(shop, original, artifacts, PROBE_SECONDS)
-    percentile = shop.setting.request.budget.percentile
+            artifacts.append(exporter.export(variant, like))
+    timed = timer.time(artifacts, samples_for(original.signature), PROBE_SECONDS)
     structures = []
     for variant, artifact in zip(variants, artifacts, strict=True):
         measured = timed[artifact.candidate]

@@ -1,25 +1,23 @@
-"""Pruned variants: how narrow is asked of the board first, with untrained structures; then one is trained."""
+"""Pruned variants: how narrow is asked of the board first, with untrained structures; then one network is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgekit.building.candidates.ladder import Attempt
-from edgekit.building.context import Workshop
-from edgekit.building.variants.original import ORIGINAL, example_inputs, load_original, make_variant
-from edgekit.building.variants.probing import probe
+from edgekit.building.values import Attempt
+from edgekit.building.variants.base import MadeVariant, MakerContext
+from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
+from edgekit.building.variants.probing import untrained_structures
 from edgekit.building.variants.training import (
     STEP_BATCHES,
     at_least,
-    network_parts,
     prune_config,
     seconds_left,
-    train_split,
     training_config,
     training_deadline,
     validator,
@@ -28,6 +26,7 @@ from edgekit.compress import (
     IterateConfig,
     PruneConfig,
     PruneOutcome,
+    TrainConfig,
     load_pruned,
     prune_iteratively,
     save_pruned,
@@ -36,10 +35,18 @@ from edgekit.errors import StageError, UserError
 from edgekit.model import export_onnx
 from edgekit.plan import shortfall, widest_that_fits
 from edgekit.reference import locate_reference
-from edgekit.result import TrainedStep, VariantResult
-from edgekit.types import Candidate, Choice, Failure, Measurement, Rejection, Signature, Variant
+from edgekit.result import TrainedStep
+from edgekit.types import Budget, Failure, Measurement, Rejection, Signature
 
-__all__ = ["pruned_variants"]
+__all__ = [
+    "DEFAULT_LIMIT",
+    "PruneJob",
+    "PrunedMaker",
+    "job_for",
+    "leading",
+    "train_pruned",
+    "trained_already",
+]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
@@ -52,188 +59,214 @@ MACs: 4.4 points below after a step, within 1 point after the final training).
 """
 
 
-def pruned_variants(
-    shop: Workshop,
-    original: Variant,
-    attempts: Sequence[Attempt],
-    measurements: Mapping[str, Measurement],
-    choice: Choice,
-) -> Iterator[tuple[Variant, VariantResult] | Rejection | Failure]:
-    """What pruning gives: a trained variant with its story, or why there is none."""
-    refusal = why_not(shop, choice)
-    if refusal is not None:
-        yield refusal
-        return
-    lead = leading(shop, attempts, measurements)
-    if lead is None:
-        yield Rejection("pruning", "no build of the unpruned network could be measured")
-        return
-    try:
+@dataclass(frozen=True)
+class PruneJob:
+    """One pruned network, by all that its weights depend on. `limit`: the largest accuracy drop, a fraction.
+
+    `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `code`: digests of the user's own
+    loss and step. A time limit cuts the training short, so it counts too.
+    """
+
+    model_digest: str
+    train_digest: str
+    validation_digest: str
+    config: PruneConfig
+    train: TrainConfig
+    steps: IterateConfig
+    limit: float
+    fraction: float | None
+    time_limit_s: float | None
+    code: tuple[str, ...]
+
+    def key_parts(self) -> dict[str, Any]:
+        """Every field."""
+        parts: dict[str, Any] = msgspec.to_builtins(self)
+        return parts
+
+
+class PrunedMaker:
+    """Prunes the original to the width that the budget asks for, and trains it with the original as the teacher."""
+
+    def why_not(self, context: MakerContext) -> Rejection | None:
+        """See VariantMaker."""
+        request, kind = context.request, context.model.ref.kind
+        if not request.prune:
+            return Rejection("pruning", "left out by the request")
+        if kind in ("onnx", "pt2"):
+            return Rejection(
+                "pruning",
+                f"a .{kind} file is quantized and measured as it is: its layers cannot be made narrower",
+                "give the network as net.py:factory with --weights",
+            )
+        if context.splits.train is None:
+            return Rejection(
+                "pruning", "there are no training samples to train a pruned network with", "a train part"
+            )
+        if seconds_left(context.time_limit) < LEAST_TRAINING_S:
+            return Rejection("pruning", "the time limit leaves no room for training", "a longer --time-limit")
+        if context.choice.verdict == "MEETS" and not request.budget.fastest:
+            return Rejection(
+                "pruning",
+                f"the unpruned {context.choice.winner} meets the budget; pruning would cost accuracy",
+            )
+        if leading(context.attempts, context.measurements, request.budget) is None:
+            return Rejection("pruning", "no build of the unpruned network could be measured")
+        return None
+
+    def make(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
+        """See VariantMaker. Raises StageError when no structure has a latency or the training fails."""
+        budget = context.request.budget
+        lead = leading(context.attempts, context.measurements, budget)
+        train = context.splits.train
+        assert lead is not None
+        assert train is not None
+        multiple = context.target.channel_multiple(lead.candidate.precision)
+        config = prune_config(context.request.train, multiple)
         fraction: float | None = None
-        if not shop.setting.request.budget.fastest:
-            structures = probe(shop, original, lead.candidate)
-            pick = widest_that_fits(structures, shop.setting.request.budget)
+        if not budget.fastest:
+            untrained = untrained_structures(
+                context.cache, context.reporter, context.model, context.source, train, config
+            )
+            structures = context.probe(untrained, context.original, lead.candidate)
+            if not structures:
+                raise StageError("probe", "the latency of no narrower structure is known")
+            pick = widest_that_fits(structures, budget)
             if pick is None:
-                narrowest = min(structures, key=lambda one: one.fraction)
+                narrowest = min(structures, key=lambda structure: structure.fraction)
                 yield Rejection(
                     "pruning",
-                    f"even {narrowest.fraction:.0%} of the MACs need "
-                    f"{shortfall(narrowest, shop.setting.request.budget)}",
+                    f"even {narrowest.fraction:.0%} of the MACs need {shortfall(narrowest, budget)}",
                     "a smaller network, a faster board, or a larger budget",
                 )
                 return
             fraction = pick.fraction
-        yield train_pruned(shop, fraction, lead.candidate)
-    except StageError as error:
-        yield Failure("pruned", error.stage, error.cause, error.remedy)
-
-
-def why_not(shop: Workshop, choice: Choice) -> Rejection | None:
-    """Why pruning is not tried; None when it is."""
-    setting = shop.setting
-    if not setting.request.prune:
-        return Rejection("pruning", "left out by the request")
-    if setting.model.kind in ("onnx", "pt2"):
-        return Rejection(
-            "pruning",
-            f"a .{setting.model.kind} file is quantized and measured as it is: its layers cannot be made narrower",
-            "give the network as net.py:factory with --weights",
-        )
-    if setting.splits.train is None:
-        return Rejection(
-            "pruning", "there are no training samples to train a pruned network with", "a train part"
-        )
-    if seconds_left(shop) < LEAST_TRAINING_S:
-        return Rejection("pruning", "the time limit leaves no room for training", "a longer --time-limit")
-    if choice.verdict == "MEETS" and not setting.request.budget.fastest:
-        return Rejection(
-            "pruning", f"the unpruned {choice.winner} meets the budget; pruning would cost accuracy"
-        )
-    return None
+        job = job_for(context, config, fraction)
+        store = context.cache.store
+        job = trained_already(job, lambda other: store.holds("pruned", other.key_parts()))
+        yield train_pruned(context, job)
 
 
 def leading(
-    shop: Workshop, attempts: Sequence[Attempt], measurements: Mapping[str, Measurement]
+    attempts: Sequence[Attempt], measurements: Mapping[str, Measurement], budget: Budget
 ) -> Attempt | None:
     """The build of the original that is nearest to the limits on time, size and memory; accurate ones first.
 
     Its precision is the one that structures are probed at.
     """
-    budget = shop.setting.request.budget
     timed = [
-        one for one in attempts if one.candidate.id in measurements and measurements[one.candidate.id].latency
+        attempt
+        for attempt in attempts
+        if attempt.candidate.id in measurements and measurements[attempt.candidate.id].latency
     ]
-    within = [one for one in timed if budget.max_drop is None or one.accuracy.drop.value <= budget.max_drop]
+    within = [
+        attempt
+        for attempt in timed
+        if budget.max_drop is None or attempt.accuracy.drop.value <= budget.max_drop
+    ]
 
-    def strain(one: Attempt) -> tuple[float, float]:
-        measured = measurements[one.candidate.id]
+    def utilisation(attempt: Attempt) -> tuple[float, float]:
+        """The fullest of the limits, then milliseconds."""
+        measured = measurements[attempt.candidate.id]
         latency_ms = measured.latency.at(budget.percentile).value if measured.latency else float("inf")
         used = (
             (latency_ms, budget.max_latency_ms),
-            (one.artifact.size_bytes, budget.max_size_bytes),
+            (attempt.artifact.size_bytes, budget.max_size_bytes),
             (measured.peak_memory_bytes, budget.max_memory_bytes),
         )
         return max((value / limit for value, limit in used if limit), default=0.0), latency_ms
 
-    return min(within or timed, key=strain, default=None)
+    return min(within or timed, key=utilisation, default=None)
 
 
-def train_pruned(shop: Workshop, fraction: float | None, lead: Candidate) -> tuple[Variant, VariantResult]:
-    """Prune in steps, fine-tune with the original as the teacher, export. Raises StageError."""
-    train_config = training_config(shop)
-    steps = IterateConfig(
-        step_epochs=at_least(shop, shop.setting.request.train.step_epochs, STEP_BATCHES),
-        slack=SLACK if fraction is None else SLACK_TO_FRACTION,
+def job_for(context: MakerContext, config: PruneConfig, fraction: float | None) -> PruneJob:
+    """The request's training, at least as long as its data set needs."""
+    request, train = context.request, context.splits.train
+    assert train is not None
+    options, limit = request.train, request.budget.max_drop
+    return PruneJob(
+        model_digest=context.model.ref.digest,
+        train_digest=train.digest,
+        validation_digest=context.splits.validation.digest,
+        config=config,
+        train=training_config(options, request.seed, len(train)),
+        steps=IterateConfig(
+            step_epochs=at_least(STEP_BATCHES, options.step_epochs, len(train), options.batch_size),
+            slack=SLACK if fraction is None else SLACK_TO_FRACTION,
+        ),
+        limit=DEFAULT_LIMIT if limit is None else limit,
+        fraction=fraction,
+        time_limit_s=request.time_limit_s,
+        code=tuple(locate_reference(spec, UserError).digest for spec in (options.loss, options.step) if spec),
     )
-    limit = shop.setting.request.budget.max_drop
-    limit = DEFAULT_LIMIT if limit is None else limit
 
-    def parts_of(config: PruneConfig) -> dict[str, Any]:
-        return {
-            **network_parts(shop, config),
-            "train": msgspec.to_builtins(train_config),
-            "steps": msgspec.to_builtins(steps),
-            "limit": limit,
-            "fraction": fraction,
-            "time_limit_s": shop.setting.request.time_limit_s,
-            "validation": shop.setting.splits.validation.digest,
-            "code": [
-                locate_reference(spec, UserError).digest
-                for spec in (train_config.loss, train_config.step)
-                if spec
-            ],
-        }
 
-    config = trained_already(shop, prune_config(shop, lead), parts_of)
-    parts = parts_of(config)
-    key = shop.setting.store.key("pruned", parts)
+def trained_already(job: PruneJob, holds: Callable[[PruneJob], bool]) -> PruneJob:
+    """The job of a network that another target's build has trained and that suits this target too.
+
+    Channels in multiples of 32 are in multiples of 16 and 8 as well, so what a coarser target trained serves a finer
+    one. Without one, the job as it is.
+    """
+    for factor in COARSER:
+        coarser = replace(job, config=replace(job.config, round_to=job.config.round_to * factor))
+        if holds(coarser):
+            return coarser
+    return job
+
+
+def train_pruned(context: MakerContext, job: PruneJob) -> MadeVariant:
+    """Prune in steps, fine-tune with the original as the teacher, export. Raises StageError."""
+    cache, model, train = context.cache, context.model, context.splits.train
+    assert train is not None
+    example = example_inputs(context.source)
+    key = cache.store.key("pruned", job.key_parts())
 
     def make(folder: Path) -> Mapping[str, Any]:
-        module = load_original(shop)
-        with shop.reporter.step("Pruning and distilling") as step:
+        module = model.load()
+        with context.reporter.step("Pruning and distilling") as step:
             outcome = prune_iteratively(
                 module,
-                example_inputs(shop),
-                train_split(shop),
-                validator(shop, module),
-                config,
-                train_config,
-                limit=limit,
-                target_fraction=fraction,
-                steps=steps,
+                example,
+                train,
+                validator(context.splits.validation, module),
+                job.config,
+                job.train,
+                limit=job.limit,
+                target_fraction=job.fraction,
+                steps=job.steps,
                 progress=step,
-                folder=shop.setting.store.scratch(key),
-                deadline=training_deadline(shop),
+                folder=cache.store.scratch(key),
+                deadline=training_deadline(context.time_limit),
             )
         save_pruned(folder / "pruned.safetensors", outcome.module, outcome.plan)
         return {
-            "history": story(outcome),
+            "history": history_lines(outcome),
             "fraction": outcome.plan.fraction,
-            "steps": msgspec.to_builtins(steps_of(outcome)),
+            "steps": msgspec.to_builtins(trained_steps(outcome)),
         }
 
-    entry = shop.cached("pruned", parts, make)
-    name = f"pruned-{round(100 * entry.meta['fraction'])}"
+    entry = cache.entry("pruned", job.key_parts(), make)
 
     def write(path: Path) -> Signature:
-        example = example_inputs(shop)
-        module, _ = load_pruned(entry.path / "pruned.safetensors", load_original(shop), example)
+        module, _ = load_pruned(entry.path / "pruned.safetensors", model.load(), example)
         return export_onnx(module, example, path)
 
-    description = f"{entry.meta['fraction']:.0%} of the MACs, distilled from the original"
-    variant = make_variant(shop, name, "pruned", ORIGINAL, description, {"pruned": key}, write)
-    cost = variant.cost
-    history = tuple(entry.meta["history"])
-    trained = msgspec.convert(entry.meta.get("steps", []), tuple[TrainedStep, ...])
-    return variant, VariantResult(
-        name, "pruned", ORIGINAL, description, cost.macs, cost.parameters, history, trained
-    )
+    fraction = entry.meta["fraction"]
+    name = f"pruned-{round(100 * fraction)}"
+    description = f"{fraction:.0%} of the MACs, distilled from the original"
+    variant = make_variant(cache, name, "pruned", ORIGINAL, description, {"pruned": key}, write)
+    steps = msgspec.convert(entry.meta["steps"], tuple[TrainedStep, ...])
+    return MadeVariant(variant, tuple(entry.meta["history"]), steps)
 
 
-def trained_already(
-    shop: Workshop, config: PruneConfig, parts_of: Callable[[PruneConfig], Mapping[str, Any]]
-) -> PruneConfig:
-    """The configuration of a network that another target's build has trained and that suits this target too.
-
-    Channels in multiples of 32 are in multiples of 16 and 8 as well, so what a coarser target trained serves a finer
-    one. Without one, the configuration as it is.
-    """
-    for factor in COARSER:
-        coarser = replace(config, round_to=config.round_to * factor)
-        if shop.setting.store.holds("pruned", parts_of(coarser)):
-            return coarser
-    return config
-
-
-def steps_of(outcome: PruneOutcome) -> tuple[TrainedStep, ...]:
-    """The same steps as values."""
+def trained_steps(outcome: PruneOutcome) -> tuple[TrainedStep, ...]:
+    """The steps as values."""
     return tuple(
         TrainedStep(record.kind, record.plan.fraction, record.accuracy, record.accepted)
         for record in outcome.history
     )
 
 
-def story(outcome: PruneOutcome) -> list[str]:
+def history_lines(outcome: PruneOutcome) -> list[str]:
     """One line per step, and why pruning ended."""
     lines = [
         f"{record.kind}: {record.plan.fraction:.0%} of the MACs, accuracy {record.accuracy:.2%} "

@@ -44,7 +44,7 @@ def unsupported(onnx_path: str | Path) -> tuple[Issue, ...]:
     """
     _, _, refused = _calls(ready_graph(Path(onnx_path)))
     return tuple(
-        Issue("error", node.name, reason, "replace the operation, or build for ONNX Runtime or OpenVINO")
+        Issue("error", node.name, reason, "replace the operation, or build for another runtime")
         for node, reason in refused
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekit.report.plots.figures import (
-    COLOURS,
     INK,
     Numbered,
     Plot,
@@ -19,6 +18,7 @@ from edgekit.report.plots.figures import (
     limit_line,
     row_label,
     rows_axis,
+    runtime_colour,
 )
 from edgekit.report.plots.scales import log_scale, log_ticks, near
 from edgekit.report.wording import latency_at
@@ -79,7 +79,7 @@ def _boxes(rows: Sequence[tuple[Numbered, LatencyResult]]) -> list[dict[str, Any
         if not samples:
             continue
         cuts = [quantile(samples, share) for share in (0.01, 0.25, 0.5, 0.75, 0.99)]
-        colour = COLOURS[entry.candidate.backend]
+        colour = runtime_colour(entry.candidate.backend)
         boxes.append(
             {
                 "type": "box",

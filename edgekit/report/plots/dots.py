@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekit.report.plots.figures import (
-    COLOURS,
     INK,
     MUTED,
     Numbered,
@@ -20,6 +19,7 @@ from edgekit.report.plots.figures import (
     limit_line,
     row_label,
     rows_axis,
+    runtime_colour,
     symbol,
 )
 from edgekit.report.plots.scales import visible_floor
@@ -93,7 +93,7 @@ def _ranges(
 
 def _dots(rows: Sequence[Row], unit: float, panel: str) -> dict[str, Any]:
     values, bars = _values(rows, unit, panel)
-    colours = [COLOURS[entry.candidate.backend] for entry, _ in rows]
+    colours = [runtime_colour(entry.candidate.backend) for entry, _ in rows]
     return {
         "type": "scatter",
         "mode": "markers",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgekit.precisions import PRECISIONS
 from edgekit.report.wording import (
     bytes_text,
     drop_interval_text,
@@ -23,10 +24,10 @@ from edgekit.report.wording import (
     value_text,
 )
 from edgekit.result import CandidateResult
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName
 
 __all__ = [
-    "COLOURS",
     "INK",
     "MUTED",
     "Numbered",
@@ -40,26 +41,10 @@ __all__ = [
     "precision_ran",
     "row_label",
     "rows_axis",
+    "runtime_colour",
     "symbol",
 ]
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour vision.
-COLOURS: dict[BackendName, str] = {
-    "onnxruntime": "#0072B2",
-    "openvino": "#D55E00",
-    "litert": "#009E73",
-    "tensorrt": "#AA4499",
-}
-SYMBOLS = {
-    "fp32": "circle",
-    "bf16": "square",
-    "fp16": "cross",
-    "int8": "diamond",
-    "w8": "triangle-up",
-    "int8-dynamic": "triangle-down",
-    "fp8": "star",
-    "fp4": "hexagon",
-}
 INK, MUTED, GRID, LIMIT = "#1b2733", "#5b6b7a", "#e6eaee", "#00745a"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -120,9 +105,15 @@ def error_bars(values: Sequence[float], lows: Sequence[float], highs: Sequence[f
     }
 
 
+def runtime_colour(backend: BackendName) -> str:
+    """The runtime's; grey for one that this version of edgekit does not know."""
+    return RUNTIMES[backend].colour if backend in RUNTIMES else MUTED
+
+
 def symbol(candidate: CandidateResult) -> str:
     """The marker of the precision that ran."""
-    return SYMBOLS.get(precision_ran(candidate), "circle-open")
+    ran = precision_ran(candidate)
+    return next((row.symbol for name, row in PRECISIONS.items() if name == ran), "circle-open")
 
 
 def precision_ran(candidate: CandidateResult) -> str:

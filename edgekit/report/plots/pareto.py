@@ -9,7 +9,6 @@ from typing import Any
 
 from edgekit.report.plots.budget_marks import budget_labels, budget_shapes
 from edgekit.report.plots.figures import (
-    COLOURS,
     INK,
     MUTED,
     Numbered,
@@ -19,6 +18,7 @@ from edgekit.report.plots.figures import (
     hover_text,
     layout,
     precision_ran,
+    runtime_colour,
     symbol,
 )
 from edgekit.report.plots.labels import Box, Canvas, place_labels
@@ -86,7 +86,7 @@ def _groups(points: Sequence[Point], scales: Scales) -> list[Group]:
     traces: list[Group] = []
     for (backend, precision), members in sorted(groups.items()):
         first = members[0].numbered.candidate
-        colour = COLOURS[first.backend]
+        colour = runtime_colour(first.backend)
         xs = [point.x for point in members]
         bars = error_bars(xs, [p.latency.low for p in members], [p.latency.high for p in members])
         trace = {

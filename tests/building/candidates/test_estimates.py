@@ -63,30 +63,30 @@ def test_the_verdict_is_provisional_and_says_how_to_settle_it(pi: Path) -> None:
 def test_what_concerns_this_network_is_told_before_what_the_board_never_takes(pi: Path) -> None:
     first, *others = result_of(pi).rejected
     assert first.what == "pruning"
-    assert "fp16" in " ".join(one.what for one in others)
+    assert "fp16" in " ".join(row.what for row in others)
 
 
 def test_no_latency_is_shown_as_measured(pi: Path) -> None:
     result = result_of(pi)
-    assert {one.origin for one in result.candidates} == {"estimated"}
-    assert all(one.latency_ms is not None and not one.latency_ms.rounds_ms for one in result.candidates)
+    assert {row.origin for row in result.candidates} == {"estimated"}
+    assert all(row.latency_ms is not None and not row.latency_ms.rounds_ms for row in result.candidates)
     assert any("roofline" in note for note in result.environment.notes)
 
 
 def test_accuracy_and_memory_are_measured_here(pi: Path) -> None:
-    for one in result_of(pi).candidates:
-        assert one.accuracy is not None
-        assert one.accuracy.value > 0.85
-        assert one.peak_memory_bytes > 10_000_000
+    for row in result_of(pi).candidates:
+        assert row.accuracy is not None
+        assert row.accuracy.value > 0.85
+        assert row.peak_memory_bytes > 10_000_000
     assert result_of(pi).claim is not None
 
 
 def test_the_bundle_holds_candidates_of_each_precision_and_verifies(pi: Path) -> None:
     manifest = manifest_of(pi)
-    assert {one.precision for one in manifest.candidates} == {"fp32", "fp16", "int8"}
-    assert {one.backend for one in manifest.candidates} == {"litert", "onnxruntime"}
-    found = verify_bundle(pi / "out" / "bundle")
-    assert found.ok, found.problems
+    assert {row.precision for row in manifest.candidates} == {"fp32", "fp16", "int8"}
+    assert {row.backend for row in manifest.candidates} == {"litert", "onnxruntime"}
+    report = verify_bundle(pi / "out" / "bundle")
+    assert report.ok, report.problems
 
 
 def test_settling_on_a_machine_that_is_not_the_board_settles_nothing(pi: Path) -> None:
@@ -101,9 +101,9 @@ def test_settling_on_a_machine_that_is_not_the_board_settles_nothing(pi: Path) -
 
 
 def test_each_candidate_answers_by_its_own_infer_py(pi: Path) -> None:
-    for one in manifest_of(pi).candidates:
-        done = run([sys.executable, str(pi / "out" / "bundle" / one.folder / "infer.py")])
-        assert done.returncode == 0, one.id + done.stderr
+    for row in manifest_of(pi).candidates:
+        done = run([sys.executable, str(pi / "out" / "bundle" / row.folder / "infer.py")])
+        assert done.returncode == 0, row.id + done.stderr
         assert "golden outputs match" in done.stdout
 
 
@@ -117,17 +117,17 @@ def test_the_commands_know_a_bundle_of_several(pi: Path) -> None:
 
 def test_a_jetson_s_bundle_has_builds_for_the_gpu_and_for_the_dla(orin: Path) -> None:
     manifest = manifest_of(orin)
-    assert {one.backend for one in manifest.candidates} == {"tensorrt"}
-    kinds = {(one.precision, one.device) for one in manifest.candidates}
+    assert {row.backend for row in manifest.candidates} == {"tensorrt"}
+    kinds = {(row.precision, row.device) for row in manifest.candidates}
     assert {("fp16", ""), ("int8", ""), ("int8", "dla"), ("fp16", "dla")} <= kinds
-    found = verify_bundle(orin / "out" / "bundle")
-    assert found.ok, found.problems
+    report = verify_bundle(orin / "out" / "bundle")
+    assert report.ok, report.problems
 
 
 def test_a_jetson_s_bundle_carries_what_builds_on_arrival(orin: Path) -> None:
     names = {file.path for file in manifest_of(orin).files}
     assert {"settle.py", "board/__main__.py", "board/tensorrt/engine.py"} <= names
-    int8 = next(one for one in manifest_of(orin).candidates if one.precision == "int8" and one.device == "")
+    int8 = next(row for row in manifest_of(orin).candidates if row.precision == "int8" and row.device == "")
     assert f"{int8.folder}/model/model.onnx" in names
     assert f"{int8.folder}/model/build.json" in names
     assert f"{int8.folder}/golden.npz" in names

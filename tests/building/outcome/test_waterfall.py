@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit.building.candidates.ladder import Attempt
-from edgekit.building.outcome.finish import Outcome
-from edgekit.building.outcome.layer_losses import BlameTask, ask, culprits
+from edgekit.building.executor import InProcessExecutor
+from edgekit.building.outcome.layer_losses import LayerLossTask, own_losses
 from edgekit.building.outcome.waterfall import built, trained
+from edgekit.building.values import Attempt, Outcome
 from edgekit.compare import compare_artifacts
 from edgekit.errors import StageError
 from edgekit.result import Result, TrainedStep, VariantResult
@@ -74,7 +74,7 @@ def test_quantization_and_runtime_are_two_steps_with_paired_changes_and_layers(
     result = build(digits_network, tmp_path, backend, "int8")
     steps = {step.stage: step for step in result.waterfall}
     assert list(steps) == ["original", "quantized", "runtime"]
-    winner = next(one for one in result.candidates if one.id == result.winner)
+    winner = next(row for row in result.candidates if row.id == result.winner)
     assert winner.accuracy is not None
     assert steps["runtime"].accuracy == pytest.approx(winner.accuracy.value)
     assert sum(step.change for step in result.waterfall) == pytest.approx(-winner.accuracy.drop)
@@ -82,10 +82,10 @@ def test_quantization_and_runtime_are_two_steps_with_paired_changes_and_layers(
         assert step.low is not None
         assert step.high is not None
         assert step.low <= step.change <= step.high
-    blamed = steps["quantized"].layers
-    assert 1 <= len(blamed) <= 3
-    assert [layer.sqnr_db for layer in blamed] == sorted(layer.sqnr_db for layer in blamed)
-    assert all(layer.inputs_db is None or layer.sqnr_db < layer.inputs_db for layer in blamed)
+    lossy = steps["quantized"].layers
+    assert 1 <= len(lossy) <= 3
+    assert [layer.sqnr_db for layer in lossy] == sorted(layer.sqnr_db for layer in lossy)
+    assert all(layer.inputs_db is None or layer.sqnr_db < layer.inputs_db for layer in lossy)
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_a_second_build_takes_the_whole_waterfall_from_the_store(
     assert second.waterfall == first.waterfall
     with Store.open(tmp_path / "store") as store:
         events = store.events(store.last_runs(1)[0].id)
-    assert {event.stage for event in events} >= {"outputs", "blame"}
+    assert {event.stage for event in events} >= {"outputs", "layers"}
     assert all(event.reused for event in events)
 
 
@@ -144,24 +144,24 @@ def attempt(tmp_path: Path) -> Attempt:
 
 
 def test_integers_and_their_simulation_are_two_stages(attempt: Attempt) -> None:
-    found = built(outcome(attempt), attempt, None)
-    assert [stage.name for stage in found] == ["quantized", "runtime"]
-    assert "recipe int8-minmax" in found[0].note
+    way = built(outcome(attempt), attempt, None)
+    assert [stage.name for stage in way] == ["quantized", "runtime"]
+    assert "recipe int8-minmax" in way[0].note
 
 
 def test_a_graph_that_only_ran_as_simulated_has_no_runtime_stage(attempt: Attempt) -> None:
     written = replace(attempt.artifact, options={"session.disable_quant_qdq": "1"})
     absent = replace(attempt, artifact=written)
-    found = built(outcome(absent, "estimated"), absent, None)
-    assert [stage.name for stage in found] == ["quantized"]
-    assert "was not measured" in found[0].note
+    way = built(outcome(absent, "estimated"), absent, None)
+    assert [stage.name for stage in way] == ["quantized"]
+    assert "was not measured" in way[0].note
 
 
 def test_a_runtime_without_simulation_quantizes_and_runs_in_one_stage(attempt: Attempt) -> None:
     tflite = replace(attempt, artifact=replace(attempt.artifact, backend="litert"))
-    found = built(outcome(tflite), tflite, None)
-    assert [stage.name for stage in found] == ["runtime"]
-    assert "litert offers no simulation" in found[0].note
+    way = built(outcome(tflite), tflite, None)
+    assert [stage.name for stage in way] == ["runtime"]
+    assert "litert offers no simulation" in way[0].note
 
 
 def test_pruned_is_the_last_step_that_was_kept_and_fine_tuned_the_final_training(attempt: Attempt) -> None:
@@ -171,27 +171,28 @@ def test_pruned_is_the_last_step_that_was_kept_and_fine_tuned_the_final_training
         TrainedStep("step", 0.4, 0.70, False),
         TrainedStep("final", 0.5, 0.94, True),
     )
-    found = trained(outcome(attempt, steps=steps), "pruned-50")
-    assert [(stage.name, stage.accuracy) for stage in found] == [("pruned", 0.90), ("fine-tuned", 0.94)]
-    assert "50% of the MACs, 2 steps" in found[0].note
+    way = trained(outcome(attempt, steps=steps), "pruned-50")
+    assert [(stage.name, stage.accuracy) for stage in way] == [("pruned", 0.90), ("fine-tuned", 0.94)]
+    assert "50% of the MACs, 2 steps" in way[0].note
 
 
 def test_a_variant_whose_steps_an_older_store_has_not_kept_has_no_such_stages(attempt: Attempt) -> None:
     assert trained(outcome(attempt), "pruned-50") == []
 
 
-def test_the_broken_layer_is_blamed_and_what_follows_it_is_not_blamed_before_it(tmp_path: Path) -> None:
+def test_the_broken_layer_is_named_and_what_follows_it_is_not_named_before_it(tmp_path: Path) -> None:
     good = residual_network(tmp_path / "good.onnx")
     bad = broken(good, tmp_path / "bad.onnx", "w3", 2, 6.0)
-    blamed = culprits(compare_artifacts(onnx_artifact(good), onnx_artifact(bad), stream()))
-    assert blamed[0].layer == "c3"
-    assert blamed[0].hint.startswith("weights differ in 1 of 16 output channels")
+    lossy = own_losses(compare_artifacts(onnx_artifact(good), onnx_artifact(bad), stream()), 3)
+    assert lossy[0].layer == "c3"
+    assert lossy[0].hint.startswith("weights differ in 1 of 16 output channels")
 
 
-def test_a_process_that_fails_is_a_stage_error_with_its_last_words(tmp_path: Path) -> None:
+def test_a_comparison_that_fails_is_a_stage_error_with_its_reason(tmp_path: Path) -> None:
     good = onnx_artifact(residual_network(tmp_path / "good.onnx"))
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
     np.save(tmp_path / "x.npy", samples(4))
-    task = BlameTask(good, onnx_artifact(tmp_path / "broken.onnx"), (str(tmp_path / "x.npy"),), 1)
+    inputs = (str(tmp_path / "x.npy"),)
+    task = LayerLossTask(good, onnx_artifact(tmp_path / "broken.onnx"), inputs, "", 1, "", (), {})
     with pytest.raises(StageError, match=r"broken\.onnx cannot be opened"):
-        ask(task)
+        InProcessExecutor().run(task, tmp_path)

@@ -11,7 +11,7 @@ from rich.console import Console
 from edgekit.report import render_html
 from edgekit.report.plots.steps import waterfall_plot
 from edgekit.report.terminal import print_summary
-from edgekit.result import BlamedLayer
+from edgekit.result import LayerLoss
 from edgekit.testing.results import example_result
 from tests.report.pages import read_page
 
@@ -59,7 +59,7 @@ def test_the_page_names_the_layers_to_blame_with_what_to_try() -> None:
 
 def test_a_layer_s_name_cannot_bring_markup_into_the_page() -> None:
     evil = replace(
-        STEPS[-1], layers=(BlamedLayer("<script>alert(1)</script>", 1.0, None),), note="<b onload=x>"
+        STEPS[-1], layers=(LayerLoss("<script>alert(1)</script>", 1.0, None),), note="<b onload=x>"
     )
     html = render_html(replace(example_result(), waterfall=(*STEPS[:-1], evil)))
     assert "<script>alert" not in html

@@ -1,0 +1,123 @@
+"""Artifacts run over samples, in a fresh process of the device each: outputs, memory, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgekit.backends import get_backend
+from edgekit.building.cache import Cache
+from edgekit.building.samples import SplitFiles
+from edgekit.devices import Device, MeasureOptions, measure
+from edgekit.errors import StageError
+from edgekit.hardware import Machine
+from edgekit.measure import evaluate
+from edgekit.types import Accuracy, Artifact, Failure, Origin
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.store import Entry
+
+__all__ = ["Bench", "Evaluator", "artifact_identity"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where artifacts are run. `versions`: of the runtimes. `origin`: "device", or "host" while the board is absent."""
+
+    device: Device
+    machine: Machine
+    versions: Mapping[str, str]
+    threads: int
+    origin: Origin
+
+    def key_parts(
+        self, artifacts: Sequence[Artifact], samples: SplitFiles, options: MeasureOptions
+    ) -> dict[str, Any]:
+        """All that a measurement of these artifacts with these samples depends on, but for the clock."""
+        return {
+            "artifacts": [artifact_identity(artifact) for artifact in artifacts],
+            "samples": samples.digest,
+            "options": msgspec.to_builtins(options),
+            "device": self.device.name,
+            "cpu": self.machine.cpu,
+            "features": sorted(self.machine.features),
+            "versions": dict(self.versions),
+            "origin": self.origin,
+        }
+
+    def runnable(self, artifact: Artifact) -> Artifact:
+        """The artifact itself on the board; else the same graph in a runtime of this machine."""
+        return get_backend(artifact.backend).on_host(artifact) if self.origin == "host" else artifact
+
+
+def artifact_identity(artifact: Artifact) -> dict[str, Any]:
+    """What an artifact is, wherever it lies and whatever it is called."""
+    return {
+        "backend": artifact.backend,
+        "entry": artifact.entry,
+        "options": dict(artifact.options),
+        "files": msgspec.to_builtins(artifact.files),
+    }
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Artifacts → what they answer to samples. `metric`: of labelled samples."""
+
+    cache: Cache
+    bench: Bench
+    metric: str
+
+    def outputs(self, artifact: Artifact, samples: SplitFiles) -> dict[str, NDArray[np.generic]]:
+        """What the artifact answers to each sample; [N, ...] each. Raises StageError when its runtime fails."""
+        entry = self._run(artifact, samples)
+        files: Mapping[str, str] = entry.meta["files"]
+        return {
+            name: np.load(entry.path / file, mmap_mode="r", allow_pickle=False)
+            for name, file in files.items()
+        }
+
+    def peak_memory_bytes(self, artifact: Artifact, samples: SplitFiles) -> int:
+        """Of the process that ran it over the samples. Raises StageError when its runtime fails."""
+        return int(self._run(artifact, samples).meta["peak_memory_bytes"])
+
+    def accuracy(self, artifact: Artifact, reference: Artifact, samples: SplitFiles) -> Accuracy:
+        """Accuracy on a split, and the paired drop from `reference`, the original in float."""
+        labels = samples.files.labels
+        return evaluate(
+            self.outputs(artifact, samples),
+            self.outputs(reference, samples),
+            labels,
+            metric=None if labels is None else self.metric,
+            split=samples.split,
+        )
+
+    def _run(self, artifact: Artifact, samples: SplitFiles) -> Entry:
+        """Files of its outputs, and its peak memory. Raises StageError when that fails or dies."""
+        artifact = self.bench.runnable(artifact)
+        options = MeasureOptions(threads=self.bench.threads, seconds=0.0)
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            result = measure(
+                self.bench.device,
+                [artifact],
+                folder=folder / "answers",
+                options=options,
+                samples=samples.files.inputs,
+                origin=self.bench.origin,
+            )[artifact.candidate]
+            if isinstance(result, Failure):
+                raise StageError(result.stage, result.cause, result.remedy)
+            return {
+                "files": {name: str(path.relative_to(folder)) for name, path in result.outputs.items()},
+                "peak_memory_bytes": result.measurement.peak_memory_bytes,
+            }
+
+        return self.cache.entry("outputs", self.bench.key_parts([artifact], samples, options), make)

@@ -1,0 +1,158 @@
+"""The typed `result.json` of what the stages gave."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from edgekit._version import __version__
+from edgekit.building.setup import Setting
+from edgekit.building.values import Attempt, Outcome
+from edgekit.result import (
+    SCHEMA_VERSION,
+    AccuracyResult,
+    CandidateResult,
+    LatencyResult,
+    Result,
+    RunInfo,
+    TargetInfo,
+    WaterfallStep,
+)
+from edgekit.types import (
+    Accuracy,
+    Audit,
+    Budget,
+    Choice,
+    Environment,
+    Latency,
+    Measurement,
+    Percentile,
+)
+
+__all__ = ["assemble", "candidate_results", "run_info"]
+
+
+def assemble(
+    outcome: Outcome,
+    budget: Budget,
+    target: TargetInfo,
+    run: RunInfo,
+    *,
+    claim: Accuracy | None,
+    waterfall: Sequence[WaterfallStep],
+    warnings: Sequence[str],
+    machine: Environment,
+) -> Result:
+    """The result. `machine`: this one, told of where no candidate was measured."""
+    choice = outcome.choice
+    measured = tuple(outcome.measurements.values())
+    return Result(
+        schema=SCHEMA_VERSION,
+        verdict=choice.verdict,
+        explanation=choice.explanation,
+        target=target,
+        budget=budget,
+        winner=choice.winner,
+        nearest=choice.nearest,
+        claim=None if claim is None else accuracy_result(claim),
+        candidates=candidate_results(outcome, budget.percentile),
+        variants=outcome.variants,
+        rejected=outcome.rejections,
+        failures=outcome.failures,
+        warnings=tuple(warnings),
+        environment=measured[-1].environment if measured else machine,
+        run=run,
+        waterfall=tuple(waterfall),
+    )
+
+
+def run_info(setting: Setting, run: str) -> RunInfo:
+    """How this run came about; it ends now."""
+    request = setting.request
+    duration_s = time.monotonic() - setting.started
+    started = datetime.now(timezone.utc) - timedelta(seconds=duration_s)
+    return RunInfo(
+        id=run,
+        edgekit=__version__,
+        command=request.command or f"edgekit.build(target={request.target!r}, …)",
+        started=started.isoformat(timespec="seconds"),
+        duration_s=round(duration_s, 2),
+        seed=request.seed,
+        model=setting.model.name,
+        model_digest=setting.model.ref.digest,
+        data=setting.source.name,
+        data_digest=setting.source.digest,
+        preprocess=request.preprocess,
+        split_sizes=setting.splits.sizes(),
+        classes=setting.source.classes or (),
+    )
+
+
+def candidate_results(outcome: Outcome, percentile: Percentile) -> tuple[CandidateResult, ...]:
+    """One row per candidate that ran, in the order in which they were tried."""
+    return tuple(
+        candidate_result(attempt, outcome.measurements.get(attempt.candidate.id), outcome.choice, percentile)
+        for attempt in outcome.attempts
+        if attempt.candidate.id in outcome.measurements
+    )
+
+
+def candidate_result(
+    attempt: Attempt, measurement: Measurement | None, choice: Choice, percentile: Percentile
+) -> CandidateResult:
+    """One candidate with everything known of it."""
+    candidate, artifact = attempt.candidate, attempt.artifact
+    assert measurement is not None
+    audit = artifact.audit
+    if measurement.origin == "estimated":  # what ran here says little of what the board's kernels take
+        audit = Audit("", notes=tuple(f"On this machine, not the board: {note}" for note in audit.notes))
+    return CandidateResult(
+        id=candidate.id,
+        backend=candidate.backend,
+        precision=candidate.precision,
+        variant=candidate.variant,
+        recipe=candidate.recipe,
+        ran_as=audit.ran_as,
+        latency_ms=None if measurement.latency is None else latency_result(measurement.latency, percentile),
+        accuracy=accuracy_result(attempt.accuracy),
+        size_bytes=artifact.size_bytes,
+        peak_memory_bytes=measurement.peak_memory_bytes,
+        load_ms=measurement.load_ms,
+        origin=measurement.origin,
+        artifact=str(Path(artifact.folder) / artifact.entry),
+        why=choice.reasons.get(candidate.id, ""),
+        frontier=candidate.id in choice.frontier,
+        notes=tuple(audit.notes),
+    )
+
+
+def latency_result(latency: Latency, percentile: Percentile) -> LatencyResult:
+    """Milliseconds, with the interval of the budget's percentile."""
+    bounds = latency.at(percentile)
+    return LatencyResult(
+        p50=latency.p50.value,
+        p90=latency.p90.value,
+        p99=latency.p99.value,
+        low=bounds.low,
+        high=bounds.high,
+        percentile=percentile,
+        steady=latency.steady,
+        rounds_ms=tuple(tuple(round(sample, 5) for sample in samples) for samples in latency.rounds_ms),
+    )
+
+
+def accuracy_result(accuracy: Accuracy) -> AccuracyResult:
+    """Fractions, flat."""
+    return AccuracyResult(
+        metric=accuracy.metric,
+        split=accuracy.split,
+        samples=accuracy.samples,
+        value=accuracy.value.value,
+        low=accuracy.value.low,
+        high=accuracy.value.high,
+        drop=accuracy.drop.value,
+        drop_low=accuracy.drop.low,
+        drop_high=accuracy.drop.high,
+    )

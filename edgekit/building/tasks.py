@@ -1,0 +1,136 @@
+"""The tasks of a build: an export, and a runtime's lint of a network. See executor.Task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from edgekit.hardware import Target
+from edgekit.quantize.recipe import Recipe
+from edgekit.types import Artifact, BackendName, Candidate, Examination, Variant
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["ExportTask", "LintTask", "stream_samples"]
+
+CALIBRATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class ExportTask:
+    """One export: candidate → artifact.
+
+    `recipe` and `samples` (.npy files [N, ...], one per network input, with their digest) are there where the
+    candidate is calibrated. `features`: of the board's CPU, sorted. `versions`: of the packages that export.
+    """
+
+    variant: Variant
+    candidate: Candidate
+    target: Target
+    features: tuple[str, ...]
+    recipe: Recipe | None
+    samples: tuple[str, ...]
+    samples_digest: str
+    threads: int
+    versions: Mapping[str, str]
+
+    stage: ClassVar[str] = "export"
+    answer_type: ClassVar[Any] = Artifact
+    timeout_s: ClassVar[float | None] = None
+
+    def key_parts(self) -> dict[str, Any]:
+        """What the artifact's files depend on; the names of variant and candidate are not written into them."""
+        return {
+            "network": self.variant.digest,
+            "backend": self.candidate.backend,
+            "precision": self.candidate.precision,
+            "device": self.candidate.device,
+            "recipe": msgspec.to_builtins(self.recipe),
+            "calibration": self.samples_digest,
+            "target": msgspec.to_builtins(self.target),
+            "features": self.features,
+            "threads": self.threads,
+            "versions": dict(self.versions),
+        }
+
+    def perform(self, folder: Path) -> Artifact:
+        """See executor.Task."""
+        import numpy as np
+
+        from edgekit.backends import get_backend
+        from edgekit.backends.base import ExportRequest
+        from edgekit.quantize import CalibrationData
+
+        calibration = None
+        if self.samples:
+            count = int(np.load(self.samples[0], mmap_mode="r", allow_pickle=False).shape[0])
+            calibration = CalibrationData(stream_samples(self.samples), count, self.samples_digest)
+        request = ExportRequest(
+            variant=self.variant,
+            candidate=self.candidate,
+            target=self.target,
+            features=frozenset(self.features),
+            folder=folder,
+            recipe=self.recipe,
+            calibration=calibration,
+            threads=self.threads,
+        )
+        return get_backend(self.candidate.backend).export(request)
+
+
+@dataclass(frozen=True)
+class LintTask:
+    """One runtime's lint of one network. `versions`: of the packages that look at it."""
+
+    variant: Variant
+    backend: BackendName
+    target: Target
+    versions: Mapping[str, str]
+
+    stage: ClassVar[str] = "lint"
+    answer_type: ClassVar[Any] = Examination
+    timeout_s: ClassVar[float | None] = None
+
+    def key_parts(self) -> dict[str, Any]:
+        """What the issues depend on."""
+        return {
+            "network": self.variant.digest,
+            "backend": self.backend,
+            "target": msgspec.to_builtins(self.target),
+            "versions": dict(self.versions),
+        }
+
+    def perform(self, folder: Path) -> Examination:
+        """See executor.Task; no file is made."""
+        from edgekit.backends import get_backend
+
+        return get_backend(self.backend).lint(self.variant, self.target)
+
+
+def stream_samples(paths: tuple[str, ...]) -> Callable[[], Iterator[tuple[NDArray[np.generic], ...]]]:
+    """Batches out of .npy files by plain reads: mapped pages would count as this process's memory."""
+
+    def batches() -> Iterator[tuple[NDArray[np.generic], ...]]:
+        import numpy as np
+
+        heads = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        shapes = [head.shape for head in heads]
+        dtypes = [head.dtype for head in heads]
+        offsets = [head.offset for head in heads]
+        del heads
+        for start in range(0, shapes[0][0], CALIBRATION_BATCH):
+            count = min(CALIBRATION_BATCH, shapes[0][0] - start)
+            batch = []
+            for path, shape, dtype, offset in zip(paths, shapes, dtypes, offsets, strict=True):
+                size = int(np.prod(shape[1:], dtype=np.int64))
+                values = np.fromfile(path, dtype, count * size, offset=offset + start * size * dtype.itemsize)
+                batch.append(values.reshape(count, *shape[1:]))
+            yield tuple(batch)
+
+    return batches

@@ -1,0 +1,124 @@
+"""The seam of variants: what every maker of networks offers, the table of makers, and where their errors end."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edgekit.building.cache import Cache, TimeLimit
+from edgekit.building.executor import as_stage_error
+from edgekit.building.request import BuildRequest
+from edgekit.building.setup import GivenModel
+from edgekit.building.values import Attempt
+from edgekit.data import DataSource, Splits
+from edgekit.errors import EdgekitError, StageError
+from edgekit.hardware import Target
+from edgekit.plan import Structure
+from edgekit.progress import Reporter
+from edgekit.result import TrainedStep, VariantResult
+from edgekit.types import Candidate, Choice, Failure, Measurement, Rejection, Variant
+
+__all__ = [
+    "MAKERS",
+    "MadeVariant",
+    "MakerContext",
+    "ProbeStructures",
+    "VariantMaker",
+    "made_by",
+    "open_makers",
+]
+
+MAKERS: Mapping[str, tuple[str, str]] = {
+    "pruned": ("edgekit.building.variants.pruned", "PrunedMaker"),
+}
+"""Name → module and class, in the order in which they are asked; the original itself is there before them."""
+
+ProbeStructures = Callable[[Sequence[Variant], Variant, Candidate], list[Structure]]
+"""(untrained networks, original, leading candidate) → what they take on the board, measured or estimated."""
+
+
+@dataclass(frozen=True)
+class MakerContext:
+    """What a maker may know of a build whose original has been judged, and what it may use.
+
+    `cache` keeps what a maker made; `time_limit` is its own to keep.
+    """
+
+    request: BuildRequest
+    model: GivenModel
+    source: DataSource
+    splits: Splits
+    target: Target
+    time_limit: TimeLimit | None
+    original: Variant
+    attempts: tuple[Attempt, ...]
+    measurements: Mapping[str, Measurement]
+    choice: Choice
+    cache: Cache
+    reporter: Reporter
+    probe: ProbeStructures
+
+
+@dataclass(frozen=True)
+class MadeVariant:
+    """A network and how it was made: `history`, a line per step for people, and the steps of its training."""
+
+    variant: Variant
+    history: tuple[str, ...] = ()
+    steps: tuple[TrainedStep, ...] = ()
+
+    def described(self) -> VariantResult:
+        """What the result says of it."""
+        variant, cost = self.variant, self.variant.cost
+        return VariantResult(
+            id=variant.id,
+            kind=variant.kind,
+            parent=variant.parent,
+            description=variant.description,
+            macs=cost.macs,
+            parameters=cost.parameters,
+            history=self.history,
+            steps=self.steps,
+        )
+
+
+class VariantMaker(Protocol):
+    """Makes float networks out of the original. Stateless."""
+
+    def why_not(self, context: MakerContext) -> Rejection | None:
+        """Why nothing is made, known before any work; None when it is tried."""
+
+    def make(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
+        """Networks, or why there are none. May raise anything."""
+
+
+def open_makers() -> tuple[tuple[str, VariantMaker], ...]:
+    """Every row of MAKERS, loaded."""
+    return tuple(
+        (name, getattr(importlib.import_module(module), attribute)())
+        for name, (module, attribute) in MAKERS.items()
+    )
+
+
+def made_by(
+    name: str, maker: VariantMaker, context: MakerContext, log: Path
+) -> Iterator[MadeVariant | Rejection | Failure]:
+    """What the maker gives. Whatever it throws becomes a Failure with its reason; tracebacks go to `log`.
+
+    What ends a build passes: bad input (UserError), Interrupted, StoreError.
+    """
+    try:
+        rejection = maker.why_not(context)
+        if rejection is not None:
+            yield rejection
+            return
+        yield from maker.make(context)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, EdgekitError) and not isinstance(error, StageError):
+            raise
+        with log.open("a") as file:
+            failed = as_stage_error("variant", error, file)
+        yield Failure(name, failed.stage, failed.cause, failed.remedy)

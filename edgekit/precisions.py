@@ -1,0 +1,52 @@
+"""The precisions: one row each, with all that holds for them in every runtime and on every board.
+
+To add one: its name in `types.Precision`, a row here, and the runtimes of `targets/*.toml` that have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgekit.types import Precision
+
+__all__ = ["PRECISIONS"]
+
+
+@dataclass(frozen=True)
+class PrecisionRow:
+    """One precision.
+
+    `weight_bits`: of one stored weight or value. `arithmetic`: what is multiplied in, unless a target says otherwise.
+    `is_calibrated`: activations are quantized with ranges found beforehand, so that a candidate has a recipe.
+    `is_offered`: a build makes it. `symbol`: the marker in plots, by plotly's name.
+
+    `golden_tolerance`: how far an output may be from the golden one, relative to the largest golden magnitude of that
+    output. Kernels of another CPU add in another order and, in int8, round some values to the neighbouring step
+    (ONNX Runtime and OpenVINO requantize with different instructions on AVX2, AVX-512 and Arm): this leaves room for
+    that, not for another network. fp32 and w8 sum in float32.
+    """
+
+    name: Precision
+    weight_bits: int
+    arithmetic: Precision
+    golden_tolerance: float
+    symbol: str
+    is_calibrated: bool = False
+    is_offered: bool = True
+
+
+PRECISIONS: Mapping[Precision, PrecisionRow] = {
+    row.name: row
+    for row in (
+        PrecisionRow("fp32", 32, "fp32", 1e-3, "circle"),
+        PrecisionRow("bf16", 16, "bf16", 5e-2, "square"),
+        PrecisionRow("fp16", 16, "fp16", 1e-2, "cross"),
+        PrecisionRow("int8", 8, "int8", 5e-2, "diamond", is_calibrated=True),
+        PrecisionRow("w8", 8, "fp32", 1e-3, "triangle-up"),
+        PrecisionRow("int8-dynamic", 8, "int8", 5e-2, "triangle-down"),
+        PrecisionRow("fp8", 8, "fp8", 1e-1, "star", is_calibrated=True, is_offered=False),
+        PrecisionRow("fp4", 4, "fp4", 2e-1, "hexagon", is_calibrated=True, is_offered=False),
+    )
+}
+"""Name → row."""

@@ -1,0 +1,240 @@
+"""The runtimes: one row each, with all that the rest of edgekit knows of them. Nothing else knows their names.
+
+To add one: a row here, `backends/NAME/`, `board/sessions/NAME.py`, and an extra in pyproject.toml. Plain data: a row
+names its classes, and nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgekit.types import BackendName, Precision
+
+__all__ = [
+    "ONNX",
+    "RUNTIMES",
+    "Installation",
+    "ModelFile",
+    "RuntimeRow",
+    "importable_runtimes",
+    "near_runtimes",
+]
+
+
+ClassPlace = tuple[str, str]
+"""Module and class."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Packages that an extra brings, as (distribution, module). `facts`: a script that prints a line on them."""
+
+    name: str
+    extra: str
+    packages: tuple[tuple[str, str], ...]
+    facts: str
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A kind of file that a runtime opens: by its suffix; `called`: in a sentence.
+
+    `beside`: where its weights may lie, in the same folder; {name} is the file's name, {stem} the same without suffix.
+    """
+
+    suffix: str
+    called: str
+    beside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RuntimeRow:
+    """One runtime.
+
+    `short`: in ids of candidates. `title`: in sentences. `modules`: it runs where one of these can be imported;
+    `package`: the distribution that brings the first. `on_board`: how it comes onto a board. `opens`: files it takes;
+    of several runtimes that take a kind of file, the first of the table opens it. `backend`, `reader`: classes that
+    satisfy `backends.base.Backend` and `backends.tensors.Reader` (no reader: it does not show what lies between its
+    layers). `installations`: what makes its artifacts here comes first. `int8_recipe`: where its ladder of calibration
+    recipes begins. `colour`: in plots, apart from the others with every common colour vision (Okabe and Ito, "Color
+    Universal Design", 2008).
+
+    `simulation`: options with which a quantized artifact is computed in float, every rounding included; None where
+    it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
+    facts of a session says in what float layers are computed. `dla_precisions`: what it runs on a DLA.
+    """
+
+    name: BackendName
+    short: str
+    title: str
+    modules: tuple[str, ...]
+    package: str
+    on_board: str
+    backend: ClassPlace
+    installations: tuple[Installation, ...]
+    int8_recipe: str
+    colour: str
+    reader: ClassPlace | None = None
+    opens: tuple[ModelFile, ...] = ()
+    simulation: Mapping[str, str] | None = None
+    float_options: Mapping[str, str] = field(default_factory=dict)
+    float_fact: str = ""
+    dla_precisions: tuple[Precision, ...] = ()
+
+    @property
+    def extra(self) -> str:
+        """The extra that installs it: `pip install "edgekit[EXTRA]"`."""
+        return self.installations[0].extra
+
+
+ONNX = ModelFile(".onnx", ".onnx", ("{name}.data", "{name}_data", "{stem}.data"))
+
+ONNXRUNTIME = RuntimeRow(
+    name="onnxruntime",
+    short="ort",
+    title="ONNX Runtime",
+    modules=("onnxruntime",),
+    package="onnxruntime",
+    on_board="pip install onnxruntime",
+    opens=(ONNX,),
+    backend=("edgekit.backends.onnxruntime.backend", "OnnxRuntimeBackend"),
+    reader=("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),
+    installations=(
+        Installation(
+            "onnxruntime",
+            "onnxruntime",
+            (("onnxruntime", "onnxruntime"), ("onnx", "onnx"), ("onnxsim", "onnxsim")),
+            """
+import onnxruntime
+print(", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()))
+""",
+        ),
+    ),
+    int8_recipe="int8-minmax",
+    colour="#0072B2",
+    simulation={"session.disable_quant_qdq": "1"},
+)
+
+OPENVINO = RuntimeRow(
+    name="openvino",
+    short="ov",
+    title="OpenVINO",
+    modules=("openvino",),
+    package="openvino",
+    on_board="pip install openvino",
+    opens=(ModelFile(".xml", "OpenVINO's .xml", ("{stem}.bin",)), ONNX),
+    backend=("edgekit.backends.openvino.backend", "OpenVinoBackend"),
+    reader=("edgekit.backends.openvino.tensors", "OpenVinoTensors"),
+    installations=(
+        Installation(
+            "openvino",
+            "openvino",
+            (("openvino", "openvino"), ("nncf", "nncf"), ("onnx", "onnx")),
+            """
+import openvino
+print("devices: " + ", ".join(openvino.Core().available_devices))
+""",
+        ),
+    ),
+    int8_recipe="int8-nncf-mse",
+    colour="#D55E00",
+    # A property of its CPU plugin (src/plugins/intel_cpu/src/config.cpp; seen in 2026.4.1).
+    simulation={"LP_TRANSFORMS_MODE": "NO"},
+    # Without a hint it computes float networks in bf16 where the CPU has it (docs.openvino.ai, "Precision Control").
+    float_options={"INFERENCE_PRECISION_HINT": "f32"},
+    float_fact="INFERENCE_PRECISION_HINT",
+)
+
+LITERT = RuntimeRow(
+    name="litert",
+    short="litert",
+    title="LiteRT",
+    modules=("ai_edge_litert", "tflite_runtime"),  # the second: what old systems have
+    package="ai-edge-litert",
+    on_board="pip install ai-edge-litert",
+    opens=(ModelFile(".tflite", ".tflite"),),
+    backend=("edgekit.backends.litert.backend", "LiteRtBackend"),
+    reader=("edgekit.backends.litert.tensors", "LiteRtTensors"),
+    installations=(
+        Installation(
+            "litert",
+            "tflite",
+            (
+                ("ai-edge-litert", "ai_edge_litert"),
+                ("ai-edge-quantizer", "ai_edge_quantizer"),
+                ("litert-torch", "litert_torch"),
+                ("torch", "torch"),
+                ("onnx", "onnx"),
+                ("onnxruntime", "onnxruntime"),
+            ),
+            """
+from ai_edge_litert.interpreter import Interpreter
+print("interpreter with XNNPACK; convert, quantize and run")
+""",
+        ),
+    ),
+    int8_recipe="int8-minmax",
+    colour="#009E73",
+)
+
+TENSORRT = RuntimeRow(
+    name="tensorrt",
+    short="trt",
+    title="TensorRT",
+    modules=("tensorrt", "tensorrt_rtx"),
+    package="tensorrt",
+    on_board="it comes with JetPack; for RTX GPUs: pip install tensorrt_rtx_cu13",
+    backend=("edgekit.backends.tensorrt.backend", "TensorRtBackend"),
+    reader=("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),  # its artifact is an ONNX file
+    installations=(
+        Installation(
+            "tensorrt",
+            "tensorrt",
+            (("onnx", "onnx"), ("onnxruntime", "onnxruntime")),
+            """
+from edgekit.board.tensorrt.cuda import gpu
+from edgekit.board.tensorrt.library import load_tensorrt
+try:
+    told = f"TensorRT {load_tensorrt('tensorrt').__version__}"
+except ImportError:
+    told = "no TensorRT of its own: networks are prepared here, engines are built on the board"
+print(told + (f"; {gpu()['name']}, {gpu()['sm']}" if gpu() else "; no NVIDIA GPU"))
+""",
+        ),
+        Installation(
+            "tensorrt-rtx",
+            "tensorrt-rtx",
+            (("tensorrt-rtx-cu13", "tensorrt_rtx"),),
+            """
+import tensorrt_rtx
+chips = [name for name in tensorrt_rtx.ComputeCapability.__members__ if name.startswith("SM")]
+print("compiles ahead of time for " + ", ".join(chips))
+""",
+        ),
+    ),
+    int8_recipe="int8-minmax",
+    colour="#AA4499",
+    dla_precisions=("fp16", "int8"),  # NVIDIA TensorRT documentation, "Working with DLA"
+)
+
+RUNTIMES: Mapping[BackendName, RuntimeRow] = {
+    row.name: row for row in (ONNXRUNTIME, OPENVINO, LITERT, TENSORRT)
+}
+"""Name → row."""
+
+
+def importable_runtimes() -> tuple[BackendName, ...]:
+    """Those that this Python can import, by looking for their modules; nothing is imported."""
+    from importlib.util import find_spec
+
+    return tuple(
+        name for name, row in RUNTIMES.items() if any(find_spec(module) is not None for module in row.modules)
+    )
+
+
+def near_runtimes(name: str) -> str:
+    """ "did you mean openvino?" for a name that no runtime has, or "" where none is near."""
+    near = difflib.get_close_matches(name.lower(), RUNTIMES, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else ""

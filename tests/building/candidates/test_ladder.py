@@ -1,0 +1,75 @@
+"""The ladder of recipes: how far one candidate climbs, and why it stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.building.candidates.ladder import climb, next_candidate
+from edgekit.building.values import Attempt
+from edgekit.errors import StageError
+from edgekit.quantize import Recipe
+from edgekit.testing.onnx_networks import as_variant, residual_network
+from edgekit.types import Candidate, Variant
+from tests.building.parts import attempt
+
+RECIPES = {
+    "int8-a": Recipe("int8-a", "first", ("onnxruntime",), "minmax", next="int8-b"),
+    "int8-b": Recipe("int8-b", "not for ONNX Runtime", ("openvino",), "nncf", next="int8-c"),
+    "int8-c": Recipe("int8-c", "another observer", ("onnxruntime",), "mse", next="int8-d"),
+    "int8-d": Recipe("int8-d", "some in float", ("onnxruntime",), "mse", keep_float=2),
+}
+FIRST = Candidate("original-ort-int8-a", "original", "onnxruntime", "int8", "int8-a")
+
+
+@pytest.fixture(scope="module")
+def variant(tmp_path_factory: pytest.TempPathFactory) -> Variant:
+    return as_variant(residual_network(tmp_path_factory.mktemp("net") / "net.onnx"))
+
+
+def climbed(
+    variant: Variant, drops: dict[str, float | None], limit: float | None
+) -> tuple[list[str], list[str]]:
+    """Recipes that ran and candidates that failed; `drops`: recipe → its drop, None: it fails."""
+
+    def check(_: Variant, candidate: Candidate) -> Attempt:
+        drop = drops[candidate.recipe]
+        if drop is None:
+            raise StageError("export", "no")
+        made = attempt(candidate.id, drop=drop)
+        return Attempt(candidate, made.artifact, made.accuracy)
+
+    attempts, failures = climb(check, RECIPES.__getitem__, variant, FIRST, limit)
+    return [attempt.candidate.recipe for attempt in attempts], [failure.candidate for failure in failures]
+
+
+def test_within_half_of_the_limit_the_first_recipe_ends_it(variant: Variant) -> None:
+    assert climbed(variant, {"int8-a": 0.005}, 0.01) == (["int8-a"], [])
+
+
+def test_close_to_the_limit_other_observers_are_tried_but_no_layer_is_kept_in_float(variant: Variant) -> None:
+    assert climbed(variant, {"int8-a": 0.008, "int8-c": 0.009}, 0.01) == (["int8-a", "int8-c"], [])
+
+
+def test_where_the_limit_is_missed_layers_are_kept_in_float(variant: Variant) -> None:
+    drops: dict[str, float | None] = {"int8-a": 0.05, "int8-c": 0.04, "int8-d": 0.03}
+    assert climbed(variant, drops, 0.01) == (["int8-a", "int8-c", "int8-d"], [])
+
+
+def test_a_recipe_that_fails_is_a_failure_and_the_next_is_tried(variant: Variant) -> None:
+    assert climbed(variant, {"int8-a": None, "int8-c": 0.001}, 0.01) == (["int8-c"], [FIRST.id])
+
+
+def test_without_a_limit_the_first_that_runs_is_enough(variant: Variant) -> None:
+    assert climbed(variant, {"int8-a": 0.5}, None) == (["int8-a"], [])
+
+
+def test_the_next_recipe_is_one_that_the_backend_has_and_the_name_says_which() -> None:
+    following = next_candidate(RECIPES.__getitem__, FIRST)
+    assert following is not None
+    assert (following.id, following.recipe) == ("original-ort-int8-c", "int8-c")
+
+
+def test_a_candidate_without_recipe_has_no_next(tmp_path: Path) -> None:
+    assert next_candidate(RECIPES.__getitem__, Candidate("x", "original", "onnxruntime", "fp32")) is None

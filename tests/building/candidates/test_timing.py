@@ -1,0 +1,99 @@
+"""Timing: one run for all, repeated once where the machine was not quiet, kept by all that it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekit.building.candidates.timing import (
+    Timer,
+    calmest_run,
+    time_attempts,
+    widest_relative_interval,
+)
+from edgekit.building.values import Attempt
+from edgekit.devices import Measured
+from edgekit.progress import SilentReporter
+from edgekit.types import Failure, Measurement, Signature
+from tests.building.parts import attempt, bench, count_entries, measurement, opened_cache, split_files
+
+Run = Mapping[str, Measured | Failure]
+
+
+def run_of(width_ms: float, *, steady: bool = False) -> Run:
+    """One candidate at 1 ms, its interval so wide."""
+    row = Measured(measurement("a", 1.0, width_ms=width_ms, steady=steady), Signature((), ()))
+    return {"a": row, "b": Failure("b", "load", "broken")}
+
+
+def repeated(*runs: Run) -> tuple[Run, int, int]:
+    """The run that is kept, how many were made, how often a repetition was told."""
+    left, told = list(runs), list[int]()
+    kept = calmest_run(lambda: left.pop(0), lambda: told.append(1))
+    return kept, len(runs) - len(left), len(told)
+
+
+def test_a_quiet_run_is_not_repeated() -> None:
+    quiet = run_of(0.01)
+    assert repeated(quiet, run_of(0.0)) == (quiet, 1, 0)
+
+
+@pytest.mark.parametrize(("first", "second", "kept"), [(0.4, 0.2, 1), (0.2, 0.4, 0)])
+def test_a_noisy_run_is_repeated_once_and_the_calmer_is_kept(first: float, second: float, kept: int) -> None:
+    runs = run_of(first), run_of(second)
+    assert repeated(*runs, run_of(0.0)) == (runs[kept], 2, 1)
+
+
+def test_noise_is_the_widest_interval_among_those_that_were_not_steady() -> None:
+    assert widest_relative_interval(run_of(0.4)) == pytest.approx(0.4)
+    assert widest_relative_interval(run_of(0.4, steady=True)) == 0.0
+    assert widest_relative_interval({"b": Failure("b", "load", "broken")}) == 0.0
+
+
+@pytest.fixture
+def attempts(tmp_path: Path) -> tuple[Attempt, Attempt]:
+    (tmp_path / "m.onnx").write_bytes(b"a network")
+    return attempt("fast", drop=0.02, folder=tmp_path), attempt("slow", folder=tmp_path)
+
+
+def test_measurements_carry_their_accuracy_and_failures_are_apart(
+    tmp_path: Path, attempts: tuple[Attempt, Attempt]
+) -> None:
+    with opened_cache(tmp_path / "store") as cache:
+        device = bench(tmp_path / "board", {"fast": 0.5}, failing=("slow",))
+        timer = Timer(cache, device, SilentReporter(), 0)
+        measurements, failures = time_attempts(timer, attempts, split_files(tmp_path))
+    assert measurements["fast"].accuracy == attempts[0].accuracy
+    assert measurements["fast"].latency is not None
+    assert [failure.candidate for failure in failures] == ["slow"]
+
+
+def test_a_stored_run_is_read_under_the_names_of_this_run(
+    tmp_path: Path, attempts: tuple[Attempt, Attempt]
+) -> None:
+    samples = split_files(tmp_path)
+    with opened_cache(tmp_path / "store") as cache:
+        timer = Timer(cache, bench(tmp_path / "board", {"fast": 0.5}), SilentReporter(), 0)
+        first = timer.time([attempts[0].artifact], samples, 0.5)["fast"]
+        again = timer.time([replace(attempts[0].artifact, candidate="other")], samples, 0.5)["other"]
+        assert count_entries(cache) == 1
+    assert isinstance(first, Measurement)
+    assert again == replace(first, candidate="other")
+
+
+def test_seconds_seed_samples_and_company_are_in_the_key(
+    tmp_path: Path, attempts: tuple[Attempt, Attempt]
+) -> None:
+    samples = split_files(tmp_path)
+    artifacts = [attempt.artifact for attempt in attempts]
+    with opened_cache(tmp_path / "store") as cache:
+        timer = Timer(cache, bench(tmp_path / "board"), SilentReporter(), 0)
+        timer.time(artifacts, samples, 0.5)
+        timer.time(artifacts, samples, 0.6)
+        replace(timer, seed=1).time(artifacts, samples, 0.5)
+        timer.time(artifacts, replace(samples, digest="of others"), 0.5)
+        timer.time(artifacts[:1], samples, 0.5)
+        assert count_entries(cache) == 5

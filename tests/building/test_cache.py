@@ -1,0 +1,67 @@
+"""The cache: every product and every answer is in the store and in the record; the time limit is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.building.cache import TimeLimit
+from edgekit.building.executor import InProcessExecutor
+from edgekit.errors import Interrupted, StageError
+from edgekit.testing.building_fakes import FakeExecutor, FakeTask
+from tests.building.parts import count_entries, opened_cache
+
+
+def made(folder: Path) -> Mapping[str, Any]:
+    (folder / "file").write_text("content")
+    return {"answer": 1}
+
+
+def test_a_product_is_made_once_and_recorded_each_time(tmp_path: Path) -> None:
+    with opened_cache(tmp_path) as cache:
+        for _ in range(2):
+            entry = cache.entry("stage", {"part": 1}, made)
+            assert (entry.path / "file").read_text() == "content"
+        cache.run.finish("done")
+        events = cache.store.events(cache.run.id)
+    assert [(event.stage, event.reused) for event in events] == [("stage", False), ("stage", True)]
+
+
+def test_after_the_time_limit_nothing_is_begun_and_the_store_is_named(tmp_path: Path) -> None:
+    with opened_cache(tmp_path) as cache:
+        late = replace(cache, time_limit=TimeLimit(30.0, time.monotonic() - 1.0, Path("its-store")))
+        with pytest.raises(Interrupted, match=r"time limit of 30 s .* its-store"):
+            late.entry("stage", {}, made)
+        assert count_entries(cache) == 0
+        assert replace(late, time_limit=None).entry("stage", {}, made).meta == {"answer": 1}
+
+
+def test_an_answer_comes_from_the_store_the_second_time(tmp_path: Path) -> None:
+    waits = []
+
+    @contextmanager
+    def meanwhile() -> Iterator[None]:
+        waits.append(1)
+        yield
+
+    with opened_cache(tmp_path) as cache:
+        executor = FakeExecutor()
+        for _ in range(2):
+            answer, folder = cache.answer(executor, FakeTask("file", 4), meanwhile)
+            assert answer == 4
+            assert (folder / "made").read_text() == "4"
+    assert executor.stages == ["fake"]
+    assert waits == [1]
+
+
+def test_a_task_that_fails_leaves_nothing_in_the_store(tmp_path: Path) -> None:
+    with opened_cache(tmp_path) as cache:
+        with pytest.raises(StageError, match="AssertionError"):
+            cache.answer(InProcessExecutor(), FakeTask("assert"))
+        assert count_entries(cache) == 0

@@ -1,0 +1,82 @@
+"""What is wrong with a request is found before any work, in one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.building.request import BuildRequest, TrainOptions
+from edgekit.building.setup import Board, prepare
+from edgekit.errors import DataError, OutputError, UserError
+from edgekit.hardware import find_target
+from edgekit.testing.onnx_networks import residual_network, samples
+from tests.building.parts import MACHINE
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> BuildRequest:
+    return BuildRequest(
+        target="generic-cpu",
+        model=residual_network(tmp_path / "net.onnx"),
+        data=(samples(200), np.arange(200) % 5),
+        backends=("onnxruntime",),
+        out=tmp_path / "out",
+        store=tmp_path / "store",
+    )
+
+
+def test_a_request_is_resolved_and_nothing_is_loaded_or_written_but_the_store(
+    request_: BuildRequest, tmp_path: Path
+) -> None:
+    setting = prepare(replace(request_, time_limit_s=60.0), print)
+    try:
+        assert setting.runtimes.usable == ("onnxruntime",)
+        assert "onnxruntime" in setting.runtimes.versions
+        assert (setting.model.ref.kind, setting.model.module) == ("onnx", None)
+        assert setting.splits.sizes()["validation"] == 40
+        assert setting.time_limit is not None
+        assert setting.time_limit.ends == setting.started + 60.0
+        assert not (tmp_path / "out").exists()
+    finally:
+        setting.store.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"executor": "cluster"}, UserError, 'no executor "cluster"; allowed: process, in-process'),
+        ({"metric": "top2"}, UserError, "top2"),
+        ({"recipe": "int8-minimax"}, UserError, "int8-minmax"),
+        ({"precisions": ("fp4",)}, UserError, "generic-cpu cannot run fp4"),
+        ({"backends": ("tensorrt",)}, UserError, "no runtime of generic-cpu is usable here"),
+        ({"data": (samples(200), None, None)}, DataError, "data is a tuple of 3"),
+        ({"calibration_samples": 2}, DataError, "2 calibration samples"),
+        ({"train": TrainOptions(loss="gone.py:loss")}, UserError, "gone.py"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused_with_what_would_do(
+    request_: BuildRequest, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error) as caught:
+        prepare(replace(request_, **change), print)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_output_that_is_a_file_is_refused_and_left_alone(request_: BuildRequest, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(OutputError, match="is a file"):
+        prepare(replace(request_, out=tmp_path / "taken" / "out"), print)
+    assert (tmp_path / "taken").read_text() == "mine"
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_board_that_is_not_here_is_planned_for_with_what_each_of_them_has() -> None:
+    target = find_target("raspberry-pi-4")
+    here = replace(MACHINE, features=frozenset({"something"}))
+    assert Board(target, here, ()).features == {"something"}
+    assert Board(target, here, ("elsewhere",)).features == target.assumed_features

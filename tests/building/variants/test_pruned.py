@@ -1,0 +1,222 @@
+"""Pruning as a maker: when it is not tried, what leads, which network is trained, and what is kept of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.building.cache import TimeLimit
+from edgekit.building.variants.base import MadeVariant, MakerContext
+from edgekit.building.variants.pruned import (
+    DEFAULT_LIMIT,
+    PrunedMaker,
+    PruneJob,
+    job_for,
+    leading,
+    train_pruned,
+    trained_already,
+)
+from edgekit.building.variants.training import prune_config
+from edgekit.compress import IterateConfig, PruneConfig, TrainConfig
+from edgekit.errors import StageError
+from edgekit.plan import Structure
+from edgekit.store import Store
+from edgekit.types import Choice, Rejection
+from tests.building.parts import attempt, budget, count_entries, measurement
+from tests.building.variants.contexts import maker_context
+from tests.one_thread import one_thread
+
+__all__ = ["one_thread"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared, so that structures are made once."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def context(store: Path) -> Iterator[MakerContext]:
+    with maker_context(store) as made:
+        yield made
+
+
+def reason(context: MakerContext) -> str:
+    """Why pruning is not tried."""
+    rejection = PrunedMaker().why_not(context)
+    assert rejection is not None
+    assert rejection.what == "pruning"
+    return rejection.reason
+
+
+def test_a_budget_that_is_missed_is_a_reason_to_prune(context: MakerContext) -> None:
+    assert PrunedMaker().why_not(context) is None
+
+
+def test_pruning_is_left_out_where_the_request_says_so(context: MakerContext) -> None:
+    without = replace(context, request=replace(context.request, prune=False))
+    assert reason(without) == "left out by the request"
+
+
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_an_exported_file_cannot_be_made_narrower(context: MakerContext, kind: Any) -> None:
+    model = replace(context.model, ref=replace(context.model.ref, kind=kind))
+    assert f"a .{kind} file" in reason(replace(context, model=model))
+
+
+def test_without_training_samples_nothing_is_trained(context: MakerContext) -> None:
+    assert "no training samples" in reason(replace(context, splits=replace(context.splits, train=None)))
+
+
+def test_a_time_limit_that_is_nearly_over_leaves_no_room(context: MakerContext) -> None:
+    limit = TimeLimit(600.0, time.monotonic() + 80.0, Path("store"))
+    assert "time limit" in reason(replace(context, time_limit=limit))
+    long = replace(limit, ends=time.monotonic() + 500.0)
+    assert PrunedMaker().why_not(replace(context, time_limit=long)) is None
+
+
+def test_a_budget_that_is_met_costs_no_accuracy_by_pruning(context: MakerContext) -> None:
+    met = replace(context, choice=Choice("MEETS", "original-ort-int8", None, ""))
+    assert "original-ort-int8 meets the budget" in reason(met)
+    fastest = replace(met, request=replace(met.request, budget=budget(fastest=True)))
+    assert PrunedMaker().why_not(fastest) is None
+
+
+def test_without_a_measured_original_nothing_leads(context: MakerContext) -> None:
+    assert "no build of the unpruned network" in reason(replace(context, measurements={}))
+
+
+def test_the_build_nearest_to_its_fullest_limit_leads() -> None:
+    attempts = [attempt("slow", size_bytes=100), attempt("large", size_bytes=900), attempt("unmeasured")]
+    measurements = {"slow": measurement("slow", 2.0), "large": measurement("large", 1.0)}
+    both = budget(max_latency_ms=1.0, max_size_bytes=300)
+    lead = leading(attempts, measurements, both)
+    assert lead is not None
+    assert lead.candidate.id == "slow"  # twice over the latency, not three times over the size
+    lead = leading(attempts, measurements, budget(max_latency_ms=1.0))
+    assert lead is not None
+    assert lead.candidate.id == "large"
+
+
+def test_without_limits_the_fastest_leads() -> None:
+    attempts = [attempt("a"), attempt("b")]
+    measurements = {"a": measurement("a", 2.0), "b": measurement("b", 1.0)}
+    lead = leading(attempts, measurements, budget(fastest=True))
+    assert lead is not None
+    assert lead.candidate.id == "b"
+
+
+def test_builds_within_the_accuracy_limit_lead_before_faster_ones() -> None:
+    attempts = [attempt("fast", drop=0.3), attempt("accurate", drop=0.01)]
+    measurements = {"fast": measurement("fast", 0.5), "accurate": measurement("accurate", 2.0)}
+    lead = leading(attempts, measurements, budget(max_latency_ms=1.0, max_drop=0.02))
+    assert lead is not None
+    assert lead.candidate.id == "accurate"
+    lead = leading(attempts[:1], measurements, budget(max_latency_ms=1.0, max_drop=0.02))
+    assert lead is not None
+    assert lead.candidate.id == "fast"  # where none is accurate enough
+    assert leading(attempts, {"fast": measurement("fast", None)}, budget()) is None
+
+
+JOB = PruneJob(
+    model_digest="m",
+    train_digest="t",
+    validation_digest="v",
+    config=PruneConfig(round_to=8),
+    train=TrainConfig(),
+    steps=IterateConfig(),
+    limit=0.01,
+    fraction=0.5,
+    time_limit_s=None,
+    code=(),
+)
+
+
+def stored(*multiples: int) -> tuple[int, PruneJob]:
+    """Channel multiple of the job that is taken where networks with these multiples are in the store."""
+    job = trained_already(JOB, lambda other: other.config.round_to in multiples)
+    return job.config.round_to, replace(job, config=JOB.config)
+
+
+@pytest.mark.parametrize(
+    ("multiples", "taken"), [((), 8), ((8, 16), 8), ((16, 32), 16), ((64,), 64), ((4, 24, 128), 8)]
+)
+def test_a_network_trained_for_a_coarser_multiple_serves_a_finer_one(
+    multiples: tuple[int, ...], taken: int
+) -> None:
+    assert stored(*multiples) == (taken, JOB)
+
+
+OTHERS: dict[str, Any] = {
+    "model_digest": "other",
+    "train_digest": "other",
+    "validation_digest": "other",
+    "limit": 0.02,
+    "fraction": None,
+    "time_limit_s": 60.0,
+    "code": ("of a loss",),
+    "config": {"ratio_step": 0.2, "importance": "taylor", "round_to": 16, "min_channels": 2, "scope": "inner",
+               "keep": ("stem",), "importance_samples": 8},
+    "train": {"epochs": 1.0, "learning_rate": 0.1, "batch_size": 2, "weight_decay": 0.0, "temperature": 1.0,
+              "alpha": 0.9, "seed": 7, "optimizer": "adamw", "augment": "none", "threads": 1, "device": "cpu",
+              "loss": "f.py:loss", "step": "f.py:step"},
+    "steps": {"step_epochs": 2.0, "step_learning_rate": 0.1, "slack": 0.0, "max_steps": 1},
+}  # fmt: skip
+
+
+def test_everything_that_a_pruned_network_depends_on_is_in_its_key(tmp_path: Path) -> None:
+    jobs = [JOB]
+    for field in fields(JOB):
+        value, other = getattr(JOB, field.name), OTHERS[field.name]
+        if isinstance(other, dict):
+            assert set(other) == {inner.name for inner in fields(value)}
+            jobs += [replace(JOB, **{field.name: replace(value, **{name: o})}) for name, o in other.items()]
+        else:
+            jobs.append(replace(JOB, **{field.name: other}))
+    with Store.open(tmp_path) as store:
+        keys = {store.key("pruned", job.key_parts()) for job in jobs}
+    assert len(keys) == len(jobs)
+
+
+def test_the_request_is_the_job(context: MakerContext) -> None:
+    job = job_for(context, PruneConfig(), 0.5)
+    assert (job.limit, job.fraction, job.train.epochs) == (0.02, 0.5, 1.0)
+    assert job.steps.slack > job_for(context, PruneConfig(), None).steps.slack
+    unlimited = replace(context, request=replace(context.request, budget=budget(max_latency_ms=0.5)))
+    assert job_for(unlimited, PruneConfig(), 0.5).limit == DEFAULT_LIMIT
+
+
+def test_a_budget_that_no_structure_keeps_is_a_rejection_with_its_figures(context: MakerContext) -> None:
+    structures = [Structure(0.9, 0.9, 1, 1), Structure(0.2, 0.6, 1, 1)]
+    asked = replace(context, probe=lambda variants, original, lead: structures)
+    (answer,) = PrunedMaker().make(asked)
+    assert isinstance(answer, Rejection)
+    assert "even 20% of the MACs need 0.600 ms" in answer.reason
+
+
+def test_structures_without_a_latency_are_a_stage_error(context: MakerContext) -> None:
+    with pytest.raises(StageError, match="no narrower structure"):
+        list(PrunedMaker().make(context))
+
+
+def test_a_trained_network_is_kept_and_comes_back_without_training(
+    context: MakerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loose = replace(context, request=replace(context.request, budget=budget(max_drop=1.0)))
+    options = loose.request.train
+    job = job_for(loose, prune_config(options, 8), 0.8)
+    first = train_pruned(loose, job)
+    assert first.variant.kind == "pruned"
+    assert first.variant.parent == "original"
+    assert first.variant.id.startswith("pruned-")
+    assert first.steps[-1].kind == "final"
+    assert len(first.history) == len(first.steps) + 1
+    entries = count_entries(loose.cache)
+    again: MadeVariant = train_pruned(replace(loose, model=replace(loose.model, module=None)), job)
+    assert again == first
+    assert count_entries(loose.cache) == entries
