@@ -1,0 +1,300 @@
+"""Makes the plan of an INT8 build. The algorithm stands here once; each runtime supplies the verbs (`Planner`)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from edgekit.errors import StageError
+from edgekit.graph.taps import load_graph
+from edgekit.quantize.bias import corrected_biases
+from edgekit.quantize.collect import collect_ranges
+from edgekit.quantize.observers.ranges import Range
+from edgekit.quantize.plan import Part, QuantPlan, decode_plan, encode_plan
+from edgekit.quantize.sensitivity import LayerSensitivity, sensitivity
+from edgekit.quantize.simulate import Scheme
+from edgekit.types import FloatLayer
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgekit.graph.calibration import CalibrationData
+    from edgekit.quantize.recipe import Recipe
+
+__all__ = ["Measured", "Memo", "Planner", "Settled", "make_plan", "named_by_recipe", "remember_nothing"]
+
+Value = TypeVar("Value")
+
+RANKING_OBSERVER = "mse"
+"""Whose ranges layers are ranked with where the recipe leaves ranges to the runtime."""
+
+NO_SETTINGS = frozenset({"name", "title", "backends", "next"})
+"""Keys of a recipe that say nothing of how a network is quantized."""
+
+PACKAGES = ("numpy", "onnx", "onnxruntime")
+"""What measures ranges, sensitivity and biases."""
+
+
+class Memo(Protocol):
+    """Keeps what took long: the bytes that `make` gave for these parts (all that they depend on) when it was last asked."""
+
+    def __call__(self, stage: str, parts: Mapping[str, object], make: Callable[[], bytes]) -> bytes: ...
+
+
+def remember_nothing(stage: str, parts: Mapping[str, object], make: Callable[[], bytes]) -> bytes:
+    """A memo that makes everything anew."""
+    return make()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Ranges as they are written, the groups of tensors that share a scale, and notes on what was unusual."""
+
+    ranges: Mapping[str, Range]
+    shared: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Planner(Protocol):
+    """What one runtime says of one network on one target: the verbs of `make_plan`."""
+
+    @property
+    def runtime(self) -> str:
+        """Its name for people."""
+
+    def refused(self, recipe: Recipe) -> Mapping[str, str]:
+        """Keys of the recipe whose value it cannot honour → what to write instead."""
+
+    def depends_on(self) -> Mapping[str, object]:
+        """All that its answers depend on beside network and recipe, the versions of its packages included."""
+
+    def integers(self, recipe: Recipe) -> Scheme:
+        """What it multiplies on the target."""
+
+    def network(self, folder: Path) -> Path:
+        """The float network as it is measured: the variant's own file, or one prepared in the scratch `folder`."""
+
+    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
+        """Nodes that stay float besides the most sensitive ones. Raises StageError for a kept op that it cannot keep."""
+
+    def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
+        """Layers that it can only run in integers, since its file has no operation of their own."""
+
+    def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
+        """The ranges of the tensors that it quantizes, and which of them share a scale."""
+
+    def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
+        """What its own quantizer decides on calibration samples while it writes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A float ONNX network at `path` on calibration samples; each result is computed once for all who ask alike.
+
+    Runtimes that measure the same graph share it: `graph` is the SHA-256 of the graph with names and shapes inferred,
+    so that it does not matter who prepared it.
+    """
+
+    path: Path
+    model: onnx.ModelProto
+    graph: str
+    data: CalibrationData
+    memo: Memo
+    threads: int
+
+    def ranges(self, recipe: Recipe, *, symmetric: bool = False) -> Mapping[str, Range]:
+        """Tensor → range of every float activation, by the recipe's observer."""
+        observer = RANKING_OBSERVER if recipe.observer == "nncf" else recipe.observer
+        percentile = recipe.percentile if observer == "percentile" else 0.0
+        samples = min(recipe.samples, self.data.samples)
+
+        def make() -> Mapping[str, Range]:
+            return collect_ranges(
+                self.path,
+                self.data,
+                observer,
+                percentile=recipe.percentile,
+                samples=samples,
+                symmetric=symmetric,
+                threads=self.threads,
+            )
+
+        parts = {"observer": observer, "percentile": percentile, "samples": samples, "symmetric": symmetric}
+        return self.recall("ranges", parts, make, dict[str, Range])
+
+    def ranking(self, recipe: Recipe, scheme: Scheme) -> tuple[LayerSensitivity, ...]:
+        """Layers with weights, the most sensitive first."""
+        ranges, simulated = self.ranges(recipe, symmetric=scheme.symmetric), _as_simulated(scheme)
+
+        def make() -> tuple[LayerSensitivity, ...]:
+            return sensitivity(self.path, self.data, ranges, scheme=simulated, threads=self.threads)
+
+        parts = {"ranges": ranges, "scheme": simulated}
+        return self.recall("sensitivity", parts, make, tuple[LayerSensitivity, ...])
+
+    def biases(self, recipe: Recipe, scheme: Scheme) -> Mapping[str, bytes]:
+        """Layer → its corrected bias as float32 bytes; none where the recipe says so."""
+        mode = recipe.bias_correction
+        if mode == "none":
+            return {}
+        # The fast way looks at weights alone.
+        ranges = {} if mode == "fast" else self.ranges(recipe, symmetric=scheme.symmetric)
+        simulated = _weights_alone(scheme) if mode == "fast" else _as_simulated(scheme)
+
+        def make() -> dict[str, bytes]:
+            found = corrected_biases(
+                self.path, self.data, ranges, mode=mode, scheme=simulated, threads=self.threads
+            )
+            return {layer: bias.astype("<f4").tobytes() for layer, bias in found.items()}
+
+        parts = {"mode": mode, "ranges": ranges, "scheme": simulated}
+        return self.recall("biases", parts, make, dict[str, bytes])
+
+    def recall(
+        self, stage: str, parts: Mapping[str, object], make: Callable[[], Value], kind: type[Value]
+    ) -> Value:
+        """A result that depends on these parts, the graph and the samples: from the memo, or made now."""
+        import msgspec
+
+        common = {
+            "graph": self.graph,
+            "calibration": self.data.digest,
+            "threads": self.threads,
+            "versions": _versions(),
+        }
+        content = self.memo(stage, {**common, **parts}, lambda: msgspec.json.encode(make()))
+        return msgspec.json.decode(content, type=kind)
+
+
+def make_plan(
+    planner: Planner,
+    network: Path,
+    recipe: Recipe | None,
+    data: CalibrationData | None,
+    *,
+    memo: Memo = remember_nothing,
+    threads: int = 1,
+) -> QuantPlan:
+    """The plan for the float ONNX file `network`.
+
+    Raises StageError without a recipe and samples, for a key of the recipe that the runtime cannot honour, and when
+    the network cannot be prepared or measured.
+    """
+    from edgekit.files import sha256_file
+
+    if recipe is None or data is None:
+        raise StageError(
+            "quantize",
+            f"INT8 for {planner.runtime} needs a recipe and calibration samples",
+            "give a recipe, e.g. int8-minmax",
+        )
+    refuse(planner, recipe)
+    digest = sha256_file(network)
+
+    def make() -> bytes:
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            measured = measure(planner.network(Path(folder)), data, memo, threads)
+            return encode_plan(_plan(planner, measured, recipe, digest))
+
+    settings = {key: getattr(recipe, key) for key in recipe.__struct_fields__ if key not in NO_SETTINGS}
+    parts = {
+        "runtime": planner.runtime,
+        "network": digest,
+        "recipe": settings,
+        "integers": planner.integers(recipe),
+        "depends on": planner.depends_on(),
+        "calibration": data.digest,
+        "samples": data.samples,
+        "threads": threads,
+        "versions": _versions(),
+    }
+    return replace(decode_plan(memo("plan", parts, make)), recipe=recipe.name)
+
+
+def refuse(planner: Planner, recipe: Recipe) -> None:
+    """Raises StageError that names the first key that the runtime cannot honour."""
+    for key, instead in planner.refused(recipe).items():
+        raise StageError(
+            "quantize",
+            f'recipe "{recipe.name}": {planner.runtime} has no {key} = "{getattr(recipe, key)}"',
+            instead,
+        )
+
+
+def measure(path: Path, data: CalibrationData, memo: Memo, threads: int) -> Measured:
+    """Open a float network for measuring. Raises StageError when it cannot be read."""
+    import hashlib
+
+    model = load_graph(path)
+    graph = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    return Measured(path, model, graph, data, memo, threads)
+
+
+def _plan(planner: Planner, measured: Measured, recipe: Recipe, network: str) -> QuantPlan:
+    integers, left = planner.integers(recipe), planner.leaves(recipe)
+    fixed = planner.in_float(measured.model, recipe)
+    in_float = (*fixed, *_most_sensitive(planner, measured, recipe, integers, fixed))
+    settled = (
+        Settled({}) if "ranges" in left else planner.settle(measured, recipe, in_float)
+    )
+    names = {layer.name for layer in in_float}
+    biases: Mapping[str, Any] = {} if "biases" in left else measured.biases(recipe, integers)
+    return QuantPlan(
+        network=network,
+        calibration=measured.data.digest,
+        recipe=recipe.name,
+        observer=recipe.observer,
+        samples=min(recipe.samples, measured.data.samples),
+        integers=integers,
+        ranges=settled.ranges,
+        shared=settled.shared,
+        in_float=in_float,
+        bias_correction=recipe.bias_correction,
+        # Layers in float have nothing to correct.
+        biases={layer: bias for layer, bias in biases.items() if layer not in names},
+        io=recipe.io,
+        left_to_runtime=left,
+        notes=settled.notes,
+    )
+
+
+def _most_sensitive(
+    planner: Planner, measured: Measured, recipe: Recipe, integers: Scheme, fixed: tuple[FloatLayer, ...]
+) -> tuple[FloatLayer, ...]:
+    """As many layers as the recipe says, the most sensitive first, not counting those in float anyway."""
+    if not recipe.keep_float:
+        return ()
+    besides = {layer.name for layer in fixed} | planner.cannot_keep(measured.model)
+    names = [entry.layer for entry in measured.ranking(recipe, integers) if entry.layer not in besides]
+    return tuple(FloatLayer(name, "sensitive") for name in names[: recipe.layers_in_float(len(names))])
+
+
+def named_by_recipe(
+    recipe: Recipe, model: onnx.ModelProto, original: onnx.ModelProto | None = None
+) -> tuple[FloatLayer, ...]:
+    """Nodes of `model` whose operation the recipe keeps in float, also where only the `original` has that operation."""
+    kinds = {node.name: node.op_type for node in (original or model).graph.node}
+    return tuple(
+        FloatLayer(node.name, "recipe")
+        for node in model.graph.node
+        if not {node.op_type, kinds.get(node.name)}.isdisjoint(recipe.keep_float_ops)
+    )
+
+
+def _as_simulated(scheme: Scheme) -> Scheme:
+    """Affine activations come out alike with either sign, so runtimes of either share what is simulated."""
+    activation = "int8" if scheme.symmetric else "uint8"
+    return Scheme(activation, scheme.weight_bits, scheme.per_channel, scheme.symmetric)
+
+
+def _weights_alone(scheme: Scheme) -> Scheme:
+    return Scheme(weight_bits=scheme.weight_bits, per_channel=scheme.per_channel)
+
+
+def _versions() -> dict[str, str]:
+    from importlib import metadata
+
+    return {package: metadata.version(package) for package in PACKAGES}
