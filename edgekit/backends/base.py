@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from edgekit.quantize.planning import remember_nothing
+from edgekit.quantize.measured import remember_nothing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -104,6 +104,7 @@ class Workshop:
                 samples=tuple(str(samples.files.inputs[name]) for name in names) if samples else (),
                 samples_digest=samples.digest if samples else "",
                 threads=setting.request.threads,
+                store=str(setting.store.folder),
             )
             artifact: Mapping[str, Any] = msgspec.to_builtins(replace(self.worker.export(task), folder=""))
             return artifact

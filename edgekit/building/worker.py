@@ -28,7 +28,10 @@ CALIBRATION_BATCH = 32
 
 @dataclass(frozen=True)
 class ExportTask:
-    """One export, in values that travel as JSON. `samples` are .npy files, one per network input."""
+    """One export, in values that travel as JSON. `samples` are .npy files, one per network input.
+
+    `store` is the folder of the store that keeps what a quantization plan takes long to measure; "": nothing is kept.
+    """
 
     variant: Variant
     candidate: Candidate
@@ -39,6 +42,7 @@ class ExportTask:
     samples: tuple[str, ...]
     samples_digest: str
     threads: int
+    store: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,8 +178,9 @@ def perform(task: ExportTask) -> Artifact:
 
     from edgekit.backends import get_backend
     from edgekit.backends.base import ExportRequest
+    from edgekit.building.memo import store_memo
     from edgekit.hardware import find_target
-    from edgekit.quantize import CalibrationData, find_recipe
+    from edgekit.quantize import CalibrationData, find_recipe, remember_nothing
 
     calibration = recipe = None
     project = Path(task.project)
@@ -192,6 +197,7 @@ def perform(task: ExportTask) -> Artifact:
         recipe=recipe,
         calibration=calibration,
         threads=task.threads,
+        memo=store_memo(Path(task.store)) if task.store else remember_nothing,
     )
     return get_backend(task.candidate.backend).export(request)
 

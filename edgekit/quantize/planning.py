@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.errors import StageError
-from edgekit.graph.taps import load_graph
-from edgekit.quantize.bias import corrected_biases
-from edgekit.quantize.collect import collect_ranges
+from edgekit.quantize.measured import Measured, Memo, measure, remember_nothing, versions
 from edgekit.quantize.observers.ranges import Range
 from edgekit.quantize.plan import Part, QuantPlan, decode_plan, encode_plan
-from edgekit.quantize.sensitivity import LayerSensitivity, sensitivity
 from edgekit.quantize.simulate import Scheme
 from edgekit.types import FloatLayer
 
@@ -24,29 +21,10 @@ if TYPE_CHECKING:
     from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.recipe import Recipe
 
-__all__ = ["Measured", "Memo", "Planner", "Settled", "make_plan", "named_by_recipe", "remember_nothing"]
-
-Value = TypeVar("Value")
-
-RANKING_OBSERVER = "mse"
-"""Whose ranges layers are ranked with where the recipe leaves ranges to the runtime."""
+__all__ = ["Planner", "Settled", "make_plan", "named_by_recipe"]
 
 NO_SETTINGS = frozenset({"name", "title", "backends", "next"})
 """Keys of a recipe that say nothing of how a network is quantized."""
-
-PACKAGES = ("numpy", "onnx", "onnxruntime")
-"""What measures ranges, sensitivity and biases."""
-
-
-class Memo(Protocol):
-    """Keeps what took long: the bytes that `make` gave for these parts (all that they depend on) when it was last asked."""
-
-    def __call__(self, stage: str, parts: Mapping[str, object], make: Callable[[], bytes]) -> bytes: ...
-
-
-def remember_nothing(stage: str, parts: Mapping[str, object], make: Callable[[], bytes]) -> bytes:
-    """A memo that makes everything anew."""
-    return make()
 
 
 @dataclass(frozen=True)
@@ -78,7 +56,8 @@ class Planner(Protocol):
         """The float network as it is measured: the variant's own file, or one prepared in the scratch `folder`."""
 
     def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
-        """Nodes that stay float besides the most sensitive ones. Raises StageError for a kept op that it cannot keep."""
+        """Nodes that stay float besides the most sensitive ones. Raises StageError for one that the recipe names and
+        that it cannot keep so."""
 
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         """Layers that it can only run in integers, since its file has no operation of their own."""
@@ -88,85 +67,6 @@ class Planner(Protocol):
 
     def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
         """What its own quantizer decides on calibration samples while it writes."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A float ONNX network at `path` on calibration samples; each result is computed once for all who ask alike.
-
-    Runtimes that measure the same graph share it: `graph` is the SHA-256 of the graph with names and shapes inferred,
-    so that it does not matter who prepared it.
-    """
-
-    path: Path
-    model: onnx.ModelProto
-    graph: str
-    data: CalibrationData
-    memo: Memo
-    threads: int
-
-    def ranges(self, recipe: Recipe, *, symmetric: bool = False) -> Mapping[str, Range]:
-        """Tensor → range of every float activation, by the recipe's observer."""
-        observer = RANKING_OBSERVER if recipe.observer == "nncf" else recipe.observer
-        percentile = recipe.percentile if observer == "percentile" else 0.0
-        samples = min(recipe.samples, self.data.samples)
-
-        def make() -> Mapping[str, Range]:
-            return collect_ranges(
-                self.path,
-                self.data,
-                observer,
-                percentile=recipe.percentile,
-                samples=samples,
-                symmetric=symmetric,
-                threads=self.threads,
-            )
-
-        parts = {"observer": observer, "percentile": percentile, "samples": samples, "symmetric": symmetric}
-        return self.recall("ranges", parts, make, dict[str, Range])
-
-    def ranking(self, recipe: Recipe, scheme: Scheme) -> tuple[LayerSensitivity, ...]:
-        """Layers with weights, the most sensitive first."""
-        ranges, simulated = self.ranges(recipe, symmetric=scheme.symmetric), _as_simulated(scheme)
-
-        def make() -> tuple[LayerSensitivity, ...]:
-            return sensitivity(self.path, self.data, ranges, scheme=simulated, threads=self.threads)
-
-        parts = {"ranges": ranges, "scheme": simulated}
-        return self.recall("sensitivity", parts, make, tuple[LayerSensitivity, ...])
-
-    def biases(self, recipe: Recipe, scheme: Scheme) -> Mapping[str, bytes]:
-        """Layer → its corrected bias as float32 bytes; none where the recipe says so."""
-        mode = recipe.bias_correction
-        if mode == "none":
-            return {}
-        # The fast way looks at weights alone.
-        ranges = {} if mode == "fast" else self.ranges(recipe, symmetric=scheme.symmetric)
-        simulated = _weights_alone(scheme) if mode == "fast" else _as_simulated(scheme)
-
-        def make() -> dict[str, bytes]:
-            found = corrected_biases(
-                self.path, self.data, ranges, mode=mode, scheme=simulated, threads=self.threads
-            )
-            return {layer: bias.astype("<f4").tobytes() for layer, bias in found.items()}
-
-        parts = {"mode": mode, "ranges": ranges, "scheme": simulated}
-        return self.recall("biases", parts, make, dict[str, bytes])
-
-    def recall(
-        self, stage: str, parts: Mapping[str, object], make: Callable[[], Value], kind: type[Value]
-    ) -> Value:
-        """A result that depends on these parts, the graph and the samples: from the memo, or made now."""
-        import msgspec
-
-        common = {
-            "graph": self.graph,
-            "calibration": self.data.digest,
-            "threads": self.threads,
-            "versions": _versions(),
-        }
-        content = self.memo(stage, {**common, **parts}, lambda: msgspec.json.encode(make()))
-        return msgspec.json.decode(content, type=kind)
 
 
 def make_plan(
@@ -209,7 +109,7 @@ def make_plan(
         "calibration": data.digest,
         "samples": data.samples,
         "threads": threads,
-        "versions": _versions(),
+        "versions": versions(),
     }
     return replace(decode_plan(memo("plan", parts, make)), recipe=recipe.name)
 
@@ -224,22 +124,11 @@ def refuse(planner: Planner, recipe: Recipe) -> None:
         )
 
 
-def measure(path: Path, data: CalibrationData, memo: Memo, threads: int) -> Measured:
-    """Open a float network for measuring. Raises StageError when it cannot be read."""
-    import hashlib
-
-    model = load_graph(path)
-    graph = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    return Measured(path, model, graph, data, memo, threads)
-
-
 def _plan(planner: Planner, measured: Measured, recipe: Recipe, network: str) -> QuantPlan:
     integers, left = planner.integers(recipe), planner.leaves(recipe)
     fixed = planner.in_float(measured.model, recipe)
     in_float = (*fixed, *_most_sensitive(planner, measured, recipe, integers, fixed))
-    settled = (
-        Settled({}) if "ranges" in left else planner.settle(measured, recipe, in_float)
-    )
+    settled = Settled({}) if "ranges" in left else planner.settle(measured, recipe, in_float)
     names = {layer.name for layer in in_float}
     biases: Mapping[str, Any] = {} if "biases" in left else measured.biases(recipe, integers)
     return QuantPlan(
@@ -267,9 +156,11 @@ def _most_sensitive(
     """As many layers as the recipe says, the most sensitive first, not counting those in float anyway."""
     if not recipe.keep_float:
         return ()
-    besides = {layer.name for layer in fixed} | planner.cannot_keep(measured.model)
+    besides = {layer.name for layer in fixed}
     names = [entry.layer for entry in measured.ranking(recipe, integers) if entry.layer not in besides]
-    return tuple(FloatLayer(name, "sensitive") for name in names[: recipe.layers_in_float(len(names))])
+    bound = planner.cannot_keep(measured.model)
+    free = [name for name in names if name not in bound]
+    return tuple(FloatLayer(name, "sensitive") for name in free[: recipe.layers_in_float(len(names))])
 
 
 def named_by_recipe(
@@ -282,19 +173,3 @@ def named_by_recipe(
         for node in model.graph.node
         if not {node.op_type, kinds.get(node.name)}.isdisjoint(recipe.keep_float_ops)
     )
-
-
-def _as_simulated(scheme: Scheme) -> Scheme:
-    """Affine activations come out alike with either sign, so runtimes of either share what is simulated."""
-    activation = "int8" if scheme.symmetric else "uint8"
-    return Scheme(activation, scheme.weight_bits, scheme.per_channel, scheme.symmetric)
-
-
-def _weights_alone(scheme: Scheme) -> Scheme:
-    return Scheme(weight_bits=scheme.weight_bits, per_channel=scheme.per_channel)
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    return {package: metadata.version(package) for package in PACKAGES}

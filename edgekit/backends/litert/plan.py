@@ -18,9 +18,10 @@ from edgekit.backends.litert.interpreter import open_all
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph.layers import weighted_layers
 from edgekit.quantize import Range, Scheme, make_observer
+from edgekit.quantize.measured import Measured
 from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
 from edgekit.quantize.plan import Part, followed
-from edgekit.quantize.planning import Measured, Settled, named_by_recipe
+from edgekit.quantize.planning import Settled, named_by_recipe
 from edgekit.quiet import quiet
 from edgekit.types import FloatLayer
 
@@ -115,8 +116,8 @@ class LiteRtPlanner:
 
 
 def computed_tensors(model: onnx.ModelProto) -> dict[str, str]:
-    """ONNX node → the tensor by which the .tflite's operation that computes it is found: its result, behind an activation
-    that is fused into it."""
+    """ONNX node → the tensor by which the operation that computes it is found in the .tflite: its result, behind an
+    activation that is fused into it."""
     outputs = {node.name: node.output[0] for node in model.graph.node if node.output}
     return {**outputs, **{layer.name: layer.result for layer in weighted_layers(model)}}
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.backends.onnxruntime.plan import QUANTIZED_OPS, prepared
+from edgekit.backends.onnxruntime.plan import QUANTIZED_OPS, excluded_nodes, prepared
 from edgekit.errors import MissingExtraError, StageError, in_one_line
-from edgekit.graph.layers import ACTIVATIONS, weighted_layers
+from edgekit.graph.layers import weighted_layers
 from edgekit.graph.rewrites import keep_padding_in_integers
 from edgekit.quantize.bias import with_biases
 from edgekit.quiet import quiet
@@ -44,7 +44,7 @@ def export_float(onnx_path: Path, path: Path) -> Exported:
 
 
 def export_int8(plan: QuantPlan, onnx_path: Path, path: Path, why: str) -> Exported:
-    """The plan as static Q/DQ in the variant `onnx_path`, written to `path`. `why`: why the target wants these integers.
+    """The plan as static Q/DQ in the variant `onnx_path`, written to `path`. `why` the target wants these integers.
 
     Raises StageError when ONNX Runtime's quantizer refuses.
     """
@@ -73,18 +73,10 @@ def _quantize(model: onnx.ModelProto, plan: QuantPlan) -> onnx.ModelProto:
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnxruntime") from error
     kinds = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
-    layers, ranges = weighted_layers(model), plan.ranges
+    ranges = plan.ranges
     # The quantizer wants a range for what it then fuses away: a layer's output before its Relu or Clip.
-    fused = {layer.output: ranges[layer.result] for layer in layers if layer.result in ranges}
+    fused = {layer.output: ranges[layer.result] for layer in weighted_layers(model) if layer.result in ranges}
     limits = {name: (np.float32(r.low), np.float32(r.high)) for name, r in {**fused, **ranges}.items()}
-    in_float = plan.kept("sensitive", "recipe")
-    activations = {
-        layer.result for layer in layers if layer.name in in_float and layer.result != layer.output
-    }
-    excluded = [
-        *in_float,
-        *(n.name for n in model.graph.node if n.op_type in ACTIVATIONS and n.output[0] in activations),
-    ]
     with quiet():
         quantizer = QDQQuantizer(
             model,
@@ -96,7 +88,7 @@ def _quantize(model: onnx.ModelProto, plan: QuantPlan) -> onnx.ModelProto:
                 CalibrationMethod.MinMax, {n: tuple(map(np.asarray, pair)) for n, pair in limits.items()}
             ),
             [],
-            excluded,
+            sorted(excluded_nodes(model, plan.kept("sensitive", "recipe"))),
             list(QUANTIZED_OPS),
             {"ActivationSymmetric": False, "WeightSymmetric": True} if plan.integers.weight == "int8" else {},
         )

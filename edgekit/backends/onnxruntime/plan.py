@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.backends.onnxruntime.lint import LOWEST_OPSET
 from edgekit.errors import StageError, in_one_line
-from edgekit.graph.layers import float_tensors
+from edgekit.graph.layers import ACTIVATIONS, float_tensors, weighted_layers
 from edgekit.graph.proto import opset_of
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.graph.taps import load_graph
 from edgekit.graph.wiring import Wiring
 from edgekit.quantize import Scheme
+from edgekit.quantize.measured import Measured
 from edgekit.quantize.plan import Part, followed
-from edgekit.quantize.planning import Measured, Settled, named_by_recipe
+from edgekit.quantize.planning import Settled, named_by_recipe
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from edgekit.hardware import Int8Rule
     from edgekit.quantize import Recipe
 
-__all__ = ["QUANTIZED_OPS", "OnnxRuntimePlanner", "prepared"]
+__all__ = ["QUANTIZED_OPS", "OnnxRuntimePlanner", "excluded_nodes", "prepared"]
 
 QUANTIZED_OPS = (
     "Add", "AveragePool", "Clip", "Concat", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
@@ -98,7 +99,9 @@ class OnnxRuntimePlanner:
         return frozenset()
 
     def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
-        pairs = _same_scale(measured.model, frozenset(layer.name for layer in in_float))
+        pairs = _same_scale(
+            measured.model, excluded_nodes(measured.model, [layer.name for layer in in_float])
+        )
         return Settled(*followed(measured.ranges(recipe), pairs))
 
     def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
@@ -127,12 +130,23 @@ def prepared(path: Path) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
-def _same_scale(model: onnx.ModelProto, in_float: frozenset[str]) -> Iterator[tuple[str, str]]:
+def excluded_nodes(model: onnx.ModelProto, in_float: Collection[str]) -> frozenset[str]:
+    """Nodes that get no Q/DQ so that these stay float: their activations too, which run as one with them."""
+    results = {
+        layer.result
+        for layer in weighted_layers(model)
+        if layer.name in in_float and layer.result != layer.output
+    }
+    fused = (n.name for n in model.graph.node if n.op_type in ACTIVATIONS and n.output[0] in results)
+    return frozenset((*in_float, *fused))
+
+
+def _same_scale(model: onnx.ModelProto, excluded: frozenset[str]) -> Iterator[tuple[str, str]]:
     """Input and output of nodes that pass their input's scale on, as ONNX Runtime's quantizer walks the graph: only
     behind a node that it has quantized."""
     graph, quantized = Wiring(model), set[str]()
     for node in graph.nodes:
-        if node.op_type not in QUANTIZED_OPS or node.name in in_float:
+        if node.op_type not in QUANTIZED_OPS or node.name in excluded:
             continue
         passes = node.op_type in SAME_SCALE_OPS or (node.op_type == "Pad" and graph.passes(node))
         if passes and (node.input[0] in quantized or node.op_type in ("Pad", "Split")):

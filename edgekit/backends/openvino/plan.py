@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.quantize import Scheme
+from edgekit.quantize.measured import Measured
 from edgekit.quantize.plan import Part, united
-from edgekit.quantize.planning import Measured, Settled, named_by_recipe
+from edgekit.quantize.planning import Settled, named_by_recipe
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:

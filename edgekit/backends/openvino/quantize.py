@@ -42,9 +42,7 @@ class _Samples:
             yield dict(zip(self._names, arrays, strict=True))
 
 
-def quantize(
-    plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: CalibrationData
-) -> Quantized:
+def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: CalibrationData) -> Quantized:
     """The plan written into the network. NNCF's quantizer needs the samples: for what the plan leaves to it, and for
     ranges of tensors that only OpenVINO has.
 

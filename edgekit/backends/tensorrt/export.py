@@ -136,9 +136,7 @@ def _halved(request: ExportRequest, model: onnx.ModelProto) -> Halved:
     return to_half(model, largest_magnitudes(model, request.calibration, threads=request.threads))
 
 
-def _int8(
-    request: ExportRequest, kit: Toolkit, model: onnx.ModelProto, plan: QuantPlan
-) -> _Parts:
+def _int8(request: ExportRequest, kit: Toolkit, model: onnx.ModelProto, plan: QuantPlan) -> _Parts:
     """Explicit Q/DQ, or on the DLA the float network with a calibration cache of the same ranges."""
     on_dla = request.candidate.device == "dla"
     form = "integers" if on_dla else kit.weights  # for the DLA only ONNX Runtime reads it

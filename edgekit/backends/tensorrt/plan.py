@@ -15,8 +15,9 @@ from edgekit.graph.opset import decompose, in_opset
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.graph.taps import load_graph
 from edgekit.quantize import Scheme
+from edgekit.quantize.measured import Measured
 from edgekit.quantize.plan import Part
-from edgekit.quantize.planning import Measured, Settled, named_by_recipe
+from edgekit.quantize.planning import Settled, named_by_recipe
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
