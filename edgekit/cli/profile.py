@@ -16,7 +16,7 @@ from edgekit.cli.options import preprocess_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
 from edgekit.errors import DataError, ModelError, UserError, in_one_line
-from edgekit.types import Artifact, BackendName, Cost, FileHash, Signature, TensorSpec
+from edgekit.types import Artifact, BackendName, Cost, FileHash, QuantizationSummary, Signature, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +64,9 @@ def profile(**options: Any) -> int:
     Profiles an .onnx, OpenVINO .xml or .tflite file as it is, or a model (--model), which is exported in float
     first. Times are the runtime's own, at batch 1, with its profiling on: their sum is a little above the latency.
     LiteRT has no profiler of its own there: each of its operations is timed alone.
+
+    Of an INT8 artifact in a store (result.json names it under "artifact") it also tells what was decided: integers,
+    layers in float and why, shared scales, corrected biases.
     """
     from edgekit.backends.table import get_backend
 
@@ -89,12 +92,21 @@ def profile(**options: Any) -> int:
         "totals": _totals(subject.cost, rows),
         "layers": [asdict(row) for row in rows],
         "bottlenecks": bottlenecks(rows),
+        "quantization": _quantization(subject.path),
     }
     if options["as_json"]:
         click.echo(json.dumps(answer, indent=1))
     else:
         _print(answer, rows[: options["top"]], len(rows))
     return 0
+
+
+def _quantization(path: Path) -> dict[str, Any] | None:
+    """What was decided for an INT8 artifact that lies in a store, where a build has put it; None for other files."""
+    from edgekit.store import meta_of
+
+    meta = meta_of(path, "artifact")
+    return None if meta is None else meta.get("quantization")
 
 
 def _totals(cost: Cost | None, rows: Sequence[Row]) -> dict[str, int | float | None]:
@@ -220,6 +232,7 @@ def _feeds(signature: Signature, sample: Arrays | None) -> dict[str, NDArray[np.
 
 
 def _print(answer: dict[str, Any], rows: Sequence[Row], layers: int) -> None:
+    import msgspec
     from rich.console import Console
     from rich.table import Table
 
@@ -252,5 +265,11 @@ def _print(answer: dict[str, Any], rows: Sequence[Row], layers: int) -> None:
         console.print("MACs are counted in ONNX files only", highlight=False)
     shown = f"the slowest {len(rows)} of {layers} layers; " if len(rows) < layers else ""
     console.print(f"{shown}sum of all layers {totals['time_ms']:.3f} ms", highlight=False)
+    if answer["quantization"]:
+        from edgekit.report.quantization import quantization_texts
+
+        summary = msgspec.convert(answer["quantization"], QuantizationSummary)
+        for heading, text in quantization_texts(summary).items():
+            console.print(f"{heading}: {text}", highlight=False, markup=False)
     for line in answer["bottlenecks"]:
         console.print(f"bottleneck: {line}", highlight=False, markup=False)
