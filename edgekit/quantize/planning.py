@@ -21,10 +21,22 @@ if TYPE_CHECKING:
     from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.recipe import Recipe
 
-__all__ = ["Planner", "Settled", "make_plan", "named_by_recipe"]
+__all__ = ["OBSERVES_ITSELF", "TAKES_FLOAT", "Planner", "Refusal", "Settled", "make_plan", "named_by_recipe"]
 
 NO_SETTINGS = frozenset({"name", "title", "backends", "next"})
 """Keys of a recipe that say nothing of how a network is quantized."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a runtime cannot honour a key of a recipe, and what to do instead."""
+
+    why: str
+    instead: str
+
+
+OBSERVES_ITSELF = Refusal("ranges are left to NNCF, which OpenVINO has", "use int8-mse")
+TAKES_FLOAT = Refusal("its artifacts take and give float", 'write io = "float"')
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,8 @@ class Planner(Protocol):
     def runtime(self) -> str:
         """Its name for people."""
 
-    def refused(self, recipe: Recipe) -> Mapping[str, str]:
-        """Keys of the recipe whose value it cannot honour → what to write instead."""
+    def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
+        """Keys of the recipe whose value it cannot honour."""
 
     def depends_on(self) -> Mapping[str, object]:
         """All that its answers depend on beside network and recipe, the versions of its packages included."""
@@ -116,11 +128,12 @@ def make_plan(
 
 def refuse(planner: Planner, recipe: Recipe) -> None:
     """Raises StageError that names the first key that the runtime cannot honour."""
-    for key, instead in planner.refused(recipe).items():
+    for key, refusal in planner.refused(recipe).items():
+        value = getattr(recipe, key)
         raise StageError(
             "quantize",
-            f'recipe "{recipe.name}": {planner.runtime} has no {key} = "{getattr(recipe, key)}"',
-            instead,
+            f'recipe "{recipe.name}": {key} = "{value}" is not for {planner.runtime}: {refusal.why}',
+            refusal.instead,
         )
 
 

@@ -21,7 +21,7 @@ from edgekit.quantize import Range, Scheme, make_observer
 from edgekit.quantize.measured import Measured
 from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
 from edgekit.quantize.plan import Part, followed
-from edgekit.quantize.planning import Settled, named_by_recipe
+from edgekit.quantize.planning import OBSERVES_ITSELF, Refusal, Settled, named_by_recipe
 from edgekit.quiet import quiet
 from edgekit.types import FloatLayer
 
@@ -48,9 +48,8 @@ class LiteRtPlanner:
     def runtime(self) -> str:
         return "LiteRT"
 
-    def refused(self, recipe: Recipe) -> Mapping[str, str]:
-        # Only OpenVINO's quantizer observes by itself.
-        return {"observer": "use int8-mse"} if recipe.observer == "nncf" else {}
+    def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
+        return {"observer": OBSERVES_ITSELF} if recipe.observer == "nncf" else {}
 
     def depends_on(self) -> Mapping[str, object]:
         return {"versions": self.versions}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit.quantize import Scheme
 from edgekit.quantize.measured import Measured
 from edgekit.quantize.plan import Part, united
-from edgekit.quantize.planning import Settled, named_by_recipe
+from edgekit.quantize.planning import TAKES_FLOAT, Refusal, Settled, named_by_recipe
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class OpenVinoPlanner:
     def runtime(self) -> str:
         return "OpenVINO"
 
-    def refused(self, recipe: Recipe) -> Mapping[str, str]:
-        return {"io": 'write io = "float"'} if recipe.io == "int8" else {}
+    def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
+        return {"io": TAKES_FLOAT} if recipe.io == "int8" else {}
 
     def depends_on(self) -> Mapping[str, object]:
         return {"versions": self.versions, "small": self._small_products()}

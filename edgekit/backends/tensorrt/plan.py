@@ -17,7 +17,7 @@ from edgekit.graph.taps import load_graph
 from edgekit.quantize import Scheme
 from edgekit.quantize.measured import Measured
 from edgekit.quantize.plan import Part
-from edgekit.quantize.planning import Settled, named_by_recipe
+from edgekit.quantize.planning import OBSERVES_ITSELF, TAKES_FLOAT, Refusal, Settled, named_by_recipe
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ class TensorRtPlanner:
     def runtime(self) -> str:
         return "TensorRT"
 
-    def refused(self, recipe: Recipe) -> Mapping[str, str]:
+    def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
         refused = {}
-        if recipe.observer == "nncf":  # only OpenVINO's quantizer observes by itself
-            refused["observer"] = "use int8-mse"
+        if recipe.observer == "nncf":
+            refused["observer"] = OBSERVES_ITSELF
         if recipe.io == "int8":
-            refused["io"] = 'write io = "float"'
+            refused["io"] = TAKES_FLOAT
         return refused
 
     def depends_on(self) -> Mapping[str, object]:
