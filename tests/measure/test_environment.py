@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from edgekit.board import runner
+from edgekit.board.machine import describe
 from edgekit.measure import read_environment
 
 
 def test_the_runners_facts_become_an_environment() -> None:
-    facts = runner.describe()
+    facts = describe()
     environment = read_environment(facts, threads=2, cpus=[0, 1], notes=["busy"])
     assert environment.cpu == facts["cpu"]
     assert environment.versions["numpy"] == facts["versions"]["numpy"]
