@@ -19,6 +19,7 @@ from edgekit.types import (
     Percentile,
     Precision,
     Preprocess,
+    QuantizationSummary,
     Rejection,
     VariantKind,
     Verdict,
@@ -78,7 +79,10 @@ class AccuracyResult:
 
 @dataclass(frozen=True)
 class CandidateResult:
-    """One measured candidate. `why` says why it won or lost; `ran_as` is the precision its layers ran in."""
+    """One measured candidate. `why` says why it won or lost; `ran_as` is the precision its layers ran in.
+
+    `quantization` is what an INT8 build decided.
+    """
 
     id: str
     backend: BackendName
@@ -96,6 +100,7 @@ class CandidateResult:
     why: str
     frontier: bool = False
     notes: tuple[str, ...] = ()
+    quantization: QuantizationSummary | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ __all__ = [
     "Estimate",
     "Failure",
     "FileHash",
+    "FloatLayer",
+    "FloatReason",
     "Issue",
     "Latency",
     "LayerAudit",
@@ -32,6 +34,7 @@ __all__ = [
     "Percentile",
     "Precision",
     "Preprocess",
+    "QuantizationSummary",
     "Rejection",
     "Signature",
     "TensorSpec",
@@ -222,12 +225,46 @@ class Audit:
     notes: tuple[str, ...] = ()
 
 
+FloatReason = Literal["sensitive", "recipe", "small", "runtime"]
+"""Why a layer of an INT8 build stays float: it costs most accuracy, the recipe names its operation, int8 would gain
+nothing, or the runtime has no integer kernel for it."""
+
+
+@dataclass(frozen=True)
+class FloatLayer:
+    """A node of the ONNX network that stays float in an INT8 build."""
+
+    name: str
+    reason: FloatReason
+
+
+@dataclass(frozen=True)
+class QuantizationSummary:
+    """What an INT8 build decided: integers, layers in float, shared scales, corrected biases.
+
+    `symmetric` activations have zero point 0. `ranges`, `shared_scales` and `corrected_biases` are counts; None where
+    the runtime's own quantizer decides while it writes.
+    """
+
+    activation: Literal["int8", "uint8"]
+    weight: Literal["int8", "uint8"]
+    weight_bits: int
+    granularity: Literal["per-channel", "per-tensor"]
+    symmetric: bool
+    observer: str
+    ranges: int | None
+    shared_scales: int | None
+    in_float: tuple[FloatLayer, ...]
+    bias_correction: Literal["none", "fast", "full"]
+    corrected_biases: int | None
+
+
 @dataclass(frozen=True)
 class Artifact:
     """The file(s) that a runtime loads. `folder` is absolute; `entry` is the file in it to load.
 
     `options` are the runtime options that belong to the artifact (e.g. OpenVINO's inference precision hint)
-    and travel with it into the runner and the bundle.
+    and travel with it into the runner and the bundle. `quantization` tells what an INT8 build decided.
     """
 
     candidate: str
@@ -240,6 +277,7 @@ class Artifact:
     versions: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     audit: Audit = Audit(ran_as="")
+    quantization: QuantizationSummary | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from edgekit.types import Artifact, BackendName, FileHash
 
 if TYPE_CHECKING:
     from edgekit.backends.base import ExportRequest
+    from edgekit.quantize import QuantPlan
 
 __all__ = ["described_files", "installed_versions", "written_artifact"]
 
@@ -43,10 +44,11 @@ def written_artifact(
     versions: Mapping[str, str],
     started: float,
     options: Mapping[str, str] | None = None,
+    plan: QuantPlan | None = None,
 ) -> Artifact:
     """The artifact made of `files` in the request's folder, not audited yet; the first file is what a runtime opens.
 
-    `started` is the value of `time.perf_counter` when the export began.
+    `started` is the value of `time.perf_counter` when the export began, `plan` what an INT8 artifact was written from.
     """
     found = described_files(request.folder, files)
     return Artifact(
@@ -59,4 +61,5 @@ def written_artifact(
         build_s=time.perf_counter() - started,
         versions=dict(versions),
         options=dict(options or {}),
+        quantization=None if plan is None else plan.summary(),
     )

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edgekit.quantize.measured import remember_nothing
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from edgekit.hardware import Target
-    from edgekit.quantize import CalibrationData, Recipe
+    from edgekit.quantize import CalibrationData, Memo, QuantPlan, Recipe
     from edgekit.types import Artifact, Audit, BackendName, Candidate, Examination, LayerTime, Variant
 
 __all__ = ["Backend", "ExportRequest", "Session"]
@@ -23,6 +25,7 @@ class ExportRequest:
     """Everything an export may depend on. `folder` exists, is empty, and belongs to this export alone.
 
     `features` are the CPU features of the board (e.g. {"avx2", "avx512_vnni"}); they decide signedness.
+    `memo` keeps what its quantization plan takes long to measure.
     """
 
     variant: Variant
@@ -33,6 +36,7 @@ class ExportRequest:
     recipe: Recipe | None = None
     calibration: CalibrationData | None = None
     threads: int = 1
+    memo: Memo = remember_nothing
 
 
 class Session(Protocol):
@@ -68,6 +72,10 @@ class Backend(Protocol):
 
     def lint(self, variant: Variant, target: Target) -> Examination:
         """What this runtime on this target cannot take, before any work is done."""
+
+    def plan(self, request: ExportRequest) -> QuantPlan:
+        """What becomes INT8 and how, for an INT8 request. Raises StageError for a key of the recipe that it cannot
+        honour, without recipe and samples, and when the network cannot be measured."""
 
     def export(self, request: ExportRequest) -> Artifact:
         """Write the artifact into `request.folder`. Raises StageError when this candidate cannot be made."""

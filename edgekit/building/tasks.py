@@ -27,7 +27,8 @@ class ExportTask:
     """One export: candidate → artifact.
 
     `recipe` and `samples` (.npy files [N, ...], one per network input, with their digest) are there where the
-    candidate is calibrated. `features`: of the board's CPU, sorted. `versions`: of the packages that export.
+    candidate is calibrated. `features`: of the board's CPU, sorted. `versions`: of the packages that export. `store`:
+    the folder of the store that keeps what a quantization plan takes long to measure; "": nothing is kept.
     """
 
     variant: Variant
@@ -39,13 +40,17 @@ class ExportTask:
     samples_digest: str
     threads: int
     versions: Mapping[str, str]
+    store: str = ""
 
     stage: ClassVar[str] = "export"
     answer_type: ClassVar[Any] = Artifact
     timeout_s: ClassVar[float | None] = None
 
     def key_parts(self) -> dict[str, Any]:
-        """What the artifact's files depend on; the names of variant and candidate are not written into them."""
+        """What the artifact's files depend on; the names of variant and candidate are not written into them.
+
+        `store` is where intermediate results lie, not what they are.
+        """
         return {
             "network": self.variant.digest,
             "backend": self.candidate.backend,
@@ -65,7 +70,8 @@ class ExportTask:
 
         from edgekit.backends import get_backend
         from edgekit.backends.base import ExportRequest
-        from edgekit.quantize import CalibrationData
+        from edgekit.building.memo import store_memo
+        from edgekit.quantize import CalibrationData, remember_nothing
 
         calibration = None
         if self.samples:
@@ -80,6 +86,7 @@ class ExportTask:
             recipe=self.recipe,
             calibration=calibration,
             threads=self.threads,
+            memo=store_memo(Path(self.store)) if self.store else remember_nothing,
         )
         return get_backend(self.candidate.backend).export(request)
 

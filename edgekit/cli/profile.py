@@ -23,7 +23,7 @@ from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
 from edgekit.errors import DataError, UserError
 from edgekit.runtimes import ONNX, RUNTIMES
-from edgekit.types import Artifact, BackendName, Cost, Signature
+from edgekit.types import Artifact, BackendName, Cost, QuantizationSummary, Signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +72,9 @@ def profile(**options: Any) -> int:
     Profiles an .onnx, OpenVINO .xml or .tflite file as it is, or a model (--model), which is exported in float
     first. Times are the runtime's own, at batch 1, with its profiling on: their sum is a little above the latency.
     LiteRT has no profiler of its own there: each of its operations is timed alone.
+
+    Of an INT8 artifact in a store (result.json names it under "artifact") it also tells what was decided: integers,
+    layers in float and why, shared scales, corrected biases.
     """
     from edgekit.backends.table import get_backend
 
@@ -96,12 +99,21 @@ def profile(**options: Any) -> int:
         "totals": _totals(subject.cost, rows),
         "layers": [asdict(row) for row in rows],
         "bottlenecks": bottlenecks(rows),
+        "quantization": _quantization(Path(subject.artifact.folder) / subject.artifact.entry),
     }
     if options["as_json"]:
         click.echo(json.dumps(answer, indent=1))
     else:
         _print(answer, rows[: options["top"]], len(rows))
     return 0
+
+
+def _quantization(path: Path) -> dict[str, Any] | None:
+    """What was decided for an INT8 artifact that lies in a store, where a build has put it; None for other files."""
+    from edgekit.store import meta_of
+
+    meta = meta_of(path, "export")
+    return None if meta is None else meta["answer"].get("quantization")
 
 
 def _totals(cost: Cost | None, rows: Sequence[Row]) -> dict[str, int | float | None]:
@@ -165,6 +177,7 @@ def _feeds(signature: Signature, sample: Arrays | None) -> dict[str, NDArray[np.
 
 
 def _print(answer: dict[str, Any], rows: Sequence[Row], layers: int) -> None:
+    import msgspec
     from rich.console import Console
     from rich.table import Table
 
@@ -197,5 +210,11 @@ def _print(answer: dict[str, Any], rows: Sequence[Row], layers: int) -> None:
         console.print("MACs are counted in ONNX files only", highlight=False)
     shown = f"the slowest {len(rows)} of {layers} layers; " if len(rows) < layers else ""
     console.print(f"{shown}sum of all layers {totals['time_ms']:.3f} ms", highlight=False)
+    if answer["quantization"]:
+        from edgekit.report.quantization import quantization_texts
+
+        summary = msgspec.convert(answer["quantization"], QuantizationSummary)
+        for heading, text in quantization_texts(summary).items():
+            console.print(f"{heading}: {text}", highlight=False, markup=False)
     for line in answer["bottlenecks"]:
         console.print(f"bottleneck: {line}", highlight=False, markup=False)

@@ -1,14 +1,17 @@
-"""Recipes, observers, streaming calibration, layer sensitivity and bias correction; shared by all backends."""
+"""Recipes, observers, calibration, layer sensitivity, bias correction, and the plan made of them; for all backends."""
 
 from __future__ import annotations
 
 from edgekit.graph.calibration import CalibrationData
 from edgekit.quantize.bias import corrected_biases
 from edgekit.quantize.collect import collect_ranges
+from edgekit.quantize.measured import Memo, remember_nothing
 from edgekit.quantize.observers.kinds import OBSERVERS, Observer, make_observer
 from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_parameters
+from edgekit.quantize.plan import QuantPlan
+from edgekit.quantize.planning import make_plan
 from edgekit.quantize.recipe import ObserverKind, Recipe, all_recipes, find_recipe, ladder, load_recipe_file
-from edgekit.quantize.sensitivity import LayerSensitivity, layers_in_float, sensitivity
+from edgekit.quantize.sensitivity import LayerSensitivity, sensitivity
 from edgekit.quantize.simulate import Scheme
 
 __all__ = [
@@ -16,8 +19,10 @@ __all__ = [
     "AffineParameters",
     "CalibrationData",
     "LayerSensitivity",
+    "Memo",
     "Observer",
     "ObserverKind",
+    "QuantPlan",
     "Range",
     "Recipe",
     "Scheme",
@@ -27,8 +32,9 @@ __all__ = [
     "corrected_biases",
     "find_recipe",
     "ladder",
-    "layers_in_float",
     "load_recipe_file",
     "make_observer",
+    "make_plan",
+    "remember_nothing",
     "sensitivity",
 ]

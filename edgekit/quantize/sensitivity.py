@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,8 @@ from edgekit.quantize.simulate import Scheme, simulated
 if TYPE_CHECKING:
     from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.observers.ranges import Range
-    from edgekit.quantize.recipe import Recipe
 
-__all__ = ["LayerSensitivity", "layers_in_float", "sensitivity"]
+__all__ = ["LayerSensitivity", "sensitivity"]
 
 BEST_DB = 150.0
 """Reported where quantizing a layer changes nothing that float32 can show."""
@@ -73,24 +72,6 @@ def sensitivity(
             LayerSensitivity(layer.name, layer.op, min(_sqnr_db(signal[n], noise[n]) for n in outputs))
         )
     return tuple(sorted(found, key=lambda entry: entry.sqnr_db))
-
-
-def layers_in_float(
-    onnx_path: str | Path,
-    data: CalibrationData,
-    ranges: Mapping[str, Range],
-    recipe: Recipe,
-    scheme: Scheme,
-    *,
-    besides: Collection[str] = (),
-    threads: int = 1,
-) -> tuple[str, ...]:
-    """The layers that the recipe keeps in float: the most sensitive ones, not counting those in `besides`."""
-    if not recipe.keep_float:
-        return ()
-    ranked = sensitivity(onnx_path, data, ranges, scheme=scheme, threads=threads)
-    names = [entry.layer for entry in ranked if entry.layer not in besides]
-    return tuple(names[: recipe.layers_in_float(len(names))])
 
 
 def _sqnr_db(signal: float, noise: float) -> float:

@@ -22,13 +22,15 @@ __all__ = ["Scheme", "fake_quantize_weights", "simulated"]
 class Scheme:
     """Integers of activations and weights. Weights are symmetric around zero in `weight_bits` bits.
 
-    `symmetric`: activations too, with zero point 0 (int8 only), as TensorRT wants them.
+    `symmetric`: activations too, with zero point 0 (int8 only), as TensorRT wants them. `weight` is how weights are
+    stored.
     """
 
     activation: Literal["int8", "uint8"] = "uint8"
     weight_bits: int = 8
     per_channel: bool = True
     symmetric: bool = False
+    weight: Literal["int8", "uint8"] = "int8"
 
     def activation_parameters(self, values: Range) -> AffineParameters:
         """8-bit parameters for an activation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit.report import wording
 from edgekit.report.plots.all import all_plots
 from edgekit.report.plots.figures import Numbered, runtime_colour
+from edgekit.report.quantization import quantization_texts
 from edgekit.report.verdict import (
     ORIGINS,
     best_candidate,
@@ -42,6 +44,14 @@ class Group:
     rows: tuple[Numbered, ...]
 
 
+@dataclass(frozen=True)
+class Quantized:
+    """An INT8 candidate and what was decided for it, by heading."""
+
+    id: str
+    texts: Mapping[str, str]
+
+
 def render_html(result: Result) -> str:
     """The page as text. The same result gives the same text. Takes about 5 MB, nearly all of it plotly.js."""
     groups = _groups(result)
@@ -60,6 +70,7 @@ def render_html(result: Result) -> str:
             reference=reference(result),
             metric=metric_of(result),
             groups=groups,
+            quantized=_quantized(groups),
             plots=plots,
             plotly=_plotly_js() if plots else "",
             colours={item.backend: runtime_colour(item.backend) for item in result.candidates},
@@ -98,6 +109,16 @@ def _groups(result: Result) -> list[Group]:
 
 def _number(candidates: tuple[CandidateResult, ...], start: int) -> tuple[Numbered, ...]:
     return tuple(Numbered(number, candidate) for number, candidate in enumerate(candidates, start))
+
+
+def _quantized(groups: list[Group]) -> tuple[Quantized, ...]:
+    """INT8 candidates in the order of the tables."""
+    return tuple(
+        Quantized(row.candidate.id, quantization_texts(row.candidate.quantization))
+        for group in groups
+        for row in group.rows
+        if row.candidate.quantization is not None
+    )
 
 
 def _rounds(candidate: CandidateResult | None) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from edgekit.errors import StoreError
 from edgekit.store.disk import hash_file, sync_folder, write_durably
 from edgekit.store.keys import STORE_VERSION, canonical_json, plain
 
-__all__ = ["DamagedError", "Entry", "read_entry", "seal"]
+__all__ = ["DamagedError", "Entry", "meta_of", "read_entry", "seal"]
 
 HERE = "entry://"
 """Stands in meta.json for the entry's own folder, so that a store can be moved."""
@@ -83,6 +83,16 @@ def read_entry(folder: Path, key: str) -> Entry:
         raise DamagedError(f"{min(present)} was added")
     meta = _map_strings(body["meta"], lambda text: _absolute(text, str(files)))
     return Entry(files, meta, True, key, body["seconds"])
+
+
+def meta_of(file: Path, stage: str) -> Mapping[str, Any] | None:
+    """The meta of the entry that a file belongs to; None for a file of no intact entry of that stage."""
+    try:
+        body = _read_body(file.absolute().parent.parent / "meta.json")
+    except DamagedError:
+        return None
+    known = any(record["path"] == file.name for record in body["files"])
+    return body["meta"] if body["stage"] == stage and known else None
 
 
 def plain_files(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -10,31 +10,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgekit.backends import get_backend
-from edgekit.backends.base import Backend, ExportRequest, Session
 from edgekit.errors import StageError
 from edgekit.files import sha256_file
 from edgekit.hardware import find_target
-from edgekit.quantize import CalibrationData, find_recipe
-from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
-from edgekit.types import Artifact, Candidate, Precision, Variant
+from edgekit.testing.onnx_networks import INPUT, OUTPUT, residual_network, samples
+from edgekit.testing.plan_contract import PlanContract
+from edgekit.types import Artifact
 
 __all__ = ["BackendContract"]
 
-FEATURES = frozenset({"avx2", "fma"})
 
-
-class BackendContract:
+class BackendContract(PlanContract):
     """Subclass it and say which backend and which recipe it has, and a target that has both.
 
     A backend whose runtime is not on this machine is run through `on_host`.
     """
-
-    recipe = ""
-    target = "generic-cpu"
-
-    def make_backend(self) -> Backend:
-        raise NotImplementedError
 
     def test_it_names_the_versions_of_what_it_needs(self) -> None:
         versions = self.make_backend().versions()
@@ -112,33 +102,6 @@ class BackendContract:
         times = backend.profile(artifact, {INPUT: samples(1)}, runs=3)
         assert times
         assert all(layer.time_ms >= 0 and layer.name and layer.op for layer in times)
-
-    def _variant(self, tmp_path: Path) -> Variant:
-        path = tmp_path / "residual.onnx"
-        return as_variant(path if path.exists() else residual_network(path))
-
-    def _request(self, tmp_path: Path, precision: Precision) -> ExportRequest:
-        folder = tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        backend = self.make_backend()
-        calibrated = precision == "int8"
-        recipe = find_recipe(self.recipe) if calibrated else None
-        candidate = Candidate("x", "original", backend.name, precision, self.recipe if calibrated else "")
-        data = CalibrationData(lambda: iter([(samples(40),), (samples(24, 4),)]), 64, "digest")
-        return ExportRequest(
-            self._variant(tmp_path), candidate, find_target(self.target), FEATURES, folder, recipe, data
-        )
-
-    def _export(self, tmp_path: Path, precision: Precision) -> Artifact:
-        return self.make_backend().export(self._request(tmp_path, precision))
-
-    def _open(self, artifact: Artifact) -> Session:
-        host = self.make_backend().on_host(artifact)
-        return get_backend(host.backend).open(host)
-
-    def _outputs(self, artifact: Artifact) -> NDArray[np.generic]:
-        with self._open(artifact) as session:
-            return np.concatenate([session.run({INPUT: sample[None]})[OUTPUT] for sample in samples(16, 5)])
 
 
 def _reference(tmp_path: Path) -> NDArray[Any]:

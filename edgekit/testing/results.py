@@ -27,7 +27,7 @@ from edgekit.testing.example_parts import (
     WATERFALL,
     Draft,
 )
-from edgekit.types import Budget, Origin, Verdict
+from edgekit.types import Budget, FloatLayer, Origin, QuantizationSummary, Verdict
 
 __all__ = ["example_result"]
 
@@ -116,6 +116,27 @@ def _measured(draft: Draft, origin: Origin, chance: random.Random) -> CandidateR
         artifact=f"artifacts/{draft.id}",
         why="",
         notes=_notes(draft),
+        quantization=_quantization(draft),
+    )
+
+
+def _quantization(draft: Draft) -> QuantizationSummary | None:
+    if draft.precision != "int8":
+        return None
+    by_runtime = draft.backend == "openvino"
+    kept = tuple(FloatLayer(f"layer{number}.conv", "sensitive") for number in range(1, 3))
+    return QuantizationSummary(
+        activation="uint8",
+        weight="int8",
+        weight_bits=7,
+        granularity="per-channel",
+        symmetric=False,
+        observer="nncf" if by_runtime else "minmax",
+        ranges=None if by_runtime else 31,
+        shared_scales=None if by_runtime else 4,
+        in_float=kept if "mixed" in draft.recipe else (),
+        bias_correction="fast",
+        corrected_biases=None if by_runtime else 22,
     )
 
 

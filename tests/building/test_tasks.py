@@ -105,8 +105,8 @@ def perturbed(task: ExportTask | LintTask | LayerLossTask) -> dict[str, Any]:
     }
 
 
-PLACES = {"samples", "inputs"}
-"""Fields that say where something lies; a digest beside them says what lies there."""
+PLACES = {"samples", "inputs", "store"}
+"""Fields that say where something lies: a digest beside them says what; `store` keeps intermediate results."""
 
 
 @pytest.mark.parametrize("name", ["export", "lint", "losses"])

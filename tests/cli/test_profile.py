@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from edgekit.backends import get_backend
+from edgekit.backends.base import ExportRequest
 from edgekit.cli.profile import profile
 from edgekit.cli.profile_layers import bottlenecks, fused_into, rank
 from edgekit.errors import DataError, MissingExtraError, ModelError, UserError
-from edgekit.types import Cost, LayerCost, LayerTime
+from edgekit.hardware import find_target
+from edgekit.quantize import CalibrationData, find_recipe
+from edgekit.store import Store
+from edgekit.testing.onnx_networks import as_variant, residual_network, samples
+from edgekit.types import Candidate, Cost, LayerCost, LayerTime, QuantizationSummary
 
 onnx = pytest.importorskip("onnx")
 
@@ -112,6 +120,37 @@ def test_an_openvino_file_is_profiled_as_it_is(network: Path, tmp_path: Path) ->
     found = answer(path)
     assert (found["backend"], found["totals"]["macs"]) == ("openvino", None)
     assert "Convolution" in [each["op"] for each in found["layers"]]
+
+
+def test_an_int8_artifact_in_a_store_tells_what_was_decided(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    stored = samples(32)
+    out = tmp_path / "out"
+    out.mkdir()
+    request = ExportRequest(
+        as_variant(residual_network(tmp_path / "residual.onnx")),
+        Candidate("c", "original", "onnxruntime", "int8", "int8-mixed"),
+        find_target("generic-cpu"),
+        frozenset({"avx2", "fma"}),
+        out,
+        find_recipe("int8-mixed"),
+        CalibrationData(lambda: iter([(stored,)]), len(stored), "digest"),
+    )
+    artifact = get_backend("onnxruntime").export(request)
+
+    def make(folder: Path) -> dict[str, Any]:
+        shutil.copy(Path(artifact.folder) / artifact.entry, folder)
+        return {"answer": msgspec.to_builtins(artifact)}  # as building/cache.py keeps a task's answer
+
+    with Store.open(tmp_path / "store") as store:
+        path = store.entry("export", {}, make).path / artifact.entry
+        told = answer(path)["quantization"]
+        assert msgspec.convert(told, QuantizationSummary) == artifact.quantization
+        text = run(path).output
+    (kept,) = told["in_float"]
+    assert f"in float: {kept['name']} (most sensitive)" in text
+    assert "integers: uint8 activations, any zero point; int8 weights of 7 bits per channel" in text
+    assert answer(Path(artifact.folder) / artifact.entry)["quantization"] is None
 
 
 def test_a_torch_model_is_exported_with_the_given_shape(tmp_path: Path) -> None:

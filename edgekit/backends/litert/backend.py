@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, ModelError, StageError, in_one_line
+from edgekit.quantize.planning import make_plan
 from edgekit.types import Artifact, BackendName, Examination, Issue
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from edgekit.backends.base import ExportRequest, Session
     from edgekit.backends.litert.convert import Port
     from edgekit.hardware import Target
+    from edgekit.quantize import QuantPlan
     from edgekit.types import Audit, LayerTime, Variant
 
 __all__ = ["LiteRtBackend", "described"]
@@ -58,6 +61,29 @@ class LiteRtBackend:
             issues = (Issue("error", "", str(error), "export the network with static shapes"),)
         return Examination(issues, "the table of what can be converted")
 
+    def plan(self, request: ExportRequest) -> QuantPlan:
+        """Tensors are named as in the float .tflite. Raises StageError when that cannot be made, too."""
+        from edgekit.backends.litert.convert import convert
+
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            path = Path(folder) / ENTRY
+            inputs, _ = convert(Path(request.variant.onnx_path), path)
+            return self._plan(request, path, inputs)
+
+    def _plan(self, request: ExportRequest, path: Path, inputs: Sequence[Port]) -> QuantPlan:
+        """The plan for the float .tflite at `path`."""
+        from edgekit.backends.litert.plan import LiteRtPlanner
+
+        network = Path(request.variant.onnx_path)
+        return make_plan(
+            LiteRtPlanner(network, path, inputs, self.versions()),
+            network,
+            request.recipe,
+            request.calibration,
+            memo=request.memo,
+            threads=request.threads,
+        )
+
     def export(self, request: ExportRequest) -> Artifact:
         """Write model.tflite. Raises StageError when it cannot be made or its layout gate does not hold."""
         from edgekit.backends.litert.convert import convert
@@ -67,17 +93,16 @@ class LiteRtBackend:
             raise StageError(
                 "export", f"LiteRT has no {precision} candidate", f"it has {', '.join(PRECISIONS)}"
             )
-        if precision == "int8" and (request.recipe is None or request.calibration is None):
-            raise StageError(
-                "export", "int8 needs a recipe and calibration samples", "give one, e.g. int8-minmax"
-            )
         versions = self.versions()
         started = time.perf_counter()
         path = request.folder / ENTRY
         inputs, outputs = convert(Path(request.variant.onnx_path), path)
-        notes = _quantize(request, path, inputs)
+        plan = self._plan(request, path, inputs) if precision == "int8" else None
+        notes = _quantize(request, path, plan)
         options = {"inputs": described(inputs), "outputs": described(outputs)}
-        built = written_artifact(request, NAME, (ENTRY,), versions=versions, started=started, options=options)
+        built = written_artifact(
+            request, NAME, (ENTRY,), versions=versions, started=started, options=options, plan=plan
+        )
         audit = self.audit(built, request.threads)
         return replace(built, audit=replace(audit, notes=(*notes, *audit.notes)))
 
@@ -115,16 +140,15 @@ class LiteRtBackend:
         return profile(self, artifact, feeds, runs, threads)
 
 
-def _quantize(request: ExportRequest, path: Path, inputs: Sequence[Port]) -> tuple[str, ...]:
+def _quantize(request: ExportRequest, path: Path, plan: QuantPlan | None) -> tuple[str, ...]:
     """The float file at `path` in the candidate's precision, in place; gives notes for the report."""
     from edgekit.backends.litert.quantize import quantize_dynamic, quantize_full, store_half
 
-    precision = request.candidate.precision
-    if precision == "int8":
-        return quantize_full(request, path, inputs)
-    if precision == "int8-dynamic":
+    if plan is not None:
+        return quantize_full(plan, Path(request.variant.onnx_path), path)
+    if request.candidate.precision == "int8-dynamic":
         return quantize_dynamic(path)
-    if precision == "fp16":
+    if request.candidate.precision == "fp16":
         store_half(path)
         return ("Weights are stored in float16 and brought back to float32 when the file is loaded.",)
     return ()

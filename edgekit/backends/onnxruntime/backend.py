@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError, in_one_line
+from edgekit.quantize.planning import make_plan
 from edgekit.types import Artifact, Audit, BackendName, Examination, LayerTime, Variant
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgekit.backends.base import ExportRequest, Session
     from edgekit.hardware import Target
+    from edgekit.quantize import QuantPlan
 
 __all__ = ["OnnxRuntimeBackend"]
 
@@ -48,22 +50,37 @@ class OnnxRuntimeBackend:
 
         return Examination(lint(Path(variant.onnx_path), target), "rules")
 
+    def plan(self, request: ExportRequest) -> QuantPlan:
+        from edgekit.backends.onnxruntime.plan import OnnxRuntimePlanner
+
+        network, rule = Path(request.variant.onnx_path), request.target.int8_rule(request.features)
+        return make_plan(
+            OnnxRuntimePlanner(network, rule, self.versions()),
+            network,
+            request.recipe,
+            request.calibration,
+            memo=request.memo,
+            threads=request.threads,
+        )
+
     def export(self, request: ExportRequest) -> Artifact:
         from edgekit.backends.onnxruntime.export import export_float, export_int8
 
         versions = self.versions()
         started = time.perf_counter()
         precision = request.candidate.precision
-        path = request.folder / ENTRY
+        network, path = Path(request.variant.onnx_path), request.folder / ENTRY
+        plan = None
         if precision == "fp32":
-            made = export_float(request, path)
+            made = export_float(network, path)
         elif precision == "int8":
-            made = export_int8(request, path)
+            plan = self.plan(request)
+            made = export_int8(plan, network, path, request.target.int8_rule(request.features).why)
         else:
             cause, remedy = REFUSED.get(precision, ("it does not know this precision", "use fp32 or int8"))
             raise StageError("export", f"ONNX Runtime makes no {precision} candidate: {cause}", remedy)
         built = written_artifact(
-            request, self.name, (ENTRY,), versions=versions, started=started, options=made.options
+            request, self.name, (ENTRY,), versions=versions, started=started, options=made.options, plan=plan
         )
         audit = self.audit(built, request.threads)
         return replace(built, audit=replace(audit, notes=(*made.notes, *audit.notes)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError
+from edgekit.quantize.planning import make_plan
 from edgekit.types import Artifact, BackendName, Examination, Issue
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from edgekit.backends.base import ExportRequest, Session
     from edgekit.hardware import Target
+    from edgekit.quantize import QuantPlan
     from edgekit.types import Audit, Candidate, LayerTime, Precision, Variant
 
 __all__ = ["OpenVinoBackend"]
@@ -67,6 +69,20 @@ class OpenVinoBackend:
             (*issues, *_unsupported(variant.onnx_path, device)), "rules, and OpenVINO's own reader"
         )
 
+    def plan(self, request: ExportRequest) -> QuantPlan:
+        """With ranges of our observers unless the recipe leaves them to NNCF; biases are always NNCF's."""
+        from edgekit.backends.openvino.plan import OpenVinoPlanner
+
+        rule = request.target.int8_rule(request.features)
+        return make_plan(
+            OpenVinoPlanner(request.variant, rule, self.versions()),
+            Path(request.variant.onnx_path),
+            request.recipe,
+            request.calibration,
+            memo=request.memo,
+            threads=request.threads,
+        )
+
     def export(self, request: ExportRequest) -> Artifact:
         """Write model.xml and model.bin, then compile them once to see in what they run."""
         from edgekit.backends.openvino.audit import audit_model
@@ -77,12 +93,15 @@ class OpenVinoBackend:
             raise StageError("export", f"OpenVINO has no {precision}", f"it has {', '.join(HINTS)}")
         versions = self.versions()
         started = time.perf_counter()
-        model, notes = _make(request)
+        plan = self.plan(request) if precision == "int8" else None
+        model, notes = _make(request, plan)
         path = request.folder / ENTRY
         write_model(model, path, fp16_weights=precision == "fp16")
         options = _options(request.target, request.candidate)
         files = (ENTRY, "model.bin")
-        built = written_artifact(request, NAME, files, versions=versions, started=started, options=options)
+        built = written_artifact(
+            request, NAME, files, versions=versions, started=started, options=options, plan=plan
+        )
         try:
             audit = audit_model(path, options, request.threads, wanted=precision)
         except RuntimeError as problem:
@@ -135,14 +154,15 @@ class OpenVinoBackend:
             raise StageError("profile", first_line(problem)) from problem
 
 
-def _make(request: ExportRequest) -> tuple[Any, tuple[str, ...]]:
+def _make(request: ExportRequest, plan: QuantPlan | None) -> tuple[Any, tuple[str, ...]]:
     """The `openvino.Model` of the candidate, and notes on how it came about."""
     from edgekit.backends.openvino.ir import read_onnx
 
-    if request.candidate.precision == "int8":
+    if plan is not None and request.calibration is not None:
         from edgekit.backends.openvino.quantize import quantize
 
-        made = quantize(request)
+        inputs = tuple(spec.name for spec in request.variant.signature.inputs)
+        made = quantize(plan, Path(request.variant.onnx_path), inputs, request.calibration)
         return made.model, made.notes
     if request.candidate.precision == "w8":
         from edgekit.backends.openvino.quantize import compress_weights

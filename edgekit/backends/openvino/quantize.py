@@ -1,36 +1,26 @@
-"""Quantization for OpenVINO: NNCF's quantizer, with our ranges, and layers that stay in float."""
+"""Quantization for OpenVINO: NNCF's quantizer and bias correction, with the plan's ranges and layers in float."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.openvino.ir import first_line, product_of, quiet_nncf, read_onnx
+from edgekit.backends.openvino.plan import SMALL_SHARE
 from edgekit.backends.openvino.ranges import replace_ranges
 from edgekit.errors import StageError
-from edgekit.quantize import Range, Scheme, collect_ranges, layers_in_float
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from numpy.typing import NDArray
 
-    from edgekit.backends.base import ExportRequest
-    from edgekit.quantize import CalibrationData, Recipe
+    from edgekit.quantize import CalibrationData, QuantPlan, Scheme
 
-__all__ = ["Quantized", "compress_weights", "quantize"]
+__all__ = ["Quantized", "compress_weights", "place_quantizers", "quantize"]
 
 NNCF_SAMPLES = 512
 """NNCF keeps every sample's statistics: this bounds its memory. Our own observers stream all samples."""
-
-SMALL_SHARE = 0.005
-"""A matrix product below this share of the network's MACs stays in float.
-
-int8 cannot save more time than that, but costs a quantizer before it and, on AVX2, a slow kernel
-(measured with OpenVINO 2026.4.1: the 64 x 10 product that ends ResNet-20 takes 3 % of its
-time).
-"""
 
 
 @dataclass(frozen=True)
@@ -52,33 +42,25 @@ class _Samples:
             yield dict(zip(self._names, arrays, strict=True))
 
 
-def quantize(request: ExportRequest) -> Quantized:
-    """The variant in int8, by the request's recipe. Raises StageError when it cannot be quantized."""
-    recipe, data = request.recipe, request.calibration
-    if recipe is None or data is None:
-        raise StageError("quantize", "int8 needs a recipe and calibration samples")
-    model = read_onnx(request.variant.onnx_path)
-    producers = _producers(model)
-    small = _small_products(request)
-    kept = _sensitive_layers(request, recipe, data, small)
-    floats = {**dict.fromkeys(small), **dict.fromkeys(kept), **dict.fromkeys(_kept_ops(request, recipe))}
-    outputs = _layer_outputs(request)
-    names = sorted({producers[outputs[layer]] for layer in floats if outputs.get(layer) in producers})
+def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: CalibrationData) -> Quantized:
+    """The plan written into the network. NNCF's quantizer needs the samples: for what the plan leaves to it, and for
+    ranges of tensors that only OpenVINO has.
+
+    Raises StageError when it cannot be quantized.
+    """
+    model = read_onnx(onnx_path)
+    ignored = _ignored(model, onnx_path, tuple(layer.name for layer in plan.in_float))
     notes = []
-    if small:
+    if small := plan.kept("small"):
         notes.append(f"kept in float, under {SMALL_SHARE:.1%} of the MACs each: {', '.join(small)}")
-    if kept:
-        notes.append(f"kept in float, the most sensitive layers: {', '.join(kept)}")
-    ranged = recipe.observer != "nncf"
-
-    def set_ranges(quantized: Any) -> None:
-        if ranged:
-            replace_ranges(quantized, request, recipe, data)
-
+    if sensitive := plan.kept("sensitive"):
+        notes.append(f"kept in float, the most sensitive layers: {', '.join(sensitive)}")
+    limit = min(plan.samples, NNCF_SAMPLES)
     try:
         with quiet_nncf() as nncf:
-            result = _run(nncf, model, request, recipe, data, names, set_ranges)
-    except (RuntimeError, ValueError) as problem:
+            pipeline = _pipeline(nncf, plan.integers, ignored, limit, plan.bias_correction)
+            result = _run(nncf, pipeline, model, nncf.Dataset(_Samples(data, inputs, limit)), plan)
+    except (RuntimeError, ValueError, AssertionError) as problem:
         if isinstance(problem, StageError):
             raise
         raise StageError("quantize", f"NNCF: {first_line(problem)}", "try another recipe") from problem
@@ -95,62 +77,90 @@ def compress_weights(onnx_path: str) -> Any:
             raise StageError("quantize", f"NNCF: {first_line(problem)}") from problem
 
 
-def _run(
-    nncf: Any,
-    model: Any,
-    request: ExportRequest,
-    recipe: Recipe,
-    data: CalibrationData,
-    ignored: list[str],
-    set_ranges: Callable[[Any], None],
-) -> Any:
-    """nncf.quantize with a step of ours between its range setting and its bias correction.
+def place_quantizers(
+    onnx_path: Path, integers: Scheme, in_float: Sequence[str], known: Set[str]
+) -> tuple[frozenset[str], list[set[str]]]:
+    """Tensors, of those `known`, that NNCF quantizes, and its groups that share one scale. No sample is looked at.
+
+    Raises StageError when NNCF refuses the network.
+    """
+    model = read_onnx(onnx_path)
+    nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
+    ignored = _ignored(model, onnx_path, in_float)
+
+    def name_of(point: Any) -> str:
+        node = nodes[point.target_node_name]
+        before = point.type.name == "PRE_LAYER_OPERATION"
+        port = node.input_value(point.port_id) if before else node.output(point.port_id)
+        return min(port.get_names() & known, default="")
+
+    try:
+        with quiet_nncf() as nncf:
+            from nncf.common.factory import build_graph
+
+            pipeline, graph = _pipeline(nncf, integers, ignored, NNCF_SAMPLES, "none"), build_graph(model)
+            pipeline.get_statistic_points_for_step(0, model, graph)  # places the quantizers
+            points, groups = pipeline.pipeline_steps[0][0]._get_quantization_target_points(model, graph)
+    except (RuntimeError, ValueError, AssertionError) as problem:
+        raise StageError("quantize", f"NNCF: {first_line(problem)}", "try another recipe") from problem
+    tensors = frozenset(name_of(point) for point in points if not point.is_weight_target_point())
+    return tensors, [{name_of(point) for point in group} - {""} for group in groups]
+
+
+def _pipeline(nncf: Any, integers: Scheme, ignored: list[str], limit: int, bias_correction: str) -> Any:
+    """NNCF's steps of post-training quantization.
+
+    Weights have 7 bits where u8 x s8 products saturate in 16 bits (AVX2 and AVX-512 without VNNI).
+    """
+    from nncf.quantization.advanced_parameters import QuantizationParameters
+    from nncf.quantization.algorithms.post_training.pipeline import create_ptq_pipeline
+
+    return create_ptq_pipeline(
+        preset=nncf.QuantizationPreset.MIXED,
+        target_device=nncf.TargetDevice.CPU,
+        subset_size=limit,
+        fast_bias_correction=bias_correction != "full",
+        ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE if integers.weight_bits == 7 else nncf.OverflowFix.DISABLE,
+            disable_bias_correction=bias_correction == "none",
+            weights_quantization_params=QuantizationParameters(per_channel=integers.per_channel),
+        ),
+    )
+
+
+def _run(nncf: Any, pipeline: Any, model: Any, dataset: Any, plan: QuantPlan) -> Any:
+    """nncf.quantize with the plan's ranges set between its range setting and its bias correction.
 
     nncf.quantize offers no hook there, so the steps of its pipeline are run one by one, as
     nncf/quantization/algorithms/pipeline.py and nncf/openvino/quantization/quantize_model.py (3.4.0) do.
     """
     from nncf.common.factory import build_graph
     from nncf.quantization.algorithms.pipeline import collect_statistics
-    from nncf.quantization.algorithms.post_training.pipeline import create_ptq_pipeline
     from openvino._offline_transformations import compress_quantize_weights_transformation
 
-    limit = min(recipe.samples, data.samples, NNCF_SAMPLES)
-    inputs = tuple(spec.name for spec in request.variant.signature.inputs)
-    pipeline = create_ptq_pipeline(
-        preset=nncf.QuantizationPreset.MIXED,
-        target_device=nncf.TargetDevice.CPU,
-        subset_size=limit,
-        fast_bias_correction=recipe.bias_correction != "full",
-        ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
-        advanced_parameters=_advanced(nncf, request, recipe),
-    )
     (step,) = pipeline.pipeline_steps
-    dataset = nncf.Dataset(_Samples(data, inputs, limit))
     graph = build_graph(model)
     statistics = collect_statistics(
         pipeline.get_statistic_points_for_step(0, model, graph), model, graph, dataset
     )
     quantizer, *corrections = step
     quantized = quantizer.apply(model, graph, statistics)
-    set_ranges(quantized)
+    replace_ranges(quantized, plan.ranges)
     for correction in corrections:
         quantized = correction.apply(quantized, build_graph(quantized), statistics)
     compress_quantize_weights_transformation(quantized)
     return quantized
 
 
-def _advanced(nncf: Any, request: ExportRequest, recipe: Recipe) -> Any:
-    """Weights in 7 bits where u8 x s8 products saturate in 16 bits (AVX2 and AVX-512 without VNNI)."""
-    from nncf.quantization.advanced_parameters import QuantizationParameters
+def _ignored(model: Any, onnx_path: Path, layers: Sequence[str]) -> list[str]:
+    """OpenVINO's names of the operations that compute these ONNX nodes."""
+    import onnx
 
-    rule = request.target.int8_rule(request.features)
-    fix = nncf.OverflowFix.ENABLE if rule.weight_bits == 7 else nncf.OverflowFix.DISABLE
-    per_channel = recipe.granularity == "per-channel"
-    return nncf.AdvancedQuantizationParameters(
-        overflow_fix=fix,
-        disable_bias_correction=recipe.bias_correction == "none",
-        weights_quantization_params=QuantizationParameters(per_channel=per_channel),
-    )
+    producers = _producers(model)
+    graph = onnx.load(str(onnx_path), load_external_data=False).graph
+    outputs = {node.name: node.output[0] for node in graph.node}
+    return sorted({producers[outputs[layer]] for layer in layers if outputs.get(layer) in producers})
 
 
 def _producers(model: Any) -> dict[str, str]:
@@ -161,42 +171,3 @@ def _producers(model: Any) -> dict[str, str]:
             names = (name for port in node.outputs() for name in port.get_names())
             found.update(dict.fromkeys(names, product_of(node).get_friendly_name()))
     return found
-
-
-def _layer_outputs(request: ExportRequest) -> dict[str, str]:
-    """ONNX node name → its first output."""
-    return {node.name: node.output[0] for node in _graph(request).node}
-
-
-def _graph(request: ExportRequest) -> Any:
-    import onnx
-
-    return onnx.load(request.variant.onnx_path, load_external_data=False).graph
-
-
-def _kept_ops(request: ExportRequest, recipe: Recipe) -> tuple[str, ...]:
-    return tuple(node.name for node in _graph(request).node if node.op_type in recipe.keep_float_ops)
-
-
-def _small_products(request: ExportRequest) -> tuple[str, ...]:
-    """Matrix products too small to gain from int8; none where nothing else would be quantized."""
-    layers = [layer for layer in request.variant.cost.layers if layer.macs]
-    limit = SMALL_SHARE * sum(layer.macs for layer in layers)
-    small = tuple(layer.name for layer in layers if layer.op in ("Gemm", "MatMul") and layer.macs < limit)
-    return small if len(small) < len(layers) else ()
-
-
-def _sensitive_layers(
-    request: ExportRequest, recipe: Recipe, data: CalibrationData, besides: tuple[str, ...]
-) -> tuple[str, ...]:
-    """The recipe's share of layers, most sensitive first, not counting those in float anyway."""
-    if not recipe.keep_float:
-        return ()
-    path = request.variant.onnx_path
-    observer = "mse" if recipe.observer == "nncf" else recipe.observer
-    ranges: Mapping[str, Range] = collect_ranges(
-        path, data, observer, percentile=recipe.percentile, samples=recipe.samples, threads=request.threads
-    )
-    bits = request.target.int8_rule(request.features).weight_bits
-    scheme = Scheme(weight_bits=bits, per_channel=recipe.granularity == "per-channel")
-    return layers_in_float(path, data, ranges, recipe, scheme, besides=besides, threads=request.threads)

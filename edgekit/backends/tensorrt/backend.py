@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import described_files, installed_versions, written_artifact
 from edgekit.errors import StageError
+from edgekit.quantize.planning import make_plan
 from edgekit.types import Artifact, Audit, BackendName, Examination, LayerAudit, LayerTime, Variant
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from edgekit.backends.base import ExportRequest, Session
     from edgekit.hardware import Target
+    from edgekit.quantize import QuantPlan
 
 __all__ = ["TensorRtBackend"]
 
@@ -56,13 +58,32 @@ class TensorRtBackend:
 
         return examine(Path(variant.onnx_path), target)
 
+    def plan(self, request: ExportRequest) -> QuantPlan:
+        from edgekit.backends.tensorrt.build_recipe import toolkit
+        from edgekit.backends.tensorrt.export import refuse
+        from edgekit.backends.tensorrt.plan import TensorRtPlanner
+
+        refuse(request)
+        network = Path(request.variant.onnx_path)
+        return make_plan(
+            TensorRtPlanner(network, toolkit(request.target)),
+            network,
+            request.recipe,
+            request.calibration,
+            memo=request.memo,
+            threads=request.threads,
+        )
+
     def export(self, request: ExportRequest) -> Artifact:
         from edgekit.backends.tensorrt.export import ENTRY, write_files
 
         versions = self.versions()
         started = time.perf_counter()
-        written = write_files(request)
-        built = written_artifact(request, self.name, written.files, versions=versions, started=started)
+        plan = self.plan(request) if request.candidate.precision == "int8" else None
+        written = write_files(request, plan)
+        built = written_artifact(
+            request, self.name, written.files, versions=versions, started=started, plan=plan
+        )
         audit = self.audit(built, request.threads)
         checked = _check(request, request.folder / ENTRY)
         return replace(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from edgekit.backends.tensorrt.build_recipe import Toolkit, calibration_cache, recipe_for, toolkit
 from edgekit.backends.tensorrt.half import Halved, largest_magnitudes, to_half
-from edgekit.backends.tensorrt.operators import dla_fallbacks, missing_operations
-from edgekit.backends.tensorrt.quantize import prepared, quantize
+from edgekit.backends.tensorrt.operators import dla_fallbacks
+from edgekit.backends.tensorrt.plan import prepared
+from edgekit.backends.tensorrt.quantize import quantize
 from edgekit.errors import StageError
 from edgekit.graph.proto import opset_of
 
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekit.backends.base import ExportRequest
+    from edgekit.quantize import QuantPlan
 
-__all__ = ["CACHE", "ENTRY", "HOST", "RECIPE", "Written", "write_files"]
+__all__ = ["CACHE", "ENTRY", "HOST", "RECIPE", "Written", "refuse", "write_files"]
 
 ENTRY, RECIPE, CACHE = "model.onnx", "build.json", "calibration.cache"
 HOST = "host.onnx"
 """What a runtime of this machine executes in place of `model.onnx`, where the two differ. It stays here, but for
 the DLA's: a bundle's golden outputs are those of its Q/DQ, too far from float to check the one by the other."""
 
+PRECISIONS = ("fp32", "fp16", "int8")
 REFUSED = {
     "bf16": "use fp16",
     "w8": "use int8",
@@ -54,20 +57,16 @@ class Written:
     notes: tuple[str, ...]
 
 
-def write_files(request: ExportRequest) -> Written:
-    """Write them into `request.folder`. Raises StageError when this candidate cannot be made."""
+def write_files(request: ExportRequest, plan: QuantPlan | None) -> Written:
+    """Write them into `request.folder`; int8 by the plan. Raises StageError when this candidate cannot be made."""
     candidate = request.candidate
-    makers = {"fp32": _float, "fp16": _half, "int8": _int8}
-    if candidate.precision not in makers:
-        raise StageError(
-            "export",
-            f"no {candidate.precision} candidate is made for TensorRT",
-            REFUSED.get(candidate.precision, "use fp32, fp16 or int8"),
-        )
+    refuse(request)
     kit = toolkit(request.target)
-    _refuse(request)
-    model = prepared(Path(request.variant.onnx_path), kit.opset, missing_operations(kit.known))
-    parts = makers[candidate.precision](request, kit, model)
+    model = prepared(Path(request.variant.onnx_path), kit)
+    if plan is not None:
+        parts = _int8(request, kit, model, plan)
+    else:
+        parts = _half(request, kit, model) if candidate.precision == "fp16" else _Parts(model)
     if candidate.device == "dla":
         parts.notes.append(_fallback_note(model))
     files = [ENTRY, RECIPE]
@@ -89,9 +88,15 @@ def write_files(request: ExportRequest) -> Written:
     return Written(tuple(files), tuple(parts.notes))
 
 
-def _refuse(request: ExportRequest) -> None:
-    """What the board does not have, said before any work."""
+def refuse(request: ExportRequest) -> None:
+    """Raises StageError for what is not made, or the board does not have, before any work."""
     target, candidate = request.target, request.candidate
+    if candidate.precision not in PRECISIONS:
+        raise StageError(
+            "export",
+            f"no {candidate.precision} candidate is made for TensorRT",
+            REFUSED.get(candidate.precision, "use fp32, fp16 or int8"),
+        )
     runtime = target.runtime("tensorrt")
     lack = (runtime.rejected.get(candidate.precision) if runtime else None) or target.lacks(
         candidate.precision
@@ -109,10 +114,6 @@ def _refuse(request: ExportRequest) -> None:
         )
     if candidate.device == "dla" and candidate.precision == "fp32":
         raise StageError("export", "the DLA computes in fp16 and int8 only", "use fp16 or int8")
-
-
-def _float(request: ExportRequest, kit: Toolkit, model: onnx.ModelProto) -> _Parts:
-    return _Parts(model)
 
 
 def _half(request: ExportRequest, kit: Toolkit, model: onnx.ModelProto) -> _Parts:
@@ -135,16 +136,11 @@ def _halved(request: ExportRequest, model: onnx.ModelProto) -> Halved:
     return to_half(model, largest_magnitudes(model, request.calibration, threads=request.threads))
 
 
-def _int8(request: ExportRequest, kit: Toolkit, model: onnx.ModelProto) -> _Parts:
+def _int8(request: ExportRequest, kit: Toolkit, model: onnx.ModelProto, plan: QuantPlan) -> _Parts:
     """Explicit Q/DQ, or on the DLA the float network with a calibration cache of the same ranges."""
-    recipe, data = request.recipe, request.calibration
-    if recipe is None or data is None:
-        raise StageError(
-            "export", "INT8 needs a recipe and calibration data", "give a recipe, e.g. int8-minmax"
-        )
     on_dla = request.candidate.device == "dla"
     form = "integers" if on_dla else kit.weights  # for the DLA only ONNX Runtime reads it
-    made = quantize(model, recipe, data, request.folder, weights=form, threads=request.threads)
+    made = quantize(plan, model, weights=form)
     cache = calibration_cache(made.ranges, kit.oldest) if kit.has_calibrator else b""
     notes = list(made.notes)
     if not on_dla and kit.weights == "pairs":
@@ -160,7 +156,7 @@ def _int8(request: ExportRequest, kit: Toolkit, model: onnx.ModelProto) -> _Part
     notes.append(
         "The DLA takes no Q/DQ: it calibrates from a cache of the same ranges; here the Q/DQ graph runs."
     )
-    return _Parts(made.plain, host=made.model, host_travels=True, cache=cache, notes=notes)
+    return _Parts(made.plain, made.model, host_travels=True, cache=cache, notes=notes)
 
 
 def _fallback_note(model: onnx.ModelProto) -> str:

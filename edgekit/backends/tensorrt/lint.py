@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgekit.backends.tensorrt.build_recipe import toolkit
 from edgekit.backends.tensorrt.compile_check import compile_check
-from edgekit.backends.tensorrt.operators import dla_fallbacks, missing_operations, operation_issues
-from edgekit.backends.tensorrt.quantize import prepared
+from edgekit.backends.tensorrt.operators import dla_fallbacks, operation_issues
+from edgekit.backends.tensorrt.plan import prepared
 from edgekit.errors import StageError
 from edgekit.graph.proto import opset_of
 from edgekit.types import Examination, Issue
@@ -36,7 +36,7 @@ def examine(path: Path, target: Target) -> Examination:
     if any(issue.severity == "error" for issue in dynamic):
         return Examination((*dynamic, *operation_issues(model, kit.known)), "rules only: shapes are dynamic")
     try:
-        ready = prepared(path, kit.opset, missing_operations(kit.known))
+        ready = prepared(path, kit)
     except StageError as error:
         found = tuple(operation_issues(model, kit.known))
         if not any(issue.severity == "error" for issue in found):

@@ -20,11 +20,13 @@ import numpy as np
 from edgekit.graph.layers import WEIGHTED
 from edgekit.graph.wiring import Wiring
 from edgekit.quantize import Range, affine_parameters
+from edgekit.quantize.plan import united
+from edgekit.quantize.planning import Settled
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["DEGENERATE", "insert_pairs", "quantized_tensors"]
+__all__ = ["DEGENERATE", "insert_pairs", "quantized_tensors", "settled_ranges"]
 
 POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -115,6 +117,33 @@ def quantized_tensors(
     return tuple(_plan(Wiring(model), known, in_float).reads)
 
 
+def settled_ranges(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], in_float: Collection[str] = ()
+) -> Settled:
+    """The ranges with one for all tensors of a scale, and a safe one where calibration saw zeros only."""
+    groups = _plan(Wiring(model), ranges.keys(), in_float).groups()
+    settled, shared = united(ranges, groups)
+    empty, constant = [], []
+    for group in groups:
+        values = settled[min(group)]
+        if max(abs(values.low), abs(values.high)) < DEGENERATE:
+            empty += sorted(group)
+            settled.update(dict.fromkeys(group, Range(-SAFE_EDGE, SAFE_EDGE)))
+        elif values.low == values.high:
+            constant += sorted(group)
+    notes = []
+    if empty:
+        notes.append(
+            f"Always zero in the calibration samples, so a range of ±{SAFE_EDGE:g} is assumed: {_few(empty)}."
+        )
+    if constant:
+        notes.append(
+            f"Only one value in the calibration samples, a range that may be too narrow: {_few(constant)}; "
+            "calibrate with more, and more varied, samples."
+        )
+    return Settled(settled, shared, tuple(notes))
+
+
 def insert_pairs(
     model: onnx.ModelProto,
     ranges: Mapping[str, Range],
@@ -122,8 +151,8 @@ def insert_pairs(
     in_float: Collection[str] = (),
     per_channel: bool = True,
     weights: Literal["integers", "pairs"] = "pairs",
-) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """A copy with Q/DQ, and notes. Layers named in `in_float` stay float; nodes must have names of their own.
+) -> onnx.ModelProto:
+    """A copy with Q/DQ of settled `ranges`. Layers named in `in_float` stay float; nodes must have names of their own.
 
     `weights`: "pairs" keeps float weights behind QuantizeLinear and DequantizeLinear, which every TensorRT reads
     (8.x takes no int8 constants there); "integers" stores int8 weights behind DequantizeLinear alone (10 and later).
@@ -134,11 +163,11 @@ def insert_pairs(
     copy.CopyFrom(model)
     graph = Wiring(copy)
     plan = _plan(graph, ranges.keys(), in_float)
-    scales, notes = _scales(plan, ranges)
     before: list[Any] = []  # pairs of network inputs
     behind: dict[str, list[Any]] = defaultdict(list)
     for name, reads in plan.reads.items():
-        nodes = _pair(copy, name, np.array(scales[name], np.float32), None)
+        scale = affine_parameters(ranges[name], -128, 127, symmetric=True).scale
+        nodes = _pair(copy, name, np.array(scale, np.float32), None)
         maker = graph.producer.get(name)
         (behind[maker.name] if maker is not None else before).extend(nodes)
         for reader in {node.name: node for node in graph.readers[name]}.values():
@@ -156,33 +185,7 @@ def insert_pairs(
     copy.graph.node.extend(made)
     _drop_unused(copy)
     del copy.graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(copy), notes
-
-
-def _scales(plan: _Plan, ranges: Mapping[str, Range]) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Tensor → scale, symmetric in int8; and what there is to say of ranges that are none."""
-    scales: dict[str, float] = {}
-    empty, constant = [], []
-    for group in plan.groups():
-        low, high = min(ranges[name].low for name in group), max(ranges[name].high for name in group)
-        if max(abs(low), abs(high)) < DEGENERATE:
-            empty += sorted(group)
-            low, high = -SAFE_EDGE, SAFE_EDGE
-        elif low == high:
-            constant += sorted(group)
-        scale = affine_parameters(Range(low, high), -128, 127, symmetric=True).scale
-        scales.update(dict.fromkeys(group, scale))
-    notes = []
-    if empty:
-        notes.append(
-            f"Always zero in the calibration samples, so a range of ±{SAFE_EDGE:g} is assumed: {_few(empty)}."
-        )
-    if constant:
-        notes.append(
-            f"Only one value in the calibration samples, a range that may be too narrow: {_few(constant)}; "
-            "calibrate with more, and more varied, samples."
-        )
-    return scales, tuple(notes)
+    return onnx.shape_inference.infer_shapes(copy)
 
 
 def _few(names: list[str], shown: int = 4) -> str:

@@ -46,6 +46,7 @@ class Exporter:
             samples_digest=calibration.digest if calibration else "",
             threads=self.threads,
             versions=self.versions,
+            store=str(self.cache.store.folder),
         )
         artifact, folder = self.cache.answer(self.executor, task)
         return replace(artifact, folder=str(folder), candidate=candidate.id)

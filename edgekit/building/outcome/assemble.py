@@ -125,6 +125,7 @@ def candidate_result(
         why=choice.reasons.get(candidate.id, ""),
         frontier=candidate.id in choice.frontier,
         notes=tuple(audit.notes),
+        quantization=artifact.quantization,
     )
 
 

@@ -17,7 +17,7 @@ from edgekit.backends.litert.audit import delegated, float_compute
 from edgekit.backends.litert.backend import LiteRtBackend
 from edgekit.backends.litert.convert import Port, convert, layout_allowance, layout_gate
 from edgekit.backends.litert.flatbuffer import LAYOUT, Op, Tensor, read_flatbuffer, read_ops
-from edgekit.backends.litert.quantize import collect
+from edgekit.backends.litert.plan import collect
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph import onnx_cost
 from edgekit.hardware import find_target

@@ -1,0 +1,171 @@
+"""What LiteRT says of a network that is to become INT8; the plan is made in `edgekit.quantize.planning`.
+
+XNNPACK and LiteRT's own kernels take int8 activations with any zero point and int8 weights, symmetric and per
+channel, whatever the CPU (LiteRT 8-bit quantization specification): a target's rule for uint8 is for other runtimes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.backends.litert.flatbuffer import Op, read_flatbuffer, read_ops
+from edgekit.backends.litert.interpreter import open_all
+from edgekit.errors import MissingExtraError, StageError
+from edgekit.graph.layers import weighted_layers
+from edgekit.quantize import Range, Scheme, make_observer
+from edgekit.quantize.measured import Measured
+from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
+from edgekit.quantize.plan import Part, followed
+from edgekit.quantize.planning import OBSERVES_ITSELF, Refusal, Settled, named_by_recipe
+from edgekit.quiet import quiet
+from edgekit.types import FloatLayer
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgekit.backends.litert.convert import Port
+    from edgekit.quantize import CalibrationData, Recipe
+
+__all__ = ["LiteRtPlanner", "collect", "computed_tensors"]
+
+
+@dataclass(frozen=True)
+class LiteRtPlanner:
+    """See `edgekit.quantize.planning.Planner`. `onnx_path` is the variant's, `path` the float .tflite made of it, with
+    its `inputs`."""
+
+    onnx_path: Path
+    path: Path
+    inputs: Sequence[Port]
+    versions: Mapping[str, str]
+
+    @property
+    def runtime(self) -> str:
+        return "LiteRT"
+
+    def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
+        return {"observer": OBSERVES_ITSELF} if recipe.observer == "nncf" else {}
+
+    def depends_on(self) -> Mapping[str, object]:
+        return {"versions": self.versions}
+
+    def integers(self, recipe: Recipe) -> Scheme:
+        return Scheme("int8", 8, recipe.granularity == "per-channel")
+
+    def network(self, folder: Path) -> Path:
+        return self.onnx_path
+
+    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
+        kept = named_by_recipe(recipe, model)
+        tensors, in_file = computed_tensors(model), self._computed()
+        lost = [layer.name for layer in kept if tensors[layer.name] not in in_file]
+        if lost:
+            raise StageError(
+                "quantize",
+                f'recipe "{recipe.name}": keep_float_ops names {", ".join(lost)}, for which the file of LiteRT has no '
+                "operation of its own",
+                "leave that operation out",
+            )
+        return kept
+
+    def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
+        in_file = self._computed()
+        return frozenset(layer.name for layer in weighted_layers(model) if layer.result not in in_file)
+
+    def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
+        """Ranges of the file's own tensors: its converter merges, splits and pads what the ONNX network has."""
+        from edgekit.files import sha256_file
+
+        settings = {
+            "file": sha256_file(self.path),
+            "observer": recipe.observer,
+            "percentile": recipe.percentile if recipe.observer == "percentile" else 0.0,
+            "samples": min(recipe.samples, measured.data.samples),
+            "versions of LiteRT": self.versions,
+        }
+        ranges = measured.recall(
+            "ranges",
+            settings,
+            lambda: collect(self.path, measured.data, recipe, self.inputs, measured.threads),
+            dict[str, Range],
+        )
+        flat = [name for name, each in ranges.items() if each.high - each.low < SMALLEST_WIDTH]
+        notes = []
+        if flat:
+            named = ", ".join(flat[:6]) + (f" and {len(flat) - 6} more" if len(flat) > 6 else "")
+            notes.append(
+                f"Calibration never varied {len(flat)} tensors ({named}): their ranges were widened to hold zero and "
+                "never be empty."
+            )
+        tensors = computed_tensors(measured.model)
+        floats = {tensors[layer.name] for layer in in_float}
+        ops = [op for op in read_ops(read_flatbuffer(self.path)) if op.name not in floats]
+        return Settled(*followed(ranges, _same_scale(ops)), tuple(notes))
+
+    def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
+        return ()
+
+    def _computed(self) -> frozenset[str]:
+        return frozenset(op.name for op in read_ops(read_flatbuffer(self.path)))
+
+
+def computed_tensors(model: onnx.ModelProto) -> dict[str, str]:
+    """ONNX node → the tensor by which the operation that computes it is found in the .tflite: its result, behind an
+    activation that is fused into it."""
+    outputs = {node.name: node.output[0] for node in model.graph.node if node.output}
+    return {**outputs, **{layer.name: layer.result for layer in weighted_layers(model)}}
+
+
+def collect(
+    path: Path, data: CalibrationData, recipe: Recipe, inputs: Sequence[Port], threads: int = 1
+) -> dict[str, Range]:
+    """Tensor name → range of every float tensor that the .tflite at `path` computes; one pass, one sample at a time.
+
+    Raises StageError when a tensor holds NaN or infinity, or there are no samples.
+    """
+    with open_all(path, threads) as network:
+        details = {int(each["index"]): str(each["name"]) for each in network.interpreter.get_tensor_details()}
+        observers = {index: make_observer(recipe.observer, recipe.percentile) for index in network.tensors}
+        for arrays in data.chunks(1, recipe.samples):
+            feeds = [
+                np.ascontiguousarray(np.moveaxis(array, 1, -1) if port.channels_last else array, np.float32)
+                for array, port in zip(arrays, inputs, strict=True)
+            ]
+            for index, value in network.look(feeds).items():
+                try:
+                    observers[index].observe(value)
+                except ValueError as error:
+                    raise StageError(
+                        "calibrate",
+                        f'tensor "{details[index]}" holds {error}',
+                        "check the model and its data",
+                    ) from error
+    try:
+        return {details[index]: watcher.range() for index, watcher in observers.items()}
+    except ValueError as error:
+        raise StageError("calibrate", f"{error}", "give calibration samples") from error
+
+
+def _same_scale(ops: Sequence[Op]) -> Iterator[tuple[str, str]]:
+    """Tensor and tensor that takes its scale, by AI Edge Quantizer's own lists of such operations."""
+    try:
+        from ai_edge_quantizer.algorithms.utils.common_utils import OpQuantConstraint
+        from ai_edge_quantizer.utils.constrained_ops_utils import get_constrained_op_list
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("ai-edge-quantizer", "tflite") from error
+    with quiet():
+        as_input, as_output = (
+            {getattr(name, "value", name) for name in get_constrained_op_list(constraint)}
+            for constraint in (OpQuantConstraint.SAME_AS_INPUT_SCALE, OpQuantConstraint.SAME_AS_OUTPUT_SCALE)
+        )
+    for op in ops:
+        data = [tensor.name for tensor in op.inputs if not tensor.constant and tensor.dtype == "float32"]
+        if op.kind in as_input and data:
+            yield from ((data[0], output.name) for output in op.outputs)
+        elif op.kind in as_output:
+            yield from ((op.name, name) for name in data)

@@ -1,0 +1,155 @@
+"""What ONNX Runtime says of a network that is to become INT8; the plan is made in `edgekit.quantize.planning`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.backends.onnxruntime.lint import LOWEST_OPSET
+from edgekit.errors import StageError, in_one_line
+from edgekit.graph.layers import ACTIVATIONS, float_tensors, weighted_layers
+from edgekit.graph.proto import opset_of
+from edgekit.graph.rewrites import means_to_pooling
+from edgekit.graph.taps import load_graph
+from edgekit.graph.wiring import Wiring
+from edgekit.quantize import Scheme
+from edgekit.quantize.measured import Measured
+from edgekit.quantize.plan import Part, followed
+from edgekit.quantize.planning import OBSERVES_ITSELF, TAKES_FLOAT, Refusal, Settled, named_by_recipe
+from edgekit.types import FloatLayer
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgekit.hardware import Int8Rule
+    from edgekit.quantize import Recipe
+
+__all__ = ["QUANTIZED_OPS", "OnnxRuntimePlanner", "excluded_nodes", "prepared"]
+
+QUANTIZED_OPS = (
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
+    "MaxPool", "Mul", "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose",
+    "Unsqueeze",
+)  # fmt: skip
+"""Ops that get Q/DQ: those with an integer kernel on CPUs, and those that move data and pass integers through.
+
+Softmax and the normalizations stay float: their integer kernels lose accuracy and save nothing.
+"""
+
+SAME_SCALE_OPS = frozenset({
+    "AveragePool", "Flatten", "MaxPool", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+})  # fmt: skip
+"""Ops whose outputs take the scale of their input (onnxruntime/quantization/registry.py, QDQDirect8BitOp and its
+like); Pad too, where it pads with zeros."""
+
+
+@dataclass(frozen=True)
+class OnnxRuntimePlanner:
+    """See `edgekit.quantize.planning.Planner`. `onnx_path` is the variant's; `rule` the target's for these features."""
+
+    onnx_path: Path
+    rule: Int8Rule
+    versions: Mapping[str, str]
+
+    @property
+    def runtime(self) -> str:
+        return "ONNX Runtime"
+
+    def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
+        refused = {}
+        if recipe.observer == "nncf":
+            refused["observer"] = OBSERVES_ITSELF
+        if recipe.io == "int8":
+            refused["io"] = TAKES_FLOAT
+        return refused
+
+    def depends_on(self) -> Mapping[str, object]:
+        return {"versions": self.versions, "ops": QUANTIZED_OPS, "same scale": sorted(SAME_SCALE_OPS)}
+
+    def integers(self, recipe: Recipe) -> Scheme:
+        return Scheme(
+            self.rule.activation,
+            self.rule.weight_bits,
+            recipe.granularity == "per-channel",
+            weight=self.rule.weight,
+        )
+
+    def network(self, folder: Path) -> Path:
+        import onnx
+
+        path = folder / "prepared.onnx"
+        onnx.save(prepared(self.onnx_path), str(path))
+        return path
+
+    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
+        kept = named_by_recipe(recipe, model, load_graph(self.onnx_path))
+        names, floats = {layer.name for layer in kept}, set(float_tensors(model))
+        return (
+            *kept,
+            *(
+                FloatLayer(node.name, "runtime")
+                for node in model.graph.node
+                if node.op_type not in QUANTIZED_OPS and node.name not in names and floats & set(node.output)
+            ),
+        )
+
+    def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
+        return frozenset()
+
+    def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
+        pairs = _same_scale(
+            measured.model, excluded_nodes(measured.model, [layer.name for layer in in_float])
+        )
+        return Settled(*followed(measured.ranges(recipe), pairs))
+
+    def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
+        return ()
+
+
+def prepared(path: Path) -> onnx.ModelProto:
+    """The float graph at an opset with per-channel Q/DQ, rewritten for integer kernels, shapes inferred.
+
+    Raises StageError when its opset cannot be raised.
+    """
+    import onnx
+
+    model = load_graph(path)
+    opset = opset_of(model)
+    if opset < LOWEST_OPSET:
+        try:
+            model = onnx.version_converter.convert_version(model, LOWEST_OPSET)
+        except (RuntimeError, onnx.version_converter.ConvertError) as error:
+            raise StageError(
+                "export",
+                f"opset {opset} cannot be raised to {LOWEST_OPSET}: {in_one_line(error)}",
+                "export with opset 17",
+            ) from error
+    means_to_pooling(model)
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+def excluded_nodes(model: onnx.ModelProto, in_float: Collection[str]) -> frozenset[str]:
+    """Nodes that get no Q/DQ so that these stay float: their activations too, which run as one with them."""
+    results = {
+        layer.result
+        for layer in weighted_layers(model)
+        if layer.name in in_float and layer.result != layer.output
+    }
+    fused = (n.name for n in model.graph.node if n.op_type in ACTIVATIONS and n.output[0] in results)
+    return frozenset((*in_float, *fused))
+
+
+def _same_scale(model: onnx.ModelProto, excluded: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Input and output of nodes that pass their input's scale on, as ONNX Runtime's quantizer walks the graph: only
+    behind a node that it has quantized."""
+    graph, quantized = Wiring(model), set[str]()
+    for node in graph.nodes:
+        if node.op_type not in QUANTIZED_OPS or node.name in excluded:
+            continue
+        passes = node.op_type in SAME_SCALE_OPS or (node.op_type == "Pad" and graph.passes(node))
+        if passes and (node.input[0] in quantized or node.op_type in ("Pad", "Split")):
+            yield from ((node.input[0], output) for output in node.output)
+        if not passes or node.input[0] in quantized or node.op_type in ("Pad", "Split"):
+            quantized.update(node.input, node.output)

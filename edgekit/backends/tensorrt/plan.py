@@ -1,0 +1,105 @@
+"""What TensorRT says of a network that is to become INT8; the plan is made in `edgekit.quantize.planning`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.backends.artifact import installed_versions
+from edgekit.backends.tensorrt.operators import missing_operations
+from edgekit.backends.tensorrt.qdq import settled_ranges
+from edgekit.graph.layers import name_nodes
+from edgekit.graph.opset import decompose, in_opset
+from edgekit.graph.rewrites import means_to_pooling
+from edgekit.graph.taps import load_graph
+from edgekit.quantize import Scheme
+from edgekit.quantize.measured import Measured
+from edgekit.quantize.plan import Part
+from edgekit.quantize.planning import OBSERVES_ITSELF, TAKES_FLOAT, Refusal, Settled, named_by_recipe
+from edgekit.types import FloatLayer
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgekit.backends.tensorrt.build_recipe import Toolkit
+    from edgekit.quantize import Recipe
+
+__all__ = ["FLOAT_OPS", "TensorRtPlanner", "prepared"]
+
+FLOAT_OPS = frozenset({"Gelu", "LayerNormalization", "Softmax"})
+"""TensorRT has no integer kernels for them (TensorRT documentation, "Working with Quantized Types")."""
+
+
+@dataclass(frozen=True)
+class TensorRtPlanner:
+    """See `edgekit.quantize.planning.Planner`. `onnx_path` is the variant's."""
+
+    onnx_path: Path
+    kit: Toolkit
+
+    @property
+    def runtime(self) -> str:
+        return "TensorRT"
+
+    def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
+        refused = {}
+        if recipe.observer == "nncf":
+            refused["observer"] = OBSERVES_ITSELF
+        if recipe.io == "int8":
+            refused["io"] = TAKES_FLOAT
+        return refused
+
+    def depends_on(self) -> Mapping[str, object]:
+        return {
+            "versions": installed_versions("tensorrt", ("onnx",), ("onnxsim",)),
+            "opset": self.kit.opset,
+            "missing": sorted(missing_operations(self.kit.known)),
+        }
+
+    def integers(self, recipe: Recipe) -> Scheme:
+        return Scheme("int8", 8, recipe.granularity == "per-channel", symmetric=True)
+
+    def network(self, folder: Path) -> Path:
+        import onnx
+
+        path = folder / "prepared.onnx"
+        onnx.save(prepared(self.onnx_path, self.kit), str(path))
+        return path
+
+    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
+        kept = named_by_recipe(recipe, model, load_graph(self.onnx_path))
+        names = {layer.name for layer in kept}
+        floats = (node.name for node in model.graph.node if node.op_type in FLOAT_OPS)
+        return (*kept, *(FloatLayer(name, "runtime") for name in floats if name not in names))
+
+    def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
+        return frozenset()
+
+    def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
+        names = frozenset(layer.name for layer in in_float)
+        return settled_ranges(measured.model, measured.ranges(recipe, symmetric=True), names)
+
+    def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
+        return ()
+
+
+def prepared(path: Path, kit: Toolkit) -> onnx.ModelProto:
+    """The float graph as the board's parser takes it: batch normalization folded, the operations missing there
+    written in primitive ones, means over the image as pooling, an opset of at most the parser's; nodes are named.
+
+    Raises StageError that names what cannot be expressed.
+    """
+    import onnx
+
+    model = load_graph(path)
+    if any(node.op_type == "BatchNormalization" for node in model.graph.node):
+        from edgekit.graph.proto import simplify
+
+        model = simplify(model)
+    decompose(model, missing_operations(kit.known))
+    model = in_opset(onnx.shape_inference.infer_shapes(model, data_prop=True), kit.opset)
+    means_to_pooling(model)
+    name_nodes(model)
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
