@@ -49,7 +49,10 @@ WaterfallStage = Literal["original", "pruned", "fine-tuned", "exported", "quanti
 
 @dataclass(frozen=True)
 class LatencyResult:
-    """Milliseconds at batch 1. `low` and `high` bound the budget's percentile (95 % interval)."""
+    """Milliseconds at batch 1. `low` and `high` bound the budget's percentile (95 % interval).
+
+    `turns` and `preemptions` as in `types.Latency`.
+    """
 
     p50: float
     p90: float
@@ -59,6 +62,8 @@ class LatencyResult:
     percentile: Percentile
     steady: bool
     rounds_ms: tuple[tuple[float, ...], ...] = ()
+    turns: tuple[int, ...] = ()
+    preemptions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class CandidateResult:
     why: str
     frontier: bool = False
     notes: tuple[str, ...] = ()
+    import_ms: float | None = None
 
 
 @dataclass(frozen=True)

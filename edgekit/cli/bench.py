@@ -228,7 +228,7 @@ def _summary(
         "origin": measured.measurement.origin,
         "latency_ms": raw["latency"],
         "load_ms": measured.measurement.load_ms,
-        "import_ms": measured.import_ms,
+        "import_ms": measured.measurement.import_ms,
         "peak_memory_bytes": measured.measurement.peak_memory_bytes,
         "size_bytes": artifact.size_bytes,
         "accuracy": accuracy,
@@ -267,7 +267,7 @@ def _print(result: dict[str, Any]) -> None:
         f"origin {result['origin']}; {environment['cpu']}, {environment['os']}; "
         f"threads {environment['threads']}, pinned CPUs {pinned}; "
         f"governor {environment['governor'] or 'not told'}; load {environment['load_1m']:.2f}; "
-        f"{runs} timed runs in {len(latency['rounds_ms'])} rounds",
+        f"{runs} timed runs in {len(latency['rounds_ms'])} rounds, {latency['preemptions']} preemptions",
         highlight=False,
     )
     ran_as = result["runtime_facts"].get("INFERENCE_PRECISION_HINT")

@@ -17,7 +17,13 @@ MAX_ELEMENTS = 4_000_000  # of one block of resamples: 32 MB
 
 
 def summarize_latency(
-    rounds_ms: Sequence[Sequence[float]], *, warmup_runs: int = 0, steady: bool = True, seed: int = 0
+    rounds_ms: Sequence[Sequence[float]],
+    *,
+    warmup_runs: int = 0,
+    steady: bool = True,
+    seed: int = 0,
+    turns: Sequence[int] = (),
+    preemptions: int | None = None,
 ) -> Latency:
     """p50, p90 and p99 over all runs, with 95 % intervals from a cluster bootstrap.
 
@@ -41,7 +47,16 @@ def summarize_latency(
         Estimate(float(estimates[i]), float(low[i]), float(high[i])) for i in range(len(PERCENTILES))
     )
     kept = tuple(tuple(float(sample) for sample in samples) for samples in rounds)
-    return Latency(p50, p90, p99, rounds_ms=kept, warmup_runs=warmup_runs, steady=steady)
+    return Latency(
+        p50,
+        p90,
+        p99,
+        rounds_ms=kept,
+        warmup_runs=warmup_runs,
+        steady=steady,
+        turns=tuple(turns),
+        preemptions=preemptions,
+    )
 
 
 def _resample(clusters: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from edgekit.report.verdict import (
     metric_of,
     ranked_origin,
     reference,
+    unsettled_sentence,
 )
 from edgekit.result import CandidateResult, Result
 from edgekit.types import Origin
@@ -55,11 +56,12 @@ def render_html(result: Result) -> str:
             headline=headline(result),
             checks=checks(result),
             gain=gain_sentence(result),
-            caution=claim_caution(result),
+            cautions=[text for text in (claim_caution(result), unsettled_sentence(result)) if text],
             best=best,
             reference=reference(result),
             metric=metric_of(result),
             groups=groups,
+            conditions=_timed(groups),
             plots=plots,
             plotly=_plotly_js() if plots else "",
             colours=COLOURS,
@@ -98,6 +100,12 @@ def _groups(result: Result) -> list[Group]:
 
 def _number(candidates: tuple[CandidateResult, ...], start: int) -> tuple[Numbered, ...]:
     return tuple(Numbered(number, candidate) for number, candidate in enumerate(candidates, start))
+
+
+def _timed(groups: list[Group]) -> list[Numbered]:
+    """The candidates whose timed runs are at hand."""
+    rows = [row for group in groups for row in group.rows]
+    return [row for row in rows if row.candidate.latency_ms and row.candidate.latency_ms.rounds_ms]
 
 
 def _rounds(candidate: CandidateResult | None) -> tuple[int, int]:

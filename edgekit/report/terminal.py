@@ -15,6 +15,7 @@ from edgekit.report.verdict import (
     headline,
     metric_of,
     ranked_origin,
+    unsettled_sentence,
 )
 from edgekit.report.wording import (
     bytes_text,
@@ -102,7 +103,7 @@ def _print_checks(result: Result, console: Console) -> None:
         )
         text = f"{check.name:<{name_width}}  {check.got:>{got_width}}"
         _line(console, Text.assemble("  ", mark, text, (f"  {detail}" if detail else "", "dim")))
-    for sentence in (gain_sentence(result), claim_caution(result)):
+    for sentence in (gain_sentence(result), claim_caution(result), unsettled_sentence(result)):
         if sentence:
             _wrapped(console, sentence)
     _wrapped(console, _way(result), style="dim")

@@ -8,6 +8,7 @@ from typing import Literal
 
 from edgekit.report.wording import (
     bytes_text,
+    clock_text,
     drop_interval_text,
     drop_text,
     interval_text,
@@ -16,6 +17,7 @@ from edgekit.report.wording import (
     limit_text,
     ms_text,
     ratio_text,
+    temperature_text,
     value_interval_text,
     value_text,
 )
@@ -34,6 +36,7 @@ __all__ = [
     "metric_of",
     "ranked_origin",
     "reference",
+    "unsettled_sentence",
 ]
 
 ORIGINS: dict[Origin, str] = {
@@ -193,3 +196,17 @@ def claim_caution(result: Result) -> str:
         f" {limit_text(most, claim.metric)}. The choice was made on the {chosen_on.split} split,"
         f" where it is {drop_text(chosen_on)}."
     )
+
+
+def unsettled_sentence(result: Result) -> str:
+    """A sentence for a best candidate whose latency did not settle, with what the machine did meanwhile; else empty."""
+    best = best_candidate(result)
+    if best is None or best.latency_ms is None or best.latency_ms.steady:
+        return ""
+    parts = [f"The latency of {best.id} did not settle"]
+    preemptions = best.latency_ms.preemptions
+    if preemptions is not None:
+        parts.append(f"preemptions while it was timed: {preemptions}")
+    parts.append(f"temperature: {temperature_text(result.environment)}")
+    parts.append(f"clock: {clock_text(result.environment)}")
+    return "; ".join(parts) + "."
