@@ -168,7 +168,6 @@ def plan_for(setting: Setting, variant: Variant) -> Plan:
         backends=setting.usable,
         unusable=setting.unusable,
         features=setting.features,
-        recipe=None,
         default_recipes=recipes,
     )
 

@@ -134,9 +134,7 @@ def _plan(target: Target, machine: Machine) -> Plan:
     nothing = Cost(macs=0, parameters=0, weight_bytes=0, activation_bytes=0)
     original = Variant("original", "original", None, "", "", "", Signature((), ()), nothing)
     names = [runtime.name for runtime in target.runtimes]
-    return plan_candidates(
-        target, [original], precisions=None, backends=names, features=features, recipe=None
-    )
+    return plan_candidates(target, [original], precisions=None, backends=names, features=features)
 
 
 def _row(target: Target) -> dict[str, Any]:

@@ -127,11 +127,6 @@ def _weights(a: Weights | None, b: Weights | None, remedies: Remedies) -> list[s
     return found
 
 
-def _ratio(value: float, reference: float) -> float:
-    """How many times as large; of nothing 1 where it stayed so, else 2."""
-    return value / reference if reference > 0 else 1.0 + float(value > 0)
-
-
 def _linear(difference: Difference, is_input: bool) -> list[str]:
     """B as a multiple of A, where that explains nine tenths of the error and more."""
     error = 10.0 ** (-difference.sqnr_db / 10.0)

@@ -108,10 +108,8 @@ class Outputs:
         if self._agree:
             flat_a, flat_b = a.reshape(len(a), -1), b.reshape(len(b), -1)
             for side, plain, other in (("B", flat_a, flat_b), ("A", flat_b, flat_a)):
-                sums_to_one = np.allclose(other.sum(axis=1), 1.0, atol=0.02) and not np.allclose(
-                    plain.sum(axis=1), 1.0, atol=0.02
-                )
-                if sums_to_one and correlation(_softmax(plain), other) >= ALIKE - 0.02:
+                is_softmax = _sums_to_one(other) and not _sums_to_one(plain)
+                if is_softmax and correlation(_softmax(plain), other) >= ALIKE - 0.02:
                     return side, ()
         suspects = [
             (layout, correlation(a, apply_layout(b, layout, a.shape))) for layout in suspects_between(a.shape)

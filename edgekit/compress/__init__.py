@@ -10,7 +10,6 @@ from edgekit.compress.pruning.propose import (
     PruneConfig,
     apply_plan,
     propose,
-    propose_uniform,
     propose_widths,
     prunable,
 )
@@ -38,7 +37,6 @@ __all__ = [
     "finetune",
     "load_pruned",
     "propose",
-    "propose_uniform",
     "propose_widths",
     "prunable",
     "prune_iteratively",

@@ -62,11 +62,6 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             dict.fromkeys(precision for runtime in self.runtimes for precision in runtime.precisions)
         )
 
-    @property
-    def precisions_rejected(self) -> dict[Precision, Lack]:
-        """Precisions that the board lacks whatever the runtime → why, and what is tried instead."""
-        return dict(self.rejected)
-
     def lacks(self, precision: Precision) -> Lack | None:
         """Why the board lacks this precision; None where it has it, or where nothing is known of it."""
         return self.rejected.get(precision)

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-__all__ = ["Converted", "onnx_to_torch", "step_index", "unsupported"]
-
-STEP = "n"  # children are n0_, n1_, … in graph order: a converter that keeps module names says whence a tensor comes
+__all__ = ["Converted", "onnx_to_torch", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -65,12 +63,6 @@ def onnx_to_torch(onnx_path: str | Path) -> Converted:
     outputs = {each.name: shapes.get(each.name, ()) for each in model.graph.output}
     module = _module(calls, nodes, tuple(inputs), tuple(outputs), constants)
     return Converted(module.eval(), tuple(nodes), inputs, outputs)
-
-
-def step_index(name: str) -> int | None:
-    """Which child a name is of ("n12_" → 12); None for another name."""
-    digits = name.removeprefix(STEP).removesuffix("_")
-    return int(digits) if name == f"{STEP}{digits}_" and digits.isdigit() else None
 
 
 def _calls(
@@ -135,7 +127,7 @@ def _module(
         def __init__(self) -> None:
             super().__init__()
             for index, call in enumerate(calls):
-                self.add_module(f"{STEP}{index}_", Step(call))
+                self.add_module(f"n{index}_", Step(call))
             for index, name in enumerate(outputs):
                 if name in constants:
                     self.register_buffer(f"output_{index}", torch.from_numpy(np.array(constants[name])))

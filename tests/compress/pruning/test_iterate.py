@@ -20,7 +20,6 @@ from edgekit.compress import (
     apply_plan,
     finetune,
     load_pruned,
-    propose_uniform,
     prune_iteratively,
     save_pruned,
 )
@@ -163,7 +162,7 @@ def test_a_finished_run_is_read_back(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    plan = propose_uniform(trained_net(), EXAMPLE, 0.5, PRUNE)
+    plan = nets.half_of_all(trained_net(), EXAMPLE, PRUNE)
     save_pruned(tmp_path / "x.safetensors", apply_plan(trained_net(), EXAMPLE, plan), PrunePlan())
     with pytest.raises(ModelError, match="does not fit this model"):
         load_pruned(tmp_path / "x.safetensors", trained_net(), EXAMPLE)
