@@ -21,7 +21,7 @@ from edgekit.errors import StageError
 from edgekit.measure import evaluate
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
-from edgekit.store import Entry, Run
+from edgekit.store import Run, StoreEntry
 from edgekit.types import Accuracy, Artifact, Candidate, Failure, Signature, Variant
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Workshop:
     stop_when_late: bool = True  # until there is something to hand over
     _samples: dict[str, Samples] = field(default_factory=dict)
 
-    def cached(self, stage: str, parts: Mapping[str, Any], make: Any) -> Entry:
+    def cached(self, stage: str, parts: Mapping[str, Any], make: Any) -> StoreEntry:
         """A product from the store, or made now; either way it stands in the run's record."""
         if self.stop_when_late:
             self.setting.check_time()
@@ -135,7 +135,7 @@ class Workshop:
             for name, file in files.items()
         }
 
-    def answers(self, artifact: Artifact, samples: Samples) -> Entry:
+    def answers(self, artifact: Artifact, samples: Samples) -> StoreEntry:
         """The artifact run over the samples in a fresh process: files of its outputs, its peak memory.
 
         Without the board, the same graph in a runtime of this machine. Raises StageError when that fails or dies.

@@ -17,7 +17,7 @@ from edgekit.errors import MissingExtraError, ModelError, StageError
 from edgekit.types import Artifact, BackendName, Estimate, FileHash
 
 if TYPE_CHECKING:
-    from edgekit.devices.base import Progress
+    from edgekit.devices.base import JobProgress
     from edgekit.devices.local import LocalDevice
     from edgekit.devices.measuring import Measured, MeasureOptions
     from edgekit.devices.samples import SampleFiles
@@ -144,7 +144,7 @@ def _measure(
     preprocess: Preprocess,
     limit: int,
     scratch: Path,
-    progress: Progress,
+    progress: JobProgress,
 ) -> tuple[Measured, SampleFiles | None]:
     """Measure the artifact; with data, load it first for the shapes its samples must have."""
     from dataclasses import replace
@@ -278,12 +278,12 @@ def _print(result: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def _bar() -> Iterator[JobProgress]:
     """A bar on standard error while a terminal watches."""
     from rich.console import Console
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress
 
-    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("starting", total=None)
 
         def tell(stage: str, entry: str, done: int, total: int) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgekit.compare import Samples
+    from edgekit.compare import CompareSamples
     from edgekit.types import Preprocess
 
 __all__ = ["compare"]
@@ -120,11 +120,11 @@ def _artifact(folder: Path, entry: str, backend: BackendName, options: dict[str,
     )
 
 
-def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: Path) -> Samples:
+def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: Path) -> CompareSamples:
     """At most `limit` samples, drawn by the seed from the source's test or val part, or all of it."""
     import numpy as np
 
-    from edgekit.compare import Samples
+    from edgekit.compare import CompareSamples
     from edgekit.data import open_source
 
     source = open_source(data, preprocess, scratch / "cache")
@@ -139,7 +139,7 @@ def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: 
             batch = source.take(chosen[begin : begin + BATCH])
             yield batch.inputs, batch.labels
 
-    return Samples(
+    return CompareSamples(
         batches, len(chosen), f"{len(chosen)} samples of {source.name}" + (f" ({name})" if name else "")
     )
 

@@ -17,7 +17,7 @@ import click
 from edgekit.cli.spinner import spinner
 from edgekit.errors import MissingExtraError
 
-__all__ = ["Check", "Finding", "doctor", "examine"]
+__all__ = ["Component", "ComponentState", "doctor", "examine"]
 
 EPILOG = """\b
 Examples:
@@ -26,7 +26,6 @@ Examples:
 """
 
 TIMEOUT_S = 120
-LATER = "not in this version of edgekit"
 
 TORCH_FACTS = """
 import torch
@@ -70,7 +69,7 @@ TELLING = (
 
 
 @dataclass(frozen=True)
-class Check:
+class Component:
     """One part of edgekit that an extra installs. `packages`: distribution, module. `facts`: prints a line."""
 
     name: str
@@ -78,37 +77,36 @@ class Check:
     extra: str
     packages: tuple[tuple[str, str], ...]
     facts: str = ""
-    later: bool = False
 
 
 @dataclass(frozen=True)
-class Finding:
-    """`state`: usable, missing (a package), broken (installed, but its import fails), or later (see `detail`)."""
+class ComponentState:
+    """`state`: usable, missing (a package), or broken (installed, but its import fails: see `detail`)."""
 
     name: str
     purpose: str
-    state: Literal["usable", "missing", "broken", "later"]
+    state: Literal["usable", "missing", "broken"]
     versions: dict[str, str]
     detail: str
     remedy: str
 
 
-CHECKS = (
-    Check(
+COMPONENTS = (
+    Component(
         "onnxruntime",
         "runtime",
         "onnxruntime",
         (("onnxruntime", "onnxruntime"), ("onnx", "onnx"), ("onnxsim", "onnxsim")),
         ORT_FACTS,
     ),
-    Check(
+    Component(
         "openvino",
         "runtime",
         "openvino",
         (("openvino", "openvino"), ("nncf", "nncf"), ("onnx", "onnx")),
         OPENVINO_FACTS,
     ),
-    Check(
+    Component(
         "litert",
         "runtime",
         "tflite",
@@ -122,11 +120,11 @@ CHECKS = (
         ),
         LITERT_FACTS,
     ),
-    Check(
+    Component(
         "tensorrt", "runtime", "tensorrt", (("onnx", "onnx"), ("onnxruntime", "onnxruntime")), TENSORRT_FACTS
     ),
-    Check("tensorrt-rtx", "runtime", "tensorrt-rtx", (("tensorrt-rtx-cu13", "tensorrt_rtx"),), RTX_FACTS),
-    Check(
+    Component("tensorrt-rtx", "runtime", "tensorrt-rtx", (("tensorrt-rtx-cu13", "tensorrt_rtx"),), RTX_FACTS),
+    Component(
         "torch",
         "training",
         "torch",
@@ -138,8 +136,8 @@ CHECKS = (
         ),
         TORCH_FACTS,
     ),
-    Check("images", "data", "images", (("pillow", "PIL"),)),
-    Check("digits", "data", "digits", (("scikit-learn", "sklearn"),)),
+    Component("images", "data", "images", (("pillow", "PIL"),)),
+    Component("digits", "data", "digits", (("scikit-learn", "sklearn"),)),
 )
 
 
@@ -152,7 +150,7 @@ def doctor(as_json: bool) -> int:
     its error. Ends with 0 when at least one runtime is usable, else with 1.
     """
     with spinner("trying every runtime"), ThreadPoolExecutor(max_workers=2) as pool:
-        findings = list(pool.map(examine, CHECKS))
+        findings = list(pool.map(examine, COMPONENTS))
     machine, targets = _machine()
     usable = any(each.state == "usable" for each in findings if each.purpose == "runtime")
     if as_json:
@@ -171,39 +169,35 @@ def doctor(as_json: bool) -> int:
     return 0 if usable else 1
 
 
-def examine(check: Check) -> Finding:
+def examine(component: Component) -> ComponentState:
     """Look for the packages' metadata, then import them in a fresh process."""
     versions, absent = {}, []
-    for package, _module in check.packages:
+    for package, _module in component.packages:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             absent.append(package)
 
-    def found(
-        state: Literal["usable", "missing", "broken", "later"], detail: str, remedy: str = ""
-    ) -> Finding:
-        return Finding(check.name, check.purpose, state, versions, detail, remedy)
+    def found(state: Literal["usable", "missing", "broken"], detail: str, remedy: str = "") -> ComponentState:
+        return ComponentState(component.name, component.purpose, state, versions, detail, remedy)
 
-    if check.later:
-        return found("later", LATER)
     if absent:
-        line = str(MissingExtraError(absent[0], check.extra)).partition(": ")[2]
+        line = str(MissingExtraError(absent[0], component.extra)).partition(": ")[2]
         return found("missing", f"not installed: {', '.join(absent)}", line)
-    detail, error = _try(check)
+    detail, error = _try(component)
     if error:
         packages = " ".join(versions)
         return found("broken", error, f"pip install --force-reinstall {packages}")
     return found("usable", detail)
 
 
-def _try(check: Check) -> tuple[str, str]:
+def _try(component: Component) -> tuple[str, str]:
     """What the facts say, and the error's last line if an import failed."""
     lines = ["import sys", "sys.path[:] = [each for each in sys.path if each]"]
-    lines += [f"import {module}" for _package, module in check.packages]
+    lines += [f"import {module}" for _package, module in component.packages]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", "\n".join(lines) + "\n" + check.facts],
+            [sys.executable, "-c", "\n".join(lines) + "\n" + component.facts],
             capture_output=True,
             text=True,
             errors="replace",
@@ -245,7 +239,7 @@ def _version() -> str:
     return __version__
 
 
-def _print(findings: list[Finding], machine: dict[str, Any], targets: list[str]) -> None:
+def _print(findings: list[ComponentState], machine: dict[str, Any], targets: list[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -254,7 +248,7 @@ def _print(findings: list[Finding], machine: dict[str, Any], targets: list[str])
     table = Table(title=f"edgekit {_version()}, Python {sys.version.split()[0]}", title_justify="left")
     for heading in ("part", "for", "state", "what was found"):
         table.add_column(heading, overflow="fold")
-    colours = {"usable": "green", "missing": "yellow", "broken": "red", "later": "dim"}
+    colours = {"usable": "green", "missing": "yellow", "broken": "red"}
     for each in findings:
         versions = ", ".join(f"{name} {version}" for name, version in each.versions.items())
         told = [versions, each.detail] if each.state != "missing" else [each.detail]

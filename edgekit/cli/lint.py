@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgekit.building.worker import Worker
     from edgekit.hardware import Target
 
-__all__ = ["Finding", "lint"]
+__all__ = ["RuntimeLint", "lint"]
 
 FOUND = 3
 """Exit code when something forbids a runtime."""
@@ -36,7 +36,7 @@ Examples:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuntimeLint:
     """What one runtime of the target says. `check`: which check was made. `runtime` is "" for the board itself."""
 
     runtime: str
@@ -100,13 +100,13 @@ def lint(**options: Any) -> int:
 
 def _examine_all(
     path: Path, target: Target, precisions: tuple[Precision, ...], worker: Worker
-) -> tuple[Finding, ...]:
+) -> tuple[RuntimeLint, ...]:
     """The board first; its runtimes only where its memory holds the network, which they run once."""
     issues = [*_lacking(target, precisions), *_dynamic(path), *_too_large(path, target)]
-    board = Finding("", "precisions, shapes and memory", tuple(issues))
+    board = RuntimeLint("", "precisions, shapes and memory", tuple(issues))
     if _too_large(path, target):
         return board, *(
-            Finding(each.name, "not checked: too large for the board", ()) for each in target.runtimes
+            RuntimeLint(each.name, "not checked: too large for the board", ()) for each in target.runtimes
         )
     variant = _as_variant(path)
     return board, *(_examine(runtime.name, variant, target, worker) for runtime in target.runtimes)
@@ -159,24 +159,24 @@ def _too_large(path: Path, target: Target) -> list[Issue]:
     return [Issue("error", "", reason, "a smaller or more pruned network, or fewer bits")]
 
 
-def _examine(name: BackendName, variant: Variant, target: Target, worker: Worker) -> Finding:
+def _examine(name: BackendName, variant: Variant, target: Target, worker: Worker) -> RuntimeLint:
     """One runtime's own lint, in the worker's process: a runtime may die of a network."""
     from edgekit.backends import BACKENDS, get_backend
     from edgekit.building.worker import LintTask
 
     if name not in BACKENDS:
-        return Finding(name, "not checked: not in this version of edgekit", ())
+        return RuntimeLint(name, "not checked: not in this version of edgekit", ())
     try:
         get_backend(name).versions()
         found = worker.lint(LintTask(variant, name, target.name, str(Path.cwd())))
     except MissingExtraError as error:
-        return Finding(name, f"not checked: {error}", ())
+        return RuntimeLint(name, f"not checked: {error}", ())
     except StageError as error:
-        return Finding(name, "its own reader", (Issue("error", "", error.cause, error.remedy),))
-    return Finding(name, found.done, found.issues)
+        return RuntimeLint(name, "its own reader", (Issue("error", "", error.cause, error.remedy),))
+    return RuntimeLint(name, found.done, found.issues)
 
 
-def _print(model: str, target: Target, findings: tuple[Finding, ...], errors: int, warnings: int) -> None:
+def _print(model: str, target: Target, findings: tuple[RuntimeLint, ...], errors: int, warnings: int) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

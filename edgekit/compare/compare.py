@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Arrays = tuple[NDArray[Any], ...]
     Look = Mapping[str, NDArray[np.float32]]
 
-__all__ = ["Samples", "compare_artifacts"]
+__all__ = ["CompareSamples", "compare_artifacts"]
 
 FIRST = 2  # samples that tensors are matched on
 DOUBTFUL, SURE = 0.9, 0.95  # correlations: below, other layouts are tried; from there on, one is told
@@ -38,7 +38,7 @@ EXPLAINED = 5  # of the worst layers get hints, beside the one where the artifac
 
 
 @dataclass(frozen=True)
-class Samples:
+class CompareSamples:
     """What to compare on. `batches()` gives (one array [N, ...] per input of A, labels int64 [N] or None).
 
     Arrays are in the network's layout, or another in which their shapes fit. `description` is for people.
@@ -52,7 +52,7 @@ class Samples:
 def compare_artifacts(
     a: Artifact,
     b: Artifact,
-    samples: Samples | None = None,
+    samples: CompareSamples | None = None,
     *,
     count: int = 32,
     seed: int = 0,
@@ -120,7 +120,7 @@ def _coarseness(arithmetic: str) -> float:
 
 
 def _stream(
-    work: _Work, samples: Samples | None, count: int, seed: int
+    work: _Work, samples: CompareSamples | None, count: int, seed: int
 ) -> Iterator[tuple[Arrays, NDArray[np.int64] | None]]:
     """One batch after another, as large as the network's own (1 where that is free)."""
     reference = work.left.signature

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.compress.base import NoProgress, Progress, Samples
+from edgekit.compress.base import Samples
 from edgekit.compress.pruning.iterate import IterateConfig, PruneOutcome, StepRecord, prune_iteratively
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.propose import (
@@ -20,8 +20,6 @@ from edgekit.compress.training.finetune import TrainReport, finetune
 
 __all__ = [
     "IterateConfig",
-    "NoProgress",
-    "Progress",
     "Prunable",
     "PruneConfig",
     "PruneOutcome",

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from edgekit.board import runner
-from edgekit.devices.base import Progress
+from edgekit.devices.base import JobProgress
 from edgekit.errors import OutputError, StageError
 from edgekit.types import Origin
 
@@ -90,7 +90,7 @@ class LocalDevice:
         return tuple(pulled)
 
     def run(
-        self, job: Mapping[str, Any], *, timeout_s: float, progress: Progress | None = None
+        self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
         """Run one job in a fresh process. Raises StageError when the runner dies or exceeds `timeout_s`."""
         from filelock import FileLock, Timeout
@@ -108,7 +108,9 @@ class LocalDevice:
         finally:
             lock.release()
 
-    def _run(self, job: Mapping[str, Any], timeout_s: float, progress: Progress | None) -> Mapping[str, Any]:
+    def _run(
+        self, job: Mapping[str, Any], timeout_s: float, progress: JobProgress | None
+    ) -> Mapping[str, Any]:
         stem = f"job-{uuid.uuid4().hex}"
         paths = {kind: self.work / f"{stem}.{kind}" for kind in ("json", "result.json", "log")}
         paths["json"].write_text(json.dumps({**job, "result": paths["result.json"].name}))
@@ -131,7 +133,7 @@ class LocalDevice:
         return self.work / pure
 
 
-def _follow(command: list[str], log: int, timeout_s: float, progress: Progress | None) -> int | None:
+def _follow(command: list[str], log: int, timeout_s: float, progress: JobProgress | None) -> int | None:
     """Run the command, hand its progress lines on; gives the exit code, or None when the time is over."""
     deadline = time.monotonic() + timeout_s
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)

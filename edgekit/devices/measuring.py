@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.devices.base import Device, Progress
+from edgekit.devices.base import Device, JobProgress
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
 from edgekit.types import Artifact, Failure, Measurement, Origin, Signature, TensorSpec
@@ -74,7 +74,7 @@ def measure(
     feeds: Mapping[str, NDArray[np.generic]] | None = None,
     samples: Mapping[str, Path] | None = None,
     origin: Origin | None = None,
-    progress: Progress | None = None,
+    progress: JobProgress | None = None,
 ) -> dict[str, Measured | Failure]:
     """Measure artifacts against each other, in interleaved rounds of one job; candidate id → result.
 

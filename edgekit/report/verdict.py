@@ -26,7 +26,7 @@ from edgekit.types import Budget, Origin
 
 __all__ = [
     "ORIGINS",
-    "Check",
+    "BudgetCheck",
     "best_candidate",
     "checks",
     "claim_caution",
@@ -48,7 +48,7 @@ ORIGINS: dict[Origin, str] = {
 
 
 @dataclass(frozen=True)
-class Check:
+class BudgetCheck:
     """One item of the budget. `state` is empty where nothing was asked; `excess`: how far it is missed."""
 
     name: str
@@ -127,7 +127,7 @@ def gain_sentence(result: Result) -> str:
     return f"{gains.capitalize()} than the original float network."
 
 
-def checks(result: Result) -> tuple[Check, ...]:
+def checks(result: Result) -> tuple[BudgetCheck, ...]:
     """Each budget item against the best candidate: latency, value, drop, size, memory (if limited)."""
     best, budget = best_candidate(result), result.budget
     if best is None:
@@ -140,14 +140,14 @@ def checks(result: Result) -> tuple[Check, ...]:
     return (*found, _bytes_check("peak memory", best.peak_memory_bytes, budget.max_memory_bytes))
 
 
-def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> Check:
+def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> BudgetCheck:
     most = budget.max_latency_ms
     asked = f"budget {most:g} ms" if most is not None else "asked: the fastest" if budget.fastest else ""
     if origin == "estimated":  # neither met nor missed: nothing was measured
-        return Check(
+        return BudgetCheck(
             "latency, estimated", f"{ms_text(latency_at(latency))} ms", interval_text(latency), asked, ""
         )
-    return Check(
+    return BudgetCheck(
         f"latency {latency.percentile}",
         f"{ms_text(latency_at(latency))} ms",
         f"{interval_text(latency)}",
@@ -156,11 +156,11 @@ def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> Ch
     )
 
 
-def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[Check, Check]:
+def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[BudgetCheck, BudgetCheck]:
     most, unit = budget.max_drop, " points" if is_share(told.metric) else ""
     interval = f"{value_interval_text(told)}"
-    value = Check(f"{told.metric} ({told.split})", value_text(told), interval, "", "")
-    drop = Check(
+    value = BudgetCheck(f"{told.metric} ({told.split})", value_text(told), interval, "", "")
+    drop = BudgetCheck(
         f"drop ({told.split})",
         f"{drop_text(told)}{unit}",
         f"{drop_interval_text(told)}",
@@ -170,10 +170,10 @@ def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[Check, Check
     return value, drop
 
 
-def _bytes_check(name: str, size: int, most: int | None) -> Check:
+def _bytes_check(name: str, size: int, most: int | None) -> BudgetCheck:
     got = bytes_text(size) if size > 0 else "not measured"
     asked = f"limit {bytes_text(most)}" if most is not None else ""
-    return Check(name, got, "", asked, *_state(size if size > 0 else math.inf, most))
+    return BudgetCheck(name, got, "", asked, *_state(size if size > 0 else math.inf, most))
 
 
 def _state(got: float, most: float | None) -> tuple[Literal["met", "missed", ""], str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgekit.store.content import Entry
+from edgekit.store.content import StoreEntry
 from edgekit.store.keys import STORE_VERSION, entry_key
 from edgekit.store.runs import Run, RunEvent, RunRecord, RunStatus
 from edgekit.store.store import Store
 
-__all__ = ["STORE_VERSION", "Entry", "Run", "RunEvent", "RunRecord", "RunStatus", "Store", "entry_key"]
+__all__ = ["STORE_VERSION", "Run", "RunEvent", "RunRecord", "RunStatus", "Store", "StoreEntry", "entry_key"]

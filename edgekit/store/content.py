@@ -14,14 +14,14 @@ from edgekit.errors import StoreError
 from edgekit.store.disk import hash_file, sync_folder, write_durably
 from edgekit.store.keys import STORE_VERSION, canonical_json, plain
 
-__all__ = ["DamagedError", "Entry", "read_entry", "seal"]
+__all__ = ["DamagedError", "StoreEntry", "read_entry", "seal"]
 
 HERE = "entry://"
 """Stands in meta.json for the entry's own folder, so that a store can be moved."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoreEntry:
     """A finished stage: `path` holds its files, `meta` is what `make` returned, making it took `seconds`."""
 
     path: Path
@@ -60,7 +60,7 @@ def seal(folder: Path, key: str, stage: str, parts: object, meta: object, second
         sync_folder(Path(inner))
 
 
-def read_entry(folder: Path, key: str) -> Entry:
+def read_entry(folder: Path, key: str) -> StoreEntry:
     """The entry, after hashing all of it. Raises DamagedError, naming the file that is not as written."""
     body = _read_body(folder / "meta.json")
     if body.get("key") != key:
@@ -82,7 +82,7 @@ def read_entry(folder: Path, key: str) -> Entry:
     if present:
         raise DamagedError(f"{min(present)} was added")
     meta = _map_strings(body["meta"], lambda text: _absolute(text, str(files)))
-    return Entry(files, meta, True, key, body["seconds"])
+    return StoreEntry(files, meta, True, key, body["seconds"])
 
 
 def plain_files(folder: Path) -> Iterator[tuple[str, Path]]:

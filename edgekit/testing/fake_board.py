@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.devices.base import Progress
+from edgekit.devices.base import JobProgress
 from edgekit.types import Origin
 
 __all__ = ["FakeBoardDevice"]
@@ -75,7 +75,7 @@ class FakeBoardDevice:
         return tuple(folder / name for name in names)
 
     def run(
-        self, job: Mapping[str, Any], *, timeout_s: float, progress: Progress | None = None
+        self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
         entries = {}
         for done, entry in enumerate(job["entries"]):

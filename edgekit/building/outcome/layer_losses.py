@@ -93,10 +93,10 @@ def compared(task: BlameTask) -> tuple[BlamedLayer, ...]:
     """The comparison itself, in this process."""
     import numpy as np
 
-    from edgekit.compare import Samples, compare_artifacts
+    from edgekit.compare import CompareSamples, compare_artifacts
 
     arrays = tuple(np.load(path, mmap_mode="r", allow_pickle=False)[:SAMPLES] for path in task.inputs)
-    samples = Samples(lambda: iter([(arrays, None)]), len(arrays[0]), "validation samples")
+    samples = CompareSamples(lambda: iter([(arrays, None)]), len(arrays[0]), "validation samples")
     return culprits(compare_artifacts(task.a, task.b, samples, threads=task.threads))
 
 

@@ -10,7 +10,6 @@ from torch import nn
 
 from edgekit.compress import (
     IterateConfig,
-    Progress,
     PruneConfig,
     PruneOutcome,
     PrunePlan,
@@ -24,6 +23,7 @@ from edgekit.compress import (
     save_pruned,
 )
 from edgekit.errors import ModelError, StageError
+from edgekit.progress import Step
 from tests.compress import nets
 
 EXAMPLE = (np.zeros((1, 1, 8, 8), dtype=np.float32),)
@@ -71,7 +71,7 @@ def run(
     limit: float = 0.02,
     target: float | None = 0.5,
     train: nets.ArraySamples | None = None,
-    progress: Progress | None = None,
+    progress: Step | None = None,
 ) -> PruneOutcome:
     samples, held = digits()
     return prune_iteratively(
