@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import OutputError, UserError
+from edgekit.files import write_atomically
 from edgekit.types import (
     BackendName,
     Budget,
@@ -233,20 +232,12 @@ def save_result(result: Result, path: Path) -> None:
         msgspec.json.decode(content, type=Result)
     except msgspec.ValidationError as error:
         raise ValueError(f"the result would not read back: {error}") from error
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        with partial.open("wb") as file:
-            file.write(content + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_atomically(path, content + b"\n")
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror}", remedy="give another --out"
         ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def load_result(path: Path) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import zipfile
@@ -15,7 +14,7 @@ import numpy as np
 from edgekit.data.rows import FileRows, JoinedRows, Rows
 from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
-from edgekit.files import sha256_file
+from edgekit.files import atomic_path, sha256_file
 from edgekit.types import Preprocess
 
 if TYPE_CHECKING:
@@ -149,14 +148,11 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: Path) -> Pat
     place = cache / info.filename.replace("/", "_")
     if place.is_file() and place.stat().st_size == info.file_size:
         return place
-    draft = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with archive.open(info) as packed, open(draft, "wb") as file:
+        with archive.open(info) as packed, atomic_path(place) as draft, open(draft, "wb") as file:
             shutil.copyfileobj(packed, file, 1 << 20)
-        os.replace(draft, place)
     except OSError as problem:
-        draft.unlink(missing_ok=True)
         raise StoreError(f"{place} cannot be written: {problem.strerror}") from problem
     return place
 

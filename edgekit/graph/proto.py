@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError, ModelError, OutputError
+from edgekit.files import write_atomically
 from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = [
     "check",
     "external_files",
     "first_line",
+    "opset_of",
     "read_model",
     "set_static_batch",
     "simplify",
@@ -200,12 +201,9 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
     """Write atomically, in protobuf's deterministic form. Raises OutputError."""
     from google.protobuf.message import EncodeError
 
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_bytes(model.SerializeToString(deterministic=True))
-        os.replace(draft, path)
+        write_atomically(path, model.SerializeToString(deterministic=True))
     except (EncodeError, ValueError) as problem:
         raise ModelError(f"the network does not fit into one ONNX file: {first_line(problem)}") from problem
     except OSError as problem:
-        draft.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {problem.strerror}") from problem

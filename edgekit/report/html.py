@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.files import write_atomically
 from edgekit.report import wording
 from edgekit.report.plots.all import all_plots
 from edgekit.report.plots.figures import COLOURS, Numbered
@@ -74,12 +75,10 @@ def write_report(result: Result, path: Path) -> Path:
     """Write the page to `path`, whole or not at all, and return it. Raises OutputError where that fails."""
     from edgekit.errors import OutputError
 
-    partial = path.with_name(f"{path.name}.partial")
+    page = render_html(result).encode("utf-8")
     try:
-        partial.write_text(render_html(result), encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, page)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
     return path
 

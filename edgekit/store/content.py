@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit.errors import StoreError
-from edgekit.store.disk import hash_file, sync_folder, write_durably
+from edgekit.files import sha256_file
+from edgekit.store.disk import sync_file, sync_folder, write_durably
 from edgekit.store.keys import STORE_VERSION, canonical_json, plain
 
 __all__ = ["DamagedError", "StoreEntry", "read_entry", "seal"]
@@ -42,14 +43,17 @@ def seal(folder: Path, key: str, stage: str, parts: object, meta: object, second
     cannot hold.
     """
     files = folder / "files"
+    written = list(plain_files(files))
+    for _, path in written:
+        sync_file(path)
     body = {
         "version": STORE_VERSION,
         "key": key,
         "stage": stage,
         "parts": plain(parts),
         "files": [
-            {"path": name, "size_bytes": path.stat().st_size, "sha256": hash_file(path, sync=True)}
-            for name, path in plain_files(files)
+            {"path": name, "size_bytes": path.stat().st_size, "sha256": sha256_file(path)}
+            for name, path in written
         ],
         "meta": _map_strings(plain(meta), lambda text: _relative(text, str(files))),
         "seconds": seconds,
@@ -77,7 +81,7 @@ def read_entry(folder: Path, key: str) -> StoreEntry:
         path = present.pop(name, None)
         if path is None:
             raise DamagedError(f"{name} is missing")
-        if path.stat().st_size != record["size_bytes"] or hash_file(path) != record["sha256"]:
+        if path.stat().st_size != record["size_bytes"] or sha256_file(path) != record["sha256"]:
             raise DamagedError(f"{name} was changed")
     if present:
         raise DamagedError(f"{min(present)} was added")
