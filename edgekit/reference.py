@@ -25,15 +25,7 @@ from typing import Any
 
 from edgekit.errors import EdgekitError, UserError
 
-__all__ = [
-    "Reference",
-    "UserCode",
-    "is_reference",
-    "load_function",
-    "load_reference",
-    "locate_reference",
-    "using_reference",
-]
+__all__ = ["Reference", "UserCode", "is_reference", "load_function", "locate_reference", "using_reference"]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ __all__ = [
     "Cost",
     "Environment",
     "Estimate",
+    "Examination",
     "Failure",
     "FileHash",
     "Issue",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgekit.bundle import CandidatesManifest, Manifest, Verification
     from edgekit.types import Accuracy, Estimate, TensorSpec
 
-__all__ = ["bundle"]
+__all__ = ["bundle", "find_bundle"]
 
 VERIFY_EPILOG = """\b
 Example:

@@ -17,7 +17,7 @@ import click
 from edgekit.cli.spinner import spinner
 from edgekit.errors import MissingExtraError
 
-__all__ = ["Component", "ComponentState", "doctor", "examine"]
+__all__ = ["doctor"]
 
 EPILOG = """\b
 Examples:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgekit.building.worker import Worker
     from edgekit.hardware import Target
 
-__all__ = ["RuntimeLint", "lint"]
+__all__ = ["lint"]
 
 FOUND = 3
 """Exit code when something forbids a runtime."""

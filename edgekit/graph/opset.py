@@ -13,7 +13,7 @@ from edgekit.graph.proto import opset_of
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["decompose", "in_opset"]
+__all__ = ["DECOMPOSITIONS", "decompose", "in_opset"]
 
 IR_VERSIONS = ((12, 7), (14, 7), (15, 8), (18, 8), (19, 9), (20, 9), (22, 10))
 """(highest opset, its IR version), from the release table of ONNX's Versioning.md."""

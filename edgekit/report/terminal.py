@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["budget_text", "print_summary"]
+__all__ = ["print_summary"]
 
 LISTED = 12  # candidates; the rest is in the report
 TOLD = 5  # rejections, failures and warnings each

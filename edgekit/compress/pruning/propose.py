@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example, Samples
 
-__all__ = [
-    "Prunable",
-    "PruneConfig",
-    "allowed_widths",
-    "apply_plan",
-    "propose",
-    "propose_widths",
-    "prunable",
-]
+__all__ = ["Prunable", "PruneConfig", "apply_plan", "propose", "propose_widths", "prunable"]
 
 
 @dataclass(frozen=True)
