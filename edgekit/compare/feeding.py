@@ -83,7 +83,7 @@ def random_samples(
     Inputs of whole numbers that stand for nothing else (token ids) get 0 and 1. Free dimensions are 1.
     """
     rng = np.random.default_rng(seed)
-    grids = {port.place: port.grid for each in ports for port in each if port.grid is not None}
+    grids = {port.place: port.grid for side in ports for port in side if port.grid is not None}
     for _ in range(count):
         arrays = []
         for place, spec in enumerate(reference.inputs):

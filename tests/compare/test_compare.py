@@ -91,11 +91,11 @@ def test_a_broken_layer_is_named_as_the_first_where_they_part(
     bad = broken(good, tmp_path / "bad.onnx", weight, channel, 6.0)
     found = compare_artifacts(onnx_artifact(good), onnx_artifact(bad), stream())
     assert found.parts_at == tensor
-    parting = found.parting()
-    assert parting is not None
+    divergence = found.first_divergence()
+    assert divergence is not None
     assert (
         f"weights differ in 1 of {16 if weight == 'w3' else 8} output channels: in channel {channel}"
-        in parting.hints[0]
+        in divergence.hints[0]
     )
 
 
@@ -170,10 +170,10 @@ def test_a_calibration_that_saw_too_small_values_is_told_as_a_narrow_range(
     arrays = 6.0 * samples(16, 5)
     loud = CompareSamples(lambda: iter([((arrays,), None)]), 16, "loud samples")
     found = compare_artifacts(float_onnx, int8_onnx, loud)
-    parting = found.parting()
-    assert parting is not None
-    assert parting.name == "pixels"
-    assert "lie outside of its range" in parting.hints[0]
+    divergence = found.first_divergence()
+    assert divergence is not None
+    assert divergence.name == "pixels"
+    assert "lie outside of its range" in divergence.hints[0]
 
 
 @pytest.mark.parametrize("fixture", ["float_onnx", "float_openvino"])
