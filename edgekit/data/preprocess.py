@@ -52,11 +52,11 @@ def check_preprocess(preprocess: Preprocess) -> None:
     """Raises DataError for values that no sample can go through."""
     if not np.isfinite(preprocess.scale) or preprocess.scale == 0:
         raise DataError(f"scale is {preprocess.scale}", allowed="a number other than 0, such as 255")
-    if not all(np.isfinite(each) for each in preprocess.mean):
+    if not all(np.isfinite(value) for value in preprocess.mean):
         raise DataError(f"mean is {_list(preprocess.mean)}", allowed="finite numbers")
-    if not all(np.isfinite(each) and each > 0 for each in preprocess.std):
+    if not all(np.isfinite(value) and value > 0 for value in preprocess.std):
         raise DataError(f"std is {_list(preprocess.std)}", allowed="numbers above 0")
-    counts = {len(each) for each in (preprocess.mean, preprocess.std) if len(each) > 1}
+    counts = {len(values) for values in (preprocess.mean, preprocess.std) if len(values) > 1}
     if len(counts) > 1:
         raise DataError(
             f"mean has {len(preprocess.mean)} values, std has {len(preprocess.std)}",
