@@ -59,8 +59,8 @@ def onnx_to_torch(onnx_path: str | Path) -> Converted:
         more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise ModelError(f"{onnx_path} cannot be carried over to torch: {told}{more}")
     shapes, constants = shapes_of(model), constants_of(model)
-    inputs = {each.name: shapes[each.name] for each in model.graph.input if each.name not in constants}
-    outputs = {each.name: shapes.get(each.name, ()) for each in model.graph.output}
+    inputs = {port.name: shapes[port.name] for port in model.graph.input if port.name not in constants}
+    outputs = {port.name: shapes.get(port.name, ()) for port in model.graph.output}
     module = _module(calls, nodes, tuple(inputs), tuple(outputs), constants)
     return Converted(module.eval(), tuple(nodes), inputs, outputs)
 

@@ -33,7 +33,7 @@ def ready_graph(path: Path) -> onnx.ModelProto:
 
     model = read_model(path)
     changed = set_static_batch(model, path.name)
-    listed = {each.name for each in model.graph.initializer} & {each.name for each in model.graph.input}
+    listed = {port.name for port in model.graph.initializer} & {port.name for port in model.graph.input}
     unnamed = any(not node.name for node in model.graph.node)
     foldable = any(node.op_type in FOLDABLE for node in model.graph.node)
     if changed or listed or unnamed or foldable:
@@ -54,18 +54,18 @@ def constants_of(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     """Every initializer by name."""
     from onnx import numpy_helper
 
-    return {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
 def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Static shapes of tensors by name."""
-    graph, found = model.graph, {}
+    graph, shapes = model.graph, {}
     for info in (*graph.input, *graph.value_info, *graph.output):
         tensor = info.type.tensor_type
         dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
         if tensor.HasField("shape") and all(size >= 0 for size in dims):
-            found[info.name] = tuple(dims)
-    return found
+            shapes[info.name] = tuple(dims)
+    return shapes
 
 
 def _consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
@@ -114,11 +114,11 @@ def _gelu_chain(
         return value is not None and abs(value - wanted) < 1e-3 * wanted
 
     def only_reader(node: onnx.NodeProto) -> onnx.NodeProto | None:
-        found = readers[node.output[0]]
-        return found[0] if len(found) == 1 else None
+        nodes = readers[node.output[0]]
+        return nodes[0] if len(nodes) == 1 else None
 
     def other(node: onnx.NodeProto, name: str) -> str:
-        return next((each for each in node.input if each != name), name)
+        return next((source for source in node.input if source != name), name)
 
     scaled = makers.get(erf.input[0])
     if scaled is None or scaled.op_type not in ("Div", "Mul") or only_reader(scaled) is None:
@@ -164,8 +164,8 @@ def _flatten_channels_last(model: onnx.ModelProto) -> None:
 
     graph, constants, shapes = model.graph, constants_of(model), shapes_of(model)
     readers = _consumers(graph)
-    outputs = {each.name for each in graph.output}
-    initializers = {each.name: each for each in graph.initializer}
+    outputs = {port.name for port in graph.output}
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
     for node in list(graph.node):
         if node.op_type not in ("Flatten", "Reshape") or node.output[0] in outputs:
             continue
@@ -180,7 +180,7 @@ def _flatten_channels_last(model: onnx.ModelProto) -> None:
             continue
         product = after[0]
         fits = product.op_type in ("Gemm", "MatMul") and product.input[0] == node.output[0]
-        attributes = {each.name: each.i for each in product.attribute}
+        attributes = {attribute.name: attribute.i for attribute in product.attribute}
         if not fits or product.input[1] not in constants or attributes.get("transA"):
             continue
         if len(readers[product.input[1]]) != 1:
@@ -212,14 +212,14 @@ def _tokens_channels_last(model: onnx.ModelProto) -> None:
 
     graph, shapes = model.graph, shapes_of(model)
     readers = _consumers(graph)
-    outputs = {each.name for each in graph.output}
+    outputs = {port.name for port in graph.output}
     for flat in [node for node in graph.node if node.op_type in ("Flatten", "Reshape")]:
         shape, joined = shapes.get(flat.input[0], ()), shapes.get(flat.output[0], ())
         after = readers[flat.output[0]]
         if len(shape) != 4 or joined != (shape[0], shape[1], shape[2] * shape[3]) or len(after) != 1:
             continue
         turn = after[0]
-        order = next((list(each.ints) for each in turn.attribute if each.name == "perm"), None)
+        order = next((list(attribute.ints) for attribute in turn.attribute if attribute.name == "perm"), None)
         if turn.op_type != "Transpose" or order != [0, 2, 1] or flat.output[0] in outputs:
             continue
         turned, sizes = f"{flat.output[0]}/channels_last", f"{turn.output[0]}/sizes"
