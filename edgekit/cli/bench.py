@@ -114,15 +114,15 @@ def read_artifact(path: Path) -> Artifact:
     module, package, extra = MODULES[runtime]
     if find_spec(module) is None:
         raise MissingExtraError(package, extra)
-    files = [path, *(each for each in _beside(path, runtime) if each.is_file())]
-    hashes = tuple(FileHash(each.name, sha256_file(each), each.stat().st_size) for each in files)
+    files = [path, *(file for file in _beside(path, runtime) if file.is_file())]
+    hashes = tuple(FileHash(file.name, sha256_file(file), file.stat().st_size) for file in files)
     return Artifact(
         candidate=path.stem,
         backend=runtime,
         folder=str(path.resolve().parent),
         entry=path.name,
         files=hashes,
-        size_bytes=sum(each.size_bytes for each in hashes),
+        size_bytes=sum(file.size_bytes for file in hashes),
         build_s=0.0,
     )
 
@@ -151,8 +151,8 @@ def _measure(
 
     from edgekit.devices.measuring import Measured, measure
 
-    def one(options: MeasureOptions, samples: SampleFiles | None) -> Measured:
-        found = measure(
+    def measure_once(options: MeasureOptions, samples: SampleFiles | None) -> Measured:
+        result = measure(
             device,
             [artifact],
             folder=scratch / "outputs",
@@ -161,19 +161,19 @@ def _measure(
             samples=samples.inputs if samples else None,
             progress=progress,
         )[artifact.candidate]
-        if isinstance(found, Measured):
-            return found
-        if "load" in found.stage:
+        if isinstance(result, Measured):
+            return result
+        if "load" in result.stage:
             raise ModelError(
-                f"{artifact.backend} cannot load {artifact.entry}: {found.cause}", remedy=found.remedy
+                f"{artifact.backend} cannot load {artifact.entry}: {result.cause}", remedy=result.remedy
             )
-        raise StageError(found.stage, found.cause, found.remedy)
+        raise StageError(result.stage, result.cause, result.remedy)
 
     samples = None
     if data is not None:
-        signature = one(replace(settings, seconds=0.0), None).signature
+        signature = measure_once(replace(settings, seconds=0.0), None).signature
         samples = _write_samples(data, preprocess, limit, settings.seed, signature.inputs, scratch)
-    return one(settings, samples), samples
+    return measure_once(settings, samples), samples
 
 
 def _write_samples(
@@ -250,8 +250,10 @@ def _print(result: dict[str, Any]) -> None:
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
     for name in ("p50", "p90", "p99"):
-        each = Estimate(**latency[name])
-        table.add_row(f"latency {name}", f"{each.value:.3f} ms", f"{each.low:.3f} to {each.high:.3f} ms")
+        estimate = Estimate(**latency[name])
+        table.add_row(
+            f"latency {name}", f"{estimate.value:.3f} ms", f"{estimate.low:.3f} to {estimate.high:.3f} ms"
+        )
     if result["accuracy"]:
         got = result["accuracy"]
         table.add_row(f"{got['metric']} ({got['samples']} samples)", f"{got['value']:.4f}",

@@ -69,7 +69,7 @@ def compare(**options: Any) -> int:
             samples = _samples(
                 options["data"], preprocess, options["samples"], options["seed"], Path(scratch)
             )
-        found = compare_artifacts(
+        comparison = compare_artifacts(
             a,
             b,
             samples,
@@ -82,11 +82,11 @@ def compare(**options: Any) -> int:
     if options["as_json"]:
         import msgspec
 
-        click.echo(json.dumps({"schema": 1, **msgspec.to_builtins(found)}, indent=1))
+        click.echo(json.dumps({"schema": 1, **msgspec.to_builtins(comparison)}, indent=1))
     else:
         from edgekit.cli.compare_text import print_comparison
 
-        print_comparison(found, options["top"])
+        print_comparison(comparison, options["top"])
     return 0
 
 

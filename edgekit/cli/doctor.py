@@ -152,14 +152,14 @@ def doctor(as_json: bool) -> int:
     with spinner("trying every runtime"), ThreadPoolExecutor(max_workers=2) as pool:
         findings = list(pool.map(examine, COMPONENTS))
     machine, targets = _machine()
-    usable = any(each.state == "usable" for each in findings if each.purpose == "runtime")
+    usable = any(state.state == "usable" for state in findings if state.purpose == "runtime")
     if as_json:
         answer = {
             "schema": 1,
             "edgekit": _version(),
             "python": sys.version.split()[0],
             "usable": usable,
-            "checks": [asdict(each) for each in findings],
+            "checks": [asdict(state) for state in findings],
             "machine": machine,
             "targets": targets,
         }
@@ -178,17 +178,19 @@ def examine(component: Component) -> ComponentState:
         except metadata.PackageNotFoundError:
             absent.append(package)
 
-    def found(state: Literal["usable", "missing", "broken"], detail: str, remedy: str = "") -> ComponentState:
+    def in_state(
+        state: Literal["usable", "missing", "broken"], detail: str, remedy: str = ""
+    ) -> ComponentState:
         return ComponentState(component.name, component.purpose, state, versions, detail, remedy)
 
     if absent:
         line = str(MissingExtraError(absent[0], component.extra)).partition(": ")[2]
-        return found("missing", f"not installed: {', '.join(absent)}", line)
+        return in_state("missing", f"not installed: {', '.join(absent)}", line)
     detail, error = _try(component)
     if error:
         packages = " ".join(versions)
-        return found("broken", error, f"pip install --force-reinstall {packages}")
-    return found("usable", detail)
+        return in_state("broken", error, f"pip install --force-reinstall {packages}")
+    return in_state("usable", detail)
 
 
 def _try(component: Component) -> tuple[str, str]:
@@ -249,15 +251,17 @@ def _print(findings: list[ComponentState], machine: dict[str, Any], targets: lis
     for heading in ("part", "for", "state", "what was found"):
         table.add_column(heading, overflow="fold")
     colours = {"usable": "green", "missing": "yellow", "broken": "red"}
-    for each in findings:
-        versions = ", ".join(f"{name} {version}" for name, version in each.versions.items())
-        told = [versions, each.detail] if each.state != "missing" else [each.detail]
-        state = f"[{colours[each.state]}]{each.state}[/]"
-        table.add_row(each.name, each.purpose, state, escape("\n".join(line for line in told if line)))
+    for component in findings:
+        versions = ", ".join(f"{name} {version}" for name, version in component.versions.items())
+        told = [versions, component.detail] if component.state != "missing" else [component.detail]
+        state = f"[{colours[component.state]}]{component.state}[/]"
+        table.add_row(
+            component.name, component.purpose, state, escape("\n".join(line for line in told if line))
+        )
     console.print(table)
-    for each in findings:
-        if each.remedy:
-            click.echo(f"{each.name} is {each.state}: {each.remedy}")
+    for component in findings:
+        if component.remedy:
+            click.echo(f"{component.name} is {component.state}: {component.remedy}")
     telling = [name for name in TELLING if name in machine["features"]]
     console.print(
         f"{machine['cpu']}, {machine['arch']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.1f} GiB; "

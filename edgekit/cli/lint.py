@@ -106,7 +106,8 @@ def _examine_all(
     board = RuntimeLint("", "precisions, shapes and memory", tuple(issues))
     if _too_large(path, target):
         return board, *(
-            RuntimeLint(each.name, "not checked: too large for the board", ()) for each in target.runtimes
+            RuntimeLint(runtime.name, "not checked: too large for the board", ())
+            for runtime in target.runtimes
         )
     variant = _as_variant(path)
     return board, *(_examine(runtime.name, variant, target, worker) for runtime in target.runtimes)
@@ -168,12 +169,12 @@ def _examine(name: BackendName, variant: Variant, target: Target, worker: Worker
         return RuntimeLint(name, "not checked: not in this version of edgekit", ())
     try:
         get_backend(name).versions()
-        found = worker.lint(LintTask(variant, name, target.name, str(Path.cwd())))
+        examination = worker.lint(LintTask(variant, name, target.name, str(Path.cwd())))
     except MissingExtraError as error:
         return RuntimeLint(name, f"not checked: {error}", ())
     except StageError as error:
         return RuntimeLint(name, "its own reader", (Issue("error", "", error.cause, error.remedy),))
-    return RuntimeLint(name, found.done, found.issues)
+    return RuntimeLint(name, examination.done, examination.issues)
 
 
 def _print(model: str, target: Target, findings: tuple[RuntimeLint, ...], errors: int, warnings: int) -> None:

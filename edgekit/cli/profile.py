@@ -157,10 +157,10 @@ def _openvino_signature(path: Path) -> Signature:
     get_backend("openvino").versions()
     try:
         with open_session("openvino", str(path)) as session:
-            found = session.signature
+            raw = session.signature
     except RuntimeError as problem:
         raise ModelError(f"OpenVINO cannot load {path}: {first_line(problem)}") from problem
-    return _as_signature(found)
+    return _as_signature(raw)
 
 
 def _litert_signature(path: Path) -> Signature:
@@ -175,10 +175,10 @@ def _litert_signature(path: Path) -> Signature:
         raise ModelError(f"LiteRT cannot load {path}: {in_one_line(problem)}") from problem
 
 
-def _as_signature(found: dict[str, Any]) -> Signature:
+def _as_signature(raw: dict[str, Any]) -> Signature:
     """What a session says, as the typed one."""
     inputs, outputs = (
-        tuple(TensorSpec(each["name"], each["dtype"], tuple(each["shape"])) for each in found[side])
+        tuple(TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in raw[side])
         for side in ("inputs", "outputs")
     )
     return Signature(inputs, outputs)
