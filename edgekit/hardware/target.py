@@ -100,28 +100,28 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def has_dla(self) -> bool:
         """Whether there is a deep-learning accelerator beside the GPU."""
-        return any(one.kind == "dla" and one.count > 0 for one in self.accelerators)
+        return any(accelerator.kind == "dla" and accelerator.count > 0 for accelerator in self.accelerators)
 
     def misfits(self, machine: Machine) -> tuple[str, ...]:
         """Why this machine is not that board; empty when it is."""
         if machine.arch != self.architecture:
             return (f"{self.name} is {self.architecture}, this machine is {machine.arch or 'unknown'}",)
-        identity, found = self.identity, []
+        identity, reasons = self.identity, []
         if identity.models and not _named(identity.models, machine.name):
-            found.append(f'{self.name} calls itself "{identity.models[0]}", this machine "{machine.name}"')
+            reasons.append(f'{self.name} calls itself "{identity.models[0]}", this machine "{machine.name}"')
         if identity.cpus and not _named(identity.cpus, machine.cpu):
-            found.append(f'the CPU is not one of {", ".join(identity.cpus)} but "{machine.cpu}"')
-        found += [f"this CPU has no {name}" for name in identity.all_of if name not in machine.features]
+            reasons.append(f'the CPU is not one of {", ".join(identity.cpus)} but "{machine.cpu}"')
+        reasons += [f"this CPU has no {name}" for name in identity.all_of if name not in machine.features]
         if identity.any_of and machine.features.isdisjoint(identity.any_of):
-            found.append(f"this CPU has no {' or '.join(identity.any_of)}")
-        found += [
+            reasons.append(f"this CPU has no {' or '.join(identity.any_of)}")
+        reasons += [
             f"this CPU has {name}, which {self.name} is without"
             for name in identity.none_of
             if name in machine.features
         ]
         if identity.accelerator and identity.accelerator not in machine.accelerators:
-            found.append(f"no accelerator {identity.accelerator} was seen on this machine")
-        return tuple(found)
+            reasons.append(f"no accelerator {identity.accelerator} was seen on this machine")
+        return tuple(reasons)
 
 
 def _named(parts: tuple[str, ...], name: str) -> bool:

@@ -99,7 +99,7 @@ def plan_candidates(
                 raise ValueError(f"two variants are called {variant.id}")
             else:
                 candidates[candidate.id] = candidate
-    too_large.sort(key=lambda one: one[0])
+    too_large.sort(key=lambda pair: pair[0])
     return Plan(tuple(candidates.values()), (*(rejection for _, rejection in too_large), *rejections))
 
 

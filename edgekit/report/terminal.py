@@ -90,12 +90,12 @@ def budget_text(result: Result) -> str:
 def _print_checks(result: Result, console: Console) -> None:
     from rich.text import Text
 
-    found = checks(result)
-    if not found:
+    rows = checks(result)
+    if not rows:
         return
-    name_width = max(len(check.name) for check in found)
-    got_width = max(len(check.got) for check in found)
-    for check in found:
+    name_width = max(len(check.name) for check in rows)
+    got_width = max(len(check.got) for check in rows)
+    for check in rows:
         mark = {"met": ("✓ ", "green"), "missed": ("✗ ", "red"), "": ("  ", "")}[check.state]
         kind = "between" if check.name == "latency, estimated" else "95 %:"
         detail = "; ".join(
@@ -188,8 +188,8 @@ def _why(candidate: CandidateResult) -> str:
 
 def _print_trouble(result: Result, console: Console) -> None:
     alike: dict[tuple[str, str], list[str]] = {}
-    for one in result.rejected:
-        alike.setdefault((one.reason, one.instead), []).append(one.what)
+    for rejection in result.rejected:
+        alike.setdefault((rejection.reason, rejection.instead), []).append(rejection.what)
     rejected = [
         f"{', '.join(names)}: {reason}" + (f"; {instead}" if instead else "")
         for (reason, instead), names in alike.items()

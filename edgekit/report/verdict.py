@@ -76,7 +76,9 @@ def ranked_origin(result: Result) -> Origin | None:
 
 def fastest_first(result: Result, origin: Origin | None) -> tuple[CandidateResult, ...]:
     """The candidates of one origin by latency; those without a latency last."""
-    return tuple(sorted((each for each in result.candidates if each.origin == origin), key=_time))
+    return tuple(
+        sorted((candidate for candidate in result.candidates if candidate.origin == origin), key=_time)
+    )
 
 
 def _time(candidate: CandidateResult) -> float:
@@ -134,10 +136,10 @@ def checks(result: Result) -> tuple[BudgetCheck, ...]:
         return ()
     latency = (_latency_check(best.latency_ms, budget, best.origin),) if best.latency_ms else ()
     accuracy = _accuracy_checks(result.claim or best.accuracy, budget) if best.accuracy else ()
-    found = (*latency, *accuracy, _bytes_check("size", best.size_bytes, budget.max_size_bytes))
+    told = (*latency, *accuracy, _bytes_check("size", best.size_bytes, budget.max_size_bytes))
     if budget.max_memory_bytes is None:
-        return found
-    return (*found, _bytes_check("peak memory", best.peak_memory_bytes, budget.max_memory_bytes))
+        return told
+    return (*told, _bytes_check("peak memory", best.peak_memory_bytes, budget.max_memory_bytes))
 
 
 def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> BudgetCheck:

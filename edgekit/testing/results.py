@@ -193,7 +193,7 @@ def _judged(
     )
 
 
-def _dominates(one: CandidateResult, other: CandidateResult) -> bool:
-    if not (one.latency_ms and other.latency_ms and one.accuracy and other.accuracy):
+def _dominates(candidate: CandidateResult, other: CandidateResult) -> bool:
+    if not (candidate.latency_ms and other.latency_ms and candidate.accuracy and other.accuracy):
         return False
-    return one.latency_ms.p90 < other.latency_ms.p90 and one.accuracy.drop <= other.accuracy.drop
+    return candidate.latency_ms.p90 < other.latency_ms.p90 and candidate.accuracy.drop <= other.accuracy.drop
