@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.errors import MissingExtraError
 from edgekit.graph.proto import read_model, set_static_batch, simplify
 from edgekit.graph.to_torch.shortcut import shortcuts_as_convolutions
 from edgekit.graph.to_torch.shuffle import picks_as_convolutions
@@ -82,76 +84,44 @@ def _name_gelu(model: onnx.ModelProto) -> None:
 
     Only that exact chain is taken: Div or Mul by a constant, Erf, Add 1, Mul by x, Mul by ½ (in either order).
     """
-    graph, constants = model.graph, constants_of(model)
-    readers = _consumers(graph)
-    makers = {name: node for node in graph.node for name in node.output}
-    for erf in [node for node in graph.node if node.op_type == "Erf"]:
-        chain = _gelu_chain(erf, makers, readers, constants)
-        if chain is None:
-            continue
-        source, last, gone = chain
-        last.op_type = "Gelu"
-        del last.input[:]
-        del last.attribute[:]
-        last.input.append(source)
-        for node in gone:
-            graph.node.remove(node)
+    if not any(node.op_type == "Erf" for node in model.graph.node):
+        return
+    try:
+        import onnx_ir
+        from onnxscript.rewriter import RewriteRule, RewriteRuleSet
+    except ModuleNotFoundError as problem:
+        raise MissingExtraError("onnxscript", "tflite") from problem
 
+    def form(scaling: str, half_first: bool) -> Callable[..., Any]:
+        def pattern(op: Any, x: Any, root: Any, unit: Any, half: Any) -> Any:
+            gate = op.Add(op.Erf(getattr(op, scaling)(x, root)), unit)
+            if half_first:
+                return op.Mul(op.Mul(x, half), gate, _outputs=["y"])
+            return op.Mul(op.Mul(x, gate), half, _outputs=["y"])
 
-def _gelu_chain(
-    erf: onnx.NodeProto,
-    makers: dict[str, onnx.NodeProto],
-    readers: dict[str, list[onnx.NodeProto]],
-    constants: dict[str, NDArray[Any]],
-) -> tuple[str, onnx.NodeProto, list[onnx.NodeProto]] | None:
-    """The chain's input, its last node, and the nodes before that; None where it is another pattern."""
+        return pattern
 
-    def scalar(name: str) -> float | None:
-        value = constants.get(name)
-        return float(value.ravel()[0]) if value is not None and value.size == 1 else None
+    def fits(scale: float) -> Callable[..., bool]:
+        def check(context: Any, x: Any, root: Any, unit: Any, half: Any, y: Any) -> bool:
+            values = [value.const_value for value in (root, unit, half)]
+            return all(
+                value is not None and value.size == 1 and abs(value.numpy().item() - wanted) < 1e-3 * wanted
+                for value, wanted in zip(values, (scale, GELU_ONE, GELU_HALF), strict=True)
+            )
 
-    def near(value: float | None, wanted: float) -> bool:
-        return value is not None and abs(value - wanted) < 1e-3 * wanted
+        return check
 
-    def only_reader(node: onnx.NodeProto) -> onnx.NodeProto | None:
-        nodes = readers[node.output[0]]
-        return nodes[0] if len(nodes) == 1 else None
+    def gelu(op: Any, x: Any, y: Any, **constants: Any) -> Any:
+        return op.Gelu(x, _name=y.producer().name)
 
-    def other(node: onnx.NodeProto, name: str) -> str:
-        return next((source for source in node.input if source != name), name)
-
-    scaled = makers.get(erf.input[0])
-    if scaled is None or scaled.op_type not in ("Div", "Mul") or only_reader(scaled) is None:
-        return None
-    source = next((name for name in scaled.input if name not in constants), "")
-    factor = scalar(other(scaled, source))
-    if not near(factor, SQRT_TWO if scaled.op_type == "Div" else 1 / SQRT_TWO):
-        return None
-    plus = only_reader(erf)
-    if plus is None or plus.op_type != "Add" or not near(scalar(other(plus, erf.output[0])), GELU_ONE):
-        return None
-    times = only_reader(plus)
-    if times is None or times.op_type != "Mul":
-        return None
-    with_what = other(times, plus.output[0])
-    if with_what == source:  # x · (1 + erf) · ½
-        half = only_reader(times)
-        if (
-            half is not None
-            and half.op_type == "Mul"
-            and near(scalar(other(half, times.output[0])), GELU_HALF)
-        ):
-            return source, half, [scaled, erf, plus, times]
-        return None
-    before = makers.get(with_what)  # (½ · x) · (1 + erf)
-    if (
-        before is not None
-        and before.op_type == "Mul"
-        and source in before.input
-        and only_reader(before) is times
-    ) and near(scalar(other(before, source)), GELU_HALF):
-        return source, times, [scaled, erf, plus, before]
-    return None
+    rules = [
+        RewriteRule(form(scaling, half_first), gelu, fits(scale))
+        for scaling, scale in (("Div", SQRT_TWO), ("Mul", 1 / SQRT_TWO))
+        for half_first in (False, True)
+    ]
+    graph = onnx_ir.from_proto(model)
+    if RewriteRuleSet(rules, commute=True).apply_to_model(graph):
+        model.CopyFrom(onnx_ir.to_proto(graph))
 
 
 def _flatten_channels_last(model: onnx.ModelProto) -> None:

@@ -45,6 +45,17 @@ def test_an_erf_of_another_scale_is_left_alone(tmp_path: Path) -> None:
     expect_agreement(path)
 
 
+def test_a_gelu_whose_inside_is_given_out_is_left_alone(tmp_path: Path) -> None:
+    class Inside(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            gate = 1 + torch.erf(x / 2**0.5)
+            return x * gate * 0.5, gate
+
+    path = exported(Inside(), (1, 8), tmp_path / "net.onnx")
+    assert ops(path)["Erf"] == 1
+    expect_agreement(path)
+
+
 def test_a_strided_padded_shortcut_becomes_a_convolution(tmp_path: Path) -> None:
     found = ops(residual_network(tmp_path / "net.onnx"))
     assert (found["Slice"], found["Pad"], found["Conv"]) == (0, 0, 4)
