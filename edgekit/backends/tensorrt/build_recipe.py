@@ -70,7 +70,7 @@ def toolkit(target: Target) -> Toolkit:
     runtime = target.runtime("tensorrt")
     if runtime is None:
         raise StageError("export", f"{target.name} does not run TensorRT", "choose a jetson or an rtx target")
-    sm = next((one.sm for one in target.accelerators if one.kind == "gpu" and one.sm), "")
+    sm = next((chip.sm for chip in target.accelerators if chip.kind == "gpu" and chip.sm), "")
     rtx = runtime.package.startswith(RTX)
     oldest = _oldest(runtime)
     return Toolkit(
