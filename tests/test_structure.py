@@ -24,16 +24,28 @@ AVOIDED = frozenset(
 WHOLE = ("edgekit.api", "edgekit.errors", "edgekit.result", "edgekit.types")
 """Documented for users: every public function, class and type of them is exported."""
 
+# Areas that do not hold a rule yet.
 UNFINISHED_EXPORTS = (
-    "edgekit.backends",
+    "edgekit.backends.litert.backend",
+    "edgekit.backends.litert.quantize",
+    "edgekit.backends.onnxruntime.export",
+    "edgekit.backends.openvino.quantize",
+    "edgekit.backends.table",
+    "edgekit.backends.tensorrt.export",
+    "edgekit.backends.tensorrt.qdq",
+    "edgekit.backends.tensorrt.quantize",
     "edgekit.building",
     "edgekit.bundle",
     "edgekit.choose",
-    "edgekit.devices",
     "edgekit.quantize",
 )
 UNFINISHED_NAMES = (
-    "edgekit.backends",
+    "edgekit.backends.litert.quantize",
+    "edgekit.backends.openvino.backend",
+    "edgekit.backends.openvino.quantize",
+    "edgekit.backends.openvino.ranges",
+    "edgekit.backends.tensorrt.backend",
+    "edgekit.backends.tensorrt.qdq",
     "edgekit.board",
     "edgekit.building",
     "edgekit.bundle",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgekit.graph.to_torch.module import Converted
 
-__all__ = ["Port", "convert", "layout_allowance", "layout_gate"]
+__all__ = ["Port", "convert"]
 
 PARTITIONERS = ("MINCUT", "GREEDY")
 """How litert-torch decides which operations get channels last (its LAYOUT_OPTIMIZE_PARTITIONER). The first is its

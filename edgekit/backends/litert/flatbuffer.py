@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "COMPUTE", "LAYOUT", "Op", "Tensor", "dtype_of", "read_flatbuffer", "read_ops", "rename", "replace_biases",
+    "COMPUTE",
+    "LAYOUT",
+    "Op",
+    "Tensor",
+    "read_flatbuffer",
+    "read_ops",
+    "rename",
+    "replace_biases",
     "stored_only",
     "write_flatbuffer",
-]  # fmt: skip
+]
 
 COMPUTE = frozenset(
     {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL", "CONV_3D"}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgekit.hardware import Runtime, Target
     from edgekit.quantize import Range
 
-__all__ = ["BuildRecipe", "Toolkit", "calibration_cache", "recipe_for", "toolkit"]
+__all__ = ["RTX", "BuildRecipe", "Toolkit", "calibration_cache", "recipe_for", "toolkit"]
 
 Version = tuple[int, ...]
 

@@ -13,7 +13,7 @@ from edgekit.backends.tensorrt.build_recipe import RTX, Toolkit
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["CompileCheck", "compile_check", "rtx_installed", "stand_in"]
+__all__ = ["CompileCheck", "compile_check"]
 
 STAND_INS = {"sm_87": "sm_86", "sm_110": "sm_120"}
 """GPU that TensorRT-RTX does not compile for → its nearest relative that it does."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgekit.quantize import CalibrationData
 
-__all__ = ["LARGEST", "Halved", "largest_magnitudes", "to_half"]
+__all__ = ["Halved", "largest_magnitudes", "to_half"]
 
 LARGEST = 65504.0  # of float16 (IEEE 754-2019, binary16)
 HEADROOM = 2.0
