@@ -112,7 +112,7 @@ def artifact_runner(candidate: Mapping[str, Any], bundle: Path) -> Callable[[np.
 
     `bundle` is OUT/bundle of the build, whose manifest has the runtime's options.
     """
-    from edgekit.board.runner import open_session
+    from edgekit.board.sessions.opening import open_session
 
     options = json.loads((bundle / "manifest.json").read_text())["options"]
     session = open_session(candidate["backend"], candidate["artifact"], options, 1)

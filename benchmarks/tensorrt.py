@@ -22,7 +22,9 @@ from torch.nn import functional
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
-from edgekit.board import engine
+from edgekit.board.tensorrt.build import build_engine
+from edgekit.board.tensorrt.library import load_tensorrt
+from edgekit.board.tensorrt.record import RECIPE, read_recipe
 from edgekit.data import make_splits, open_source
 from edgekit.demo.net import make as make_digits_net
 from edgekit.files import sha256_file
@@ -132,12 +134,12 @@ def counted(artifact: Artifact) -> dict:
 
 def compiled(artifact: Artifact) -> dict:
     """Chip → seconds that TensorRT-RTX took; an error ends the benchmark."""
-    trt = engine.load_tensorrt("tensorrt_rtx")
-    recipe = engine.read_recipe(str(Path(artifact.folder) / engine.RECIPE))
+    trt = load_tensorrt("tensorrt_rtx")
+    recipe = read_recipe(str(Path(artifact.folder) / RECIPE))
     seconds = {}
     for chip in CHIPS:
         begin = time.perf_counter()
-        engine.build_engine(str(Path(artifact.folder) / artifact.entry), recipe, trt, chip)
+        build_engine(str(Path(artifact.folder) / artifact.entry), recipe, trt, chip)
         seconds[chip] = round(time.perf_counter() - begin, 2)
     return seconds
 

@@ -1,7 +1,6 @@
 """Files that are whole or absent, and their SHA-256: the same on the board and where bundles are made."""
 
 import contextlib
-import hashlib
 import json
 import os
 import tempfile
@@ -14,6 +13,8 @@ Path = Union[str, "os.PathLike[str]"]
 
 def sha256_file(path: Path) -> str:
     """Hexadecimal SHA-256 of the file's bytes. Raises OSError when it cannot be read."""
+    import hashlib  # here: it loads OpenSSL, some 3 MB that the peak of memory of a measured network would count
+
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for piece in iter(lambda: file.read(PIECE_BYTES), b""):

@@ -1,8 +1,6 @@
-#!/usr/bin/env python3
 """Settles on the board what a build could only estimate: measures every candidate of this bundle, and chooses.
 
-It runs on Python 3.6 with the standard library, numpy and the board's runtime. Beside it lie runner.py, which
-measures, and the candidates.
+It lies in the folder board/ of the bundle, whose programs measure; the candidates lie beside that folder.
 
     python3 settle.py [--seconds 5] [--keep]
 
@@ -21,6 +19,8 @@ import sys
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
+
+from .process import command
 
 RESAMPLES = 500
 FLOATS = ("fp32", "bf16", "fp16")
@@ -96,13 +96,12 @@ def make_job(here: str, work: str, facts: Dict[str, Any], seconds: float) -> Dic
     return {"schema": 1, "threads": facts["threads"], "cpus": None, "seconds": seconds, "entries": entries}
 
 
-def run_job(here: str, work: str, job: Dict[str, Any]) -> Dict[str, Any]:
-    """Through runner.py, in a process of its own; its progress is shown."""
+def run_job(work: str, job: Dict[str, Any]) -> Dict[str, Any]:
+    """Through `run`, in a process of its own; its progress is shown."""
     path = os.path.join(work, "job.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(job, file)
-    command = [sys.executable, os.path.join(here, "runner.py"), path]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.Popen(command("run", path), stdout=subprocess.PIPE, universal_newlines=True)
     assert process.stdout is not None
     for line in process.stdout:
         told = json.loads(line)["progress"]
@@ -220,22 +219,22 @@ def show(rows: List[Dict[str, Any]], winner: Optional[Dict[str, Any]], percentil
                 print("    %s" % line)
 
 
-def main() -> int:
+def main(arguments: List[str]) -> int:
     """Entry point; see the module's text."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="settle.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="timed time for each candidate")
     parser.add_argument("--keep", action="store_true", help="keep the folder settling/ with job and outputs")
-    options = parser.parse_args()
-    here = os.path.dirname(os.path.abspath(__file__))
+    options = parser.parse_args(arguments)
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     facts = read_json(os.path.join(here, "manifest.json"))
     check_files(here, facts)
     work = os.path.join(here, "settling")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     try:
-        result = run_job(here, work, make_job(here, work, facts, options.seconds))
+        result = run_job(work, make_job(here, work, facts, options.seconds))
         rows = judge(here, work, facts, result["entries"])
     finally:
         if not options.keep:
@@ -260,7 +259,3 @@ def main() -> int:
         return 3
     print("MEETS: %s. Run it: python3 %s" % (winner["id"], os.path.join(winner["folder"], "infer.py")))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,14 +18,12 @@ from edgekit.bundle.manifest import (
     hash_file,
 )
 from edgekit.bundle.placing import replacing
-from edgekit.bundle.write import now, write_bundle
+from edgekit.bundle.write import TEMPLATES, copy_board, now, write_bundle
 
 if TYPE_CHECKING:
     from edgekit.types import Budget
 
 __all__ = ["Offer", "write_candidates"]
-
-PROGRAMS = Path(__file__).parent.with_name("board")
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,15 @@ def write_candidates(
     threads: int,
     edgekit_version: str,
 ) -> CandidatesManifest:
-    """Write `candidates/ID/` (a bundle each), settle.py, runner.py and the manifest, all of it or nothing.
+    """Write `candidates/ID/` (a bundle each), board/, settle.py and the manifest, all of it or nothing.
 
     Raises OutputError when the folder cannot be written or holds something that is no bundle.
     """
     with replacing(folder) as partial:
         for offer in offers:
             write_bundle(partial / offer.facts.folder, **offer.bundle)
-        for name in programs(offers):
-            shutil.copyfile(PROGRAMS / name, partial / name)
+        copy_board(partial)
+        shutil.copyfile(TEMPLATES / "settle.txt", partial / "settle.py")
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         manifest = CandidatesManifest(
             schema=BUNDLE_SCHEMA,
@@ -70,9 +68,3 @@ def write_candidates(
         )
         (partial / MANIFEST).write_bytes(encode_manifest(manifest))
     return manifest
-
-
-def programs(offers: Sequence[Offer]) -> tuple[str, ...]:
-    """The files of ours that run on the board."""
-    engines = any(offer.facts.backend == "tensorrt" for offer in offers)
-    return ("settle.py", "runner.py", *(("engine.py",) if engines else ()))

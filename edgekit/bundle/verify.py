@@ -28,8 +28,8 @@ __all__ = ["Verification", "verify_bundle"]
 
 MADE_LATER = (MANIFEST, "settled.json")
 """Files that no manifest lists: itself, and what settle.py found."""
-ENGINES = re.compile(r"(candidates/[^/]+/)?model/engine/[^/]+")
-"""And the engine that TensorRT built on the board."""
+ON_THE_BOARD = re.compile(r"(candidates/[^/]+/)?(model/engine/[^/]+|board/(.+/)?__pycache__/[^/]+\.pyc)")
+"""And what came on the board: the engine that TensorRT built, and board/ as Python compiled it for an importer."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _changed_files(folder: Path, manifest: Manifest | CandidatesManifest) -> lis
     problems = []
     expected = {file.path: file for file in manifest.files}
     needed = (
-        ("settle.py", "runner.py", *(f"{one.folder}/{MANIFEST}" for one in manifest.candidates))
+        ("settle.py", "board/__main__.py", *(f"{one.folder}/{MANIFEST}" for one in manifest.candidates))
         if isinstance(manifest, CandidatesManifest)
         else ("golden.npz", "infer.py", manifest.entry)
     )
@@ -128,7 +128,7 @@ def _changed_files(folder: Path, manifest: Manifest | CandidatesManifest) -> lis
             problems.append(f"{name} was changed")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        made_later = name in MADE_LATER or ENGINES.fullmatch(name)
+        made_later = name in MADE_LATER or ON_THE_BOARD.fullmatch(name)
         if name not in expected and not made_later and (path.is_symlink() or not path.is_dir()):
             problems.append(f"{name} does not belong to the bundle")
     return problems

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TOLERANCES",
     "Golden",
+    "copy_board",
     "now",
     "write_bundle",
 ]
@@ -69,8 +70,9 @@ SESSIONS: dict[BackendName, str] = {
     "litert": "session_litert.txt",
     "tensorrt": "session_tensorrt.txt",
 }
-COMPANIONS: dict[BackendName, tuple[str, ...]] = {"tensorrt": ("engine.py",)}
-"""Files of edgekit/devices that infer.py imports."""
+WITH_BOARD: tuple[BackendName, ...] = ("tensorrt",)
+"""Backends whose infer.py imports the folder board/."""
+BOARD = Path(__file__).parent.with_name("board")
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,14 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+def copy_board(folder: Path) -> None:
+    """Put the folder board/, all that runs on a board, into a bundle's folder."""
+    for source in sorted(BOARD.rglob("*.py")):
+        target = folder / "board" / source.relative_to(BOARD)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
 def _check_golden(variant: Variant, golden: Golden) -> None:
     """Raises ValueError: golden arrays that do not belong to the network are a mistake of the caller."""
     for kind, specs, arrays in (
@@ -185,8 +195,8 @@ def _write_files(
     imports, _, opening = session.partition("\n\n")
     program = program.replace("# IMPORTS", imports.rstrip()).replace("# SESSION", opening.strip())
     (folder / "infer.py").write_text(program, encoding="utf-8")
-    for name in COMPANIONS.get(candidate.backend, ()):
-        shutil.copyfile(Path(__file__).parent.with_name("board") / name, folder / name)
+    if candidate.backend in WITH_BOARD:
+        copy_board(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)
 

@@ -48,7 +48,8 @@ print("interpreter with XNNPACK; convert, quantize and run")
 """
 
 TENSORRT_FACTS = """
-from edgekit.board.engine import gpu, load_tensorrt
+from edgekit.board.tensorrt.cuda import gpu
+from edgekit.board.tensorrt.library import load_tensorrt
 try:
     found = f"TensorRT {load_tensorrt('tensorrt').__version__}"
 except ImportError:

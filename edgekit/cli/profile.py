@@ -152,7 +152,7 @@ def _file(path: Path, backend: BackendName | None) -> Subject:
 def _openvino_signature(path: Path) -> Signature:
     from edgekit.backends.openvino.ir import first_line
     from edgekit.backends.table import get_backend
-    from edgekit.board.runner import open_session
+    from edgekit.board.sessions.opening import open_session
 
     get_backend("openvino").versions()
     try:
@@ -165,7 +165,7 @@ def _openvino_signature(path: Path) -> Signature:
 
 def _litert_signature(path: Path) -> Signature:
     from edgekit.backends.table import get_backend
-    from edgekit.board.runner import open_session
+    from edgekit.board.sessions.opening import open_session
 
     get_backend("litert").versions()
     try:
@@ -201,7 +201,7 @@ def _artifact(subject: Subject) -> Artifact:
 
 def _feeds(signature: Signature, sample: Arrays | None) -> dict[str, NDArray[np.generic]]:
     """Input name → the sample, or random numbers; dynamic dimensions are 1."""
-    from edgekit.board.runner import random_feeds
+    from edgekit.board.sessions.base import random_feeds
 
     if sample is None:
         inputs = [asdict(spec) for spec in signature.inputs]

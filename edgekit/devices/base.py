@@ -15,7 +15,7 @@ JobProgress = Callable[[str, str, int, int], None]
 
 
 class Device(Protocol):
-    """A machine that can run `board/runner.py`. The local machine is a device like any other."""
+    """A machine that can run the folder board/. The local machine is a device like any other."""
 
     @property
     def name(self) -> str: ...
@@ -33,7 +33,7 @@ class Device(Protocol):
     def run(
         self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
-        """Run one job (schema: runner.py; its paths are names in the work folder) and give its result.
+        """Run one job (schema: board/coordinator.py; its paths are names in the work folder) and give its result.
 
         `progress` is called with (stage, entry or "", done, total). Raises StageError on a dead runner.
         """

@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from edgekit.board import runner
+from edgekit.board.files import read_json
+from edgekit.board.machine import describe
+from edgekit.board.process import command
 from edgekit.devices.base import JobProgress
 from edgekit.errors import OutputError, StageError
 from edgekit.types import Origin
@@ -33,7 +35,7 @@ def local_machine() -> Machine:
     """What this machine is. Cheap: no runtime is imported."""
     from edgekit.hardware import Machine
 
-    return Machine.from_facts(runner.describe())
+    return Machine.from_facts(describe())
 
 
 class LocalDevice:
@@ -59,8 +61,8 @@ class LocalDevice:
         return "host"
 
     def describe(self) -> Mapping[str, Any]:
-        """The runner's `describe`, in this process."""
-        return runner.describe()
+        """The board's `describe`, in this process."""
+        return describe()
 
     def push(self, files: Sequence[tuple[Path, str]]) -> None:
         """Hard-link files into the work folder, or copy them where the file system cannot link.
@@ -113,14 +115,14 @@ class LocalDevice:
     ) -> Mapping[str, Any]:
         stem = f"job-{uuid.uuid4().hex}"
         paths = {kind: self.work / f"{stem}.{kind}" for kind in ("json", "result.json", "log")}
-        paths["json"].write_text(json.dumps({**job, "result": paths["result.json"].name}))
-        command = [sys.executable, runner.__file__, str(paths["json"]), "--parent", str(os.getpid())]
+        paths["json"].write_text(json.dumps({**job, "result": paths["result.json"].name}), encoding="utf-8")
+        program = command("run", str(paths["json"]), "--parent", str(os.getpid()))
         try:
             with paths["log"].open("w") as log:
-                code = _follow(command, log.fileno(), timeout_s, progress)
+                code = _follow(program, log.fileno(), timeout_s, progress)
             if code != 0:
                 raise StageError("measure", _death(code, timeout_s, paths["log"]))
-            result: dict[str, Any] = json.loads(paths["result.json"].read_text())
+            result: dict[str, Any] = read_json(paths["result.json"])
             return result
         finally:
             for path in paths.values():
@@ -133,10 +135,10 @@ class LocalDevice:
         return self.work / pure
 
 
-def _follow(command: list[str], log: int, timeout_s: float, progress: JobProgress | None) -> int | None:
-    """Run the command, hand its progress lines on; gives the exit code, or None when the time is over."""
+def _follow(program: list[str], log: int, timeout_s: float, progress: JobProgress | None) -> int | None:
+    """Run the program, hand its progress lines on; gives the exit code, or None when the time is over."""
     deadline = time.monotonic() + timeout_s
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+    process = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
     assert process.stdout is not None
     try:
         with selectors.DefaultSelector() as selector, process.stdout as pipe:

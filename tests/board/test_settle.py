@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import platform
 import subprocess
@@ -21,7 +20,6 @@ from edgekit.bundle import BoardIdentity, CandidateFacts, Offer, verify_bundle, 
 from edgekit.types import Budget, Estimate
 from tests.bundles import artifact_of, bundle_parts
 
-SOURCE = Path(settle.__file__)
 HERE = BoardIdentity(platform.machine())
 EASY = Budget(max_latency_ms=1000.0)
 
@@ -151,24 +149,3 @@ def test_the_interval_holds_its_percentile(rounds: list[list[float]]) -> None:
     found = settle.latency(rounds, 90.0)
     assert found["low"] <= found["at"] <= found["high"]
     assert found["p50"] <= found["p90"] <= found["p99"]
-
-
-def test_its_syntax_is_that_of_python_3_6() -> None:
-    assert ast.parse(SOURCE.read_text(), feature_version=(3, 6)).body
-
-
-def test_nothing_it_calls_is_newer_than_python_3_6() -> None:
-    flags = ["--target=3.6-", "--violations", "--no-tips", "--eval-annotations", str(SOURCE)]
-    command = [sys.executable, "-c", "import vermin; vermin.main()", *flags]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-def test_it_needs_numpy_alone() -> None:
-    names = {
-        (node.module or "").partition(".")[0] if isinstance(node, ast.ImportFrom) else alias.name
-        for node in ast.walk(ast.parse(SOURCE.read_text()))
-        if isinstance(node, (ast.Import, ast.ImportFrom))
-        for alias in node.names
-    }
-    assert {name for name in names if name not in sys.stdlib_module_names} == {"numpy"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekit import board
 from edgekit.backends.tensorrt.build_recipe import recipe_for
-from edgekit.board import engine
+from edgekit.board.tensorrt.cuda import gpu
 from edgekit.bundle import verify_bundle
 from edgekit.bundle.manifest import hash_file
 from edgekit.hardware import find_target
@@ -31,8 +33,32 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_it_carries_the_network_the_recipe_and_the_program_that_builds(bundle: Path) -> None:
     names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    assert {"model/model.onnx", "model/build.json", "engine.py", "golden.npz", "infer.py"} <= names
-    assert (bundle / "engine.py").read_bytes() == Path(engine.__file__).read_bytes()
+    assert {"model/model.onnx", "model/build.json", "board/__main__.py", "golden.npz", "infer.py"} <= names
+
+
+def test_the_folder_that_builds_engines_is_there_whole_and_listed(bundle: Path) -> None:
+    here = Path(board.__file__).parent
+    sources = {path.relative_to(here).as_posix() for path in here.rglob("*.py")}
+    listed = {file["path"] for file in json.loads((bundle / "manifest.json").read_text())["files"]}
+    assert {f"board/{name}" for name in sources} == {name for name in listed if name.startswith("board/")}
+    assert all((bundle / "board" / name).read_bytes() == (here / name).read_bytes() for name in sources)
+
+
+def test_a_changed_program_is_named(bundle: Path) -> None:
+    with (bundle / "board" / "tensorrt" / "cuda.py").open("a") as file:
+        file.write("# changed\n")
+    assert "board/tensorrt/cuda.py was changed" in verify_bundle(bundle, run=False).problems
+
+
+def test_importing_its_folder_leaves_it_whole(bundle: Path) -> None:
+    code = "import board.machine; print(len(board.machine.describe()['arch']) > 0)"
+    writing = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=bundle, env=writing, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "True"
+    assert list(bundle.glob("board/__pycache__/*.pyc"))
+    assert verify_bundle(bundle, run=False).ok
 
 
 def test_without_a_gpu_it_is_verified_by_the_same_graph(bundle: Path) -> None:
@@ -55,7 +81,7 @@ def test_a_changed_recipe_is_named(bundle: Path) -> None:
 
 
 def test_its_program_says_in_one_line_what_is_missing(bundle: Path) -> None:
-    if engine.gpu() is None:
+    if gpu() is None:
         command = [sys.executable, str(bundle / "infer.py")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 1

@@ -12,7 +12,9 @@ CLASSES = 4
 PIXELS = 8
 
 
-def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0) -> Path:
+def write_classifier(
+    path: Path, *, batch: int | str = 1, seed: int = 0, opset: int = 17, ir_version: int = 8
+) -> Path:
     """input [batch, 3, 8, 8] → Conv → Relu → GlobalAveragePool → Flatten → Gemm → scores [batch, 4]."""
     rng = np.random.default_rng(seed)
     shapes = {"cw": (8, 3, 3, 3), "cb": (8,), "fw": (CLASSES, 8), "fb": (CLASSES,)}
@@ -26,7 +28,8 @@ def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0) -> Path
         helper.make_node("Flatten", ["p"], ["f"]),
         helper.make_node("Gemm", ["f", "fw", "fb"], ["scores"], transB=1),
     ]
-    return _save(nodes, weights, [batch, 3, PIXELS, PIXELS], [batch, CLASSES], path)
+    shapes_outside = [batch, 3, PIXELS, PIXELS], [batch, CLASSES]
+    return _save(nodes, weights, *shapes_outside, path, opset=opset, ir_version=ir_version)
 
 
 def write_growing(path: Path) -> Path:
@@ -42,6 +45,8 @@ def _save(
     given: list[int | str],
     path: Path,
     dtype: int = TensorProto.FLOAT,
+    opset: int = 17,
+    ir_version: int = 8,
 ) -> Path:
     graph = helper.make_graph(
         nodes,
@@ -50,7 +55,7 @@ def _save(
         [helper.make_tensor_value_info("scores", dtype, given)],
         weights,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return path

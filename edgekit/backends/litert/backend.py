@@ -83,7 +83,7 @@ class LiteRtBackend:
 
     def open(self, artifact: Artifact, threads: int = 1) -> Session:
         """Load the artifact in this process. Raises StageError when LiteRT refuses the file."""
-        from edgekit.board.runner import open_session
+        from edgekit.board.sessions.opening import open_session
 
         path = Path(artifact.folder) / artifact.entry
         try:

@@ -125,7 +125,7 @@ def _name(tensor: Any) -> str:
 
 def _time(content: bytes, values: Mapping[str, NDArray[Any]], runs: int, threads: int) -> float:
     """Mean milliseconds of one run, by the runner's own clock."""
-    from edgekit.board.runner import timed_runs
+    from edgekit.board.timing import timed_runs
 
     interpreter = _interpreter(threads, model_content=content)
     for details in interpreter.get_input_details():

@@ -100,7 +100,7 @@ def _open(artifact: Artifact, options: Mapping[str, str], threads: int) -> Any:
         raise MissingExtraError("onnxruntime", "onnxruntime") from error
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    from edgekit.board.runner import open_session
+    from edgekit.board.sessions.opening import open_session
 
     ort.set_default_logger_severity(4)  # its warnings go to stderr past Python's
     refusals = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile,

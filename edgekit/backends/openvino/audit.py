@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.openvino.ir import product_of
-from edgekit.board.runner import open_session
+from edgekit.board.sessions.openvino import OpenVinoSession
 from edgekit.types import Audit, LayerAudit, LayerTime
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def audit_model(path: Path, options: Mapping[str, str], threads: int, *, wanted:
     `wanted` is the precision that was asked for; without it, int8 for a model with quantizers, else the
     precision hint of the options.
     """
-    with open_session("openvino", str(path), dict(options), threads) as session:
+    with OpenVinoSession(str(path), dict(options), threads) as session:
         layers = tuple(_layers(session.raw, path).values())
     arithmetic = [layer for layer in layers if layer.op in ARITHMETIC]
     counts = Counter(layer.precision for layer in arithmetic or layers)
@@ -52,7 +52,7 @@ def profile_model(
     path: Path, options: Mapping[str, str], feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int
 ) -> tuple[LayerTime, ...]:
     """Mean time of each executed layer in milliseconds, in execution order, from OpenVINO's own counters."""
-    with open_session("openvino", str(path), {**options, "PERF_COUNT": "YES"}, threads) as session:
+    with OpenVinoSession(str(path), {**options, "PERF_COUNT": "YES"}, threads) as session:
         known = _layers(session.raw, path)
         session.bind(dict(feeds))
         for _ in range(WARM_RUNS):

@@ -92,7 +92,7 @@ class OpenVinoBackend:
     def open(self, artifact: Artifact, threads: int = 1) -> Session:
         """Load the artifact in this process. Raises StageError when OpenVINO refuses it."""
         from edgekit.backends.openvino.ir import first_line
-        from edgekit.board.runner import open_session
+        from edgekit.board.sessions.opening import open_session
 
         try:
             session: Session = open_session(NAME, str(_entry(artifact)), dict(artifact.options), threads)

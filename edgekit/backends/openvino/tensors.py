@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.backends.openvino.ir import WEIGHTED, first_line
 from edgekit.backends.tensors import Grid, Node, TensorFacts, Weights, choose_taps, kind_of, weights_facts
-from edgekit.board.runner import open_session
+from edgekit.board.sessions.openvino import OpenVinoSession
 from edgekit.errors import MissingExtraError, ModelError
 from edgekit.types import Artifact, Signature
 
@@ -46,7 +46,7 @@ class OpenVinoTensors:
         except ModuleNotFoundError as problem:
             raise MissingExtraError("openvino", "openvino") from problem
         try:
-            self._plain = open_session("openvino", str(path), dict(artifact.options), threads)
+            self._plain = OpenVinoSession(str(path), dict(artifact.options), threads)
             model = ov.Core().read_model(str(path))
         except RuntimeError as problem:
             raise ModelError(f"{artifact.entry} cannot be opened: {first_line(problem)}") from problem
@@ -70,7 +70,7 @@ class OpenVinoTensors:
             model.add_outputs([ports[source] for source in added])
             self._places = {source: place for place, source in enumerate([*results, *added])}
             ov.save_model(model, str(shown), compress_to_fp16=False)
-            self._session = open_session("openvino", str(shown), dict(artifact.options), threads)
+            self._session = OpenVinoSession(str(shown), dict(artifact.options), threads)
         integers = _notes(artifact.entry, self._plain.raw, self._session.raw) if quantized else ()
         self.notes: tuple[str, ...] = (*_float_note(artifact.entry, hint), *integers)
 

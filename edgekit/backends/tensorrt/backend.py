@@ -1,7 +1,7 @@
 """TensorRT, on Jetsons and RTX GPUs: `tensorrt` and `tensorrt_rtx` behind one seam.
 
 What is made here is an ONNX network and the recipe of its engine; the engine is built where it runs
-(board/engine.py). Without a GPU the same graph runs in ONNX Runtime (`on_host`), which gives its accuracy.
+(board/tensorrt/). Without a GPU the same graph runs in ONNX Runtime (`on_host`), which gives its accuracy.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ class TensorRtBackend:
 
     def open(self, artifact: Artifact, threads: int = 1) -> Session:
         """Build the engine if none fits, and load it. Raises StageError where there is no NVIDIA GPU."""
-        from edgekit.board import engine
-        from edgekit.board.runner import open_session
+        from edgekit.board.sessions.opening import open_session
+        from edgekit.board.tensorrt.cuda import gpu
 
-        if engine.gpu() is None:
+        if gpu() is None:
             raise StageError(
                 "open",
                 "there is no NVIDIA GPU here, so no TensorRT engine can run",
@@ -87,7 +87,7 @@ class TensorRtBackend:
             session: Session = open_session("tensorrt", path, dict(artifact.options), threads)
         except ImportError as error:
             raise StageError("open", str(error)) from error
-        except RuntimeError as error:  # engine.EngineError, of the module as the runner loads it
+        except RuntimeError as error:
             raise StageError("open", f"TensorRT: {error}") from error
         return session
 
@@ -111,7 +111,7 @@ class TensorRtBackend:
         import onnx
 
         from edgekit.backends.tensorrt.export import HOST, RECIPE
-        from edgekit.board.engine import read_recipe
+        from edgekit.board.tensorrt.record import read_recipe
         from edgekit.graph.layers import WEIGHTED
         from edgekit.graph.wiring import coverage
 
@@ -148,15 +148,17 @@ class TensorRtBackend:
 
 def _fits_here(entry: Path) -> bool:
     """Whether this machine has the GPU and the TensorRT that the artifact's recipe asks for."""
-    from edgekit.board import engine
+    from edgekit.board.tensorrt.cuda import gpu
+    from edgekit.board.tensorrt.library import EngineError, load_tensorrt
+    from edgekit.board.tensorrt.record import RECIPE, check_fit, read_recipe
 
-    found = engine.gpu()
-    if found is None:
+    device = gpu()
+    if device is None:
         return False
     try:
-        recipe = engine.read_recipe(str(entry.with_name(engine.RECIPE)))
-        engine.check_fit(engine.load_tensorrt(recipe["library"]), recipe, found["sm"])
-    except (engine.EngineError, ImportError):
+        recipe = read_recipe(str(entry.with_name(RECIPE)))
+        check_fit(load_tensorrt(recipe["library"]), recipe, device["sm"])
+    except (EngineError, ImportError):
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""How an engine is built on the board: `build.json`, read by board/engine.py, and the implicit calibration cache."""
+"""How an engine is built on the board: `build.json`, read by board/tensorrt/, and the implicit calibration cache."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _oldest(runtime: Runtime) -> Version:
 
 @dataclass(frozen=True)
 class BuildRecipe:
-    """The content of `build.json`; the keys are explained in board/engine.py."""
+    """The content of `build.json`; the keys are explained in board/tensorrt/record.py."""
 
     onnx: str
     precision: Precision
@@ -162,7 +162,7 @@ def calibration_cache(ranges: Mapping[str, Range], version: Version) -> bytes:
     """TensorRT's text format: a line that names version and algorithm, then `tensor: scale`, the scale as the bits of
     a big-endian float32 in hexadecimal; it is the largest magnitude over 127.
 
-    The header is written for the oldest version of the target; board/engine.py puts in that of the board.
+    The header is written for the oldest version of the target; board/tensorrt/build.py puts in that of the board.
     """
     major, minor, patch = (*version, 0, 0)[:3]
     number = major * 10000 + minor * 100 + patch if major >= 10 else major * 1000 + minor * 100 + patch

@@ -49,20 +49,21 @@ def compile_check(model: onnx.ModelProto, kit: Toolkit) -> CompileCheck:
     """Parse the network and, where the GPU or a relative is known, compile it (a fraction of a second)."""
     if not rtx_installed():
         return CompileCheck('TensorRT-RTX is not installed (pip install "edgekit[tensorrt-rtx]")', "none")
-    from edgekit.board import engine
+    from edgekit.board.tensorrt.build import parse
+    from edgekit.board.tensorrt.library import EngineError, load_tensorrt, make_logger
 
-    trt = engine.load_tensorrt(RTX)
+    trt = load_tensorrt(RTX)
     own = kit.library == RTX
     name = f"TensorRT-RTX {trt.__version__}"
     chip = stand_in(kit)
     recipe = _plain_recipe()
     try:
         if chip:
-            _compile(engine, trt, model, recipe, chip)
+            _compile(trt, model, recipe, chip)
         else:
-            logger = engine.make_logger(trt)
-            engine.parse(trt, trt.Builder(logger), logger, model.SerializeToString(), recipe)
-    except engine.EngineError as error:
+            logger = make_logger(trt)
+            parse(trt, trt.Builder(logger), logger, model.SerializeToString(), recipe)
+    except EngineError as error:
         return CompileCheck(f"{name} refuses it", "none", tuple(str(error).split("; node ")), own)
     if not chip:
         return CompileCheck(f"read by the parser of {name}, which does not compile for {kit.sm}", "parsed")
@@ -72,11 +73,13 @@ def compile_check(model: onnx.ModelProto, kit: Toolkit) -> CompileCheck:
     )
 
 
-def _compile(engine: Any, trt: Any, model: onnx.ModelProto, recipe: dict[str, Any], chip: str) -> None:
+def _compile(trt: Any, model: onnx.ModelProto, recipe: dict[str, Any], chip: str) -> None:
+    from edgekit.board.tensorrt.build import build_engine
+
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(model.SerializeToString())
-        engine.build_engine(str(path), recipe, trt, chip)
+        build_engine(str(path), recipe, trt, chip)
 
 
 def _plain_recipe() -> dict[str, Any]:

@@ -10,7 +10,8 @@ import torch
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
-from edgekit.board import engine
+from edgekit.board.tensorrt.build import build_engine
+from edgekit.board.tensorrt.record import RECIPE, read_recipe
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost, read_signature
 from edgekit.graph.wiring import coverage
@@ -54,9 +55,9 @@ def export(name: str, precision: Precision, tmp_path: Path, target: str = "rtx-a
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_compiles_for_every_generation(name: str, precision: Precision, tmp_path: Path) -> None:
     artifact = export(name, precision, tmp_path)
-    recipe = engine.read_recipe(str(Path(artifact.folder) / engine.RECIPE))
+    recipe = read_recipe(str(Path(artifact.folder) / RECIPE))
     for chip in ("sm_86", "sm_89", "sm_120"):
-        content = engine.build_engine(str(Path(artifact.folder) / artifact.entry), recipe, trt, chip)
+        content = build_engine(str(Path(artifact.folder) / artifact.entry), recipe, trt, chip)
         assert len(content) > 10_000
 
 
@@ -71,11 +72,11 @@ def test_every_convolution_and_matrix_product_stands_between_pairs(name: str, tm
 def test_what_is_written_for_an_old_jetson_compiles_too(name: str, tmp_path: Path) -> None:
     artifact = export(name, "int8", tmp_path, "jetson-xavier-nx")
     recipe = {
-        **engine.read_recipe(str(Path(artifact.folder) / engine.RECIPE)),
+        **read_recipe(str(Path(artifact.folder) / RECIPE)),
         "typing": "strong",
         "timing_cache": "",
     }
-    assert engine.build_engine(str(Path(artifact.folder) / artifact.entry), recipe, trt, "sm_86")
+    assert build_engine(str(Path(artifact.folder) / artifact.entry), recipe, trt, "sm_86")
 
 
 def test_the_artifact_says_that_it_was_compiled(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_jetson_s_bundle_has_builds_for_the_gpu_and_for_the_dla(orin: Path) ->
 
 def test_a_jetson_s_bundle_carries_what_builds_on_arrival(orin: Path) -> None:
     names = {file.path for file in manifest_of(orin).files}
-    assert {"settle.py", "runner.py", "engine.py"} <= names
+    assert {"settle.py", "board/__main__.py", "board/tensorrt/engine.py"} <= names
     int8 = next(one for one in manifest_of(orin).candidates if one.precision == "int8" and one.device == "")
     assert f"{int8.folder}/model/model.onnx" in names
     assert f"{int8.folder}/model/build.json" in names

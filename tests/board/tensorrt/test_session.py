@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.board.engine import EngineError, EngineSession
-from tests.board.fake_tensorrt import FakeCuda, FakeTensorRt
+from edgekit.board.tensorrt.library import EngineError
+from edgekit.board.tensorrt.session import EngineSession
+from tests.board.tensorrt.fake_tensorrt import FakeCuda, FakeTensorRt
 
 VALUES = np.array([[1.0, 2.0, 3.0]], np.float32)
 

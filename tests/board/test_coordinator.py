@@ -1,4 +1,4 @@
-"""The runner's coordinator and workers, as real processes."""
+"""The coordinator and its workers, as real processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import numpy as np
 import psutil
 import pytest
 
-from edgekit.board import runner
+from edgekit.board.process import command
+from edgekit.board.sessions.opening import open_session
 from edgekit.devices import LocalDevice
 from edgekit.errors import StageError
 from tests.devices.models import write_classifier, write_growing
@@ -33,8 +34,8 @@ def run(work: Path, entries: list[dict[str, Any]], progress: Any = None, **more:
 
 def workers() -> list[psutil.Process]:
     """Worker processes of this test's coordinator, in the job's order."""
-    found = [p for p in psutil.Process().children(recursive=True) if "--worker" in p.cmdline()]
-    return sorted(found, key=lambda process: (process.create_time(), process.pid))
+    workers = [p for p in psutil.Process().children(recursive=True) if "worker" in p.cmdline()]
+    return sorted(workers, key=lambda process: (process.create_time(), process.pid))
 
 
 def test_every_round_holds_every_entry_in_an_order_fixed_by_the_seed(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_outputs_are_those_of_each_sample_alone(tmp_path: Path) -> None:
     evaluate = {"inputs": {"input": str(tmp_path / "x.npy")}, "outputs": "out"}
     result = run(tmp_path / "work", [entry(net, evaluate=evaluate)], seconds=0)["entries"]["a"]
     outputs = np.load(tmp_path / "work" / result["outputs"]["scores"])
-    with runner.open_session("onnxruntime", str(net)) as session:
+    with open_session("onnxruntime", str(net)) as session:
         expected = [session.run({"input": samples[i : i + 1]})["scores"][0] for i in range(5)]
     np.testing.assert_array_equal(outputs, expected)
     assert not list((tmp_path / "work").rglob("*.part"))
@@ -133,8 +134,8 @@ def test_workers_are_pinned_to_the_cpus_of_the_job(tmp_path: Path) -> None:
 def test_nothing_stays_when_the_coordinator_is_killed(tmp_path: Path) -> None:
     job = {**QUICK, "seconds": 60.0, "entries": [entry(write_classifier(tmp_path / "net.onnx"))]}
     (tmp_path / "job.json").write_text(json.dumps(job))
-    command = [sys.executable, runner.__file__, str(tmp_path / "job.json"), "--parent", str(os.getpid())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    program = command("run", str(tmp_path / "job.json"), "--parent", str(os.getpid()))
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if json.loads(line)["progress"]["stage"] == "time":
@@ -160,29 +161,3 @@ def test_a_runner_that_exceeds_its_time_is_a_stage_error(tmp_path: Path) -> None
 def test_a_job_of_another_schema_is_a_stage_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="job schema 99"):
         LocalDevice(tmp_path / "work").run({**QUICK, "schema": 99, "entries": []}, timeout_s=60.0)
-
-
-def test_warm_up_ends_when_three_windows_agree() -> None:
-    assert runner.warm_up(lambda: time.sleep(0.001), cap_s=5.0)["runs"] >= 15
-
-
-def test_a_busy_warm_up_is_capped_and_said_to_be_unsteady() -> None:
-    naps = iter(range(1, 10_000))
-    warm = runner.warm_up(lambda: time.sleep(0.0005 * next(naps)), cap_s=0.1)
-    assert not warm["steady"]
-
-
-def test_described_facts_are_plain_json() -> None:
-    facts = runner.describe()
-    assert json.loads(json.dumps(facts)) == facts
-    assert facts["cores"] == len(facts["cpus"])
-    assert facts["memory_bytes"] > 0
-    assert facts["versions"]["numpy"] == np.__version__
-
-
-def test_describing_imports_no_runtime() -> None:
-    code = (
-        "import sys; from edgekit.board import runner; runner.describe(); print('onnxruntime' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from edgekit.board.engine import EngineError, build_engine
-from tests.board.fake_builder import FakeBuilderTensorRt
+from edgekit.board.tensorrt.build import build_engine
+from edgekit.board.tensorrt.library import EngineError
+from tests.board.tensorrt.fake_builder import FakeBuilderTensorRt
 
 RECIPE: dict[str, Any] = {
     "typing": "weak",

@@ -6,7 +6,6 @@ TensorRT-RTX builds for real here, ahead of time for a GPU that need not be pres
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,13 @@ import onnx
 import pytest
 
 from edgekit.backends.tensorrt.build_recipe import recipe_for
-from edgekit.board import engine
-from edgekit.board.runner import open_session
+from edgekit.board.commands import main
+from edgekit.board.files import sha256_file
+from edgekit.board.sessions.opening import find_runtime, open_session
+from edgekit.board.tensorrt import kept
+from edgekit.board.tensorrt.cuda import gpu
+from edgekit.board.tensorrt.engine import engine_for, find_golden, self_test
+from edgekit.board.tensorrt.library import EngineError
 from edgekit.hardware import find_target
 from tests.devices.models import write_classifier
 
@@ -57,7 +61,7 @@ def record(folder: Path) -> dict[str, Any]:
 def build(folder: Path) -> tuple[str, list[str]]:
     """Why it was built, and what was said."""
     said: list[str] = []
-    _, reason = engine.engine_for(str(folder), said.append, SM)
+    _, reason = engine_for(str(folder), said.append, SM)
     return reason, said
 
 
@@ -66,9 +70,9 @@ def test_the_first_time_it_is_built_and_recorded(artifact: Path) -> None:
     assert reason == "there is no engine yet"
     assert "building the engine" in said[0]
     assert (artifact / "engine" / "model.engine").stat().st_size > 10_000
-    found = record(artifact)
-    assert (found["library"], found["version"], found["sm"]) == ("tensorrt_rtx", trt.__version__, SM)
-    assert found["files"]["model.onnx"] == engine.file_sha256(str(artifact / "model.onnx"))
+    written = record(artifact)
+    assert (written["library"], written["version"], written["sm"]) == ("tensorrt_rtx", trt.__version__, SM)
+    assert written["files"]["model.onnx"] == sha256_file(str(artifact / "model.onnx"))
 
 
 def test_the_second_time_it_is_found(artifact: Path) -> None:
@@ -128,7 +132,7 @@ def test_a_shared_engine_that_was_changed_is_not_taken(artifact: Path, shared: P
 
 
 def test_the_oldest_shared_engines_go(artifact: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "SHARED", 1)
+    monkeypatch.setattr(kept, "SHARED", 1)
     build(artifact)
     write_classifier(artifact / "model.onnx", seed=1)
     build(artifact)
@@ -146,65 +150,65 @@ def test_a_place_that_cannot_be_written_costs_no_build(
 
 def test_another_tensorrt_than_the_builds_is_refused(artifact: Path) -> None:
     change(artifact, versions=">=9.0,<9.1")
-    with pytest.raises(engine.EngineError, match=r"for tensorrt_rtx >=9\.0,<9\.1, this machine has"):
+    with pytest.raises(EngineError, match=r"for tensorrt_rtx >=9\.0,<9\.1, this machine has"):
         build(artifact)
 
 
 def test_another_gpu_than_the_builds_is_refused(artifact: Path) -> None:
     change(artifact, sm="sm_86")
-    with pytest.raises(engine.EngineError, match="for a GPU of sm_86, this one is sm_89"):
+    with pytest.raises(EngineError, match="for a GPU of sm_86, this one is sm_89"):
         build(artifact)
 
 
 def test_without_a_gpu_nothing_is_built(artifact: Path) -> None:
-    if engine.gpu() is None:
-        with pytest.raises(engine.EngineError, match="built on the board"):
-            engine.engine_for(str(artifact))
+    if gpu() is None:
+        with pytest.raises(EngineError, match="built on the board"):
+            engine_for(str(artifact))
 
 
 def test_the_parsers_errors_name_the_node(artifact: Path) -> None:
     model = onnx.load(str(artifact / "model.onnx"))
     model.graph.node[1].op_type, model.graph.node[1].name = "Hardmax2", "odd"
     onnx.save(model, str(artifact / "model.onnx"))
-    with pytest.raises(engine.EngineError, match="odd"):
+    with pytest.raises(EngineError, match="odd"):
         build(artifact)
 
 
 def test_a_truncated_network_is_refused(artifact: Path) -> None:
     path = artifact / "model.onnx"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(engine.EngineError):
+    with pytest.raises(EngineError):
         build(artifact)
 
 
 def test_a_dynamic_network_is_refused(artifact: Path) -> None:
     write_classifier(artifact / "model.onnx", batch="n")
-    with pytest.raises(engine.EngineError, match="input input has a dynamic shape"):
+    with pytest.raises(EngineError, match="input input has a dynamic shape"):
         build(artifact)
 
 
 def test_a_chip_that_it_does_not_compile_for_is_named_with_those_it_does(artifact: Path) -> None:
     change(artifact, sm="")
-    with pytest.raises(engine.EngineError, match=r"does not compile for SM53; it knows .*SM89"):
-        engine.engine_for(str(artifact), compile_for="sm_53")
+    with pytest.raises(EngineError, match=r"does not compile for SM53; it knows .*SM89"):
+        engine_for(str(artifact), compile_for="sm_53")
 
 
 def test_a_flag_that_the_library_lacks_is_named(artifact: Path) -> None:
     change(artifact, typing="weak", flags=["FP16"])
-    with pytest.raises(engine.EngineError, match="no builder flag FP16"):
+    with pytest.raises(EngineError, match="no builder flag FP16"):
         build(artifact)
 
 
 def test_a_recipe_of_another_schema_is_refused(artifact: Path) -> None:
     change(artifact, schema=9)
-    with pytest.raises(engine.EngineError, match="schema 1"):
+    with pytest.raises(EngineError, match="schema 1"):
         build(artifact)
 
 
 def write_golden(folder: Path, *, off: float = 0.0) -> str:
     inputs = np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)
     with open_session("onnxruntime", str(folder / "model.onnx")) as session:
-        outputs = np.concatenate([session.run({"input": each[None]})["scores"] for each in inputs])
+        outputs = np.concatenate([session.run({"input": sample[None]})["scores"] for sample in inputs])
     np.savez(folder / "golden.npz", in0=inputs, out0=outputs + off)
     return str(folder / "golden.npz")
 
@@ -212,63 +216,47 @@ def write_golden(folder: Path, *, off: float = 0.0) -> str:
 def test_the_self_test_passes_on_golden_outputs(artifact: Path) -> None:
     golden = write_golden(artifact)
     with open_session("onnxruntime", str(artifact / "model.onnx")) as session:
-        found = engine.self_test(session, golden, 1e-3)
-    assert (found["samples"], found["off"] <= 1e-5) == (3, True)
+        tested = self_test(session, golden, 1e-3)
+    assert (tested["samples"], tested["off"] <= 1e-5) == (3, True)
 
 
 def test_the_self_test_refuses_what_is_off(artifact: Path) -> None:
     golden = write_golden(artifact, off=10.0)
     with (
         open_session("onnxruntime", str(artifact / "model.onnx")) as session,
-        pytest.raises(engine.EngineError, match="does not give its golden outputs"),
+        pytest.raises(EngineError, match="does not give its golden outputs"),
     ):
-        engine.self_test(session, golden, 1e-3)
+        self_test(session, golden, 1e-3)
 
 
 def test_golden_outputs_are_found_beside_the_network_or_above_it(artifact: Path) -> None:
     golden = write_golden(artifact)
     (artifact / "model").mkdir()
-    assert engine.find_golden(str(artifact)) == engine.find_golden(str(artifact / "model")) == golden
-
-
-@pytest.mark.parametrize(
-    ("version", "specifier", "fits"),
-    [
-        ("8.2.1.8", ">=8.2,<8.3", True),
-        ("8.3.0", ">=8.2,<8.3", False),
-        ("8.5.2", ">=8.5.2,<10.4", True),
-        ("10.3.0", ">=8.5.2,<10.4", True),
-        ("8.5.1", ">=8.5.2,<10.4", False),
-        ("10.13.3", ">=10.13", True),
-        ("8.2.1", "~=8.2", True),
-        ("8.2.1", "!=8.2.1", False),
-        ("8.2", "==8.2.0", True),
-    ],
-)
-def test_version_ranges(version: str, specifier: str, fits: bool) -> None:
-    assert engine.fits_range(version, specifier) is fits
-
-
-def test_a_missing_library_says_what_to_install() -> None:
-    with pytest.raises(ImportError, match=r"JetPack.*tensorrt_rtx_cu13"):
-        engine.load_tensorrt("tensorrt_of_another_world")
+    assert find_golden(str(artifact)) == find_golden(str(artifact / "model")) == golden
 
 
 def test_its_command_says_what_stands_in_the_way(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(artifact, versions=">=9.0,<9.1")
-    code = engine.main([str(artifact)])
+    code = main(["engine", str(artifact)])
     told = capsys.readouterr().err
     assert code == 1
-    assert told.startswith("engine.py: ")
+    assert told.startswith("engine: ")
 
 
 def test_its_command_takes_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    assert engine.main([]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["engine"])
+    assert ended.value.code == 2
     assert "usage" in capsys.readouterr().err
 
 
-def test_the_runner_finds_it_beside_itself(artifact: Path) -> None:
+def test_a_session_builds_the_engine_first(artifact: Path) -> None:
     change(artifact, versions=">=9.0,<9.1")
     with pytest.raises(RuntimeError, match=r">=9\.0,<9\.1|no NVIDIA GPU"):
         open_session("tensorrt", str(artifact / "model.onnx"))
-    assert "engine" not in sys.modules
+
+
+def test_the_engine_is_built_in_a_process_of_its_own_whose_last_words_are_the_reason(artifact: Path) -> None:
+    change(artifact, versions=">=9.0,<9.1")
+    with pytest.raises(RuntimeError, match=r"^engine: .*(>=9\.0,<9\.1|no NVIDIA GPU)"):
+        find_runtime("tensorrt").prepare(str(artifact / "model.onnx"))

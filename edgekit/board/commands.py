@@ -1,0 +1,94 @@
+"""The commands of this folder: python3 -m board COMMAND …"""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any, Dict, List
+
+EPILOG = "Example: python3 -m board run job.json"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands with their arguments; `settle` reads its own."""
+    parser = argparse.ArgumentParser(
+        prog="board",
+        description="What runs on a board: measuring, building engines, settling.",
+        epilog=EPILOG,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.required = True  # Python 3.6 takes it as no argument
+    run = commands.add_parser(
+        "run",
+        help="measure the entries of a job",
+        description="Measures the entries of a job (explained in coordinator.py) and writes its result file. "
+        "Progress goes to standard output, one JSON object a line.",
+        epilog=EPILOG,
+    )
+    run.add_argument("job", metavar="JOB", help="JSON file; its paths are relative to its folder")
+    commands.add_parser(
+        "describe",
+        help="say what this machine is, as JSON",
+        description="Prints what this machine is, as JSON. No runtime is imported.",
+        epilog="Example: python3 -m board describe",
+    )
+    engine = commands.add_parser(
+        "engine",
+        help="build the TensorRT engine of an artifact, or say that it still fits",
+        description="Builds the TensorRT engine of an artifact by its build.json, or says that it still fits.",
+        epilog="Example: python3 -m board engine bundle/model",
+    )
+    engine.add_argument("folder", metavar="FOLDER", help="of the artifact: an ONNX file and build.json")
+    commands.add_parser("settle", help="measure the candidates of a bundle and choose", add_help=False)
+    worker = commands.add_parser("worker", help="one entry of a job; `run` starts it")
+    worker.add_argument("--cpus", default="", help="pin this process to these: 0,1")
+    for process in (run, engine, worker):
+        process.add_argument(
+            "--parent", type=int, metavar="PID", help="end when this process, the parent, ends"
+        )
+    return parser
+
+
+def main(arguments: List[str]) -> int:
+    """Run one command; gives its exit code. Modules are imported by the command that needs them."""
+    if arguments[:1] == ["settle"]:
+        from . import settle
+
+        return settle.main(arguments[1:])
+    options = make_parser().parse_args(arguments)
+    if getattr(options, "parent", None) is not None:
+        from .process import die_with_parent
+
+        die_with_parent(options.parent)
+    if options.command == "run":
+        return run(options.job)
+    if options.command == "engine":
+        from .tensorrt.engine import build_in
+
+        return build_in(options.folder)
+    if options.command == "worker":
+        if options.cpus and sys.platform == "linux":
+            os.sched_setaffinity(0, {int(cpu) for cpu in options.cpus.split(",")})
+        from .worker import serve
+
+        return serve()
+    from .machine import describe
+
+    print(json.dumps(describe()))
+    return 0
+
+
+def run(path: str) -> int:
+    """Run a job file; progress goes to standard output. Gives 2 and one line when it is no job."""
+    from .coordinator import read_job, run_job
+
+    def report(message: Dict[str, Any]) -> None:
+        print(json.dumps(message), flush=True)
+
+    try:
+        job = read_job(path)
+    except (OSError, ValueError) as problem:
+        sys.stderr.write("run: %s\n" % problem)
+        return 2
+    run_job(job, os.path.dirname(os.path.abspath(path)), report)
+    return 0

@@ -1,0 +1,187 @@
+"""The coordinator: measures the entries of a job on the machine it runs on.
+
+Each entry gets a worker process of its own: a runtime that crashes or hangs costs its own entry only. All
+workers are loaded and warm before timing starts. Then rounds are interleaved: in each, every entry, in a new
+order, makes a few unrecorded runs and then its timed ones, so drift of the machine hits all alike.
+Waiting workers sleep on a pipe. Outputs for data sets are written last, entry by entry.
+
+Job (paths are relative to the job file's folder):
+    schema 1, result "result.json", seed 0, threads 1, cpus [0] or null (not pinned),
+    rounds 12, seconds 5.0 (timed time per entry over all rounds; 0: no timing), warmup_s 3.0 (cap per entry),
+    timeout_s 600 (what one entry may use in all its stages together),
+    entries: [{id, runtime, path, options: {name: text},
+               feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
+               evaluate: {inputs: {input: FILE.npy [N, ...]}, outputs: FOLDER}}]   evaluate may be absent
+
+Result:
+    schema 1, facts (see `describe`), threads, cpus, notes, sensors {before, after}, order (of each round),
+    entries: {id: {status "ok", signature, runtime_facts,
+                   import_ms (the runtime's package), load_ms (the artifact, runtime imported), warmup_runs,
+                   steady, rounds_ms [[...]], preemptions (involuntary context switches while timing), notes,
+                   peak_memory_bytes (highest resident set of the worker process when timing ends, VmHWM:
+                   interpreter, numpy, runtime, model and activations),
+                   outputs: {output: FILE.npy [N, ...]}, samples N}
+              or  {status "failed", stage, cause, signal, exit_code, stderr [last lines]}}
+
+Progress goes to stdout, one JSON object a line: {"progress": {stage, entry, done, total}}.
+"""
+
+import collections
+import contextlib
+import json
+import os
+import random
+import tempfile
+from typing import Any, Callable, Dict, List, Optional
+
+import numpy as np
+
+from .files import read_json, write_atomically
+from .machine import describe, sensors
+from .peer import EntryError, Peer
+
+SCHEMA = 1
+MAX_RUNS_PER_ROUND = 2000
+ROUND_SPREAD = 0.05  # interquartile range of round medians over their median, above which it is said
+DEFAULTS: Dict[str, Any] = {
+    "seed": 0, "threads": 1, "cpus": None, "rounds": 12, "seconds": 5.0, "warmup_s": 3.0, "timeout_s": 600.0,
+    "result": "result.json",
+}  # fmt: skip
+
+
+class Coordinator(object):
+    """Runs a job's stages over its workers; a failed worker leaves, the others go on."""
+
+    def __init__(self, job: Dict[str, Any], report: Callable[[Dict[str, Any]], None]) -> None:
+        self.job = job
+        self.report = report
+        self.results: Dict[str, Dict[str, Any]] = collections.OrderedDict()
+        self.peers: List[Peer] = []
+        self.order: List[List[str]] = []
+
+    def tell(self, stage: str, entry: str, done: int, total: int) -> None:
+        self.report({"progress": {"stage": stage, "entry": entry, "done": done, "total": total}})
+
+    def apply(self, stage: str, action: Callable[[Peer], None], peers: Optional[List[Peer]] = None) -> None:
+        """Apply one stage to each living worker; those that fail are recorded and closed."""
+        for done, peer in enumerate(list(self.peers if peers is None else peers)):
+            if stage != "time":
+                self.tell(stage, peer.entry["id"], done, len(self.peers))
+            try:
+                action(peer)
+            except EntryError as failure:
+                self.results[peer.entry["id"]] = failure.details
+                self.peers.remove(peer)
+                peer.close()
+
+    def load(self, peer: Peer) -> None:
+        job = self.job
+        peer.result.update(peer.ask("load", entry=peer.entry, threads=job["threads"], seed=job["seed"]))
+
+    def warm(self, peer: Peer) -> None:
+        warm = peer.ask("warmup", cap_s=self.job["warmup_s"])
+        per_round_ms = self.job["seconds"] * 1e3 / self.job["rounds"]
+        peer.entry["runs"] = int(min(MAX_RUNS_PER_ROUND, max(5, per_round_ms / max(warm["median_ms"], 1e-3))))
+        peer.result.update(warmup_runs=warm["runs"], steady=warm["steady"], rounds_ms=[], preemptions=0)
+        if not warm["steady"]:
+            peer.result["notes"].append("not steady after %.1f s of warm-up" % self.job["warmup_s"])
+
+    def rounds(self) -> None:
+        shuffler = random.Random(self.job["seed"])
+
+        def time_round(peer: Peer) -> None:
+            answer = peer.ask("time", runs=peer.entry["runs"])
+            peer.result["rounds_ms"].append(answer["samples_ms"])
+            peer.result["preemptions"] += answer["preemptions"]
+
+        for index in range(self.job["rounds"]):
+            self.tell("time", "", index, self.job["rounds"])
+            order = list(self.peers)
+            shuffler.shuffle(order)
+            self.order.append([peer.entry["id"] for peer in order])
+            self.apply("time", time_round, order)
+        self.tell("time", "", self.job["rounds"], self.job["rounds"])
+
+    def judge(self, peer: Peer) -> None:
+        """Peak memory, and whether the rounds agree with each other."""
+        peer.result.update(peer.ask("memory"))
+        medians = [float(np.median(samples)) for samples in peer.result.get("rounds_ms", ())]
+        if medians:
+            low, middle, high = np.percentile(medians, [25, 50, 75])
+            spread = (high - low) / middle
+            if spread > ROUND_SPREAD:
+                peer.result["steady"] = False
+                peer.result["notes"].append("medians of the rounds spread by %.0f %%" % (spread * 100))
+
+    def evaluate(self, peer: Peer) -> None:
+        wanted = peer.entry.get("evaluate")
+        if wanted:
+            name = peer.entry["id"]
+            answer = peer.ask(
+                "evaluate", lambda done, total: self.tell("evaluate", name, done, total), **wanted
+            )
+            peer.result.update(answer)
+
+    def run(self) -> Dict[str, Dict[str, Any]]:
+        """Entry id -> its result, in the job's order."""
+        stages = [("load", self.load)] + ([("warmup", self.warm)] if self.job["seconds"] > 0 else [])
+        with contextlib.ExitStack() as files:
+            for entry in self.job["entries"]:
+                self.peers.append(Peer(entry, self.job, files.enter_context(tempfile.TemporaryFile())))
+                files.callback(self.peers[-1].close)
+            for stage, action in stages:
+                self.apply(stage, action)
+            if self.job["seconds"] > 0:
+                self.rounds()
+            self.apply("memory", self.judge)
+            self.apply("evaluate", self.evaluate)
+            self.results.update((peer.entry["id"], peer.result) for peer in self.peers)
+        return collections.OrderedDict(
+            (entry["id"], self.results[entry["id"]]) for entry in self.job["entries"]
+        )
+
+
+def read_job(path: str) -> Dict[str, Any]:
+    """A job file with its defaults filled in. Raises OSError, or ValueError on another schema."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        schema = content.get("schema") if isinstance(content, dict) else content
+        raise ValueError("job schema %r; this runner knows %d" % (schema, SCHEMA))
+    return dict(DEFAULTS, **content)
+
+
+def place_entry(entry: Dict[str, Any], folder: str) -> Dict[str, Any]:
+    """An entry of a job with its paths in the job's folder."""
+
+    def place(names: Dict[str, str]) -> Dict[str, str]:
+        return {key: os.path.join(folder, name) for key, name in names.items()}
+
+    placed = dict(entry, feeds=place(entry.get("feeds", {})), path=os.path.join(folder, entry["path"]))
+    if entry.get("evaluate"):
+        outputs = os.path.join(folder, entry["evaluate"]["outputs"])
+        placed["evaluate"] = {"inputs": place(entry["evaluate"]["inputs"]), "outputs": outputs}
+    return placed
+
+
+def run_job(job: Dict[str, Any], folder: str, report: Callable[[Dict[str, Any]], None]) -> None:
+    """Run a job whose paths lie in `folder`, and write its result file there, all of it or nothing."""
+    job = dict(job, entries=[place_entry(entry, folder) for entry in job["entries"]])
+    facts, before = describe(), sensors()
+    coordinator = Coordinator(job, report)
+    entries = coordinator.run()
+    for result in coordinator.results.values():
+        if "outputs" in result:
+            result["outputs"] = {
+                name: os.path.relpath(file, folder) for name, file in result["outputs"].items()
+            }
+    notes = []
+    if facts["load_1m"] > 0.5 * facts["cores"]:
+        notes.append("the machine was busy: load %.1f on %d cores" % (facts["load_1m"], facts["cores"]))
+    if facts["cpu_quota"] is not None and facts["cpu_quota"] < facts["cores"]:
+        notes.append("a container limits this machine to %.2f CPUs" % facts["cpu_quota"])
+    whole: Dict[str, Any] = {
+        "schema": SCHEMA, "facts": facts, "threads": job["threads"], "cpus": job["cpus"] or [],
+        "notes": notes, "sensors": {"before": before, "after": sensors()}, "order": coordinator.order,
+        "entries": entries,
+    }  # fmt: skip
+    write_atomically(os.path.join(folder, job["result"]), json.dumps(whole).encode("utf-8"))

@@ -1,0 +1,78 @@
+"""LiteRT, which was TensorFlow Lite."""
+
+import json
+from typing import Any, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from .base import Session, import_first, in_order, tensor_spec
+
+MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")  # the second: what old systems have
+
+
+class LiteRtSession(Session):
+    """LiteRT (TFLite) with XNNPACK, which is on by default. Networks are seen as before their conversion:
+
+    float32 in and out, images as [N, C, H, W]; what the file has instead (channels last, int8) is put right in
+    `run` and `bind`, so that `step` is inference alone. `options`: "inputs" and "outputs", each a JSON list of
+    {"name", "channels_last"} in the file's order. Without them names are the file's, and inputs with four axes
+    are images with channels last, as TFLite has them.
+    """
+
+    def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
+        module = import_first(MODULES)
+        self.raw = module.Interpreter(path, num_threads=threads)
+        self.raw.allocate_tensors()
+        self.inputs = self._ports(self.raw.get_input_details(), options.get("inputs"), True)
+        self.outputs = self._ports(self.raw.get_output_details(), options.get("outputs"), False)
+        self.signature = {
+            "inputs": [port["spec"] for port in self.inputs],
+            "outputs": [port["spec"] for port in self.outputs],
+        }
+        self.facts = {"package": module.__name__.split(".")[0]}
+
+    @staticmethod
+    def _ports(details: Any, said: Optional[str], images_last: bool) -> List[Dict[str, Any]]:
+        known = json.loads(said) if said else [{}] * len(details)
+        if len(known) != len(details):
+            raise ValueError("the file has %d ports, its description %d" % (len(details), len(known)))
+        ports = []
+        for detail, facts in zip(details, known):
+            shape = [int(size) for size in detail["shape"]]
+            last = len(shape) == 4 and facts.get("channels_last", images_last)
+            scale, zero = detail["quantization"]
+            dtype = np.dtype(detail["dtype"])
+            stored = dtype if scale and dtype.kind in "iu" else None  # integers that stand for real numbers
+            seen = [shape[0], shape[3], shape[1], shape[2]] if last else shape
+            name = facts.get("name", detail["name"])
+            spec = tensor_spec(name, "float32" if stored is not None else dtype.name, seen)
+            ports.append({"spec": spec, "index": detail["index"], "last": last, "stored": stored,
+                          "scale": scale, "zero": zero})  # fmt: skip
+        return ports
+
+    def run(self, feeds: Mapping[str, Any]) -> Dict[str, Any]:
+        """Input name -> array; gives output name -> array."""
+        self._put(feeds)
+        self.raw.invoke()
+        return {port["spec"]["name"]: self._get(port) for port in self.outputs}
+
+    def bind(self, feeds: Mapping[str, Any]) -> None:
+        """Put inputs in place: from here on `step()` is one inference on them."""
+        self._put(feeds)
+        self.step = self.raw.invoke
+
+    def _put(self, feeds: Mapping[str, Any]) -> None:
+        for port, value in zip(self.inputs, in_order(self.signature, feeds)):
+            if port["last"]:
+                value = value.transpose(0, 2, 3, 1)
+            if port["stored"] is not None:
+                limits = np.iinfo(port["stored"])
+                steps = np.rint(value / np.float32(port["scale"])) + port["zero"]
+                value = np.clip(steps, limits.min, limits.max).astype(port["stored"])
+            self.raw.set_tensor(port["index"], np.ascontiguousarray(value))
+
+    def _get(self, port: Dict[str, Any]) -> Any:
+        value = self.raw.get_tensor(port["index"])
+        if port["stored"] is not None:
+            value = (value.astype(np.float32) - np.float32(port["zero"])) * np.float32(port["scale"])
+        return np.ascontiguousarray(value.transpose(0, 3, 1, 2)) if port["last"] else value

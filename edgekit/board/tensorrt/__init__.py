@@ -1,0 +1,1 @@
+"""TensorRT on the board: engines are built where they run, kept with a record of how, and run."""

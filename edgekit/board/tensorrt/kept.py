@@ -1,0 +1,54 @@
+"""Engines kept for all folders of a user: building takes minutes, and bundles of one network are many."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from typing import Any, Dict
+
+from ..files import write_atomically
+from .record import ENGINE, RECORD, stale
+
+SHARED = 32  # engines kept for all folders
+
+
+def shared_folder() -> str:
+    """Where engines are kept for all artifacts of this user; the environment's EDGEKIT_ENGINES names another place."""
+    default = os.path.join(os.path.expanduser("~"), ".cache", "edgekit", "engines")
+    return os.environ.get("EDGEKIT_ENGINES", default)
+
+
+def shared_place(record: Dict[str, Any]) -> str:
+    """The folder of one engine, named by all that it depends on."""
+    facts = [record[key] for key in ("schema", "library", "version", "sm", "gpu")]
+    text = json.dumps([facts, sorted(record["files"].items())])
+    return os.path.join(shared_folder(), hashlib.sha256(text.encode()).hexdigest()[:32])
+
+
+def take_shared(record: Dict[str, Any], engine_path: str, record_path: str) -> bool:
+    """Copy the engine that was built from the same for another folder, if there is one: building takes minutes."""
+    place = shared_place(record)
+    kept = [os.path.join(place, name) for name in (ENGINE, RECORD)]
+    if stale(kept[1], kept[0], record):
+        return False
+    os.utime(place, None)
+    for source, target in zip(kept, (engine_path, record_path)):
+        with open(source, "rb") as file:
+            write_atomically(target, file.read())
+    return True
+
+
+def keep_shared(record: Dict[str, Any], engine_path: str, record_path: str) -> None:
+    """Keep a copy for other folders, the newest SHARED engines only. A full disk costs no build."""
+    place = shared_place(record)
+    try:
+        os.makedirs(place, exist_ok=True)
+        for source, name in ((engine_path, ENGINE), (record_path, RECORD)):
+            with open(source, "rb") as file:
+                write_atomically(os.path.join(place, name), file.read())
+        kept = [os.path.join(shared_folder(), name) for name in os.listdir(shared_folder())]
+        for old in sorted(kept, key=os.path.getmtime)[:-SHARED]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        sys.stderr.write("the engine is not kept for other folders: %s\n" % error)

@@ -1,0 +1,66 @@
+"""The library TensorRT or TensorRT-RTX: loading it, its version, its messages."""
+
+import importlib
+import re
+from typing import Any, List, Tuple
+
+LIBRARIES = ("tensorrt", "tensorrt_rtx")
+
+
+class EngineError(RuntimeError):
+    """What stands in the way of an engine, in one line."""
+
+
+def load_tensorrt(library: str = "") -> Any:
+    """The module `tensorrt`, else `tensorrt_rtx`; or `library` alone. Raises ImportError that says what to install."""
+    for name in (library,) if library else LIBRARIES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ImportError(
+        "%s is not installed: on a Jetson it comes with JetPack (use the system's python3, or a virtual environment "
+        "made with --system-site-packages); for RTX GPUs: pip install tensorrt_rtx_cu13"
+        % (library or "tensorrt")
+    )
+
+
+def version_of(trt: Any) -> Tuple[int, ...]:
+    """(8, 2, 1, 8) of "8.2.1.8"."""
+    return tuple(int(part) for part in re.findall(r"\d+", trt.__version__)[:4])
+
+
+def is_rtx(trt: Any) -> bool:
+    """Whether this is TensorRT-RTX, whose versions count from 1."""
+    return str(trt.__name__).startswith("tensorrt_rtx")
+
+
+def fits_range(version: str, specifier: str) -> bool:
+    """Whether "8.2.1" lies in ">=8.2,<8.3". Knows the comparisons that target descriptions use."""
+    have = [int(part) for part in re.findall(r"\d+", version)]
+    for operator, text in re.findall(r"(==|!=|>=|<=|~=|<|>)\s*([\d.]+)", specifier):
+        want = [int(part) for part in text.strip(".").split(".")]
+        size = max(len(have), len(want))
+        left, right = have + [0] * (size - len(have)), want + [0] * (size - len(want))
+        holds = {
+            "==": left == right, "!=": left != right, ">=": left >= right, "<=": left <= right, "<": left < right,
+            ">": left > right, "~=": left >= right and have[: len(want) - 1] == want[:-1],
+        }  # fmt: skip
+        if not holds[operator]:
+            return False
+    return True
+
+
+def make_logger(trt: Any) -> Any:
+    """A logger that keeps warnings and errors in `lines` instead of printing them."""
+
+    class Lines(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.lines: List[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
+                self.lines.append(" ".join(message.split()))
+
+    return Lines()

@@ -1,0 +1,128 @@
+"""The worker: one entry of a job in a process of its own, so that a runtime that dies takes no other with it."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any, Callable, Dict
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from .files import atomic_path
+from .sessions.base import random_feeds
+from .sessions.opening import find_runtime, import_runtime, open_session
+from .timing import SWITCH_RUNS, peak_memory_bytes, timed_runs, warm_up
+
+
+class Worker(object):
+    """Serves the coordinator's requests on one artifact, in its own process."""
+
+    def __init__(self, send: Callable[[Dict[str, Any]], None]) -> None:
+        self.send = send
+        self.session: Any = None
+
+    def load(self, entry: Dict[str, Any], threads: int, seed: int) -> Dict[str, Any]:
+        begin = time.perf_counter()
+        import_runtime(entry["runtime"])
+        import_ms = (time.perf_counter() - begin) * 1e3
+        find_runtime(entry["runtime"]).prepare(entry["path"])
+        begin = time.perf_counter()
+        self.session = open_session(entry["runtime"], entry["path"], entry.get("options"), threads)
+        load_ms = (time.perf_counter() - begin) * 1e3
+        if entry.get("feeds"):
+            feeds = {name: np.load(path, allow_pickle=False) for name, path in entry["feeds"].items()}
+        else:
+            feeds = random_feeds(self.session.signature, seed)
+        self.session.bind(feeds)
+        session = self.session
+        return {"signature": session.signature, "runtime_facts": session.facts, "load_ms": load_ms,
+                "import_ms": import_ms}  # fmt: skip
+
+    def warmup(self, cap_s: float) -> Dict[str, Any]:
+        return warm_up(self.session.step, cap_s)
+
+    def time(self, runs: int) -> Dict[str, Any]:
+        import resource
+
+        timed_runs(self.session.step, min(SWITCH_RUNS, runs))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        samples = timed_runs(self.session.step, runs)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        return {"samples_ms": samples, "preemptions": after - before}
+
+    def memory(self) -> Dict[str, Any]:
+        return {"peak_memory_bytes": peak_memory_bytes()}
+
+    def evaluate(self, inputs: Dict[str, str], outputs: str) -> Dict[str, Any]:
+        """Run every sample at batch 1 and write one [N, ...] file per output, each complete or absent."""
+        arrays = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in inputs.items()}
+        count = min(len(array) for array in arrays.values())
+        os.makedirs(outputs, exist_ok=True)
+        files: Dict[str, str] = {}
+        arrays_out: Dict[str, Any] = {}
+        told = time.perf_counter()
+        with contextlib.ExitStack() as drafts:
+            for index in range(count):
+                answers = self.session.run({name: array[index : index + 1] for name, array in arrays.items()})
+                for position, (name, value) in enumerate(answers.items()):
+                    row = value[0] if value.ndim and len(value) == 1 else value
+                    if name not in files:
+                        files[name] = os.path.join(outputs, "%d.npy" % position)
+                        draft = drafts.enter_context(atomic_path(files[name]))
+                        arrays_out[name] = open_memmap(draft, "w+", row.dtype, (count,) + row.shape)
+                    before = arrays_out[name].shape[1:]
+                    if before != row.shape:
+                        raise ValueError(
+                            "output %s has %s for one sample, %s before" % (name, row.shape, before)
+                        )
+                    arrays_out[name][index] = row
+                if time.perf_counter() - told > 0.2:
+                    told = time.perf_counter()
+                    self.send({"progress": [index + 1, count]})
+            for rows in arrays_out.values():
+                rows.flush()
+        return {"outputs": files, "samples": count}
+
+
+def serve() -> int:
+    """Worker's main: requests on stdin, answers on what was stdout (now stderr, for runtimes that print).
+
+    This is the boundary: whatever a runtime throws is its entry's failure, with its reason.
+    """
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def send(message: Dict[str, Any]) -> None:
+        channel.write(json.dumps(message) + "\n")
+        channel.flush()
+
+    worker = Worker(send)
+    actions: Dict[str, Callable[..., Dict[str, Any]]] = {
+        "load": worker.load,
+        "warmup": worker.warmup,
+        "time": worker.time,
+        "memory": worker.memory,
+        "evaluate": worker.evaluate,
+    }
+    for line in iter(sys.stdin.readline, ""):
+        request = json.loads(line)
+        try:
+            answer = actions[request["do"]](**request["with"])
+        except (Exception, SystemExit) as problem:  # noqa: BLE001
+            traceback.print_exc()
+            send({"error": reason(problem)})
+            return 1
+        send({"answer": answer})
+    return 0
+
+
+def reason(problem: BaseException) -> str:
+    """Kind and text of what was thrown; an assertion without words is told by its place."""
+    text = str(problem)
+    if not text:
+        place = traceback.extract_tb(problem.__traceback__)[-1]
+        text = "at %s, line %s: %s" % (os.path.basename(place.filename), place.lineno, place.line)
+    return "%s: %s" % (type(problem).__name__, text)
