@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-__all__ = ["Reporter", "SilentReporter", "Step"]
+__all__ = ["Reporter", "SilentReporter", "SilentStep", "Step"]
 
 
 class Step(Protocol):
@@ -25,7 +25,9 @@ class Reporter(Protocol):
         """One line for people."""
 
 
-class _NoStep:
+class SilentStep:
+    """Says nothing."""
+
     def advance(self, fraction: float, text: str = "") -> None:
         pass
 
@@ -34,7 +36,7 @@ class SilentReporter:
     """Says nothing."""
 
     def step(self, title: str) -> AbstractContextManager[Step]:
-        return nullcontext(_NoStep())
+        return nullcontext(SilentStep())
 
     def say(self, line: str) -> None:
         pass

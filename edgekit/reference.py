@@ -25,15 +25,7 @@ from typing import Any
 
 from edgekit.errors import EdgekitError, UserError
 
-__all__ = [
-    "Reference",
-    "UserCode",
-    "is_reference",
-    "load_function",
-    "load_reference",
-    "locate_reference",
-    "using_reference",
-]
+__all__ = ["Reference", "UserCode", "is_reference", "load_function", "locate_reference", "using_reference"]
 
 
 @dataclass(frozen=True)
@@ -81,23 +73,23 @@ def _find_module(dotted: str, spec: str, error: type[UserError]) -> tuple[Path, 
     """The source file of a dotted module and the folder its top package lies in; parents are not executed."""
     paths: list[str] | None = [str(Path.cwd()), *sys.path]
     top: Path | None = None
-    found: importlib.machinery.ModuleSpec | None = None
+    module: importlib.machinery.ModuleSpec | None = None
     parts = dotted.split(".")
     for index in range(len(parts)):
-        found = importlib.machinery.PathFinder.find_spec(".".join(parts[: index + 1]), paths)
-        if found is None:
+        module = importlib.machinery.PathFinder.find_spec(".".join(parts[: index + 1]), paths)
+        if module is None:
             raise error(
                 f"{spec}: no module named {'.'.join(parts[: index + 1])!r}",
                 remedy="run from the folder that holds it, or write file.py:name",
             )
         if index == 0:
-            origin = found.origin or next(iter(found.submodule_search_locations or [""]))
-            package = found.submodule_search_locations is not None and found.origin is not None
+            origin = module.origin or next(iter(module.submodule_search_locations or [""]))
+            package = module.submodule_search_locations is not None and module.origin is not None
             top = Path(origin).parent.parent if package else Path(origin).parent
-        paths = list(found.submodule_search_locations or [])
-    if found is None or found.origin is None or not found.origin.endswith(".py") or top is None:
+        paths = list(module.submodule_search_locations or [])
+    if module is None or module.origin is None or not module.origin.endswith(".py") or top is None:
         raise error(f"{spec}: {dotted!r} has no Python source file", remedy="write file.py:name")
-    return Path(found.origin).resolve(), top.resolve()
+    return Path(module.origin).resolve(), top.resolve()
 
 
 def _parse(file: Path, error: type[UserError]) -> ast.Module:
@@ -113,7 +105,7 @@ def _check_name(tree: ast.Module, file: Path, name: str, error: type[UserError])
     defined, imported, open_ended = _top_level_names(tree)
     if name in defined or name in imported or open_ended:
         return
-    public = [each for each in defined or imported if not each.startswith("_")]
+    public = [known for known in defined or imported if not known.startswith("_")]
     near = difflib.get_close_matches(name, public, n=1)
     hint = f"did you mean {near[0]!r}?" if near else ""
     known = ", ".join(public[:12]) or "it defines nothing"
@@ -132,14 +124,16 @@ def _top_level_names(tree: ast.Module) -> tuple[list[str], list[str], bool]:
             defined.append(node.name)
             open_ended |= node.name == "__getattr__"
         elif isinstance(node, ast.Assign):
-            defined += [each.id for each in node.targets if isinstance(each, ast.Name)]
+            defined += [target.id for target in node.targets if isinstance(target, ast.Name)]
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             defined.append(node.target.id)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            imported += [(each.asname or each.name).split(".")[0] for each in node.names]
-            open_ended |= any(each.name == "*" for each in node.names)
+            imported += [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+            open_ended |= any(alias.name == "*" for alias in node.names)
         elif isinstance(node, (ast.If, ast.Try, ast.With, ast.For, ast.While)):
-            pending += [each for each in ast.walk(node) if isinstance(each, ast.stmt) and each is not node]
+            pending += [
+                inner for inner in ast.walk(node) if isinstance(inner, ast.stmt) and inner is not node
+            ]
     return list(dict.fromkeys(defined)), imported, open_ended
 
 
@@ -149,13 +143,13 @@ def _digest(file: Path, root: Path, module: str, error: type[UserError]) -> str:
     if module and _is_installed(file):
         top = module.split(".")[0]
         distributions = importlib.metadata.packages_distributions().get(top, [top])
-        versions = [(each, _version(each)) for each in distributions]
+        versions = [(name, _version(name)) for name in distributions]
         digest.update(repr((module, versions)).encode())
         digest.update(file.read_bytes())
         return digest.hexdigest()
-    for each in sorted(_local_files(file, root, error)):
-        content = each.read_bytes()
-        digest.update(f"{each.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+    for source in sorted(_local_files(file, root, error)):
+        content = source.read_bytes()
+        digest.update(f"{source.relative_to(root).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
 
@@ -181,7 +175,7 @@ def _local_files(start: Path, root: Path, error: type[UserError]) -> set[Path]:
             continue
         seen.add(file)
         for dotted in _imports(_parse(file, error), file, root):
-            pending += [each for each in _files_of(dotted, root) if each not in seen]
+            pending += [path for path in _files_of(dotted, root) if path not in seen]
     return seen
 
 
@@ -190,13 +184,13 @@ def _imports(tree: ast.Module, file: Path, root: Path) -> Iterator[str]:
     package = file.relative_to(root).parent.parts
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join((*above, *(node.module.split(".") if node.module else ())))
             if base:
                 yield base
-            yield from (f"{base}.{each.name}" if base else each.name for each in node.names)
+            yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
 
 
 def _files_of(dotted: str, root: Path) -> Iterator[Path]:
@@ -239,9 +233,9 @@ def describe(problem: BaseException) -> str:
     text = f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__
     here = str(Path(__file__).parent)
     frames = [
-        each
-        for each in traceback.extract_tb(problem.__traceback__)
-        if not each.filename.startswith((here, "<")) and not _is_installed(Path(each.filename).resolve())
+        frame
+        for frame in traceback.extract_tb(problem.__traceback__)
+        if not frame.filename.startswith((here, "<")) and not _is_installed(Path(frame.filename).resolve())
     ]
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
 
@@ -297,14 +291,14 @@ def _lies_under(module: ModuleType | None, root: Path) -> bool:
 
 def load_reference(reference: Reference, error: type[UserError]) -> object:
     """The object itself, for functions that are called later (a metric, a loss)."""
-    with using_reference(reference, error) as found:
-        return found
+    with using_reference(reference, error) as value:
+        return value
 
 
 def load_function(spec: str, error: type[UserError]) -> Callable[..., Any]:
     """The function that `spec` names, for good. Raises `error` with one line for anything else."""
-    found = load_reference(locate_reference(spec, error), error)
-    if not callable(found):
-        raise error(f"{spec} is a {type(found).__name__}, not a function")
-    function: Callable[..., Any] = found
+    value = load_reference(locate_reference(spec, error), error)
+    if not callable(value):
+        raise error(f"{spec} is a {type(value).__name__}, not a function")
+    function: Callable[..., Any] = value
     return function

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import OutputError, UserError
+from edgekit.files import write_atomically
 from edgekit.types import (
     BackendName,
     Budget,
@@ -50,7 +49,10 @@ WaterfallStage = Literal["original", "pruned", "fine-tuned", "exported", "quanti
 
 @dataclass(frozen=True)
 class LatencyResult:
-    """Milliseconds at batch 1. `low` and `high` bound the budget's percentile (95 % interval)."""
+    """Milliseconds at batch 1. `low` and `high` bound the budget's percentile (95 % interval).
+
+    `turns` and `preemptions` as in `types.Latency`.
+    """
 
     p50: float
     p90: float
@@ -60,6 +62,8 @@ class LatencyResult:
     percentile: Percentile
     steady: bool
     rounds_ms: tuple[tuple[float, ...], ...] = ()
+    turns: tuple[int, ...] = ()
+    preemptions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class CandidateResult:
     frontier: bool = False
     notes: tuple[str, ...] = ()
     quantization: QuantizationSummary | None = None
+    import_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -232,20 +237,12 @@ def save_result(result: Result, path: Path) -> None:
         msgspec.json.decode(content, type=Result)
     except msgspec.ValidationError as error:
         raise ValueError(f"the result would not read back: {error}") from error
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        with partial.open("wb") as file:
-            file.write(content + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_atomically(path, content + b"\n")
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror}", remedy="give another --out"
         ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def load_result(path: Path) -> Result:

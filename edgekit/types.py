@@ -20,6 +20,7 @@ __all__ = [
     "Cost",
     "Environment",
     "Estimate",
+    "Examination",
     "Failure",
     "FileHash",
     "FloatLayer",
@@ -36,6 +37,7 @@ __all__ = [
     "Preprocess",
     "QuantizationSummary",
     "Rejection",
+    "SensorReading",
     "Signature",
     "TensorSpec",
     "Variant",
@@ -281,8 +283,16 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class SensorReading:
+    """What a machine told at one moment: degrees Celsius by thermal zone, MHz by CPU. Empty: it tells none."""
+
+    temperature_c: Mapping[str, float] = field(default_factory=dict)
+    clock_mhz: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Environment:
-    """Where a measurement was taken."""
+    """Where a measurement was taken. `sensors_before` and `sensors_after` the job; None where no job ran."""
 
     machine: str
     cpu: str
@@ -297,11 +307,17 @@ class Environment:
     governor: str
     load_1m: float
     notes: tuple[str, ...] = ()
+    sensors_before: SensorReading | None = None
+    sensors_after: SensorReading | None = None
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Batch-1 latency. `rounds_ms` holds the raw samples, one tuple per interleaved round."""
+    """Batch-1 latency. `rounds_ms` holds the raw samples, one tuple per interleaved round.
+
+    `turns`: its place in the order of each round, 1 for the first. `preemptions`: involuntary context switches
+    during the timed runs. Empty and None where they were not noted.
+    """
 
     p50: Estimate
     p90: Estimate
@@ -309,6 +325,8 @@ class Latency:
     rounds_ms: tuple[tuple[float, ...], ...]
     warmup_runs: int
     steady: bool
+    turns: tuple[int, ...] = ()
+    preemptions: int | None = None
 
     def at(self, percentile: Percentile) -> Estimate:
         """The estimate of the named percentile, in milliseconds."""
@@ -328,7 +346,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the runner saw of one artifact."""
+    """What the runner saw of one artifact. `import_ms`: of the runtime's package; None where it was not timed."""
 
     candidate: str
     origin: Origin
@@ -337,6 +355,7 @@ class Measurement:
     peak_memory_bytes: int
     latency: Latency | None = None
     accuracy: Accuracy | None = None
+    import_ms: float | None = None
 
 
 @dataclass(frozen=True)

@@ -99,3 +99,17 @@ def properties(schema: dict[str, Any]) -> Iterator[str]:
 def test_the_description_names_every_key() -> None:
     text = (DOCS / "result.md").read_text(encoding="utf-8")
     assert [name for name in properties(json_schema()) if f"`{name}`" not in text] == []
+
+
+def test_a_result_without_the_machines_sensors_reads_too(tmp_path: Path) -> None:
+    save_result(example_result(), tmp_path / "result.json")
+    content = json.loads((tmp_path / "result.json").read_text())
+    for name in ("sensors_before", "sensors_after"):
+        del content["environment"][name]
+    for candidate in content["candidates"]:
+        del candidate["import_ms"], candidate["latency_ms"]["turns"], candidate["latency_ms"]["preemptions"]
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    result = load_result(tmp_path / "result.json")
+    assert result.environment.sensors_before is None
+    assert result.candidates[0].latency_ms is not None
+    assert (result.candidates[0].latency_ms.turns, result.candidates[0].latency_ms.preemptions) == ((), None)

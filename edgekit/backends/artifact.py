@@ -21,14 +21,14 @@ __all__ = ["described_files", "installed_versions", "written_artifact"]
 
 def installed_versions(extra: str, needed: Sequence[str], optional: Sequence[str] = ()) -> dict[str, str]:
     """Package → version, from package metadata. Raises MissingExtraError when a needed one is absent."""
-    found = {}
+    versions = {}
     for package in (*needed, *optional):
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError as error:
             if package in needed:
                 raise MissingExtraError(package, extra) from error
-    return found
+    return versions
 
 
 def described_files(folder: Path, names: Sequence[str]) -> tuple[FileHash, ...]:
@@ -50,14 +50,14 @@ def written_artifact(
 
     `started` is the value of `time.perf_counter` when the export began, `plan` what an INT8 artifact was written from.
     """
-    found = described_files(request.folder, files)
+    described = described_files(request.folder, files)
     return Artifact(
         candidate=request.candidate.id,
         backend=backend,
         folder=str(request.folder.resolve()),
         entry=files[0],
-        files=found,
-        size_bytes=sum(each.size_bytes for each in found),
+        files=described,
+        size_bytes=sum(file.size_bytes for file in described),
         build_s=time.perf_counter() - started,
         versions=dict(versions),
         options=dict(options or {}),

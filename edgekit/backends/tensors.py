@@ -229,14 +229,14 @@ def _visible(
     node: Node, base: Mapping[str, str], makers: Mapping[str, Node], shown: Mapping[str, str]
 ) -> list[str]:
     """Names of the nearest shown tensors that the node's output is computed from."""
-    found: list[str] = []
+    visible: list[str] = []
     for tensor in node.inputs:
         origin = base.get(tensor, "")
         if origin in shown:
-            found.append(shown[origin])
+            visible.append(shown[origin])
         elif origin in makers:
-            found += _visible(makers[origin], base, makers, shown)
-    return found
+            visible += _visible(makers[origin], base, makers, shown)
+    return visible
 
 
 def _weights(node: Node, base: Mapping[str, str], makers: Mapping[str, Node]) -> Weights | None:
@@ -256,12 +256,14 @@ def _weights(node: Node, base: Mapping[str, str], makers: Mapping[str, Node]) ->
 def _distinct(taps: Sequence[Tap]) -> tuple[Tap, ...]:
     """Where two tensors go by the same name, the later ones get a number."""
     taken: dict[str, int] = {}
-    found = []
+    distinct = []
     for tap in taps:
         count = taken[tap.facts.name] = taken.get(tap.facts.name, 0) + 1
         name = tap.facts.name if count == 1 else f"{tap.facts.name}#{count}"
-        found.append(tap if count == 1 else replace(tap, facts=replace(tap.facts, name=name, names=(name,))))
-    return tuple(found)
+        distinct.append(
+            tap if count == 1 else replace(tap, facts=replace(tap.facts, name=name, names=(name,)))
+        )
+    return tuple(distinct)
 
 
 def weights_facts(

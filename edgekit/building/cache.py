@@ -13,7 +13,7 @@ import msgspec
 
 from edgekit.building.executor import Executor, Task
 from edgekit.errors import Interrupted
-from edgekit.store import Entry, Run, Store
+from edgekit.store import Run, Store, StoreEntry
 
 __all__ = ["Cache", "TimeLimit"]
 
@@ -45,7 +45,9 @@ class Cache:
     run: Run
     time_limit: TimeLimit | None = None
 
-    def entry(self, stage: str, parts: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]) -> Entry:
+    def entry(
+        self, stage: str, parts: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
+    ) -> StoreEntry:
         """The product of a stage; see Store.entry. Raises Interrupted after the time limit, and what `make` does."""
         if self.time_limit is not None:
             self.time_limit.check()

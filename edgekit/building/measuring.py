@@ -22,7 +22,7 @@ from edgekit.types import Accuracy, Artifact, Failure, Origin
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.store import Entry
+    from edgekit.store import StoreEntry
 
 __all__ = ["Bench", "Evaluator", "artifact_identity"]
 
@@ -99,7 +99,7 @@ class Evaluator:
             split=samples.split,
         )
 
-    def _run(self, artifact: Artifact, samples: SplitFiles) -> Entry:
+    def _run(self, artifact: Artifact, samples: SplitFiles) -> StoreEntry:
         """Files of its outputs, and its peak memory. Raises StageError when that fails or dies."""
         artifact = self.bench.runnable(artifact)
         options = MeasureOptions(threads=self.bench.threads, seconds=0.0)

@@ -18,7 +18,7 @@ from edgekit.runtimes import RUNTIMES
 from edgekit.types import Artifact, Estimate
 
 if TYPE_CHECKING:
-    from edgekit.devices.base import Progress
+    from edgekit.devices.base import JobProgress
     from edgekit.devices.local import LocalDevice
     from edgekit.devices.measuring import Measured, MeasureOptions
     from edgekit.devices.samples import SampleFiles
@@ -100,15 +100,15 @@ def _measure(
     preprocess: Preprocess,
     limit: int,
     scratch: Path,
-    progress: Progress,
+    progress: JobProgress,
 ) -> tuple[Measured, SampleFiles | None]:
     """Measure the artifact; with data, load it first for the shapes its samples must have."""
     from dataclasses import replace
 
     from edgekit.devices.measuring import Measured, measure
 
-    def one(options: MeasureOptions, samples: SampleFiles | None) -> Measured:
-        found = measure(
+    def measure_once(options: MeasureOptions, samples: SampleFiles | None) -> Measured:
+        result = measure(
             device,
             [artifact],
             folder=scratch / "outputs",
@@ -117,19 +117,19 @@ def _measure(
             samples=samples.inputs if samples else None,
             progress=progress,
         )[artifact.candidate]
-        if isinstance(found, Measured):
-            return found
-        if "load" in found.stage:
+        if isinstance(result, Measured):
+            return result
+        if "load" in result.stage:
             raise ModelError(
-                f"{artifact.backend} cannot load {artifact.entry}: {found.cause}", remedy=found.remedy
+                f"{artifact.backend} cannot load {artifact.entry}: {result.cause}", remedy=result.remedy
             )
-        raise StageError(found.stage, found.cause, found.remedy)
+        raise StageError(result.stage, result.cause, result.remedy)
 
     samples = None
     if data is not None:
-        signature = one(replace(settings, seconds=0.0), None).signature
+        signature = measure_once(replace(settings, seconds=0.0), None).signature
         samples = _write_samples(data, preprocess, limit, settings.seed, signature.inputs, scratch)
-    return one(settings, samples), samples
+    return measure_once(settings, samples), samples
 
 
 def _write_samples(
@@ -184,7 +184,7 @@ def _summary(
         "origin": measured.measurement.origin,
         "latency_ms": raw["latency"],
         "load_ms": measured.measurement.load_ms,
-        "import_ms": measured.import_ms,
+        "import_ms": measured.measurement.import_ms,
         "peak_memory_bytes": measured.measurement.peak_memory_bytes,
         "size_bytes": artifact.size_bytes,
         "accuracy": accuracy,
@@ -207,8 +207,10 @@ def _print(result: dict[str, Any]) -> None:
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
     for name in ("p50", "p90", "p99"):
-        each = Estimate(**latency[name])
-        table.add_row(f"latency {name}", f"{each.value:.3f} ms", f"{each.low:.3f} to {each.high:.3f} ms")
+        estimate = Estimate(**latency[name])
+        table.add_row(
+            f"latency {name}", f"{estimate.value:.3f} ms", f"{estimate.low:.3f} to {estimate.high:.3f} ms"
+        )
     if result["accuracy"]:
         got = result["accuracy"]
         table.add_row(f"{got['metric']} ({got['samples']} samples)", f"{got['value']:.4f}",
@@ -224,7 +226,7 @@ def _print(result: dict[str, Any]) -> None:
         f"origin {result['origin']}; {environment['cpu']}, {environment['os']}; "
         f"threads {environment['threads']}, pinned CPUs {pinned}; "
         f"governor {environment['governor'] or 'not told'}; load {environment['load_1m']:.2f}; "
-        f"{runs} timed runs in {len(latency['rounds_ms'])} rounds",
+        f"{runs} timed runs in {len(latency['rounds_ms'])} rounds, {latency['preemptions']} preemptions",
         highlight=False,
     )
     ran_as = result["runtime_facts"].get(row.float_fact)
@@ -235,12 +237,12 @@ def _print(result: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def _bar() -> Iterator[JobProgress]:
     """A bar on standard error while a terminal watches."""
     from rich.console import Console
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress
 
-    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("starting", total=None)
 
         def tell(stage: str, entry: str, done: int, total: int) -> None:

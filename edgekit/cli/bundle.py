@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgekit.bundle import CandidatesManifest, Manifest, Verification
     from edgekit.types import Accuracy, Estimate, TensorSpec
 
-__all__ = ["bundle"]
+__all__ = ["bundle", "find_bundle"]
 
 VERIFY_EPILOG = """\b
 Example:
@@ -38,18 +38,18 @@ def verify(folder: Path, files_only: bool, as_json: bool) -> int:
     """Check every file by its SHA-256 and re-run the golden inputs. Exits with 2 if anything differs."""
     from edgekit.bundle import verify_bundle
 
-    found = verify_bundle(find_bundle(folder), run=not files_only)
+    verification = verify_bundle(find_bundle(folder), run=not files_only)
     if as_json:
         import msgspec
 
-        content = {"ok": found.ok, **msgspec.to_builtins(found)}
+        content = {"ok": verification.ok, **msgspec.to_builtins(verification)}
         click.echo(msgspec.json.format(msgspec.json.encode(content), indent=1).decode())
-    elif found.ok:
-        click.echo(verified_text(found))
+    elif verification.ok:
+        click.echo(verified_text(verification))
     else:
-        for problem in found.problems:
-            click.echo(f"edgekit: {found.folder}: {problem}", err=True)
-    return 0 if found.ok else 2
+        for problem in verification.problems:
+            click.echo(f"edgekit: {verification.folder}: {problem}", err=True)
+    return 0 if verification.ok else 2
 
 
 @bundle.command(epilog=SHOW_EPILOG)
@@ -84,14 +84,14 @@ def find_bundle(folder: Path) -> Path:
     return inner if not (folder / "manifest.json").exists() and inner.is_dir() else folder
 
 
-def verified_text(found: Verification) -> str:
+def verified_text(verification: Verification) -> str:
     """One line on a bundle that is whole."""
-    text = f"{found.folder}: {found.files} files as written"
-    if found.difference is None:
+    text = f"{verification.folder}: {verification.files} files as written"
+    if verification.difference is None:
         return f"{text}; golden outputs not re-run"
     return (
-        f"{text}; {found.samples} golden outputs match "
-        f"(off by {found.difference:.2g} of the largest value, allowed {found.tolerance:g})"
+        f"{text}; {verification.samples} golden outputs match "
+        f"(off by {verification.difference:.2g} of the largest value, allowed {verification.tolerance:g})"
     )
 
 
@@ -137,12 +137,16 @@ def candidate_rows(manifest: CandidatesManifest) -> list[tuple[str, str]]:
         ("settle", "on the board: python3 settle.py"),
         *(
             (
-                one.folder,
-                f"{one.backend} {one.precision}, {one.metric} {100 * one.value:.2f} %, drop "
-                f"{100 * one.drop:.2f} points, {one.size_bytes / 1e6:.2f} MB, "
-                + (f"estimated {estimate_text(one.estimated_ms)}" if one.estimated_ms else "no estimate"),
+                candidate.folder,
+                f"{candidate.backend} {candidate.precision}, {candidate.metric} {100 * candidate.value:.2f} %, drop "
+                f"{100 * candidate.drop:.2f} points, {candidate.size_bytes / 1e6:.2f} MB, "
+                + (
+                    f"estimated {estimate_text(candidate.estimated_ms)}"
+                    if candidate.estimated_ms
+                    else "no estimate"
+                ),
             )
-            for one in manifest.candidates
+            for candidate in manifest.candidates
         ),
         ("files", f"{len(manifest.files) + 1}"),
         ("made", f"{manifest.created} by edgekit {manifest.edgekit}"),

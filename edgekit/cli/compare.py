@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgekit.compare import Samples
+    from edgekit.compare import CompareSamples
     from edgekit.types import Preprocess
 
 __all__ = ["compare"]
@@ -67,7 +67,7 @@ def compare(**options: Any) -> int:
             samples = _samples(
                 options["data"], preprocess, options["samples"], options["seed"], Path(scratch)
             )
-        found = compare_artifacts(
+        comparison = compare_artifacts(
             a,
             b,
             samples,
@@ -80,11 +80,11 @@ def compare(**options: Any) -> int:
     if options["as_json"]:
         import msgspec
 
-        click.echo(json.dumps({"schema": 1, **msgspec.to_builtins(found)}, indent=1))
+        click.echo(json.dumps({"schema": 1, **msgspec.to_builtins(comparison)}, indent=1))
     else:
         from edgekit.cli.compare_text import print_comparison
 
-        print_comparison(found, options["top"])
+        print_comparison(comparison, options["top"])
     return 0
 
 
@@ -110,11 +110,11 @@ def read_side(path: Path) -> Artifact:
     return read_artifact(path, or_else="a bundle's folder")
 
 
-def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: Path) -> Samples:
+def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: Path) -> CompareSamples:
     """At most `limit` samples, drawn by the seed from the source's test or val part, or all of it."""
     import numpy as np
 
-    from edgekit.compare import Samples
+    from edgekit.compare import CompareSamples
     from edgekit.data import open_source
 
     source = open_source(data, preprocess, scratch / "cache")
@@ -129,7 +129,7 @@ def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: 
             batch = source.take(chosen[begin : begin + BATCH])
             yield batch.inputs, batch.labels
 
-    return Samples(
+    return CompareSamples(
         batches, len(chosen), f"{len(chosen)} samples of {source.name}" + (f" ({name})" if name else "")
     )
 

@@ -20,35 +20,35 @@ HINTED = 4  # of the worst layers, beside the one where the two part
 RESOURCE = re.compile(r"(/ReadVariableOp)?/resource\d*$")  # what TensorFlow appends to a layer's name
 
 
-def print_comparison(found: Comparison, top: int) -> None:
+def print_comparison(comparison: Comparison, top: int) -> None:
     """Where the two part first, then hints, the worst layers, the outputs and notes."""
     from rich.console import Console
 
     console = Console()
-    for letter, side in (("A", found.a), ("B", found.b)):
+    for letter, side in (("A", comparison.a), ("B", comparison.b)):
         _line(console, f"{letter}  {side_text(side)}")
-    _wrapped(console, f"{found.inputs}; {matching_text(found)}")
+    _wrapped(console, f"{comparison.inputs}; {matching_text(comparison)}")
     console.print()
-    _wrapped(console, parting_text(found), style="bold")
-    parting = found.parting()
-    if parting is not None:
-        _hints(console, parting)
+    _wrapped(console, divergence_text(comparison), style="bold")
+    divergence = comparison.first_divergence()
+    if divergence is not None:
+        _hints(console, divergence)
     console.print()
-    _table(console, found, top)
-    worst = [layer for layer in found.worst()[:top] if layer.hints and layer is not parting][:HINTED]
+    _table(console, comparison, top)
+    worst = [layer for layer in comparison.worst()[:top] if layer.hints and layer is not divergence][:HINTED]
     for layer in worst:
         _wrapped(console, f"{short(layer.name, 60)}:")
         _hints(console, layer)
     if worst:
         console.print()
-    for output in found.outputs:
+    for output in comparison.outputs:
         _wrapped(console, output_text(output))
         for hint in output.hints:
             _wrapped(console, f"→ {hint}", indent=2)
-    if found.accuracy is not None:
-        a, b = found.accuracy
+    if comparison.accuracy is not None:
+        a, b = comparison.accuracy
         _line(console, f"top-1: A {100 * a:.2f} %, B {100 * b:.2f} % ({100 * (b - a):+.2f} points)")
-    for note in found.notes:
+    for note in comparison.notes:
         _wrapped(console, f"note: {note}")
 
 
@@ -57,25 +57,25 @@ def side_text(side: Side) -> str:
     return f"{side.name}: {side.runtime}, {side.arithmetic}, {side.tensors} tensors"
 
 
-def matching_text(found: Comparison) -> str:
+def matching_text(comparison: Comparison) -> str:
     """How many tensors were matched, how, and what is left."""
-    counts: Counter[str] = Counter(layer.matched for layer in found.layers)
+    counts: Counter[str] = Counter(layer.matched for layer in comparison.layers)
     ways = ", ".join(f"{counts[how]} {words}" for how, words in MATCHED.items() if counts[how])
     left = [
         f"{len(names)} of {side} without a counterpart"
-        for side, names in (("A", found.unmatched_a), ("B", found.unmatched_b))
+        for side, names in (("A", comparison.unmatched_a), ("B", comparison.unmatched_b))
         if names
     ]
-    return "; ".join([f"{len(found.layers)} tensors matched ({ways})", *left])
+    return "; ".join([f"{len(comparison.layers)} tensors matched ({ways})", *left])
 
 
-def parting_text(found: Comparison) -> str:
+def divergence_text(comparison: Comparison) -> str:
     """The first layer where the two part, or that there is none."""
-    layer = found.parting()
+    layer = comparison.first_divergence()
     if layer is None:
         lowest = "".join(
             f": the lowest SQNR is {db_text(worst.difference.sqnr_db)} at {short(worst.name, 60)}"
-            for worst in found.worst()[:1]
+            for worst in comparison.worst()[:1]
         )
         return f"They do not part anywhere{lowest}."
     before = "" if layer.inputs_db is None else f", of its inputs {db_text(layer.inputs_db)}"
@@ -117,22 +117,22 @@ def short(name: str, width: int) -> str:
     return name if len(name) <= width else f"…{name[-(width - 1) :]}"
 
 
-def _table(console: Console, found: Comparison, top: int) -> None:
+def _table(console: Console, comparison: Comparison, top: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(
-        title=f"Worst of {len(found.layers)} tensors", title_justify="left", box=None, pad_edge=False
+        title=f"Worst of {len(comparison.layers)} tensors", title_justify="left", box=None, pad_edge=False
     )
     table.add_column("tensor", overflow="ellipsis", no_wrap=True)
     for title in ("SQNR dB", "inputs", "cosine", "max diff", "of range"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("matched", no_wrap=True)
     width = max(12, min(console.width, 110) - 57)
-    for layer in found.worst()[:top]:
+    for layer in comparison.worst()[:top]:
         difference = layer.difference
         table.add_row(
-            Text(short(layer.name, width), "bold" if layer.name == found.parts_at else ""),
+            Text(short(layer.name, width), "bold" if layer.name == comparison.parts_at else ""),
             _number(difference.sqnr_db),
             "–" if layer.inputs_db is None else _number(layer.inputs_db),
             f"{difference.cosine:.5f}",

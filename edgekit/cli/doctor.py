@@ -18,7 +18,7 @@ from edgekit.cli.spinner import spinner
 from edgekit.errors import MissingExtraError
 from edgekit.runtimes import RUNTIMES
 
-__all__ = ["Check", "Finding", "doctor", "examine"]
+__all__ = ["doctor"]
 
 EPILOG = """\b
 Examples:
@@ -27,7 +27,6 @@ Examples:
 """
 
 TIMEOUT_S = 120
-LATER = "not in this version of edgekit"
 
 TORCH_FACTS = """
 import torch
@@ -45,7 +44,7 @@ TELLING = (
 
 
 @dataclass(frozen=True)
-class Check:
+class Component:
     """One part of edgekit that an extra installs. `packages`: distribution, module. `facts`: prints a line."""
 
     name: str
@@ -53,28 +52,27 @@ class Check:
     extra: str
     packages: tuple[tuple[str, str], ...]
     facts: str = ""
-    later: bool = False
 
 
 @dataclass(frozen=True)
-class Finding:
-    """`state`: usable, missing (a package), broken (installed, but its import fails), or later (see `detail`)."""
+class ComponentState:
+    """`state`: usable, missing (a package), or broken (installed, but its import fails: see `detail`)."""
 
     name: str
     purpose: str
-    state: Literal["usable", "missing", "broken", "later"]
+    state: Literal["usable", "missing", "broken"]
     versions: dict[str, str]
     detail: str
     remedy: str
 
 
-CHECKS = (
+COMPONENTS = (
     *(
-        Check(item.name, "runtime", item.extra, item.packages, item.facts)
+        Component(item.name, "runtime", item.extra, item.packages, item.facts)
         for row in RUNTIMES.values()
         for item in row.installations
     ),
-    Check(
+    Component(
         "torch",
         "training",
         "torch",
@@ -86,8 +84,8 @@ CHECKS = (
         ),
         TORCH_FACTS,
     ),
-    Check("images", "data", "images", (("pillow", "PIL"),)),
-    Check("digits", "data", "digits", (("scikit-learn", "sklearn"),)),
+    Component("images", "data", "images", (("pillow", "PIL"),)),
+    Component("digits", "data", "digits", (("scikit-learn", "sklearn"),)),
 )
 
 
@@ -100,16 +98,16 @@ def doctor(as_json: bool) -> int:
     its error. Ends with 0 when at least one runtime is usable, else with 1.
     """
     with spinner("trying every runtime"), ThreadPoolExecutor(max_workers=2) as pool:
-        findings = list(pool.map(examine, CHECKS))
+        findings = list(pool.map(examine, COMPONENTS))
     machine, targets = _machine()
-    usable = any(each.state == "usable" for each in findings if each.purpose == "runtime")
+    usable = any(state.state == "usable" for state in findings if state.purpose == "runtime")
     if as_json:
         answer = {
             "schema": 1,
             "edgekit": _version(),
             "python": sys.version.split()[0],
             "usable": usable,
-            "checks": [asdict(each) for each in findings],
+            "checks": [asdict(state) for state in findings],
             "machine": machine,
             "targets": targets,
         }
@@ -119,39 +117,37 @@ def doctor(as_json: bool) -> int:
     return 0 if usable else 1
 
 
-def examine(check: Check) -> Finding:
+def examine(component: Component) -> ComponentState:
     """Look for the packages' metadata, then import them in a fresh process."""
     versions, absent = {}, []
-    for package, _module in check.packages:
+    for package, _module in component.packages:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             absent.append(package)
 
-    def found(
-        state: Literal["usable", "missing", "broken", "later"], detail: str, remedy: str = ""
-    ) -> Finding:
-        return Finding(check.name, check.purpose, state, versions, detail, remedy)
+    def in_state(
+        state: Literal["usable", "missing", "broken"], detail: str, remedy: str = ""
+    ) -> ComponentState:
+        return ComponentState(component.name, component.purpose, state, versions, detail, remedy)
 
-    if check.later:
-        return found("later", LATER)
     if absent:
-        line = str(MissingExtraError(absent[0], check.extra)).partition(": ")[2]
-        return found("missing", f"not installed: {', '.join(absent)}", line)
-    detail, error = _try(check)
+        line = str(MissingExtraError(absent[0], component.extra)).partition(": ")[2]
+        return in_state("missing", f"not installed: {', '.join(absent)}", line)
+    detail, error = _try(component)
     if error:
         packages = " ".join(versions)
-        return found("broken", error, f"pip install --force-reinstall {packages}")
-    return found("usable", detail)
+        return in_state("broken", error, f"pip install --force-reinstall {packages}")
+    return in_state("usable", detail)
 
 
-def _try(check: Check) -> tuple[str, str]:
+def _try(component: Component) -> tuple[str, str]:
     """What the facts say, and the error's last line if an import failed."""
     lines = ["import sys", "sys.path[:] = [each for each in sys.path if each]"]
-    lines += [f"import {module}" for _package, module in check.packages]
+    lines += [f"import {module}" for _package, module in component.packages]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", "\n".join(lines) + "\n" + check.facts],
+            [sys.executable, "-c", "\n".join(lines) + "\n" + component.facts],
             capture_output=True,
             text=True,
             errors="replace",
@@ -193,7 +189,7 @@ def _version() -> str:
     return __version__
 
 
-def _print(findings: list[Finding], machine: dict[str, Any], targets: list[str]) -> None:
+def _print(findings: list[ComponentState], machine: dict[str, Any], targets: list[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -202,16 +198,18 @@ def _print(findings: list[Finding], machine: dict[str, Any], targets: list[str])
     table = Table(title=f"edgekit {_version()}, Python {sys.version.split()[0]}", title_justify="left")
     for heading in ("part", "for", "state", "what was found"):
         table.add_column(heading, overflow="fold")
-    colours = {"usable": "green", "missing": "yellow", "broken": "red", "later": "dim"}
-    for each in findings:
-        versions = ", ".join(f"{name} {version}" for name, version in each.versions.items())
-        told = [versions, each.detail] if each.state != "missing" else [each.detail]
-        state = f"[{colours[each.state]}]{each.state}[/]"
-        table.add_row(each.name, each.purpose, state, escape("\n".join(line for line in told if line)))
+    colours = {"usable": "green", "missing": "yellow", "broken": "red"}
+    for component in findings:
+        versions = ", ".join(f"{name} {version}" for name, version in component.versions.items())
+        told = [versions, component.detail] if component.state != "missing" else [component.detail]
+        state = f"[{colours[component.state]}]{component.state}[/]"
+        table.add_row(
+            component.name, component.purpose, state, escape("\n".join(line for line in told if line))
+        )
     console.print(table)
-    for each in findings:
-        if each.remedy:
-            click.echo(f"{each.name} is {each.state}: {each.remedy}")
+    for component in findings:
+        if component.remedy:
+            click.echo(f"{component.name} is {component.state}: {component.remedy}")
     telling = [name for name in TELLING if name in machine["features"]]
     console.print(
         f"{machine['cpu']}, {machine['arch']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.1f} GiB; "

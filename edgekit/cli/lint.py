@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgekit.building.executor import Executor
     from edgekit.hardware import Target
 
-__all__ = ["Finding", "lint"]
+__all__ = ["lint"]
 
 FOUND = 3
 """Exit code when something forbids a runtime."""
@@ -37,7 +37,7 @@ Examples:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuntimeLint:
     """What one runtime of the target says. `check`: which check was made. `runtime` is "" for the board itself."""
 
     runtime: str
@@ -98,13 +98,14 @@ def lint(**options: Any) -> int:
 
 def _examine_all(
     path: Path, target: Target, precisions: tuple[Precision, ...], executor: Executor
-) -> tuple[Finding, ...]:
+) -> tuple[RuntimeLint, ...]:
     """The board first; its runtimes only where its memory holds the network, which they run once."""
     issues = [*_lacking(target, precisions), *_dynamic(path), *_too_large(path, target)]
-    board = Finding("", "precisions, shapes and memory", tuple(issues))
+    board = RuntimeLint("", "precisions, shapes and memory", tuple(issues))
     if _too_large(path, target):
         return board, *(
-            Finding(each.name, "not checked: too large for the board", ()) for each in target.runtimes
+            RuntimeLint(runtime.name, "not checked: too large for the board", ())
+            for runtime in target.runtimes
         )
     variant = _as_variant(path)
     return board, *(_examine(runtime.name, variant, target, executor) for runtime in target.runtimes)
@@ -157,22 +158,22 @@ def _too_large(path: Path, target: Target) -> list[Issue]:
     return [Issue("error", "", reason, "a smaller or more pruned network, or fewer bits")]
 
 
-def _examine(name: BackendName, variant: Variant, target: Target, executor: Executor) -> Finding:
+def _examine(name: BackendName, variant: Variant, target: Target, executor: Executor) -> RuntimeLint:
     """One runtime's own lint, as a task: a runtime may die of a network."""
     from edgekit.backends import get_backend
     from edgekit.building.tasks import LintTask
 
     try:
         task = LintTask(variant, name, target, get_backend(name).versions())
-        found = executor.run(task, Path(variant.onnx_path).parent)
+        examination = executor.run(task, Path(variant.onnx_path).parent)
     except MissingExtraError as error:
-        return Finding(name, f"not checked: {error}", ())
+        return RuntimeLint(name, f"not checked: {error}", ())
     except StageError as error:
-        return Finding(name, "its own reader", (Issue("error", "", error.cause, error.remedy),))
-    return Finding(name, found.done, found.issues)
+        return RuntimeLint(name, "its own reader", (Issue("error", "", error.cause, error.remedy),))
+    return RuntimeLint(name, examination.done, examination.issues)
 
 
-def _print(model: str, target: Target, findings: tuple[Finding, ...], errors: int, warnings: int) -> None:
+def _print(model: str, target: Target, findings: tuple[RuntimeLint, ...], errors: int, warnings: int) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

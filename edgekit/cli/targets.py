@@ -63,13 +63,13 @@ def show(name: str, as_json: bool) -> None:
         import msgspec
 
         tried = [{"backend": item.backend, "precision": item.precision} for item in plan.candidates]
-        found = {
+        shown = {
             "target": msgspec.to_builtins(target),
             "tried": tried,
             "rejected": msgspec.to_builtins(plan.rejections),
             "misfits": list(target.misfits(machine)),
         }
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(shown, indent=1))
         return
     from edgekit.cli.target_tables import print_target
 
@@ -103,9 +103,9 @@ def probe(as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        found = {"machine": msgspec.to_builtins(machine), "runtimes": runtimes, "targets": fits}
-        found["machine"]["features"].sort()
-        click.echo(json.dumps(found, indent=1))
+        probed = {"machine": msgspec.to_builtins(machine), "runtimes": runtimes, "targets": fits}
+        probed["machine"]["features"].sort()
+        click.echo(json.dumps(probed, indent=1))
         return
     from edgekit.cli.target_tables import print_machine
 
@@ -116,10 +116,10 @@ def installed_runtimes() -> dict[BackendName, str]:
     """Runtime → its package's version, or what is missing and how to get it."""
     from edgekit.backends import get_backend, usable_backends
 
-    found: dict[BackendName, str] = {}
+    versions: dict[BackendName, str] = {}
     for name, missing in usable_backends().items():
-        found[name] = missing or next(iter(get_backend(name).versions().values()))
-    return dict(sorted(found.items()))
+        versions[name] = missing or next(iter(get_backend(name).versions().values()))
+    return dict(sorted(versions.items()))
 
 
 def _plan(target: Target, machine: Machine) -> Plan:
@@ -134,9 +134,7 @@ def _plan(target: Target, machine: Machine) -> Plan:
     nothing = Cost(macs=0, parameters=0, weight_bytes=0, activation_bytes=0)
     original = Variant("original", "original", None, "", "", "", Signature((), ()), nothing)
     names = [runtime.name for runtime in target.runtimes]
-    return plan_candidates(
-        target, [original], precisions=None, backends=names, features=features, recipe=None
-    )
+    return plan_candidates(target, [original], precisions=None, backends=names, features=features)
 
 
 def _row(target: Target) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.compare.compare import Samples, compare_artifacts
+from edgekit.compare.compare import CompareSamples, compare_artifacts
 from edgekit.compare.outcome import Comparison, LayerDifference, OutputDifference, Side
 
-__all__ = ["Comparison", "LayerDifference", "OutputDifference", "Samples", "Side", "compare_artifacts"]
+__all__ = ["CompareSamples", "Comparison", "LayerDifference", "OutputDifference", "Side", "compare_artifacts"]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.backends import get_backend, open_reader
+from edgekit.compare.divergence import CEILINGS, first_divergence, lowest_inputs, wrong_places
 from edgekit.compare.feeding import feed, pair_specs, ports_of, random_samples, whole_number_note
 from edgekit.compare.hints import Remedies, layer_hints
 from edgekit.compare.layouts import LAYOUTS, Layout, apply_layout, suspects_between
 from edgekit.compare.matching import Match, correlation, match_tensors
 from edgekit.compare.outcome import Comparison, LayerDifference, Side
 from edgekit.compare.outputs import Outputs
-from edgekit.compare.parting import CEILINGS, first_parting, lowest_inputs, wrong_places
 from edgekit.compare.remedies import remedies_for
 from edgekit.compare.statistics import Accumulator
 from edgekit.errors import DataError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Arrays = tuple[NDArray[Any], ...]
     Look = Mapping[str, NDArray[np.float32]]
 
-__all__ = ["Samples", "compare_artifacts"]
+__all__ = ["CompareSamples", "compare_artifacts"]
 
 FIRST = 2  # samples that tensors are matched on
 DOUBTFUL, SURE = 0.9, 0.95  # correlations: below, other layouts are tried; from there on, one is told
@@ -38,7 +38,7 @@ EXPLAINED = 5  # of the worst layers get hints, beside the one where the artifac
 
 
 @dataclass(frozen=True)
-class Samples:
+class CompareSamples:
     """What to compare on. `batches()` gives (one array [N, ...] per input of A, labels int64 [N] or None).
 
     Arrays are in the network's layout, or another in which their shapes fit. `description` is for people.
@@ -52,7 +52,7 @@ class Samples:
 def compare_artifacts(
     a: Artifact,
     b: Artifact,
-    samples: Samples | None = None,
+    samples: CompareSamples | None = None,
     *,
     count: int = 32,
     seed: int = 0,
@@ -89,15 +89,15 @@ def compare_artifacts(
         layers = pairs.layers(
             remedies_for(b.backend), max(left.arithmetic, right.arithmetic, key=_coarseness)
         )
-        matched_a, matched_b = {each.a for each in pairs.matches}, {each.b for each in pairs.matches}
+        matched_a, matched_b = {match.a for match in pairs.matches}, {match.b for match in pairs.matches}
         return Comparison(
             a=Side(names[0], a.backend, left.arithmetic, len(left.tensors)),
             b=Side(names[1], b.backend, right.arithmetic, len(right.tensors)),
             samples=done,
             inputs=inputs,
             layers=layers,
-            unmatched_a=tuple(each.name for each in left.tensors if each.name not in matched_a),
-            unmatched_b=tuple(each.name for each in right.tensors if each.name not in matched_b),
+            unmatched_a=tuple(facts.name for facts in left.tensors if facts.name not in matched_a),
+            unmatched_b=tuple(facts.name for facts in right.tensors if facts.name not in matched_b),
             parts_at=pairs.parts_at,
             outputs=work.outputs.result(),
             accuracy=work.outputs.accuracy(),
@@ -107,12 +107,12 @@ def compare_artifacts(
 
 def _elsewhere(names: Sequence[str], artifacts: Sequence[Artifact]) -> list[str]:
     """Artifacts of a runtime that is not here, and what stands for it."""
-    found = []
+    notes = []
     for name, artifact in zip(names, artifacts, strict=True):
         host = get_backend(artifact.backend).on_host(artifact).backend
         if host != artifact.backend:
-            found.append(f"{name}: its graph as {host} computes it, not {artifact.backend}'s own kernels")
-    return found
+            notes.append(f"{name}: its graph as {host} computes it, not {artifact.backend}'s own kernels")
+    return notes
 
 
 def _coarseness(arithmetic: str) -> float:
@@ -120,7 +120,7 @@ def _coarseness(arithmetic: str) -> float:
 
 
 def _stream(
-    work: _Work, samples: Samples | None, count: int, seed: int
+    work: _Work, samples: CompareSamples | None, count: int, seed: int
 ) -> Iterator[tuple[Arrays, NDArray[np.int64] | None]]:
     """One batch after another, as large as the network's own (1 where that is free)."""
     reference = work.left.signature
@@ -170,10 +170,10 @@ class _Work:
 
     def doubts(self, arrays: Arrays) -> list[str]:
         """What about the request itself may mislead."""
-        found = {whole_number_note(ports, arrays) for ports in self.ports} - {""}
+        doubts = {whole_number_note(ports, arrays) for ports in self.ports} - {""}
         if self.left.arithmetic == "int8" and self.right.arithmetic != "int8":
-            found.add("A is quantized and B is not: hints take A for the truth, so give the float one first")
-        return sorted(found)
+            doubts.add("A is quantized and B is not: hints take A for the truth, so give the float one first")
+        return sorted(doubts)
 
 
 def _suspects(match: Match, a: NDArray[Any], b: NDArray[Any]) -> tuple[tuple[Layout, float], ...]:
@@ -181,11 +181,11 @@ def _suspects(match: Match, a: NDArray[Any], b: NDArray[Any]) -> tuple[tuple[Lay
     if match.correlation >= DOUBTFUL:
         return ()
     aligned = apply_layout(b, match.layout, a.shape)
-    found = [
+    agreements = [
         (layout, correlation(a, apply_layout(aligned, layout, a.shape)))
         for layout in suspects_between(a.shape)
     ]
-    return tuple((layout, value) for layout, value in found if value >= SURE)
+    return tuple((layout, value) for layout, value in agreements if value >= SURE)
 
 
 class _Pairs:
@@ -198,7 +198,7 @@ class _Pairs:
         matches: Sequence[Match],
         suspects: Mapping[str, tuple[tuple[Layout, float], ...]],
     ) -> None:
-        self.facts_a, self.facts_b = {each.name: each for each in a}, {each.name: each for each in b}
+        self.facts_a, self.facts_b = {facts.name: facts for facts in a}, {facts.name: facts for facts in b}
         self.matches, self.suspects = tuple(matches), suspects
         self._sums = [Accumulator(self.facts_b[match.b].grid) for match in matches]
         self.parts_at: str | None = None
@@ -224,11 +224,15 @@ class _Pairs:
         ]
         self.matches, self._sums = tuple(match for match, _ in kept), [sums for _, sums in kept]
         layers = self._all()
-        self.parts_at = first_parting(layers, arithmetic)
+        self.parts_at = first_divergence(layers, arithmetic)
         ceiling = CEILINGS[arithmetic]
-        worst = sorted((each for each in layers if each.difference.sqnr_db < ceiling), key=_sqnr)[:EXPLAINED]
-        explained = {each.name for each in worst} | {self.parts_at}
-        return tuple(self._explained(each, remedies) if each.name in explained else each for each in layers)
+        worst = sorted((layer for layer in layers if layer.difference.sqnr_db < ceiling), key=_sqnr)[
+            :EXPLAINED
+        ]
+        explained = {layer.name for layer in worst} | {self.parts_at}
+        return tuple(
+            self._explained(layer, remedies) if layer.name in explained else layer for layer in layers
+        )
 
     def _all(self) -> tuple[LayerDifference, ...]:
         """All pairs in A's order, without hints."""
@@ -259,7 +263,7 @@ class _Pairs:
             inputs_db=layer.inputs_db,
             suspects=self.suspects[layer.name],
             remedies=remedies,
-            parting=layer.name == self.parts_at,
+            diverges=layer.name == self.parts_at,
         )
         return replace(layer, hints=hints)
 

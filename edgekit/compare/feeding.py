@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from edgekit.backends.tensors import Grid, Reader
     from edgekit.types import Signature, TensorSpec
 
-__all__ = ["Port", "feed", "pair_specs", "ports_of", "random_samples", "whole_number_note"]
+__all__ = ["InputPort", "feed", "pair_specs", "ports_of", "random_samples", "whole_number_note"]
 
 
 @dataclass(frozen=True)
-class Port:
+class InputPort:
     """One input of an artifact: `place` is that of its samples, `grid` what its integers stand for."""
 
     place: int
@@ -29,10 +29,10 @@ class Port:
     grid: Grid | None
 
 
-def ports_of(reference: Signature, reader: Reader, name: str) -> tuple[Port, ...]:
+def ports_of(reference: Signature, reader: Reader, name: str) -> tuple[InputPort, ...]:
     """The reader's inputs, each with its place among the reference's. Raises ModelError for another network."""
     pairs = pair_specs(reference.inputs, reader.signature.inputs, "input", name)
-    return tuple(Port(i, reader.signature.inputs[j], _input_grid(reader, j)) for i, j in pairs)
+    return tuple(InputPort(i, reader.signature.inputs[j], _input_grid(reader, j)) for i, j in pairs)
 
 
 def pair_specs(
@@ -58,7 +58,7 @@ def pair_specs(
     return pairs
 
 
-def feed(ports: Sequence[Port], samples: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def feed(ports: Sequence[InputPort], samples: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Samples [N, ...] as an artifact takes them. Raises DataError for samples of another shape."""
     feeds = {}
     for port in ports:
@@ -76,14 +76,14 @@ def feed(ports: Sequence[Port], samples: Sequence[NDArray[Any]]) -> dict[str, ND
 
 
 def random_samples(
-    reference: Signature, ports: Sequence[Sequence[Port]], count: int, seed: int
+    reference: Signature, ports: Sequence[Sequence[InputPort]], count: int, seed: int
 ) -> Iterator[tuple[NDArray[Any], ...]]:
     """Batches of the reference's shapes: uniform in the range that a quantized input takes, else in [0, 1).
 
     Inputs of whole numbers that stand for nothing else (token ids) get 0 and 1. Free dimensions are 1.
     """
     rng = np.random.default_rng(seed)
-    grids = {port.place: port.grid for each in ports for port in each if port.grid is not None}
+    grids = {port.place: port.grid for side in ports for port in side if port.grid is not None}
     for _ in range(count):
         arrays = []
         for place, spec in enumerate(reference.inputs):
@@ -96,7 +96,7 @@ def random_samples(
         yield tuple(arrays)
 
 
-def whole_number_note(ports: Sequence[Port], samples: Sequence[NDArray[Any]]) -> str:
+def whole_number_note(ports: Sequence[InputPort], samples: Sequence[NDArray[Any]]) -> str:
     """A doubt worth telling: samples that look as if they were already the integers that an input takes."""
     for port in ports:
         array, grid = samples[port.place], port.grid
@@ -124,7 +124,7 @@ def _input_grid(reader: Reader, place: int) -> Grid | None:
     return next((facts.grid for facts in reader.tensors if facts.op == "input" and name in facts.names), None)
 
 
-def _typed(array: NDArray[Any], port: Port) -> NDArray[Any]:
+def _typed(array: NDArray[Any], port: InputPort) -> NDArray[Any]:
     kind = np.dtype(port.spec.dtype)
     if port.grid is not None and kind.kind in "iu":
         limits = np.iinfo(kind)

@@ -45,22 +45,22 @@ def layer_hints(
     inputs_db: float | None = None,
     suspects: Sequence[tuple[Layout, float]] = (),
     remedies: Remedies = Remedies(),
-    parting: bool = True,
+    diverges: bool = True,
 ) -> tuple[str, ...]:
     """Sentences on one tensor, the most telling first; `suspects` are layouts in which the values do agree.
 
-    Where the artifacts part (`parting`) something is said even if no single cause was found.
+    Where the artifacts begin to differ (`diverges`) something is said even if no single cause was found.
     """
-    found = [
+    hints = [
         *_broken_values(difference),
         *_layout(suspects),
         *_weights(a.weights, b.weights, remedies),
         *_linear(difference, a.op == "input"),
         *_range(difference, b.grid, a.op == "input", remedies),
     ]
-    found = found or (_shift(difference, remedies) if a.op != "input" else [])
-    if found or not parting:
-        return tuple(found)
+    hints = hints or (_shift(difference, remedies) if a.op != "input" else [])
+    if hints or not diverges:
+        return tuple(hints)
     if inputs_db is not None and difference.sqnr_db >= inputs_db - 1.0:
         return ("its inputs are as far apart as it is: it passes on what the layers before it lost",)
     if b.grid or (b.weights and b.weights.grid):
@@ -78,14 +78,14 @@ def output_hints(
 
 
 def _broken_values(difference: Difference) -> list[str]:
-    found = []
+    hints = []
     for side, share in zip("AB", difference.not_finite, strict=True):
         if share > 0:
-            found.append(f"{share:.2%} of {side}'s values are NaN or infinite: overflow in its arithmetic?")
+            hints.append(f"{share:.2%} of {side}'s values are NaN or infinite: overflow in its arithmetic?")
     low, high = difference.range_b
     if low == high and difference.range_a[0] < difference.range_a[1]:
-        found.append(f"B gives {low:.4g} everywhere: its scale is degenerate, or the layer is cut off")
-    return found
+        hints.append(f"B gives {low:.4g} everywhere: its scale is degenerate, or the layer is cut off")
+    return hints
 
 
 def _layout(suspects: Sequence[tuple[Layout, float]]) -> list[str]:
@@ -98,16 +98,16 @@ def _layout(suspects: Sequence[tuple[Layout, float]]) -> list[str]:
 def _weights(a: Weights | None, b: Weights | None, remedies: Remedies) -> list[str]:
     if a is None or b is None or len(a.norms) != len(b.norms):
         return []
-    found = []
+    hints = []
     smallest = min((edge for edge in a.edges if edge > 0), default=0.0)
     levels = smallest / b.step if b.step > 0 else FEW_LEVELS
     if b.grid == "per-tensor" and levels < FEW_LEVELS:
         ratio = max(a.edges) / smallest
-        found.append(
+        hints.append(
             f"its weights share one scale, but their channels' ranges differ {ratio:.0f}-fold: the smallest "
             f"has {levels:.1f} levels to each side: quantize weights per channel"
         )
-        return found
+        return hints
     ratios = [
         right / left if left > 0 else float(right > 0) + 1.0
         for left, right in zip(a.norms, b.norms, strict=True)
@@ -120,16 +120,11 @@ def _weights(a: Weights | None, b: Weights | None, remedies: Remedies) -> list[s
     ]
     if off:
         worst = max(off, key=lambda place: abs(ratios[place] - 1.0))
-        found.append(
+        hints.append(
             f"weights differ in {len(off)} of {len(ratios)} output channels: in channel {worst} B's norm is "
             f"{ratios[worst]:.3g} times A's: another checkpoint, or a damaged layer"
         )
-    return found
-
-
-def _ratio(value: float, reference: float) -> float:
-    """How many times as large; of nothing 1 where it stayed so, else 2."""
-    return value / reference if reference > 0 else 1.0 + float(value > 0)
+    return hints
 
 
 def _linear(difference: Difference, is_input: bool) -> list[str]:

@@ -41,28 +41,28 @@ def apply_layout(array: NDArray[Any], layout: Layout, shape: Sequence[int]) -> N
 
 def layouts_between(a: Sequence[int], b: Sequence[int]) -> tuple[Layout, ...]:
     """Layouts in which an array of shape `b` takes the shape `a`, the likeliest first; none: no such layout."""
-    found: list[Layout] = []
+    layouts: list[Layout] = []
     if tuple(a) == tuple(b):
-        found.append("same")
+        layouts.append("same")
     if len(a) == len(b) > 2:
         last, first = (b[0], b[-1], *b[1:-1]), (b[0], *b[2:], b[1])
         if tuple(a) == last:
-            found.append("nhwc")
+            layouts.append("nhwc")
         if tuple(a) == first and first != last:
-            found.append("nchw")
-    if not found and math.prod(a) == math.prod(b) and _without_ones(a) == _without_ones(b):
-        found.append("reshape")
-    return tuple(found)
+            layouts.append("nchw")
+    if not layouts and math.prod(a) == math.prod(b) and _without_ones(a) == _without_ones(b):
+        layouts.append("reshape")
+    return tuple(layouts)
 
 
 def suspects_between(shape: Sequence[int]) -> tuple[Layout, ...]:
     """Mistakes that keep the shape: an array that agrees only so was mixed up somewhere."""
-    found: list[Layout] = []
+    layouts: list[Layout] = []
     if len(shape) > 2 and shape[-1] == shape[-2] > 1:
-        found.append("swapped")
+        layouts.append("swapped")
     if len(shape) == 4 and shape[1] == 3:
-        found.append("reversed")
-    return tuple(found)
+        layouts.append("reversed")
+    return tuple(layouts)
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:

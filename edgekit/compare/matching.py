@@ -55,12 +55,13 @@ def match_tensors(
     of the values; where those do not agree, by place, if the operations are the same.
     """
     scores, layouts = _correlations(a, b, arrays_a, arrays_b)
-    found = _by_name(a, b, scores, layouts)
-    rows = [i for i in range(len(a)) if i not in found]
-    columns = [j for j in range(len(b)) if j not in found.values()]
-    named = len(found) > min(len(a), len(b)) / 2
+    columns_of = _by_name(a, b, scores, layouts)
+    rows = [i for i in range(len(a)) if i not in columns_of]
+    columns = [j for j in range(len(b)) if j not in columns_of.values()]
+    named = len(columns_of) > min(len(a), len(b)) / 2
     matches = {
-        i: Match(a[i].name, b[j].name, "name", layouts[i, j], float(scores[i, j])) for i, j in found.items()
+        i: Match(a[i].name, b[j].name, "name", layouts[i, j], float(scores[i, j]))
+        for i, j in columns_of.items()
     }
     if rows and columns:
         worth = _worth(a, b, scores)[np.ix_(rows, columns)]
@@ -113,16 +114,16 @@ def _by_name(
     for j, facts in enumerate(b):
         for name in facts.names:
             places.setdefault(name, j)
-    found: dict[int, int] = {}
+    columns_of: dict[int, int] = {}
     for i, facts in enumerate(a):
         sharing = [places[name] for name in facts.names if name in places and (i, places[name]) in layouts]
-        free = [j for j in sharing if j not in found.values()]
+        free = [j for j in sharing if j not in columns_of.values()]
         if free:
             j = free[0]
             others = np.delete(scores[i], j)
             if scores[i, j] >= FALSE_NAME or not (others >= SURE).any():
-                found[i] = j
-    return found
+                columns_of[i] = j
+    return columns_of
 
 
 def _worth(
@@ -149,11 +150,11 @@ def _correlations(
                 right = np.stack(
                     [_profile(apply_layout(arrays_b[b[j].name], layout, shape_a)) for j in columns]
                 )
-                found = left @ right.T
+                correlations = left @ right.T
                 for row, i in enumerate(rows):
                     for column, j in enumerate(columns):
-                        if (i, j) not in layouts or found[row, column] > scores[i, j] + 1e-6:
-                            scores[i, j], layouts[i, j] = found[row, column], layout
+                        if (i, j) not in layouts or correlations[row, column] > scores[i, j] + 1e-6:
+                            scores[i, j], layouts[i, j] = correlations[row, column], layout
     return scores, layouts
 
 
@@ -161,8 +162,8 @@ def _by_shape(
     facts: Sequence[TensorFacts], arrays: Mapping[str, NDArray[Any]]
 ) -> dict[tuple[int, ...], list[int]]:
     groups: dict[tuple[int, ...], list[int]] = {}
-    for place, each in enumerate(facts):
-        groups.setdefault(arrays[each.name].shape, []).append(place)
+    for place, tensor in enumerate(facts):
+        groups.setdefault(arrays[tensor.name].shape, []).append(place)
     return groups
 
 

@@ -81,6 +81,6 @@ class Comparison:
         """Lowest SQNR first; of equals the first in graph order."""
         return tuple(sorted(self.layers, key=lambda layer: layer.difference.sqnr_db))
 
-    def parting(self) -> LayerDifference | None:
+    def first_divergence(self) -> LayerDifference | None:
         """The layer that `parts_at` names."""
         return next((layer for layer in self.layers if layer.name == self.parts_at), None)

@@ -71,13 +71,13 @@ class Outputs:
     def result(self) -> tuple[OutputDifference, ...]:
         """One entry per output, in A's order."""
         agreement = estimate_mean(np.asarray(self._agree)) if self._agree else None
-        found = []
+        differences = []
         for (name_a, name_b), sums in zip(self._pairs, self._sums, strict=True):
             difference = sums.result()
             softmax, suspects = self._ends(difference.sqnr_db)
             hints = output_hints(difference, softmax=softmax, suspects=suspects)
-            found.append(OutputDifference(name_a, name_b, difference, agreement, hints))
-        return tuple(found)
+            differences.append(OutputDifference(name_a, name_b, difference, agreement, hints))
+        return tuple(differences)
 
     def accuracy(self) -> tuple[float, float] | None:
         """Share of right answers of A and of B, where there were labels."""
@@ -87,18 +87,18 @@ class Outputs:
 
     def notes(self) -> list[str]:
         """Whether the shown tensors are those that lead to the answers."""
-        found = []
+        notes = []
         for name, sums in zip(self._names, self._shown, strict=True):
             try:
                 sqnr_db = sums.result().sqnr_db
             except ValueError:
                 continue
             if sqnr_db < SHOWN_DB:
-                found.append(
+                notes.append(
                     f"{name}: with its tensors shown it answers a little differently ({sqnr_db:.0f} dB from the "
                     "artifact as it runs); the outputs' figures are of the latter"
                 )
-        return found
+        return notes
 
     def _ends(self, sqnr_db: float) -> tuple[str, tuple[Any, ...]]:
         """The side that alone ends in a softmax, and layouts in which the outputs agree."""
@@ -108,10 +108,8 @@ class Outputs:
         if self._agree:
             flat_a, flat_b = a.reshape(len(a), -1), b.reshape(len(b), -1)
             for side, plain, other in (("B", flat_a, flat_b), ("A", flat_b, flat_a)):
-                sums_to_one = np.allclose(other.sum(axis=1), 1.0, atol=0.02) and not np.allclose(
-                    plain.sum(axis=1), 1.0, atol=0.02
-                )
-                if sums_to_one and correlation(_softmax(plain), other) >= ALIKE - 0.02:
+                is_softmax = _sums_to_one(other) and not _sums_to_one(plain)
+                if is_softmax and correlation(_softmax(plain), other) >= ALIKE - 0.02:
                     return side, ()
         suspects = [
             (layout, correlation(a, apply_layout(b, layout, a.shape))) for layout in suspects_between(a.shape)

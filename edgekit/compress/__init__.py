@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.compress.base import NoProgress, Progress, Samples
+from edgekit.compress.base import Samples
 from edgekit.compress.pruning.iterate import IterateConfig, PruneOutcome, StepRecord, prune_iteratively
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.propose import (
@@ -10,7 +10,6 @@ from edgekit.compress.pruning.propose import (
     PruneConfig,
     apply_plan,
     propose,
-    propose_uniform,
     propose_widths,
     prunable,
 )
@@ -21,8 +20,6 @@ from edgekit.compress.training.finetune import TrainReport, finetune
 
 __all__ = [
     "IterateConfig",
-    "NoProgress",
-    "Progress",
     "Prunable",
     "PruneConfig",
     "PruneOutcome",
@@ -38,7 +35,6 @@ __all__ = [
     "finetune",
     "load_pruned",
     "propose",
-    "propose_uniform",
     "propose_widths",
     "prunable",
     "prune_iteratively",

@@ -1,4 +1,4 @@
-"""What compression asks of the parts around it: samples, a progress display, example inputs."""
+"""What compression asks of the parts around it: samples and example inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgekit.data.base import Batch
 
-__all__ = ["Example", "NoProgress", "Progress", "Samples", "example_tensors", "forward_outputs", "to_tensor"]
+__all__ = ["Example", "Samples", "example_tensors", "forward_outputs", "to_tensor"]
 
 Example = Sequence["NDArray[np.generic] | torch.Tensor"]
 """One array or tensor per network input, each [N, ...]."""
@@ -28,20 +28,6 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Iterator[Batch]: ...
-
-
-class Progress(Protocol):
-    """Told how far a piece of work is. The command line draws a bar; tests record."""
-
-    def advance(self, fraction: float, text: str) -> None:
-        """`fraction` of this piece of work is done (0 to 1); `text` is one short line."""
-
-
-class NoProgress:
-    """Draws nothing."""
-
-    def advance(self, fraction: float, text: str) -> None:
-        """Do nothing."""
 
 
 def to_tensor(array: NDArray[np.generic] | torch.Tensor, device: str = "cpu") -> torch.Tensor:

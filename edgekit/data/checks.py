@@ -41,12 +41,12 @@ def check_data(
 
 
 def _check_inputs(source: DataSource, signature: Signature) -> None:
-    found = source.take(np.zeros(1, np.int64)).inputs
-    if len(found) != len(signature.inputs):
+    arrays = source.take(np.zeros(1, np.int64)).inputs
+    if len(arrays) != len(signature.inputs):
         raise DataError(
-            f"{source.name} has {len(found)} inputs per sample, the network takes {len(signature.inputs)}"
+            f"{source.name} has {len(arrays)} inputs per sample, the network takes {len(signature.inputs)}"
         )
-    for array, spec in zip(found, signature.inputs, strict=True):
+    for array, spec in zip(arrays, signature.inputs, strict=True):
         if not _fits(array.shape[1:], spec):
             wanted = [size if size is not None else "any" for size in spec.shape[1:]]
             raise DataError(
@@ -115,8 +115,8 @@ def _class_count(signature: Signature | None) -> int | None:
 def _check_finite(source: DataSource) -> None:
     if isinstance(source, (StoredSource, ImageFolderSource)) and source.always_finite:
         return
-    one = source.take(np.zeros(1, np.int64)).inputs
-    size = max(1, CHUNK_BYTES // max(1, sum(array.nbytes for array in one)))
+    sample = source.take(np.zeros(1, np.int64)).inputs
+    size = max(1, CHUNK_BYTES // max(1, sum(array.nbytes for array in sample)))
     for indices in chunks(len(source), size):
         for array in source.take(indices).inputs:
             bad = _first_bad(array)

@@ -54,15 +54,15 @@ def open_factory(spec: str, preprocess: Preprocess, cache: Path) -> StoredSource
 
 
 def _spool(spec: str, data: object, preprocess: Preprocess, cache: Path, folder: Path) -> StoredSource:
-    parts = {str(key): each for key, each in data.items()} if isinstance(data, Mapping) else {"": data}
+    parts = {str(key): part for key, part in data.items()} if isinstance(data, Mapping) else {"": data}
     if "" not in parts and (not parts or any(part not in PARTS for part in parts)):
         raise DataError(f"{spec} gave a dict of {', '.join(parts) or 'nothing'}", allowed=", ".join(PARTS))
     ranges: dict[str, range] = {}
     with _Writer(spec, folder) as writer:
-        for part, each in parts.items():
+        for part, content in parts.items():
             start = writer.length
             with UserCode(f"reading from {spec}", DataError):
-                for inputs, labels in _batches(spec, each):
+                for inputs, labels in _batches(spec, content):
                     writer.add(inputs, labels)
             ranges[part] = range(start, writer.length)
     digest = writer.digest.hexdigest()
@@ -115,10 +115,10 @@ class _Writer:
                 path = self.folder / f"{index}.bin"
                 self._files.append(self._stack.enter_context(path.open("wb")))
             self.digest.update(repr([(str(dtype), shape) for dtype, shape in self.layout]).encode())
-        found = [(array.dtype, array.shape[1:]) for array in inputs]
-        if found != self.layout or len({len(array) for array in inputs}) != 1:
+        layout = [(array.dtype, array.shape[1:]) for array in inputs]
+        if layout != self.layout or len({len(array) for array in inputs}) != 1:
             raise DataError(
-                f"{self.spec}: the batch at sample {self.length} is {_text(found)}, "
+                f"{self.spec}: the batch at sample {self.length} is {_text(layout)}, "
                 f"the first was {_text(self.layout)}"
             )
         count = len(inputs[0])
@@ -157,7 +157,7 @@ def _batches(spec: str, data: object) -> Iterator[tuple[Arrays, NDArray[np.gener
         raise DataError(f"{spec} gave a {type(data).__name__}", allowed=ALLOWED)
     for sample in samples:
         inputs, label = _split(spec, sample)
-        yield tuple(each[None] for each in inputs), None if label is None else label.reshape(1, -1)[:, 0]
+        yield tuple(array[None] for array in inputs), None if label is None else label.reshape(1, -1)[:, 0]
 
 
 def _split(spec: str, item: object) -> tuple[Arrays, NDArray[np.generic] | None]:
@@ -171,7 +171,7 @@ def _split(spec: str, item: object) -> tuple[Arrays, NDArray[np.generic] | None]
             )
         x, y = item
         inputs = x if isinstance(x, (tuple, list)) else (x,)
-        return tuple(as_array(spec, each) for each in inputs), None if y is None else as_array(spec, y)
+        return tuple(as_array(spec, value) for value in inputs), None if y is None else as_array(spec, y)
     return (as_array(spec, item),), None
 
 
@@ -180,8 +180,8 @@ def as_array(name: str, value: object) -> NDArray[np.generic]:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         tensor = value.detach().cpu()
-        found: NDArray[np.generic] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-        return found
+        array: NDArray[np.generic] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return array
     if isinstance(value, (np.ndarray, np.generic, int, float)):
         return np.asarray(value)
     raise DataError(f"{name} gave a {type(value).__name__}", allowed="numpy arrays or torch tensors")

@@ -117,11 +117,11 @@ def open_images(folder: Path, preprocess: Preprocess) -> ImageFolderSource:
 
 def _listing(folder: Path) -> list[tuple[str, Path]]:
     """(class name, file) in sorted order; the class is empty for files directly in `folder`."""
-    found = [("", path) for path in sorted(folder.iterdir()) if _is_image(path)]
+    images = [("", path) for path in sorted(folder.iterdir()) if _is_image(path)]
     for top in sorted(folder.iterdir()):
         if top.is_dir() and not top.name.startswith("."):
-            found += [(top.name, path) for path in sorted(top.rglob("*")) if _is_image(path)]
-    return found
+            images += [(top.name, path) for path in sorted(top.rglob("*")) if _is_image(path)]
+    return images
 
 
 def _is_image(path: Path) -> bool:

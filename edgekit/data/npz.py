@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import zipfile
@@ -15,7 +14,7 @@ import numpy as np
 from edgekit.data.rows import FileRows, JoinedRows, Rows
 from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
-from edgekit.files import sha256_file
+from edgekit.files import atomic_path, sha256_file
 from edgekit.types import Preprocess
 
 if TYPE_CHECKING:
@@ -72,9 +71,9 @@ def _assemble(
             )
         ranges[part] = range(start, start + rows.shape[0])
         start += rows.shape[0]
-    known = [each for each in labels.values() if each is not None]
+    known = [label for label in labels.values() if label is not None]
     if known and len(known) != len(labels):
-        lacking = next(part for part, each in labels.items() if each is None)
+        lacking = next(part for part, label in labels.items() if label is None)
         raise DataError(
             f"{path}: y_{lacking} is absent, other parts have labels", allowed="labels for all or none"
         )
@@ -87,20 +86,20 @@ def _assemble(
 
 def _parts(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, tuple[str, str | None]]:
     """Part name (empty for an undivided file) → keys of its samples and labels."""
-    found: dict[str, tuple[str, str | None]] = {}
+    members_of: dict[str, tuple[str, str | None]] = {}
     for part in PARTS:
         if f"x_{part}" in members:
             label = f"y_{part}"
-            found[part] = (f"x_{part}", label if label in members else None)
+            members_of[part] = (f"x_{part}", label if label in members else None)
         elif f"y_{part}" in members:
             raise DataError(f"{path}: y_{part} has no x_{part}", allowed=ALLOWED)
-    if "x" in members and found:
-        raise DataError(f"{path}: x together with x_{next(iter(found))}", allowed=ALLOWED)
+    if "x" in members and members_of:
+        raise DataError(f"{path}: x together with x_{next(iter(members_of))}", allowed=ALLOWED)
     if "x" in members:
         return {"": ("x", "y" if "y" in members else None)}
-    if not found:
+    if not members_of:
         raise DataError(f"{path} has {', '.join(sorted(members)[:8]) or 'nothing'}", allowed=ALLOWED)
-    return found
+    return members_of
 
 
 def _header(file: IO[bytes], key: str, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
@@ -149,14 +148,11 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: Path) -> Pat
     place = cache / info.filename.replace("/", "_")
     if place.is_file() and place.stat().st_size == info.file_size:
         return place
-    draft = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with archive.open(info) as packed, open(draft, "wb") as file:
+        with archive.open(info) as packed, atomic_path(place) as draft, open(draft, "wb") as file:
             shutil.copyfileobj(packed, file, 1 << 20)
-        os.replace(draft, place)
     except OSError as problem:
-        draft.unlink(missing_ok=True)
         raise StoreError(f"{place} cannot be written: {problem.strerror}") from problem
     return place
 
@@ -180,4 +176,4 @@ def _classes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -
             array = np.lib.format.read_array(file, allow_pickle=False)
         except ValueError:
             return None
-    return tuple(str(each) for each in array) if array.ndim == 1 and array.dtype.kind in "US" else None
+    return tuple(str(name) for name in array) if array.ndim == 1 and array.dtype.kind in "US" else None

@@ -63,7 +63,7 @@ def from_arrays(
     preprocess = preprocess or Preprocess()
     check_preprocess(preprocess)
     given = x if isinstance(x, (tuple, list)) else (x,)
-    inputs = tuple(ArrayRows(as_array(name, each)) for each in given)
+    inputs = tuple(ArrayRows(as_array(name, value)) for value in given)
     labels = None if y is None else as_labels(name, as_array(name, y))
     if not inputs:
         raise DataError(f"{name} is empty", allowed="at least one input")

@@ -78,16 +78,16 @@ class Splits:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for one, other in combinations(self.all(), 2):
-            if one.source is other.source and np.intersect1d(one.indices, other.indices).size:
+        for split, other in combinations(self.all(), 2):
+            if split.source is other.source and np.intersect1d(split.indices, other.indices).size:
                 raise DataError(
-                    f"the splits {one.name} and {other.name} share samples", allowed="disjoint splits"
+                    f"the splits {split.name} and {other.name} share samples", allowed="disjoint splits"
                 )
 
     def all(self) -> tuple[Split, ...]:
         """Those that exist, train first."""
-        found = (self.train, self.calibration, self.validation, self.test)
-        return tuple(split for split in found if split is not None)
+        splits = (self.train, self.calibration, self.validation, self.test)
+        return tuple(split for split in splits if split is not None)
 
     def sizes(self) -> dict[str, int]:
         """Split name → number of samples."""
@@ -138,10 +138,10 @@ def _check_parts(source: DataSource, parts: Mapping[str, range]) -> None:
             raise DataError(f"{source.name} declares a part {part!r}", allowed="train, val, test")
         if len(indices) and (min(indices) < 0 or max(indices) >= len(source)):
             raise DataError(f"{source.name}: part {part!r} reaches beyond its {len(source)} samples")
-    for (one, first), (other, second) in combinations(parts.items(), 2):
+    for (part, first), (other, second) in combinations(parts.items(), 2):
         if set(first) & set(second):
             raise DataError(
-                f"{source.name}: the parts {one} and {other} share samples", allowed="disjoint parts"
+                f"{source.name}: the parts {part} and {other} share samples", allowed="disjoint parts"
             )
 
 

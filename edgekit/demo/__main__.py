@@ -10,6 +10,8 @@ import click
 
 from edgekit.cli import main as run_edgekit
 
+__all__ = ["train"]
+
 SEED = 0
 EPOCHS = 12
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from edgekit.devices.base import Device, Progress
+from edgekit.devices.base import Device, JobProgress
 from edgekit.devices.local import LocalDevice, local_machine
 from edgekit.devices.measuring import Measured, MeasureOptions, measure
 from edgekit.devices.samples import SampleFiles, write_samples
@@ -15,10 +15,10 @@ __all__ = [
     "DEFAULT_DEVICE",
     "DEVICES",
     "Device",
+    "JobProgress",
     "LocalDevice",
     "MeasureOptions",
     "Measured",
-    "Progress",
     "SampleFiles",
     "local_machine",
     "make_device",

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from edgekit.types import Origin
 
-__all__ = ["Device", "Progress"]
+__all__ = ["Device", "JobProgress"]
 
-Progress = Callable[[str, str, int, int], None]
+JobProgress = Callable[[str, str, int, int], None]
 """Called with (stage, entry or "", done, total)."""
 
 
@@ -34,7 +34,7 @@ class Device(Protocol):
         """Copy local files to the device: (local path, name in the device's work folder)."""
 
     def run(
-        self, job: Mapping[str, Any], *, timeout_s: float, progress: Progress | None = None
+        self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
         """Run one job (schema: board/coordinator.py; its paths are names in the work folder) and give its result.
 

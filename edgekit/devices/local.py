@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.board.files import read_json
 from edgekit.board.machine import describe
 from edgekit.board.process import command
-from edgekit.devices.base import Progress
+from edgekit.devices.base import JobProgress
 from edgekit.errors import OutputError, StageError
 from edgekit.runtimes import importable_runtimes
 from edgekit.types import Origin
@@ -93,7 +93,7 @@ class LocalDevice:
         return tuple(pulled)
 
     def run(
-        self, job: Mapping[str, Any], *, timeout_s: float, progress: Progress | None = None
+        self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
         """Run one job in a fresh process. Raises StageError when the runner dies or exceeds `timeout_s`."""
         from filelock import FileLock, Timeout
@@ -111,7 +111,9 @@ class LocalDevice:
         finally:
             lock.release()
 
-    def _run(self, job: Mapping[str, Any], timeout_s: float, progress: Progress | None) -> Mapping[str, Any]:
+    def _run(
+        self, job: Mapping[str, Any], timeout_s: float, progress: JobProgress | None
+    ) -> Mapping[str, Any]:
         stem = f"job-{uuid.uuid4().hex}"
         paths = {kind: self.work / f"{stem}.{kind}" for kind in ("json", "result.json", "log")}
         paths["json"].write_text(json.dumps({**job, "result": paths["result.json"].name}), encoding="utf-8")
@@ -134,7 +136,7 @@ class LocalDevice:
         return self.work / pure
 
 
-def _follow(program: list[str], log: int, timeout_s: float, progress: Progress | None) -> int | None:
+def _follow(program: list[str], log: int, timeout_s: float, progress: JobProgress | None) -> int | None:
     """Run the program, hand its progress lines on; gives the exit code, or None when the time is over."""
     deadline = time.monotonic() + timeout_s
     process = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)

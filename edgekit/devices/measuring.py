@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.board.machine import first_cpus
-from edgekit.devices.base import Device, Progress
+from edgekit.devices.base import Device, JobProgress
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
 from edgekit.types import Artifact, Failure, Measurement, Origin, Signature, TensorSpec
@@ -56,7 +56,6 @@ class Measured:
     signature: Signature
     outputs: Mapping[str, Path] = field(default_factory=dict)
     runtime: Mapping[str, str] = field(default_factory=dict)
-    import_ms: float = 0.0
     notes: tuple[str, ...] = ()
 
     def load_outputs(self) -> dict[str, NDArray[np.generic]]:
@@ -76,7 +75,7 @@ def measure(
     feeds: Mapping[str, NDArray[np.generic]] | None = None,
     samples: Mapping[str, Path] | None = None,
     origin: Origin | None = None,
-    progress: Progress | None = None,
+    progress: JobProgress | None = None,
 ) -> dict[str, Measured | Failure]:
     """Measure artifacts against each other, in interleaved rounds of one job; candidate id → result.
 
@@ -171,7 +170,11 @@ class _Reader:
             return Failure(artifact.candidate, f"measure ({entry['stage']})", cause, said)
         notes = (*self.result["notes"], *entry["notes"])
         environment = read_environment(
-            self.result["facts"], threads=self.result["threads"], cpus=self.result["cpus"], notes=notes
+            self.result["facts"],
+            threads=self.result["threads"],
+            cpus=self.result["cpus"],
+            notes=notes,
+            sensors=self.result["sensors"],
         )
         latency = None
         if entry.get("rounds_ms"):
@@ -180,6 +183,8 @@ class _Reader:
                 warmup_runs=entry["warmup_runs"],
                 steady=entry["steady"],
                 seed=self.options.seed,
+                turns=self._turns(artifact.candidate),
+                preemptions=entry["preemptions"],
             )
         measurement = Measurement(
             candidate=artifact.candidate,
@@ -188,15 +193,19 @@ class _Reader:
             load_ms=entry["load_ms"],
             peak_memory_bytes=entry["peak_memory_bytes"],
             latency=latency,
+            import_ms=entry["import_ms"],
         )
         return Measured(
             measurement=measurement,
             signature=read_raw_signature(entry["signature"]),
             outputs=self._pull(entry.get("outputs", {})),
             runtime=dict(entry["runtime_facts"]),
-            import_ms=entry["import_ms"],
             notes=notes,
         )
+
+    def _turns(self, candidate: str) -> list[int]:
+        """Its place in each round, 1 for the first."""
+        return [order.index(candidate) + 1 for order in self.result["order"]]
 
     def _pull(self, outputs: Mapping[str, str]) -> dict[str, Path]:
         paths = self.device.pull(list(outputs.values()), self.folder)

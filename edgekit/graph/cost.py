@@ -36,7 +36,7 @@ def onnx_cost(path: str | Path) -> Cost:
     except onnx.shape_inference.InferenceError as problem:
         raise ModelError(f"{path}: shapes cannot be inferred: {problem}") from problem
     graph = model.graph
-    sizes = {each.name: (tuple(each.dims), each.data_type) for each in graph.initializer}
+    sizes = {weight.name: (tuple(weight.dims), weight.data_type) for weight in graph.initializer}
     weights = frozenset(sizes)
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.name in weights:
@@ -83,13 +83,13 @@ class _Counter:
         return self.elements(name) * int(onnx.helper.tensor_dtype_to_np_dtype(self.sizes[name][1]).itemsize)
 
     def layer(self, node: onnx.NodeProto) -> LayerCost:
-        weights = (each for each in node.input if each in self.weights)
+        weights = (name for name in node.input if name in self.weights)
         return LayerCost(
             name=node.name,
             op=node.op_type,
             macs=self.macs(node),
-            parameters=sum(self.elements(each) for each in weights if _is_float(self.sizes[each][1])),
-            output_bytes=sum(self.bytes(each) for each in node.output),
+            parameters=sum(self.elements(name) for name in weights if _is_float(self.sizes[name][1])),
+            output_bytes=sum(self.bytes(name) for name in node.output),
         )
 
     def macs(self, node: onnx.NodeProto) -> int:
@@ -100,7 +100,7 @@ class _Counter:
             # Weights are [C_out, C_in/groups, ...] and, transposed, [C_in, C_out/groups, ...].
             per_position = math.prod(self.shape(second)[1:])
             return per_position * self.elements(out if node.op_type == "Conv" else first)
-        transposed = any(each.name == "transA" and each.i for each in node.attribute)
+        transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
         inner = self.shape(first)[0 if transposed and node.op_type == "Gemm" else -1]
         return self.elements(out) * inner
 
@@ -112,12 +112,12 @@ def _peak(graph: onnx.GraphProto, counter: _Counter) -> int:
             view = node.op_type in VIEWS and name == node.output[0] and node.input[0] not in counter.weights
             owner[name] = owner.get(node.input[0], node.input[0]) if view else name
     end = len(graph.node)
-    last = {owner.get(each.name, each.name): end for each in graph.output}
+    last = {owner.get(output.name, output.name): end for output in graph.output}
     for index, node in enumerate(graph.node):
         for name in (*node.input, *node.output):
             root = owner.get(name, name)
             last[root] = max(last.get(root, index), index)
-    alive = {each.name: counter.bytes(each.name) for each in graph.input if each.name not in counter.weights}
+    alive = {port.name: counter.bytes(port.name) for port in graph.input if port.name not in counter.weights}
     peak = sum(alive.values())
     for index, node in enumerate(graph.node):
         for name in node.output:

@@ -37,7 +37,7 @@ def run_onnx(
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        names = [each.name for each in session.get_inputs()]
+        names = [port.name for port in session.get_inputs()]
         return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
     except (
         RuntimeError,
@@ -52,12 +52,12 @@ def run_onnx(
 
 
 def difference(
-    expected: Sequence[NDArray[np.generic]], found: Sequence[NDArray[np.generic]], *, tolerance: float = 1e-3
+    expected: Sequence[NDArray[np.generic]], actual: Sequence[NDArray[np.generic]], *, tolerance: float = 1e-3
 ) -> str:
     """How two sets of outputs differ; empty when they agree to `tolerance` of each output's largest value."""
-    if len(expected) != len(found):
-        return f"{len(found)} outputs instead of {len(expected)}"
-    for index, (wanted, got) in enumerate(zip(expected, found, strict=True)):
+    if len(expected) != len(actual):
+        return f"{len(actual)} outputs instead of {len(expected)}"
+    for index, (wanted, got) in enumerate(zip(expected, actual, strict=True)):
         if wanted.shape != got.shape:
             return f"output {index} is {list(got.shape)} instead of {list(wanted.shape)}"
         if wanted.size == 0:

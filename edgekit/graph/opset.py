@@ -13,7 +13,7 @@ from edgekit.graph.proto import opset_of
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["decompose", "in_opset"]
+__all__ = ["DECOMPOSITIONS", "decompose", "in_opset"]
 
 IR_VERSIONS = ((12, 7), (14, 7), (15, 8), (18, 8), (19, 9), (20, 9), (22, 10))
 """(highest opset, its IR version), from the release table of ONNX's Versioning.md."""
@@ -87,7 +87,7 @@ def _relabelled(model: onnx.ModelProto, opset: int) -> onnx.ModelProto | None:
         if entry.domain in ("", "ai.onnx"):
             entry.version = opset
     copy.ir_version = next((ir for highest, ir in IR_VERSIONS if opset <= highest), 10)
-    constants = {each.name: each for each in copy.graph.initializer}
+    constants = {tensor.name: tensor for tensor in copy.graph.initializer}
     for node in copy.graph.node:
         if node.domain not in ("", "ai.onnx"):
             continue
@@ -109,7 +109,7 @@ def _inputs_to_attributes(node: onnx.NodeProto, schema: Any, constants: Mapping[
         node.attribute.append(helper.make_attribute("axes", numpy_helper.to_array(axes).tolist()))
     if axes is not None or not node.input[1]:
         del node.input[1:]
-        kept = [each for each in node.attribute if each.name != "noop_with_empty_axes"]
+        kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes"]
         del node.attribute[:]
         node.attribute.extend(kept)
 
@@ -213,13 +213,13 @@ class _Steps:
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     from onnx import helper
 
-    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def _layer_normalization(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axes; None where another output is used."""
     infos = [*model.graph.input, *model.graph.value_info, *model.graph.output]
-    ranks = {each.name: len(each.type.tensor_type.shape.dim) for each in infos}
+    ranks = {info.name: len(info.type.tensor_type.shape.dim) for info in infos}
     rank, given = ranks.get(node.input[0], 0), _attributes(node)
     if any(node.output[1:]) or not rank:
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError, ModelError, OutputError
+from edgekit.files import write_atomically
 from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = [
     "check",
     "external_files",
     "first_line",
+    "opset_of",
     "read_model",
     "set_static_batch",
     "simplify",
@@ -32,7 +33,7 @@ def first_line(problem: BaseException) -> str:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """The version of ONNX's own operators; 0 where the file names none."""
-    return next((int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def external_files(path: Path) -> tuple[Path, ...]:
@@ -40,7 +41,7 @@ def external_files(path: Path) -> tuple[Path, ...]:
     tensors = read_model(path, external=False).graph.initializer  # first: it tells a missing onnx
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-    names = {ExternalDataInfo(each).location for each in tensors if uses_external_data(each)}
+    names = {ExternalDataInfo(tensor).location for tensor in tensors if uses_external_data(tensor)}
     return tuple(path.parent / name for name in sorted(names))
 
 
@@ -85,7 +86,7 @@ def set_static_batch(model: onnx.ModelProto, name: str) -> bool:
     Raises ModelError when another dimension is dynamic or the batch is fixed to more than 1.
     """
     changed = False
-    weights = {each.name for each in model.graph.initializer}
+    weights = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         if value.name in weights:
             continue
@@ -161,8 +162,8 @@ def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     copied = [onnx.NodeProto.FromString(node.SerializeToString(deterministic=True)) for node in kept]
     del graph.node[:]
     graph.node.extend(copied)
-    weights = {each.name for each in graph.initializer}
-    inputs = [each for each in graph.input if each.name not in weights]
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [port for port in graph.input if port.name not in weights]
     if len(inputs) != len(graph.input):
         del graph.input[:]
         graph.input.extend(inputs)
@@ -192,20 +193,17 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
-            for each in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _graphs(each)
+            for subgraph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _graphs(subgraph)
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> None:
     """Write atomically, in protobuf's deterministic form. Raises OutputError."""
     from google.protobuf.message import EncodeError
 
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_bytes(model.SerializeToString(deterministic=True))
-        os.replace(draft, path)
+        write_atomically(path, model.SerializeToString(deterministic=True))
     except (EncodeError, ValueError) as problem:
         raise ModelError(f"the network does not fit into one ONNX file: {first_line(problem)}") from problem
     except OSError as problem:
-        draft.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {problem.strerror}") from problem

@@ -21,9 +21,9 @@ def read_signature(path: str | Path) -> Signature:
 
 def signature_of(model: onnx.ModelProto) -> Signature:
     """The same for a model in memory."""
-    weights = {each.name for each in model.graph.initializer}
-    inputs = tuple(_spec(each) for each in model.graph.input if each.name not in weights)
-    return Signature(inputs, tuple(_spec(each) for each in model.graph.output))
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_spec(info) for info in model.graph.input if info.name not in weights)
+    return Signature(inputs, tuple(_spec(info) for info in model.graph.output))
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

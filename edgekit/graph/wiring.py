@@ -30,8 +30,8 @@ class Wiring:
 
         graph = model.graph
         self.nodes = list(graph.node)
-        self.constants = {each.name: each for each in graph.initializer}
-        self.outputs = {each.name for each in graph.output}
+        self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.outputs = {port.name for port in graph.output}
         self.producer = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[Any]] = defaultdict(list)
         for node in self.nodes:
@@ -49,7 +49,7 @@ class Wiring:
         """Whether int8 goes through this node unchanged."""
         if node.op_type not in PASSES:
             return False
-        settings = {each.name: each for each in node.attribute}
+        settings = {attribute.name: attribute for attribute in node.attribute}
         if node.op_type == "Pad":
             constant = "mode" not in settings or settings["mode"].s == b"constant"
             value = node.input[2] if len(node.input) > 2 else ""

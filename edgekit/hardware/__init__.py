@@ -16,12 +16,11 @@ from __future__ import annotations
 from edgekit.hardware.folders import config_dir, data_dir
 from edgekit.hardware.loading import load_target_file
 from edgekit.hardware.machine import Machine
-from edgekit.hardware.registry import Entry, Registry, all_targets, find_target, load_registry
+from edgekit.hardware.registry import Registry, TargetEntry, all_targets, find_target, load_registry
 from edgekit.hardware.sections import Int8Rule, Lack, Requirement, Runtime
 from edgekit.hardware.target import Target
 
 __all__ = [
-    "Entry",
     "Int8Rule",
     "Lack",
     "Machine",
@@ -29,6 +28,7 @@ __all__ = [
     "Requirement",
     "Runtime",
     "Target",
+    "TargetEntry",
     "all_targets",
     "config_dir",
     "data_dir",

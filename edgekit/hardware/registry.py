@@ -12,13 +12,13 @@ from edgekit.hardware.folders import config_dir, data_dir, project_dir
 from edgekit.hardware.loading import load_target_file
 from edgekit.hardware.target import Target
 
-__all__ = ["Entry", "Registry", "TargetOrigin", "all_targets", "find_target", "load_registry"]
+__all__ = ["Registry", "TargetEntry", "TargetOrigin", "all_targets", "find_target", "load_registry"]
 
 TargetOrigin = Literal["edgekit", "config", "project"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class TargetEntry:
     """One target, its file, and whose it is."""
 
     target: Target
@@ -30,7 +30,7 @@ class Entry:
 class Registry:
     """Every target by name. `notes` tells which files hide others of the same name."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[TargetEntry, ...]
     notes: tuple[str, ...]
 
 
@@ -57,7 +57,9 @@ def all_targets(project: Path | None = None) -> tuple[Target, ...]:
 def load_registry(project: Path | None = None) -> Registry:
     """Every target with its file. Raises TargetFileError when one of the files breaks the schema."""
     files, notes = _files(project)
-    entries = (Entry(load_target_file(path), path, origin) for _, (path, origin) in sorted(files.items()))
+    entries = (
+        TargetEntry(load_target_file(path), path, origin) for _, (path, origin) in sorted(files.items())
+    )
     return Registry(tuple(entries), notes)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Peak",
     "Requirement",
     "Runtime",
+    "Text",
 ]
 
 Text = Annotated[str, Meta(min_length=1)]

@@ -64,11 +64,6 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             dict.fromkeys(precision for runtime in self.runtimes for precision in runtime.precisions)
         )
 
-    @property
-    def precisions_rejected(self) -> dict[Precision, Lack]:
-        """Precisions that the board lacks whatever the runtime → why, and what is tried instead."""
-        return dict(self.rejected)
-
     def lacks(self, precision: Precision) -> Lack | None:
         """Why the board lacks this precision; None where it has it, or where nothing is known of it."""
         return self.rejected.get(precision)
@@ -107,7 +102,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def has_dla(self) -> bool:
         """Whether there is a deep-learning accelerator beside the GPU."""
-        return any(one.kind == "dla" and one.count > 0 for one in self.accelerators)
+        return any(accelerator.kind == "dla" and accelerator.count > 0 for accelerator in self.accelerators)
 
     def misfits(self, machine: Machine) -> tuple[str, ...]:
         """Why this machine is not that board; empty when it is."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from edgekit.measure.accuracy import (
-    Fidelity,
     compare_scores,
     estimate_drop,
     estimate_mean,
     evaluate,
-    fidelity,
 )
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
@@ -16,14 +14,12 @@ from edgekit.measure.metrics import METRICS, agreement, cosine, find_metric, hol
 
 __all__ = [
     "METRICS",
-    "Fidelity",
     "agreement",
     "compare_scores",
     "cosine",
     "estimate_drop",
     "estimate_mean",
     "evaluate",
-    "fidelity",
     "find_metric",
     "holds_class_scores",
     "read_environment",

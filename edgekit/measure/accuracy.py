@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
-from edgekit.measure.metrics import Floats, agreement, cosine, find_metric, holds_class_scores, sqnr_db
+from edgekit.measure.metrics import Floats, agreement, cosine, find_metric, holds_class_scores
 from edgekit.types import Accuracy, Estimate
 
-__all__ = ["Fidelity", "compare_scores", "estimate_drop", "estimate_mean", "evaluate", "fidelity"]
+__all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate"]
 
 Z95 = 1.959963984540054
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """How close one output is to the original's: mean cosine per sample, SQNR over all in decibel."""
-
-    output: str
-    cosine: float
-    sqnr_db: float
 
 
 def evaluate(
@@ -60,16 +50,6 @@ def evaluate(
         return compare_scores(scores, np.ones_like(scores), metric="agreement", split=split)
     scores = np.mean([cosine(outputs[name], reference[name]) for name in sorted(outputs)], axis=0)
     return compare_scores(scores, np.ones_like(scores), metric="cosine", split=split)
-
-
-def fidelity(
-    outputs: Mapping[str, NDArray[np.generic]], reference: Mapping[str, NDArray[np.generic]]
-) -> tuple[Fidelity, ...]:
-    """Cosine and SQNR of each output against the original's, in the order of `reference`."""
-    return tuple(
-        Fidelity(name, float(np.mean(cosine(outputs[name], values))), sqnr_db(outputs[name], values))
-        for name, values in reference.items()
-    )
 
 
 def compare_scores(scores: Floats, reference: Floats, *, metric: str, split: str) -> Accuracy:

@@ -11,7 +11,13 @@ __all__ = ["summarize_latency"]
 
 
 def summarize_latency(
-    rounds_ms: Sequence[Sequence[float]], *, warmup_runs: int = 0, steady: bool = True, seed: int = 0
+    rounds_ms: Sequence[Sequence[float]],
+    *,
+    warmup_runs: int = 0,
+    steady: bool = True,
+    seed: int = 0,
+    turns: Sequence[int] = (),
+    preemptions: int | None = None,
 ) -> Latency:
     """p50, p90 and p99 over all runs, with 95 % intervals from a cluster bootstrap (`board/intervals.py`).
 
@@ -19,4 +25,13 @@ def summarize_latency(
     """
     p50, p90, p99 = (Estimate(*interval) for interval in percentiles(rounds_ms, seed))
     kept = tuple(tuple(float(sample) for sample in samples) for samples in rounds_ms if len(samples))
-    return Latency(p50, p90, p99, rounds_ms=kept, warmup_runs=warmup_runs, steady=steady)
+    return Latency(
+        p50,
+        p90,
+        p99,
+        rounds_ms=kept,
+        warmup_runs=warmup_runs,
+        steady=steady,
+        turns=tuple(turns),
+        preemptions=preemptions,
+    )

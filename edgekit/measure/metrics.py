@@ -20,7 +20,6 @@ __all__ = [
     "cosine",
     "find_metric",
     "holds_class_scores",
-    "sqnr_db",
     "top1",
     "top5",
 ]
@@ -87,15 +86,6 @@ def cosine(values: NDArray[np.generic], reference: NDArray[np.generic]) -> Float
     same = (norms == 0) & (a == b).all(axis=1)
     result = np.sum(a * b, axis=1) / np.where(norms == 0, 1.0, norms)
     return np.clip(np.where(same, 1.0, result), -1.0, 1.0)
-
-
-def sqnr_db(values: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
-    """Signal to quantization noise over all samples, dB: 10 log10(sum r² / sum (v - r)²); inf if equal."""
-    a, b = _rows(values), _rows(reference)
-    noise, power = float(np.sum((a - b) ** 2)), float(np.sum(b**2))
-    if noise == 0.0:
-        return float("inf")
-    return float(10.0 * np.log10(power / noise)) if power > 0.0 else float("-inf")
 
 
 def _rows(values: NDArray[np.generic]) -> Floats:

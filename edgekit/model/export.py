@@ -115,35 +115,35 @@ def _cause(problem: BaseException) -> str:
 
 def _probes(example: Arrays) -> list[Arrays]:
     """The example's first sample, and another of its kind: it tells a branch baked in by tracing."""
-    if not example or any(each.ndim == 0 or len(each) == 0 for each in example):
+    if not example or any(array.ndim == 0 or len(array) == 0 for array in example):
         raise ModelError("there is no sample to export the network with")
-    first = tuple(np.ascontiguousarray(each[:1]) for each in example)
+    first = tuple(np.ascontiguousarray(array[:1]) for array in example)
     generator = np.random.default_rng(0)
     second = []
-    for each in first:
-        if each.dtype.kind == "f":
-            spread = float(each.std()) or 1.0
+    for array in first:
+        if array.dtype.kind == "f":
+            spread = float(array.std()) or 1.0
             second.append(
-                (generator.standard_normal(each.shape) * spread - float(each.mean())).astype(each.dtype)
+                (generator.standard_normal(array.shape) * spread - float(array.mean())).astype(array.dtype)
             )
         else:
-            second.append(each)
+            second.append(array)
     return [first, tuple(second)]
 
 
 def _run_torch(network: torch.nn.Module, inputs: Arrays) -> Arrays:
     import torch
 
-    found = _call(network, inputs)
-    tensors = (found,) if isinstance(found, torch.Tensor) else found
-    return tuple(each.detach().cpu().numpy() for each in tensors)
+    outputs = _call(network, inputs)
+    tensors = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+    return tuple(tensor.detach().cpu().numpy() for tensor in tensors)
 
 
 def _call(network: torch.nn.Module, inputs: Arrays) -> Any:
     import torch
 
     with UserCode("the network's forward()", ModelError), torch.no_grad(), quiet():
-        return network(*(torch.from_numpy(each.copy()) for each in inputs))
+        return network(*(torch.from_numpy(array.copy()) for array in inputs))
 
 
 def _flat(module: torch.nn.Module, inputs: Arrays) -> torch.nn.Module:
@@ -154,7 +154,7 @@ def _flat(module: torch.nn.Module, inputs: Arrays) -> torch.nn.Module:
     import torch
     from torch.utils import _pytree
 
-    on_cpu = all(each.device.type == "cpu" for each in (*module.parameters(), *module.buffers()))
+    on_cpu = all(tensor.device.type == "cpu" for tensor in (*module.parameters(), *module.buffers()))
     if module.training or not on_cpu:
         module = copy.deepcopy(module).cpu().eval()
     if isinstance(_call(module, inputs), torch.Tensor):
@@ -168,7 +168,7 @@ def _flat(module: torch.nn.Module, inputs: Arrays) -> torch.nn.Module:
 
         def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
             leaves = _pytree.tree_leaves(self.net(*inputs))
-            tensors = tuple(each for each in leaves if isinstance(each, torch.Tensor))
+            tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
             if not tensors:
                 raise TypeError("the network gives no tensor")
             return tensors
@@ -190,7 +190,7 @@ def _trace(
             path = str(Path(folder) / "network.onnx")
             torch.onnx.export(
                 network,
-                tuple(torch.from_numpy(each.copy()) for each in inputs),
+                tuple(torch.from_numpy(array.copy()) for array in inputs),
                 path,
                 dynamo=False,
                 opset_version=opset,
@@ -210,7 +210,7 @@ def _dynamo(
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
-            tuple(torch.from_numpy(each.copy()) for each in inputs),
+            tuple(torch.from_numpy(array.copy()) for array in inputs),
             dynamo=True,
             opset_version=max(opset, DYNAMO_OPSET),
             input_names=input_names,

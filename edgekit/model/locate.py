@@ -56,11 +56,11 @@ def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
     reference = locate_reference(text, ModelError)
     if weights is None:
         return ModelRef("factory", text, None, reference.digest)
-    found = Path(weights).expanduser()
-    if found.suffix not in WEIGHT_SUFFIXES:
-        raise ModelError(f"--weights {found}: unknown suffix", allowed=", ".join(WEIGHT_SUFFIXES))
-    both = f"{reference.digest} {_hash(found)}"
-    return ModelRef("factory", text, found.resolve(), hashlib.sha256(both.encode()).hexdigest())
+    weights_file = Path(weights).expanduser()
+    if weights_file.suffix not in WEIGHT_SUFFIXES:
+        raise ModelError(f"--weights {weights_file}: unknown suffix", allowed=", ".join(WEIGHT_SUFFIXES))
+    both = f"{reference.digest} {_hash(weights_file)}"
+    return ModelRef("factory", text, weights_file.resolve(), hashlib.sha256(both.encode()).hexdigest())
 
 
 def _locate_file(path: Path, weights: str | Path | None) -> ModelRef:
@@ -71,8 +71,8 @@ def _locate_file(path: Path, weights: str | Path | None) -> ModelRef:
     digest = _hash(path)
     if path.suffix == ".pt2":
         return ModelRef("pt2", str(path.resolve()), None, digest)
-    for each in external_files(path):
-        digest = hashlib.sha256(f"{digest} {each.name} {_hash(each)}".encode()).hexdigest()
+    for file in external_files(path):
+        digest = hashlib.sha256(f"{digest} {file.name} {_hash(file)}".encode()).hexdigest()
     return ModelRef("onnx", str(path.resolve()), None, digest)
 
 
@@ -88,7 +88,7 @@ def _hash(path: Path) -> str:
 def locate_module(module: torch.nn.Module) -> ModelRef:
     """A reference to a live module (Python callers), hashed over its structure, its state and its source."""
     digest = hashlib.sha256(str(module).encode())
-    for kind in sorted({type(each) for each in module.modules()}, key=lambda each: each.__qualname__):
+    for kind in sorted({type(part) for part in module.modules()}, key=lambda part: part.__qualname__):
         digest.update(f"{kind.__module__}.{kind.__qualname__}\0".encode())
         if not kind.__module__.startswith("torch."):
             digest.update(_source(kind).encode())

@@ -23,7 +23,7 @@ from edgekit.model.weights import READ_ERRORS, load_plain
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_archive", "load_pt2"]
+__all__ = ["load_pt2"]
 
 _DUNDERS = r"__i?(?:and|or|xor|lshift|rshift)__"
 _OPERATOR = re.compile(

@@ -13,7 +13,7 @@ from edgekit.errors import MissingExtraError, ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["READ_ERRORS", "load_plain", "load_weights", "read_state_dict"]
+__all__ = ["READ_ERRORS", "load_plain", "load_weights"]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 SHOWN = 4

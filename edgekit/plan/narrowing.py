@@ -28,8 +28,8 @@ class Structure:
 
 def widest_that_fits(structures: Sequence[Structure], budget: Budget) -> Structure | None:
     """The structure with the most MACs that keeps within the latency, size and memory limits; None if none does."""
-    fitting = [one for one in structures if not shortfall(one, budget)]
-    return max(fitting, key=lambda one: one.fraction, default=None)
+    fitting = [structure for structure in structures if not shortfall(structure, budget)]
+    return max(fitting, key=lambda structure: structure.fraction, default=None)
 
 
 def shortfall(structure: Structure, budget: Budget) -> str:

@@ -40,7 +40,6 @@ def plan_candidates(
     precisions: Sequence[Precision] | None,
     backends: Sequence[BackendName],
     features: AbstractSet[str],
-    recipe: str | None,
     unusable: Mapping[BackendName, str] | None = None,
     default_recipes: Mapping[BackendName, str] | None = None,
 ) -> Plan:
@@ -48,8 +47,8 @@ def plan_candidates(
 
     `precisions`: the user's choice (None: all that the target has). `backends`: the usable ones; `unusable`:
     the others → how to get them; a runtime of the target that is in neither was not asked for. `features`: of
-    the CPU. `recipe`: the user's, else each backend's of `default_recipes`. Candidates come by variant,
-    then in the order of the target's file. Raises UserError when nothing can be tried at all.
+    the CPU. `default_recipes`: backend → the recipe of its calibrated candidates. Candidates come by variant, then
+    in the order of the target's file. Raises UserError when nothing can be tried at all.
     """
     asked = tuple(dict.fromkeys(precisions)) if precisions is not None else _known_precisions(target)
     pairs: list[tuple[Runtime, Precision]] = []
@@ -71,8 +70,8 @@ def plan_candidates(
     too_large: list[tuple[int, Rejection]] = []
     for variant in variants:
         for runtime, precision, device in _with_devices(target, pairs):
-            chosen = recipe or (default_recipes or {}).get(runtime.name, "")
-            candidate = _candidate(variant, runtime, precision, chosen, device)
+            recipe = (default_recipes or {}).get(runtime.name, "")
+            candidate = _candidate(variant, runtime, precision, recipe, device)
             need = _need_bytes(variant, precision)
             if target.model_bytes is not None and need > target.model_bytes:
                 too_large.append((need, _too_large(target, candidate, need, target.model_bytes)))
@@ -80,7 +79,7 @@ def plan_candidates(
                 raise ValueError(f"two variants are called {variant.id}")
             else:
                 candidates[candidate.id] = candidate
-    too_large.sort(key=lambda one: one[0])
+    too_large.sort(key=lambda pair: pair[0])
     return Plan(tuple(candidates.values()), (*(rejection for _, rejection in too_large), *rejections))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.files import write_atomically
 from edgekit.report import wording
 from edgekit.report.plots.all import all_plots
 from edgekit.report.plots.figures import Numbered, runtime_colour
@@ -22,6 +23,7 @@ from edgekit.report.verdict import (
     metric_of,
     ranked_origin,
     reference,
+    unsettled_sentence,
 )
 from edgekit.result import CandidateResult, Result
 from edgekit.types import Origin
@@ -65,12 +67,13 @@ def render_html(result: Result) -> str:
             headline=headline(result),
             checks=checks(result),
             gain=gain_sentence(result),
-            caution=claim_caution(result),
+            cautions=[text for text in (claim_caution(result), unsettled_sentence(result)) if text],
             best=best,
             reference=reference(result),
             metric=metric_of(result),
             groups=groups,
             quantized=_quantized(groups),
+            conditions=_timed(groups),
             plots=plots,
             plotly=_plotly_js() if plots else "",
             colours={item.backend: runtime_colour(item.backend) for item in result.candidates},
@@ -83,12 +86,10 @@ def write_report(result: Result, path: Path) -> Path:
     """Write the page to `path`, whole or not at all, and return it. Raises OutputError where that fails."""
     from edgekit.errors import OutputError
 
-    partial = path.with_name(f"{path.name}.partial")
+    page = render_html(result).encode("utf-8")
     try:
-        partial.write_text(render_html(result), encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, page)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
     return path
 
@@ -119,6 +120,12 @@ def _quantized(groups: list[Group]) -> tuple[Quantized, ...]:
         for row in group.rows
         if row.candidate.quantization is not None
     )
+
+
+def _timed(groups: list[Group]) -> list[Numbered]:
+    """The candidates whose timed runs are at hand."""
+    rows = [row for group in groups for row in group.rows]
+    return [row for row in rows if row.candidate.latency_ms and row.candidate.latency_ms.rounds_ms]
 
 
 def _rounds(candidate: CandidateResult | None) -> tuple[int, int]:

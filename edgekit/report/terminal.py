@@ -15,6 +15,7 @@ from edgekit.report.verdict import (
     headline,
     metric_of,
     ranked_origin,
+    unsettled_sentence,
 )
 from edgekit.report.wording import (
     bytes_text,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["budget_text", "print_summary"]
+__all__ = ["print_summary"]
 
 LISTED = 12  # candidates; the rest is in the report
 TOLD = 5  # rejections, failures and warnings each
@@ -89,12 +90,12 @@ def budget_text(result: Result) -> str:
 def _print_checks(result: Result, console: Console) -> None:
     from rich.text import Text
 
-    found = checks(result)
-    if not found:
+    rows = checks(result)
+    if not rows:
         return
-    name_width = max(len(check.name) for check in found)
-    got_width = max(len(check.got) for check in found)
-    for check in found:
+    name_width = max(len(check.name) for check in rows)
+    got_width = max(len(check.got) for check in rows)
+    for check in rows:
         mark = {"met": ("✓ ", "green"), "missed": ("✗ ", "red"), "": ("  ", "")}[check.state]
         kind = "between" if check.name == "latency, estimated" else "95 %:"
         detail = "; ".join(
@@ -102,7 +103,7 @@ def _print_checks(result: Result, console: Console) -> None:
         )
         text = f"{check.name:<{name_width}}  {check.got:>{got_width}}"
         _line(console, Text.assemble("  ", mark, text, (f"  {detail}" if detail else "", "dim")))
-    for sentence in (gain_sentence(result), claim_caution(result)):
+    for sentence in (gain_sentence(result), claim_caution(result), unsettled_sentence(result)):
         if sentence:
             _wrapped(console, sentence)
     _wrapped(console, _way(result), style="dim")
@@ -187,8 +188,8 @@ def _why(candidate: CandidateResult) -> str:
 
 def _print_trouble(result: Result, console: Console) -> None:
     alike: dict[tuple[str, str], list[str]] = {}
-    for one in result.rejected:
-        alike.setdefault((one.reason, one.instead), []).append(one.what)
+    for rejection in result.rejected:
+        alike.setdefault((rejection.reason, rejection.instead), []).append(rejection.what)
     rejected = [
         f"{', '.join(names)}: {reason}" + (f"; {instead}" if instead else "")
         for (reason, instead), names in alike.items()

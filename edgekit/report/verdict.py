@@ -8,6 +8,7 @@ from typing import Literal
 
 from edgekit.report.wording import (
     bytes_text,
+    clock_text,
     drop_interval_text,
     drop_text,
     interval_text,
@@ -16,6 +17,7 @@ from edgekit.report.wording import (
     limit_text,
     ms_text,
     ratio_text,
+    temperature_text,
     value_interval_text,
     value_text,
 )
@@ -24,7 +26,7 @@ from edgekit.types import Budget, Origin
 
 __all__ = [
     "ORIGINS",
-    "Check",
+    "BudgetCheck",
     "best_candidate",
     "checks",
     "claim_caution",
@@ -34,6 +36,7 @@ __all__ = [
     "metric_of",
     "ranked_origin",
     "reference",
+    "unsettled_sentence",
 ]
 
 ORIGINS: dict[Origin, str] = {
@@ -45,7 +48,7 @@ ORIGINS: dict[Origin, str] = {
 
 
 @dataclass(frozen=True)
-class Check:
+class BudgetCheck:
     """One item of the budget. `state` is empty where nothing was asked; `excess`: how far it is missed."""
 
     name: str
@@ -73,7 +76,9 @@ def ranked_origin(result: Result) -> Origin | None:
 
 def fastest_first(result: Result, origin: Origin | None) -> tuple[CandidateResult, ...]:
     """The candidates of one origin by latency; those without a latency last."""
-    return tuple(sorted((each for each in result.candidates if each.origin == origin), key=_time))
+    return tuple(
+        sorted((candidate for candidate in result.candidates if candidate.origin == origin), key=_time)
+    )
 
 
 def _time(candidate: CandidateResult) -> float:
@@ -124,27 +129,27 @@ def gain_sentence(result: Result) -> str:
     return f"{gains.capitalize()} than the original float network."
 
 
-def checks(result: Result) -> tuple[Check, ...]:
+def checks(result: Result) -> tuple[BudgetCheck, ...]:
     """Each budget item against the best candidate: latency, value, drop, size, memory (if limited)."""
     best, budget = best_candidate(result), result.budget
     if best is None:
         return ()
     latency = (_latency_check(best.latency_ms, budget, best.origin),) if best.latency_ms else ()
     accuracy = _accuracy_checks(result.claim or best.accuracy, budget) if best.accuracy else ()
-    found = (*latency, *accuracy, _bytes_check("size", best.size_bytes, budget.max_size_bytes))
+    told = (*latency, *accuracy, _bytes_check("size", best.size_bytes, budget.max_size_bytes))
     if budget.max_memory_bytes is None:
-        return found
-    return (*found, _bytes_check("peak memory", best.peak_memory_bytes, budget.max_memory_bytes))
+        return told
+    return (*told, _bytes_check("peak memory", best.peak_memory_bytes, budget.max_memory_bytes))
 
 
-def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> Check:
+def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> BudgetCheck:
     most = budget.max_latency_ms
     asked = f"budget {most:g} ms" if most is not None else "asked: the fastest" if budget.fastest else ""
     if origin == "estimated":  # neither met nor missed: nothing was measured
-        return Check(
+        return BudgetCheck(
             "latency, estimated", f"{ms_text(latency_at(latency))} ms", interval_text(latency), asked, ""
         )
-    return Check(
+    return BudgetCheck(
         f"latency {latency.percentile}",
         f"{ms_text(latency_at(latency))} ms",
         f"{interval_text(latency)}",
@@ -153,11 +158,11 @@ def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> Ch
     )
 
 
-def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[Check, Check]:
+def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[BudgetCheck, BudgetCheck]:
     most, unit = budget.max_drop, " points" if is_share(told.metric) else ""
     interval = f"{value_interval_text(told)}"
-    value = Check(f"{told.metric} ({told.split})", value_text(told), interval, "", "")
-    drop = Check(
+    value = BudgetCheck(f"{told.metric} ({told.split})", value_text(told), interval, "", "")
+    drop = BudgetCheck(
         f"drop ({told.split})",
         f"{drop_text(told)}{unit}",
         f"{drop_interval_text(told)}",
@@ -167,10 +172,10 @@ def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[Check, Check
     return value, drop
 
 
-def _bytes_check(name: str, size: int, most: int | None) -> Check:
+def _bytes_check(name: str, size: int, most: int | None) -> BudgetCheck:
     got = bytes_text(size) if size > 0 else "not measured"
     asked = f"limit {bytes_text(most)}" if most is not None else ""
-    return Check(name, got, "", asked, *_state(size if size > 0 else math.inf, most))
+    return BudgetCheck(name, got, "", asked, *_state(size if size > 0 else math.inf, most))
 
 
 def _state(got: float, most: float | None) -> tuple[Literal["met", "missed", ""], str]:
@@ -193,3 +198,17 @@ def claim_caution(result: Result) -> str:
         f" {limit_text(most, claim.metric)}. The choice was made on the {chosen_on.split} split,"
         f" where it is {drop_text(chosen_on)}."
     )
+
+
+def unsettled_sentence(result: Result) -> str:
+    """A sentence for a best candidate whose latency did not settle, with what the machine did meanwhile; else empty."""
+    best = best_candidate(result)
+    if best is None or best.latency_ms is None or best.latency_ms.steady:
+        return ""
+    parts = [f"The latency of {best.id} did not settle"]
+    preemptions = best.latency_ms.preemptions
+    if preemptions is not None:
+        parts.append(f"preemptions while it was timed: {preemptions}")
+    parts.append(f"temperature: {temperature_text(result.environment)}")
+    parts.append(f"clock: {clock_text(result.environment)}")
+    return "; ".join(parts) + "."

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgekit.result import AccuracyResult, LatencyResult, WaterfallStep
+from edgekit.types import Environment
 
 __all__ = [
     "bytes_text",
     "change_interval_text",
     "change_text",
+    "clock_text",
     "count_text",
     "drop_interval_text",
     "drop_text",
@@ -20,12 +24,16 @@ __all__ = [
     "ms_text",
     "ratio_text",
     "shorten",
+    "temperature_text",
     "value_interval_text",
     "value_text",
 ]
 
 MINUS = "\u2212"
 NOT_SHARES = ("cosine", "sqnr", "psnr")
+NOT_READ = "not read"
+NOT_TOLD = "not told by this machine"
+LISTED_CLOCKS = 4  # of more CPUs the range is told
 
 
 def ms_text(ms: float) -> str:
@@ -145,3 +153,37 @@ def shorten(text: str, width: int) -> str:
         return text
     tail = (width - 1) * 3 // 5
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def temperature_text(environment: Environment) -> str:
+    """Each thermal zone before and after the measurements: `cpu 41.0 → 63.5 °C`."""
+    before, after = environment.sensors_before, environment.sensors_after
+    if before is None or after is None:
+        return NOT_READ
+    return _zones(before.temperature_c, after.temperature_c) or NOT_TOLD
+
+
+def _zones(before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    return ", ".join(f"{zone} {before[zone]:.1f} → {after[zone]:.1f} °C" for zone in before if zone in after)
+
+
+def clock_text(environment: Environment) -> str:
+    """Clocks of the CPUs that were measured on, before and after: `CPU 1 2000 → 1400 MHz`."""
+    before, after = environment.sensors_before, environment.sensors_after
+    if before is None or after is None:
+        return NOT_READ
+    pinned = [str(cpu) for cpu in environment.pinned_cpus]
+    cpus = [cpu for cpu in pinned or before.clock_mhz if cpu in before.clock_mhz and cpu in after.clock_mhz]
+    if not cpus:
+        return NOT_TOLD
+    if len(cpus) <= LISTED_CLOCKS:
+        return ", ".join(
+            f"CPU {cpu} {before.clock_mhz[cpu]:.0f} → {after.clock_mhz[cpu]:.0f} MHz" for cpu in cpus
+        )
+    return (
+        " → ".join(_range([reading.clock_mhz[cpu] for cpu in cpus]) for reading in (before, after)) + " MHz"
+    )
+
+
+def _range(values: list[float]) -> str:
+    return f"{min(values):.0f} to {max(values):.0f}"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from edgekit.store.content import Entry, meta_of
+from edgekit.store.content import StoreEntry, meta_of
 from edgekit.store.keys import STORE_VERSION, entry_key
 from edgekit.store.runs import Run, RunEvent, RunRecord, RunStatus
 from edgekit.store.store import Store
 
 __all__ = [
     "STORE_VERSION",
-    "Entry",
     "Run",
     "RunEvent",
     "RunRecord",
     "RunStatus",
     "Store",
+    "StoreEntry",
     "entry_key",
     "meta_of",
 ]

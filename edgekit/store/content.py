@@ -11,17 +11,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit.errors import StoreError
-from edgekit.store.disk import hash_file, sync_folder, write_durably
+from edgekit.files import sha256_file
+from edgekit.store.disk import sync_file, sync_folder, write_durably
 from edgekit.store.keys import STORE_VERSION, canonical_json, plain
 
-__all__ = ["DamagedError", "Entry", "meta_of", "read_entry", "seal"]
+__all__ = ["DamagedError", "StoreEntry", "meta_of", "read_entry", "seal"]
 
 HERE = "entry://"
 """Stands in meta.json for the entry's own folder, so that a store can be moved."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoreEntry:
     """A finished stage: `path` holds its files, `meta` is what `make` returned, making it took `seconds`."""
 
     path: Path
@@ -42,14 +43,17 @@ def seal(folder: Path, key: str, stage: str, parts: object, meta: object, second
     cannot hold.
     """
     files = folder / "files"
+    written = list(plain_files(files))
+    for _, path in written:
+        sync_file(path)
     body = {
         "version": STORE_VERSION,
         "key": key,
         "stage": stage,
         "parts": plain(parts),
         "files": [
-            {"path": name, "size_bytes": path.stat().st_size, "sha256": hash_file(path, sync=True)}
-            for name, path in plain_files(files)
+            {"path": name, "size_bytes": path.stat().st_size, "sha256": sha256_file(path)}
+            for name, path in written
         ],
         "meta": _map_strings(plain(meta), lambda text: _relative(text, str(files))),
         "seconds": seconds,
@@ -60,7 +64,7 @@ def seal(folder: Path, key: str, stage: str, parts: object, meta: object, second
         sync_folder(Path(inner))
 
 
-def read_entry(folder: Path, key: str) -> Entry:
+def read_entry(folder: Path, key: str) -> StoreEntry:
     """The entry, after hashing all of it. Raises DamagedError, naming the file that is not as written."""
     body = _read_body(folder / "meta.json")
     if body.get("key") != key:
@@ -77,12 +81,12 @@ def read_entry(folder: Path, key: str) -> Entry:
         path = present.pop(name, None)
         if path is None:
             raise DamagedError(f"{name} is missing")
-        if path.stat().st_size != record["size_bytes"] or hash_file(path) != record["sha256"]:
+        if path.stat().st_size != record["size_bytes"] or sha256_file(path) != record["sha256"]:
             raise DamagedError(f"{name} was changed")
     if present:
         raise DamagedError(f"{min(present)} was added")
     meta = _map_strings(body["meta"], lambda text: _absolute(text, str(files)))
-    return Entry(files, meta, True, key, body["seconds"])
+    return StoreEntry(files, meta, True, key, body["seconds"])
 
 
 def meta_of(file: Path, stage: str) -> Mapping[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,10 +11,9 @@ from pathlib import Path
 
 from edgekit.errors import StoreError
 
-__all__ = ["full_disk_told", "hash_file", "is_full", "remove_tree", "sync_folder", "write_durably"]
+__all__ = ["full_disk_told", "is_full", "remove_tree", "sync_file", "sync_folder", "write_durably"]
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-CHUNK = 1 << 20
 
 
 def is_full(error: OSError) -> bool:
@@ -40,15 +38,10 @@ def full_disk_told(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def hash_file(path: Path, *, sync: bool = False) -> str:
-    """SHA-256 in hex digits. `sync` also forces the file to the disk."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-        if sync:
-            os.fsync(file.fileno())
-    return digest.hexdigest()
+def sync_file(path: Path) -> None:
+    """Force a file that is already written to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -180,12 +180,12 @@ class RunLog:
         """What is wrong with the file, or nothing."""
         try:
             with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as connection:
-                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.OperationalError as error:
             raise StoreError(f"the record of runs {self._path}: {error}") from error
         except sqlite3.DatabaseError as error:
             return str(error)
-        return "" if found == "ok" else " ".join(str(found).split())
+        return "" if answer == "ok" else " ".join(str(answer).split())
 
     def _move_aside(self, damage: str) -> None:
         aside = self._path.with_name(f"{self._path.name}.damaged-{secrets.token_hex(3)}")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import OutputError, StoreError
-from edgekit.store.content import DamagedError, Entry, read_entry, seal
+from edgekit.store.content import DamagedError, StoreEntry, read_entry, seal
 from edgekit.store.disk import full_disk_told, is_full, remove_tree, sync_folder
 from edgekit.store.keys import check_key, entry_key
 from edgekit.store.runs import Run, RunEvent, RunLog, RunRecord
@@ -104,7 +104,7 @@ class Store:
 
     def entry(
         self, stage: str, parts: Mapping[str, object], make: Callable[[Path], Mapping[str, Any]]
-    ) -> Entry:
+    ) -> StoreEntry:
         """The result of a stage: the stored one if it is intact, else a new one.
 
         `parts` is all that the result depends on (JSON-able; dataclasses and Structs too). `make` gets an
@@ -167,7 +167,7 @@ class Store:
         finally:
             lock.release()
 
-    def _stored(self, key: str, stage: str) -> Entry | None:
+    def _stored(self, key: str, stage: str) -> StoreEntry | None:
         folder = self._object(key)
         if not os.path.lexists(folder):
             return None
@@ -184,7 +184,7 @@ class Store:
 
     def _made(
         self, key: str, stage: str, parts: Mapping[str, object], make: Callable[[Path], Mapping[str, Any]]
-    ) -> Entry:
+    ) -> StoreEntry:
         started = time.monotonic()
         private, final = self._private(), self._object(key)
         try:

@@ -32,9 +32,9 @@ class BackendContract(PlanContract):
         assert all(version[0].isdigit() for version in versions.values())
 
     def test_a_plain_network_has_no_forbidding_issue(self, tmp_path: Path) -> None:
-        found = self.make_backend().lint(self._variant(tmp_path), find_target(self.target))
-        assert [issue for issue in found.issues if issue.severity == "error"] == []
-        assert found.done
+        examination = self.make_backend().lint(self._variant(tmp_path), find_target(self.target))
+        assert [issue for issue in examination.issues if issue.severity == "error"] == []
+        assert examination.done
 
     def test_float_gives_what_onnx_gives(self, tmp_path: Path) -> None:
         artifact = self._export(tmp_path, "fp32")

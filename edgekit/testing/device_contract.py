@@ -91,6 +91,10 @@ class DeviceContract:
         assert all(sample > 0 for samples in entry["rounds_ms"] for sample in samples)
         assert entry["peak_memory_bytes"] > 0
         assert entry["load_ms"] > 0
+        assert entry["preemptions"] >= 0
+        assert result["order"] == [["good"]] * 3
+        for moment in ("before", "after"):
+            assert set(result["sensors"][moment]) == {"temperature_c", "clock_mhz"}
         (output,) = device.pull(list(entry["outputs"].values()), tmp_path / "back")
         assert len(np.load(output, allow_pickle=False)) == entry["samples"] == 3
 

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from edgekit.result import LayerLoss, RunInfo, VariantResult, WaterfallStep
 from edgekit.runtimes import RUNTIMES
-from edgekit.types import BackendName, Environment, Failure, Precision, Preprocess, Rejection, VariantKind
+from edgekit.types import (
+    BackendName,
+    Environment,
+    Failure,
+    Precision,
+    Preprocess,
+    Rejection,
+    SensorReading,
+    VariantKind,
+)
 
 __all__ = [
     "DRAFTS",
@@ -159,6 +168,8 @@ ENVIRONMENT = Environment(
     governor="performance",
     load_1m=0.12,
     notes=(),
+    sensors_before=SensorReading({"cpu-thermal": 41.0, "gpu-thermal": 39.5}, {"0": 2000.0, "1": 2000.0}),
+    sensors_after=SensorReading({"cpu-thermal": 63.5, "gpu-thermal": 40.0}, {"0": 2000.0, "1": 1400.0}),
 )
 RUN = RunInfo(
     id="made-up-run",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.devices.base import Progress
+from edgekit.devices.base import JobProgress
 from edgekit.types import BackendName, Origin
 
 __all__ = ["FakeBoardDevice"]
@@ -32,6 +32,10 @@ FACTS: Mapping[str, Any] = {
 }
 Arrays = Mapping[str, NDArray[Any]]
 JITTER = 0.02  # relative, of the made-up latencies
+SENSORS = {
+    "before": {"temperature_c": {"fake-thermal": 40.0}, "clock_mhz": {"0": 1400.0}},
+    "after": {"temperature_c": {"fake-thermal": 48.5}, "clock_mhz": {"0": 1200.0}},
+}
 
 
 def class_zero(path: Path, feeds: Arrays) -> Arrays:
@@ -86,7 +90,7 @@ class FakeBoardDevice:
         return tuple(folder / name for name in names)
 
     def run(
-        self, job: Mapping[str, Any], *, timeout_s: float, progress: Progress | None = None
+        self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
         entries = {}
         for done, entry in enumerate(job["entries"]):
@@ -99,11 +103,16 @@ class FakeBoardDevice:
             "threads": job.get("threads", 1),
             "cpus": job.get("cpus") or [],
             "notes": ["a fake board: nothing was run"],
+            "sensors": SENSORS,
+            "order": [[entry["id"] for entry in job["entries"] if self._runs(entry)]] * job.get("rounds", 12),
             "entries": entries,
         }
 
+    def _runs(self, entry: Mapping[str, Any]) -> bool:
+        return entry["id"] not in self._failing and self._place(entry["path"]).stat().st_size > 0
+
     def _entry(self, entry: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
-        if entry["id"] in self._failing or self._place(entry["path"]).stat().st_size == 0:
+        if not self._runs(entry):
             failed = {"status": "failed", "stage": "load", "cause": "said to fail", "stderr": []}
             return {**failed, "signal": None, "exit_code": 1}
         shape = {"name": "out", "dtype": "float32", "shape": [1, 10]}

@@ -32,6 +32,7 @@ from edgekit.types import Budget, FloatLayer, Origin, QuantizationSummary, Verdi
 __all__ = ["example_result"]
 
 ORIGINAL_ACCURACY = 0.9168
+ROUNDS = 12
 
 
 def example_result(
@@ -53,8 +54,8 @@ def example_result(
     budget = _budget(verdict)
     chance = random.Random(seed)
     measured = [
-        _measured(draft, "device" if place < candidates - emulated else "emulated", chance)
-        for place, draft in enumerate(DRAFTS[:candidates])
+        _measured(draft, "device" if place < candidates - emulated else "emulated", turns, chance)
+        for place, (draft, turns) in enumerate(zip(DRAFTS, _turns(candidates, seed), strict=False))
     ]
     winner, nearest = _winner_and_nearest(verdict, measured)
     return Result(
@@ -99,7 +100,7 @@ def _explanation(verdict: Verdict, winner: str | None, nearest: str | None) -> s
     return "0.001 ms is below the time that an empty network takes in the runtime on this board (0.004 ms)."
 
 
-def _measured(draft: Draft, origin: Origin, chance: random.Random) -> CandidateResult:
+def _measured(draft: Draft, origin: Origin, turns: tuple[int, ...], chance: random.Random) -> CandidateResult:
     return CandidateResult(
         id=draft.id,
         backend=draft.backend,
@@ -107,7 +108,7 @@ def _measured(draft: Draft, origin: Origin, chance: random.Random) -> CandidateR
         variant=draft.variant,
         recipe=draft.recipe,
         ran_as=draft.ran_as,
-        latency_ms=_latency(draft.time_ms, chance),
+        latency_ms=_latency(draft.time_ms, turns, chance),
         accuracy=_accuracy("validation", VALIDATION_SAMPLES, draft.drop),
         size_bytes=draft.size_kb * 1000,
         peak_memory_bytes=(42_000 + 3 * draft.size_kb) * 1000,
@@ -116,6 +117,7 @@ def _measured(draft: Draft, origin: Origin, chance: random.Random) -> CandidateR
         artifact=f"artifacts/{draft.id}",
         why="",
         notes=_notes(draft),
+        import_ms=180.0 if draft.backend == "openvino" else 95.0,
         quantization=_quantization(draft),
     )
 
@@ -146,8 +148,8 @@ def _notes(draft: Draft) -> tuple[str, ...]:
     return (f"asked for {draft.precision}; the runtime ran it as {draft.ran_as} on this CPU",)
 
 
-def _latency(time_ms: float, chance: random.Random) -> LatencyResult:
-    drift = [chance.gauss(1.0, 0.008) for _ in range(12)]
+def _latency(time_ms: float, turns: tuple[int, ...], chance: random.Random) -> LatencyResult:
+    drift = [chance.gauss(1.0, 0.008) for _ in range(ROUNDS)]
     rounds = tuple(
         tuple(round(time_ms * level * (0.97 + chance.lognormvariate(-3.2, 0.7)), 5) for _ in range(40))
         for level in drift
@@ -165,7 +167,16 @@ def _latency(time_ms: float, chance: random.Random) -> LatencyResult:
         percentile="p90",
         steady=True,
         rounds_ms=rounds,
+        turns=turns,
+        preemptions=turns[0] % 4,
     )
+
+
+def _turns(candidates: int, seed: int) -> list[tuple[int, ...]]:
+    """Per candidate its place in each round, all in a new order each time."""
+    chance = random.Random(seed)
+    orders = [chance.sample(range(1, candidates + 1), candidates) for _ in range(ROUNDS)]
+    return [tuple(order[place] for order in orders) for place in range(candidates)]
 
 
 def _accuracy(split: str, samples: int, drop: float) -> AccuracyResult:
@@ -203,7 +214,7 @@ def _judged(
     )
 
 
-def _dominates(one: CandidateResult, other: CandidateResult) -> bool:
-    if not (one.latency_ms and other.latency_ms and one.accuracy and other.accuracy):
+def _dominates(candidate: CandidateResult, other: CandidateResult) -> bool:
+    if not (candidate.latency_ms and other.latency_ms and candidate.accuracy and other.accuracy):
         return False
-    return one.latency_ms.p90 < other.latency_ms.p90 and one.accuracy.drop <= other.accuracy.drop
+    return candidate.latency_ms.p90 < other.latency_ms.p90 and candidate.accuracy.drop <= other.accuracy.drop

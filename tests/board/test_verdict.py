@@ -19,7 +19,7 @@ from edgekit.bundle import BUNDLE_SCHEMA, BoardIdentity, CandidateFacts, Candida
 from edgekit.bundle.manifest import encode_manifest
 from edgekit.choose import Entry, choose
 from edgekit.devices import measure
-from edgekit.devices.base import Progress
+from edgekit.devices.base import JobProgress
 from edgekit.types import (
     Accuracy,
     Artifact,
@@ -58,7 +58,7 @@ class FakeBoard:
         return ()
 
     def run(
-        self, job: Mapping[str, Any], *, timeout_s: float, progress: Progress | None = None
+        self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
         return {"facts": self.describe(), "threads": 1, "cpus": [0], "notes": [], "entries": self.entries}
 

@@ -88,6 +88,19 @@ def test_the_report_stands_beside_the_result_and_loads_nothing_from_outside(fini
     assert 'src="http' not in page
 
 
+def test_what_the_machine_did_meanwhile_reaches_the_result(finished: Path) -> None:
+    result = result_of(finished)
+    assert result.environment.sensors_before is not None
+    assert result.environment.sensors_after is not None
+    for candidate in result.candidates:
+        assert candidate.import_ms is not None
+        assert candidate.latency_ms is not None
+        assert candidate.latency_ms.preemptions is not None
+        assert len(candidate.latency_ms.turns) == len(candidate.latency_ms.rounds_ms)
+    turns = [candidate.latency_ms.turns for candidate in result.candidates if candidate.latency_ms]
+    assert all(sorted(places) == list(range(1, len(turns) + 1)) for places in zip(*turns, strict=True))
+
+
 def test_an_identical_build_answers_from_the_store(digits_network: UserNetwork, finished: Path) -> None:
     before = result_of(finished)
     done = run(build_arguments(digits_network, finished))

@@ -11,16 +11,16 @@ from click.testing import CliRunner
 
 from edgekit.backends.table import usable_backends
 from edgekit.cli import doctor as module
-from edgekit.cli.doctor import CHECKS, Check, doctor, examine
+from edgekit.cli.doctor import COMPONENTS, Component, doctor, examine
 
 
-def package(folder: Path, name: str, source: str) -> Check:
+def package(folder: Path, name: str, source: str) -> Component:
     """An installed package whose import runs `source`."""
     (folder / f"{name}.py").write_text(source)
     info = folder / f"{name}-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
-    return Check(name, "runtime", name, ((name, name),))
+    return Component(name, "runtime", name, ((name, name),))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_package_that_hangs_on_import_is_broken(site: Path, monkeypatch: pytes
 
 
 def test_a_missing_package_has_the_exact_pip_line() -> None:
-    found = examine(Check("none", "runtime", "openvino", (("no-such-package-here", "no_such"),)))
+    found = examine(Component("none", "runtime", "openvino", (("no-such-package-here", "no_such"),)))
     assert (found.state, found.remedy) == ("missing", 'pip install "edgekit[openvino]"')
     assert found.detail == "not installed: no-such-package-here"
 
@@ -69,7 +69,7 @@ def test_files_in_the_current_folder_do_not_stand_for_packages(
 
 
 def test_every_backend_is_checked_and_missing_means_the_same() -> None:
-    checks = {check.name: check for check in CHECKS}
+    checks = {check.name: check for check in COMPONENTS}
     for name, remedy in usable_backends().items():
         absent = [package for package, _ in checks[name].packages if not installed(package)]
         assert bool(absent) == bool(remedy)
@@ -86,8 +86,8 @@ def installed(package: str) -> bool:
 @pytest.fixture
 def few(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two quick checks instead of the real ones."""
-    missing = Check("lost", "data", "images", (("no-such-package-here", "no_such"),))
-    monkeypatch.setattr(module, "CHECKS", (package(site, "fine_runtime", ""), missing))
+    missing = Component("lost", "data", "images", (("no-such-package-here", "no_such"),))
+    monkeypatch.setattr(module, "COMPONENTS", (package(site, "fine_runtime", ""), missing))
 
 
 @pytest.mark.usefixtures("few")
@@ -113,8 +113,8 @@ def test_one_usable_runtime_ends_with_zero() -> None:
 
 
 def test_no_usable_runtime_ends_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = Check("lost", "runtime", "openvino", (("no-such-package-here", "no_such"),))
-    monkeypatch.setattr(module, "CHECKS", (missing,))
+    missing = Component("lost", "runtime", "openvino", (("no-such-package-here", "no_such"),))
+    monkeypatch.setattr(module, "COMPONENTS", (missing,))
     assert CliRunner().invoke(doctor, ["--json"], standalone_mode=False).return_value == 1
 
 

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
-from edgekit.compare import Samples
+from edgekit.compare import CompareSamples
 from edgekit.hardware import find_target
 from edgekit.quantize import CalibrationData, find_recipe
 from edgekit.testing.onnx_networks import as_variant, residual_network, samples
@@ -106,7 +106,7 @@ def renamed(path: Path, target: Path) -> Path:
     return target
 
 
-def stream(count: int = 24, labels: np.ndarray | None = None) -> Samples:
+def stream(count: int = 24, labels: np.ndarray | None = None) -> CompareSamples:
     """Samples of the residual network, in batches of 10."""
     arrays = samples(count, 5)
 
@@ -115,7 +115,7 @@ def stream(count: int = 24, labels: np.ndarray | None = None) -> Samples:
             part = slice(start, start + 10)
             yield (arrays[part],), None if labels is None else labels[part]
 
-    return Samples(batches, count, f"{count} samples")
+    return CompareSamples(batches, count, f"{count} samples")
 
 
 def write_tflite(folder: Path) -> Path:

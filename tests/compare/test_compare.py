@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.compare import Comparison, Samples, compare_artifacts
+from edgekit.compare import CompareSamples, Comparison, compare_artifacts
 from edgekit.errors import DataError, ModelError
 from edgekit.testing.onnx_networks import residual_network, samples
 from edgekit.types import Artifact
@@ -91,11 +91,11 @@ def test_a_broken_layer_is_named_as_the_first_where_they_part(
     bad = broken(good, tmp_path / "bad.onnx", weight, channel, 6.0)
     found = compare_artifacts(onnx_artifact(good), onnx_artifact(bad), stream())
     assert found.parts_at == tensor
-    parting = found.parting()
-    assert parting is not None
+    divergence = found.first_divergence()
+    assert divergence is not None
     assert (
         f"weights differ in 1 of {16 if weight == 'w3' else 8} output channels: in channel {channel}"
-        in parting.hints[0]
+        in divergence.hints[0]
     )
 
 
@@ -123,7 +123,7 @@ def test_the_result_does_not_hang_on_how_samples_are_batched(
     float_onnx: Artifact, int8_onnx: Artifact
 ) -> None:
     arrays = samples(24, 5)
-    at_once = Samples(lambda: iter([((arrays,), None)]), 24, "at once")
+    at_once = CompareSamples(lambda: iter([((arrays,), None)]), 24, "at once")
     one, other = (compare_artifacts(float_onnx, int8_onnx, given) for given in (stream(), at_once))
     assert sqnr(one) == sqnr(other)
 
@@ -150,15 +150,15 @@ def test_another_network_is_refused_in_one_line(tmp_path: Path, float_onnx: Arti
 
 
 def test_samples_of_another_shape_are_refused(float_onnx: Artifact) -> None:
-    wrong = Samples(lambda: iter([((np.zeros((2, 1, 9, 9), np.float32),), None)]), 2, "wrong")
+    wrong = CompareSamples(lambda: iter([((np.zeros((2, 1, 9, 9), np.float32),), None)]), 2, "wrong")
     with pytest.raises(DataError, match="samples of shape"):
         compare_artifacts(float_onnx, float_onnx, wrong)
 
 
 def test_samples_with_channels_last_are_turned(float_onnx: Artifact) -> None:
     arrays = samples(8, 5)
-    last = Samples(lambda: iter([((arrays.transpose(0, 2, 3, 1).copy(),), None)]), 8, "channels last")
-    first = Samples(lambda: iter([((arrays,), None)]), 8, "channels first")
+    last = CompareSamples(lambda: iter([((arrays.transpose(0, 2, 3, 1).copy(),), None)]), 8, "channels last")
+    first = CompareSamples(lambda: iter([((arrays,), None)]), 8, "channels first")
     one, other = (compare_artifacts(float_onnx, float_onnx, given) for given in (last, first))
     ranges = [[layer.difference.range_a for layer in found.layers] for found in (one, other)]
     assert ranges[0] == ranges[1]
@@ -168,12 +168,12 @@ def test_a_calibration_that_saw_too_small_values_is_told_as_a_narrow_range(
     float_onnx: Artifact, int8_onnx: Artifact
 ) -> None:
     arrays = 6.0 * samples(16, 5)
-    loud = Samples(lambda: iter([((arrays,), None)]), 16, "loud samples")
+    loud = CompareSamples(lambda: iter([((arrays,), None)]), 16, "loud samples")
     found = compare_artifacts(float_onnx, int8_onnx, loud)
-    parting = found.parting()
-    assert parting is not None
-    assert parting.name == "pixels"
-    assert "lie outside of its range" in parting.hints[0]
+    divergence = found.first_divergence()
+    assert divergence is not None
+    assert divergence.name == "pixels"
+    assert "lie outside of its range" in divergence.hints[0]
 
 
 @pytest.mark.parametrize("fixture", ["float_onnx", "float_openvino"])

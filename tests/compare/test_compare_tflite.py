@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.compare import Comparison, Samples, compare_artifacts
+from edgekit.compare import CompareSamples, Comparison, compare_artifacts
 from edgekit.errors import ModelError
 from edgekit.types import Artifact, BackendName
 from tests.compare.artifacts import truncated
@@ -24,7 +24,7 @@ def artifact(path: Path) -> Artifact:
 
 def compared(folder: Path, a: str, b: str) -> Comparison:
     arrays = np.load(folder / "images.npz")["x"]
-    images = Samples(lambda: iter([((arrays,), None)]), len(arrays), "images")
+    images = CompareSamples(lambda: iter([((arrays,), None)]), len(arrays), "images")
     return compare_artifacts(artifact(folder / a), artifact(folder / b), images)
 
 

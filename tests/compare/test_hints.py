@@ -99,7 +99,7 @@ def test_what_comes_with_the_inputs_is_not_blamed_on_the_layer() -> None:
 def test_a_sound_layer_gets_no_hint() -> None:
     grid = Grid(-4.5, 4.5, 9 / 255)
     found = difference(quantized(grid), grid)
-    assert layer_hints(found, A, replace(A, grid=grid), parting=False) == ()
+    assert layer_hints(found, A, replace(A, grid=grid), diverges=False) == ()
 
 
 def test_a_softmax_on_one_side_alone_is_told() -> None:

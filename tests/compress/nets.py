@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from edgekit.compress import PruneConfig, PrunePlan, propose_widths, prunable
+from edgekit.compress.base import Example
 from edgekit.data.base import Batch
 
 
@@ -166,3 +168,12 @@ class OnlyLayerNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.norm(self.first(x)))
+
+
+def half_of_all(module: nn.Module, example: Example, config: PruneConfig) -> PrunePlan:
+    """The plan that takes about half of the channels of every group."""
+    widths = {
+        group.layer: min(group.allowed, key=lambda count: abs(2 * count - group.width))
+        for group in prunable(module, example, config)
+    }
+    return propose_widths(module, example, widths, config)

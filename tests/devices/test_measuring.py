@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.devices import LocalDevice, Measured, MeasureOptions, measure
 from edgekit.testing.fake_board import FakeBoardDevice
-from edgekit.types import Artifact, Failure, FileHash
+from edgekit.types import Artifact, Failure, FileHash, SensorReading
 from tests.devices.models import write_classifier
 
 QUICK = MeasureOptions(seconds=0.05, rounds=3, warmup_s=0.2)
@@ -65,3 +65,35 @@ def test_two_artifacts_of_one_candidate_are_refused(tmp_path: Path) -> None:
 
 def test_no_artifacts_need_no_device_run(tmp_path: Path) -> None:
     assert measure(FakeBoardDevice(tmp_path / "work"), [], folder=tmp_path / "back") == {}
+
+
+def test_what_the_machine_did_meanwhile_stands_beside_the_numbers(tmp_path: Path) -> None:
+    net = artifact(write_classifier(tmp_path / "net.onnx"), "a")
+    artifacts = [net, artifact(tmp_path / "net.onnx", "b")]
+    device = LocalDevice(tmp_path / "work")
+    results = measure(device, artifacts, folder=tmp_path / "back", options=QUICK).values()
+    turns = []
+    for result in results:
+        assert isinstance(result, Measured)
+        latency, environment = result.measurement.latency, result.measurement.environment
+        assert latency is not None
+        assert latency.preemptions is not None
+        assert result.measurement.import_ms is not None
+        assert environment.sensors_before is not None
+        assert environment.sensors_after is not None
+        turns.append(latency.turns)
+    assert [sorted(places) for places in zip(*turns, strict=True)] == [[1, 2]] * QUICK.rounds
+
+
+def test_a_boards_sensors_are_the_boards(tmp_path: Path) -> None:
+    (tmp_path / "net.fake").write_bytes(b"x")
+    (tmp_path / "broken.fake").write_bytes(b"")
+    artifacts = [artifact(tmp_path / f"{name}.fake", name) for name in ("broken", "net")]
+    board = FakeBoardDevice(tmp_path / "work")
+    result = measure(board, artifacts, folder=tmp_path / "back", options=QUICK)["net"]
+    assert isinstance(result, Measured)
+    environment, latency = result.measurement.environment, result.measurement.latency
+    assert environment.sensors_before == SensorReading({"fake-thermal": 40.0}, {"0": 1400.0})
+    assert environment.sensors_after == SensorReading({"fake-thermal": 48.5}, {"0": 1200.0})
+    assert latency is not None
+    assert latency.turns == (1, 1, 1)

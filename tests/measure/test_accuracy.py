@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
-from edgekit.measure import compare_scores, estimate_drop, estimate_mean, evaluate, fidelity
+from edgekit.measure import compare_scores, estimate_drop, estimate_mean, evaluate
 
 pairs = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=200)
 
@@ -114,16 +114,6 @@ def test_without_labels_other_outputs_are_compared_by_cosine() -> None:
     assert accuracy.metric == "cosine"
     assert accuracy.value.value == pytest.approx(1.0)
     assert accuracy.drop.value == pytest.approx(0.0)
-
-
-def test_each_output_has_its_own_fidelity() -> None:
-    reference = {"a": np.ones((4, 10)), "b": np.ones((4, 2, 2))}
-    noisy = {"a": np.ones((4, 10)) * 1.1, "b": np.ones((4, 2, 2))}
-    a, b = fidelity(noisy, reference)
-    assert (a.output, b.output) == ("a", "b")
-    assert a.cosine == pytest.approx(1.0)
-    assert a.sqnr_db == pytest.approx(20.0)
-    assert b.sqnr_db == float("inf")
 
 
 def test_outputs_of_other_names_are_refused() -> None:

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from edgekit.errors import DataError
 from edgekit.measure import find_metric, holds_class_scores
-from edgekit.measure.metrics import agreement, cosine, sqnr_db, top1, top5
+from edgekit.measure.metrics import agreement, cosine, top1, top5
 
 scores = arrays(np.float32, (6, 8), elements=st.integers(-3, 3).map(float))
 
@@ -40,10 +40,6 @@ def test_cosine_is_between_minus_one_and_one_and_one_with_itself(values: np.ndar
 
 def test_an_answer_that_is_no_number_is_never_right() -> None:
     assert top1({"s": np.array([[np.nan, 1.0], [0.0, 1.0]])}, np.array([1, 1])).tolist() == [0.0, 1.0]
-
-
-def test_ten_percent_noise_is_twenty_decibel() -> None:
-    assert sqnr_db(np.full((2, 3), 1.1), np.ones((2, 3))) == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,8 @@ def plan(
         precisions=precisions,
         backends=[name for name in backends if BOARDS[board].runtime(name)],
         features=features,
-        recipe=recipe,
         unusable=unusable,
-        default_recipes=RECIPES,
+        default_recipes=dict.fromkeys(backends, recipe) if recipe else RECIPES,
     )
 
 
@@ -109,7 +108,7 @@ def test_each_backend_has_its_default_recipe_and_float_has_none() -> None:
     assert [item.recipe for item in found.candidates] == ["", "", "int8-nncf", "", "", "int8-minmax"]
 
 
-def test_the_users_recipe_is_used_everywhere() -> None:
+def test_the_recipe_of_a_backend_is_that_of_all_its_int8_candidates() -> None:
     found = plan("intel-cpu-avx2", precisions=("int8",), recipe="mine")
     assert ids(found) == ["original-ov-int8-mine", "original-ort-int8-mine"]
 
@@ -145,7 +144,6 @@ def test_a_runtime_that_the_board_does_not_have_is_told() -> None:
         precisions=None,
         backends=["onnxruntime", "tensorrt"],
         features=frozenset(),
-        recipe=None,
     )
     assert rejection(found, "tensorrt").instead == "openvino or onnxruntime or litert"
 

@@ -11,7 +11,7 @@ from edgekit.errors import OutputError
 from edgekit.report import render_html, write_report
 from edgekit.result import Result
 from edgekit.testing.results import example_result
-from edgekit.types import Verdict
+from edgekit.types import SensorReading, Verdict
 from tests.report.pages import read_page
 
 EVIL = "<script>alert(1)</script><a href='http://x.example'>&amp;\"</a>"
@@ -202,3 +202,33 @@ def test_a_report_that_cannot_be_written_is_a_users_error_and_leaves_nothing(tmp
     with pytest.raises(OutputError, match="cannot be written"):
         write_report(example_result("INFEASIBLE", candidates=0), tmp_path / "missing" / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_tells_what_the_machine_did_while_it_measured() -> None:
+    result = example_result()
+    text = read_page(render_html(result)).text
+    assert "cpu-thermal 41.0 → 63.5 °C" in text
+    assert "CPU 1 2000 → 1400 MHz" in text
+    latency = result.candidates[0].latency_ms
+    assert latency is not None
+    turns = " ".join(str(turn) for turn in latency.turns)
+    assert f"480{latency.preemptions}95.0{turns}" in text
+    silent = replace(result.environment, sensors_before=SensorReading(), sensors_after=SensorReading())
+    text = read_page(render_html(replace(result, environment=silent))).text
+    assert "Temperaturenot told by this machine Clocknot told by this machine" in text
+
+
+def test_a_result_of_an_older_edgekit_makes_a_page_too() -> None:
+    result = example_result()
+    older = tuple(
+        replace(
+            candidate,
+            import_ms=None,
+            latency_ms=candidate.latency_ms and replace(candidate.latency_ms, turns=(), preemptions=None),
+        )
+        for candidate in result.candidates
+    )
+    environment = replace(result.environment, sensors_before=None, sensors_after=None)
+    text = read_page(render_html(replace(result, candidates=older, environment=environment))).text
+    assert "Temperaturenot read Clocknot read" in text
+    assert "480–––" in text

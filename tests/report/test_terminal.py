@@ -69,3 +69,18 @@ def test_runtimes_rejected_for_one_reason_share_a_line() -> None:
     alike = [Rejection(f"{name} fp8", "no runtime here computes in FP8", "int8") for name in ("one", "two")]
     result = replace(example_result("MEETS"), rejected=tuple(alike), failures=(), warnings=())
     assert "    one fp8, two fp8: no runtime here computes in FP8; int8" in printed(result).splitlines()
+
+
+def test_a_winner_that_did_not_settle_is_told_with_what_the_machine_did() -> None:
+    result = example_result()
+    assert "did not settle" not in printed(result)
+    unsettled = tuple(
+        replace(
+            candidate,
+            latency_ms=candidate.latency_ms and replace(candidate.latency_ms, steady=False, preemptions=41),
+        )
+        for candidate in result.candidates
+    )
+    text = " ".join(printed(replace(result, candidates=unsettled)).split())
+    assert "pruned-45-ov-int8-mse did not settle; preemptions while it was timed: 41" in text
+    assert "cpu-thermal 41.0 → 63.5 °C" in text

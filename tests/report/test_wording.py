@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edgekit.report import wording
 from edgekit.testing.results import example_result
+from edgekit.types import SensorReading
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,29 @@ def test_durations_use_the_two_largest_units(seconds: float, text: str) -> None:
 def test_a_slower_candidate_is_called_slower() -> None:
     assert wording.ratio_text(1.0, 1.5, "faster", "slower") == "1.50 times slower"
     assert wording.ratio_text(3.0, 1.0, "faster", "slower") == "3.00 times faster"
+
+
+def test_sensors_are_told_before_and_after_the_measurements() -> None:
+    environment = example_result().environment
+    assert wording.temperature_text(environment) == "cpu-thermal 41.0 → 63.5 °C, gpu-thermal 39.5 → 40.0 °C"
+    assert wording.clock_text(environment) == "CPU 1 2000 → 1400 MHz"
+    assert wording.clock_text(replace(environment, pinned_cpus=())) == (
+        "CPU 0 2000 → 2000 MHz, CPU 1 2000 → 1400 MHz"
+    )
+
+
+def test_clocks_of_many_cpus_are_told_as_a_range() -> None:
+    before = SensorReading({}, {str(cpu): 1500.0 + cpu for cpu in range(8)})
+    after = SensorReading({}, {str(cpu): 1200.0 for cpu in range(8)})
+    environment = replace(
+        example_result().environment, pinned_cpus=(), sensors_before=before, sensors_after=after
+    )
+    assert wording.clock_text(environment) == "1500 to 1507 → 1200 to 1200 MHz"
+
+
+def test_a_machine_that_tells_nothing_is_told_apart_from_one_that_was_not_asked() -> None:
+    environment = example_result().environment
+    silent = replace(environment, sensors_before=SensorReading(), sensors_after=SensorReading())
+    assert wording.temperature_text(silent) == wording.clock_text(silent) == "not told by this machine"
+    unasked = replace(environment, sensors_before=None, sensors_after=None)
+    assert wording.temperature_text(unasked) == wording.clock_text(unasked) == "not read"

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import Interrupted, OutputError, StoreError
-from edgekit.store import Entry, Store, entry_key
+from edgekit.store import Store, StoreEntry, entry_key
 
 
 @pytest.fixture
@@ -204,42 +204,42 @@ def test_scratch_lasts_until_the_entry_is_done(store: Store) -> None:
 # Damage
 
 
-def damage_bit(entry: Entry) -> None:
+def damage_bit(entry: StoreEntry) -> None:
     path = entry.path / "sub" / "model.bin"
     content = bytearray(path.read_bytes())
     content[3] ^= 1
     path.write_bytes(content)
 
 
-def damage_missing(entry: Entry) -> None:
+def damage_missing(entry: StoreEntry) -> None:
     (entry.path / "sub" / "model.bin").unlink()
 
 
-def damage_added(entry: Entry) -> None:
+def damage_added(entry: StoreEntry) -> None:
     (entry.path / "extra.txt").write_text("x")
 
 
-def damage_meta(entry: Entry) -> None:
+def damage_meta(entry: StoreEntry) -> None:
     path = entry.path.parent / "meta.json"
     path.write_text(path.read_text().replace('"score": 1', '"score": 2'))
 
 
-def damage_meta_cut(entry: Entry) -> None:
+def damage_meta_cut(entry: StoreEntry) -> None:
     path = entry.path.parent / "meta.json"
     path.write_bytes(path.read_bytes()[:50])
 
 
-def damage_meta_gone(entry: Entry) -> None:
+def damage_meta_gone(entry: StoreEntry) -> None:
     (entry.path.parent / "meta.json").unlink()
 
 
-def damage_link(entry: Entry) -> None:
+def damage_link(entry: StoreEntry) -> None:
     path = entry.path / "sub" / "model.bin"
     path.rename(path.with_name("other"))
     path.symlink_to("other")
 
 
-def damage_swapped(entry: Entry) -> None:
+def damage_swapped(entry: StoreEntry) -> None:
     entry.path.parent.rename(entry.path.parent.with_name("aside"))
     entry.path.parent.write_text("not a folder")
 
@@ -258,7 +258,7 @@ def damage_swapped(entry: Entry) -> None:
     ],
 )
 def test_a_damaged_entry_is_told_of_and_made_again(
-    store: Store, damage: Callable[[Entry], None], told: str
+    store: Store, damage: Callable[[StoreEntry], None], told: str
 ) -> None:
     damage(store.entry("train", {}, writes(score=1)))
     again = store.entry("train", {}, writes(b"made again", score=1))

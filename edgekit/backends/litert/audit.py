@@ -47,7 +47,7 @@ def delegated(path: Path, threads: int = 1) -> frozenset[int]:
         ) from error
     ops = interpreter._get_ops_details()
     makers = {int(tensor): op for op in ops if op["op_name"] != "DELEGATE" for tensor in op["outputs"]}
-    found: set[int] = set()
+    nodes: set[int] = set()
     for part in ops:
         if part["op_name"] != "DELEGATE":
             continue
@@ -56,11 +56,11 @@ def delegated(path: Path, threads: int = 1) -> frozenset[int]:
         while queue:
             tensor = queue.pop()
             maker = makers.get(tensor)
-            if tensor in given or maker is None or int(maker["index"]) in found:
+            if tensor in given or maker is None or int(maker["index"]) in nodes:
                 continue
-            found.add(int(maker["index"]))
-            queue += [int(each) for each in maker["inputs"]]
-    return frozenset(found)
+            nodes.add(int(maker["index"]))
+            queue += [int(tensor) for tensor in maker["inputs"]]
+    return frozenset(nodes)
 
 
 def float_compute(ops: Sequence[Op]) -> tuple[Op, ...]:

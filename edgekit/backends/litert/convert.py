@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgekit.graph.to_torch.module import Converted
 
-__all__ = ["Port", "convert", "layout_allowance", "layout_gate"]
+__all__ = ["Port", "convert"]
 
 PARTITIONERS = ("MINCUT", "GREEDY")
 """How litert-torch decides which operations get channels last (its LAYOUT_OPTIMIZE_PARTITIONER). The first is its
@@ -101,13 +101,13 @@ def layout_allowance(onnx_path: Path) -> int:
 
 def layout_gate(ops: Sequence[Op], allowed: int) -> None:
     """Raises StageError naming the layout operations when there are more than `allowed`."""
-    found = _layout_ops(ops)
-    if len(found) > allowed:
-        named = ", ".join(f"{op.kind} {op.name[-60:]} {list(op.outputs[0].shape)}" for op in found[:6])
-        more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    layout_ops = _layout_ops(ops)
+    if len(layout_ops) > allowed:
+        named = ", ".join(f"{op.kind} {op.name[-60:]} {list(op.outputs[0].shape)}" for op in layout_ops[:6])
+        more = f" and {len(layout_ops) - 6} more" if len(layout_ops) > 6 else ""
         raise StageError(
             "export",
-            f"the .tflite has {len(found)} layout operations, the network itself {allowed}: {named}{more}",
+            f"the .tflite has {len(layout_ops)} layout operations, the network itself {allowed}: {named}{more}",
             "write the network without reshapes between images, or build for another runtime",
         )
 
@@ -188,25 +188,27 @@ def _name_tensors(
     The converter names tensors by Python modules. What has no counterpart (a separate padding) is named by its
     operation. Raises StageError when an output differs from the ONNX file's.
     """
-    found = _onnx_values(onnx_path)
+    arrays = _onnx_values(onnx_path)
     feeds = [
-        np.moveaxis(found[port.name], 1, -1) if port.channels_last else found[port.name] for port in inputs
+        np.moveaxis(arrays[port.name], 1, -1) if port.channels_last else arrays[port.name] for port in inputs
     ]
     values = _tflite_values(path, [np.ascontiguousarray(feed) for feed in feeds])
     graph = model.subgraphs[0]
     names = dict(zip(map(int, graph.inputs), (port.name for port in inputs), strict=True))
     for index, port in zip(map(int, graph.outputs), outputs, strict=True):
-        if not _same(values[index], found[port.name]):
+        if not _same(values[index], arrays[port.name]):
             raise StageError("export", f"output {port.name} of the .tflite differs from the ONNX network's")
         names[index] = port.name
     taken = set(names.values())
-    left = {name: value for name, value in found.items() if name not in taken}
+    left = {name: value for name, value in arrays.items() if name not in taken}
     for op, raw in zip(read_ops(model), graph.operators, strict=True):
         for index in map(int, raw.outputs):
             if index in names:
                 continue
             value = values.get(index)
-            name = next((each for each in left if value is not None and _same(value, left[each])), "")
+            name = next(
+                (candidate for candidate in left if value is not None and _same(value, left[candidate])), ""
+            )
             if name:
                 left.pop(name)
             names[index] = name or f"{op.kind.lower()}_{op.index}"
@@ -233,7 +235,7 @@ def _onnx_values(onnx_path: Path) -> dict[str, NDArray[Any]]:
     from edgekit.graph.taps import load_graph, open_taps
 
     graph = load_graph(onnx_path)
-    outputs = [each.name for each in graph.graph.output]
+    outputs = [port.name for port in graph.graph.output]
     names = tuple(dict.fromkeys((*float_tensors(graph), *outputs)))
     taps = open_taps(graph, names)
     rng = np.random.default_rng(0)
@@ -242,9 +244,9 @@ def _onnx_values(onnx_path: Path) -> dict[str, NDArray[Any]]:
         if info.name in taps.inputs:
             shape = [dim.dim_value or 1 for dim in info.type.tensor_type.shape.dim]
             feeds.append(rng.standard_normal(shape).astype(np.float32))
-    found = dict(zip(taps.inputs, feeds, strict=True))
-    found.update(taps.run(feeds))
-    return found
+    arrays = dict(zip(taps.inputs, feeds, strict=True))
+    arrays.update(taps.run(feeds))
+    return arrays
 
 
 def _tflite_values(path: Path, feeds: Sequence[NDArray[Any]]) -> dict[int, NDArray[Any]]:

@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "COMPUTE", "LAYOUT", "Op", "Tensor", "dtype_of", "read_flatbuffer", "read_ops", "rename", "replace_biases",
+    "COMPUTE",
+    "LAYOUT",
+    "Op",
+    "Tensor",
+    "read_flatbuffer",
+    "read_ops",
+    "rename",
+    "replace_biases",
     "stored_only",
     "write_flatbuffer",
-]  # fmt: skip
+]
 
 COMPUTE = frozenset(
     {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL", "CONV_3D"}
@@ -59,8 +66,8 @@ class Op:
     @property
     def precision(self) -> str:
         """In what it computes, by the types it takes: int8-dynamic has float activations and int8 weights."""
-        data = [each.dtype for each in self.inputs if not each.constant] or ["float32"]
-        weights = [each.dtype for each in self.inputs if each.constant]
+        data = [tensor.dtype for tensor in self.inputs if not tensor.constant] or ["float32"]
+        weights = [tensor.dtype for tensor in self.inputs if tensor.constant]
         if data[0] in ("int8", "uint8"):
             return "int8"
         if data[0] == "float16":
@@ -114,21 +121,21 @@ def dtype_of(number: int) -> str:
 def read_ops(model: Any) -> tuple[Op, ...]:
     """Operations of the main subgraph in the order they run."""
     graph = model.subgraphs[0]
-    tensors = [_tensor(model, each) for each in graph.tensors]
+    tensors = [_tensor(model, tensor) for tensor in graph.tensors]
     codes = _names()[0]
-    found = []
+    ops = []
     for index, op in enumerate(graph.operators):
         code = model.operatorCodes[op.opcodeIndex]
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         inputs = tuple(tensors[place] for place in _listed(op.inputs) if place >= 0)
         outputs = tuple(tensors[place] for place in _listed(op.outputs))
-        found.append(Op(index, codes.get(number, str(number)), inputs, outputs))
-    return tuple(found)
+        ops.append(Op(index, codes.get(number, str(number)), inputs, outputs))
+    return tuple(ops)
 
 
 def stored_only(op: Op) -> bool:
     """Whether an operation only unpacks stored weights, which happens once, when the file is loaded."""
-    return op.kind == "DEQUANTIZE" and all(each.constant for each in op.inputs)
+    return op.kind == "DEQUANTIZE" and all(tensor.constant for tensor in op.inputs)
 
 
 def rename(model: Any, names: Mapping[int, str]) -> None:

@@ -44,12 +44,14 @@ def open_all(path: Path, threads: int = 1) -> Iterator[Watched]:
         warnings.simplefilter("ignore")  # it warns of the memory that all tensors take
         interpreter = Interpreter(str(path), num_threads=threads, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    inputs = tuple(int(each["index"]) for each in interpreter.get_input_details())
+    inputs = tuple(int(details["index"]) for details in interpreter.get_input_details())
     # There is no public list of operations; this is the one that AI Edge Quantizer reads too.
     ops = interpreter._get_ops_details()
     made = [int(index) for op in ops if op["op_name"] != "DELEGATE" for index in op["outputs"]]
     floats = {
-        int(each["index"]) for each in interpreter.get_tensor_details() if each["dtype"].__name__ == "float32"
+        int(details["index"])
+        for details in interpreter.get_tensor_details()
+        if details["dtype"].__name__ == "float32"
     }
     tensors = tuple(dict.fromkeys(index for index in (*inputs, *made) if index in floats))
     yield Watched(interpreter, inputs, tensors)

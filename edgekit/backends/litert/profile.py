@@ -64,11 +64,11 @@ def _values(
         )
         session.run(dict(feeds))  # puts the inputs in the file's own form
         computed = {int(place) for op in keeping._get_ops_details() for place in op["outputs"]}
-        computed |= {int(each["index"]) for each in keeping.get_input_details()}
+        computed |= {int(details["index"]) for details in keeping.get_input_details()}
         return {
-            str(each["name"]): keeping.get_tensor(each["index"])
-            for each in keeping.get_tensor_details()
-            if int(each["index"]) in computed
+            str(details["name"]): keeping.get_tensor(details["index"])
+            for details in keeping.get_tensor_details()
+            if int(details["index"]) in computed
         }
 
 
@@ -91,13 +91,13 @@ def _alone(model: Any, ops: tuple[Op, ...], op: Op) -> bytes:
     from ai_edge_litert.tools import flatbuffer_utils
 
     graph = model.subgraphs[0]
-    needed = {each.name for each in op.inputs}
-    chosen = [one.index for one in ops if stored_only(one) and one.name in needed] + [op.index]
+    needed = {tensor.name for tensor in op.inputs}
+    chosen = [source.index for source in ops if stored_only(source) and source.name in needed] + [op.index]
     raw = [copy.copy(graph.operators[index]) for index in chosen]
-    made = {int(place) for one in raw[:-1] for place in one.outputs}
-    given = [each.name for each in op.inputs if not each.constant]
+    made = {int(place) for step in raw[:-1] for place in step.outputs}
+    given = [tensor.name for tensor in op.inputs if not tensor.constant]
     used = list(
-        dict.fromkeys(int(place) for one in raw for place in (*one.inputs, *one.outputs) if place >= 0)
+        dict.fromkeys(int(place) for step in raw for place in (*step.inputs, *step.outputs) if place >= 0)
     )
     moved = {place: position for position, place in enumerate(used)}
     tensors, buffers = [], [schema.BufferT()]
@@ -109,9 +109,9 @@ def _alone(model: Any, ops: tuple[Op, ...], op: Op) -> bytes:
     names = {place: _name(graph.tensors[place]) for place in used}
     inputs = [moved[place] for place in used if names[place] in given and place not in made]
     outputs = [moved[int(place)] for place in raw[-1].outputs]
-    for one in raw:
-        one.inputs = [moved[int(place)] if place >= 0 else -1 for place in one.inputs]
-        one.outputs = [moved[int(place)] for place in one.outputs]
+    for step in raw:
+        step.inputs = [moved[int(place)] if place >= 0 else -1 for place in step.inputs]
+        step.outputs = [moved[int(place)] for place in step.outputs]
     part, whole = schema.SubGraphT(), schema.ModelT()
     part.tensors, part.operators, part.inputs, part.outputs = tensors, raw, inputs, outputs
     whole.version, whole.operatorCodes, whole.subgraphs = model.version, model.operatorCodes, [part]
@@ -128,8 +128,8 @@ def _time(content: bytes, values: Mapping[str, NDArray[Any]], runs: int, threads
     from edgekit.board.timing import timed_runs
 
     interpreter = _interpreter(threads, model_content=content)
-    for each in interpreter.get_input_details():
-        interpreter.set_tensor(each["index"], values[each["name"]])
+    for details in interpreter.get_input_details():
+        interpreter.set_tensor(details["index"], values[details["name"]])
     timed_runs(interpreter.invoke, WARMUP_RUNS)
     samples = timed_runs(interpreter.invoke, max(runs, 1))
     return sum(samples) / len(samples)

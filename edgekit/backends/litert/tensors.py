@@ -44,13 +44,13 @@ class LiteRtTensors:
         path = Path(artifact.folder) / artifact.entry
         self._plain = _open(path, num_threads=threads)
         self._shown = _open(path, num_threads=threads, experimental_preserve_all_tensors=True)
-        details = {each["index"]: each for each in self._shown.get_tensor_details()}
+        details = {detail["index"]: detail for detail in self._shown.get_tensor_details()}
         self._inputs = _named(self._plain.get_input_details(), artifact.options.get("inputs"))
         self._outputs = _named(self._plain.get_output_details(), artifact.options.get("outputs"))
         self.signature = Signature(tuple(map(_spec, self._inputs)), tuple(map(_spec, self._outputs)))
-        self.input_grids = {each["name"]: grid for each in self._inputs if (grid := _grid(each))}
+        self.input_grids = {detail["name"]: grid for detail in self._inputs if (grid := _grid(detail))}
         operations = _operations(path)
-        outputs = {str(each["index"]): each["name"] for each in self._outputs}
+        outputs = {str(detail["index"]): detail["name"] for detail in self._outputs}
         self._taps = choose_taps(_nodes(self._shown, operations, self._inputs, details), outputs)
         self._details = {tap.source: details[int(tap.source)] for tap in self._taps}
         self.tensors: tuple[TensorFacts, ...] = tuple(tap.facts for tap in self._taps)
@@ -75,11 +75,15 @@ class LiteRtTensors:
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         self._feed(self._plain, feeds)
         self._plain.invoke()
-        return {each["name"]: _real(self._plain.get_tensor(each["index"]), each) for each in self._outputs}
+        return {
+            detail["name"]: _real(self._plain.get_tensor(detail["index"]), detail) for detail in self._outputs
+        }
 
     def _feed(self, interpreter: Any, feeds: Mapping[str, NDArray[np.generic]]) -> None:
-        for each in self._inputs:
-            interpreter.set_tensor(each["index"], np.ascontiguousarray(feeds[each["name"]], each["dtype"]))
+        for detail in self._inputs:
+            interpreter.set_tensor(
+                detail["index"], np.ascontiguousarray(feeds[detail["name"]], detail["dtype"])
+            )
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def _operations(path: Path) -> tuple[_Operation, ...]:
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     graph = model.Subgraphs(0)
     codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    found = []
+    operations = []
     for place in range(graph.OperatorsLength()):
         operation = graph.Operators(place)
         code = model.OperatorCodes(operation.OpcodeIndex())
@@ -134,8 +138,8 @@ def _operations(path: Path) -> tuple[_Operation, ...]:
             fused = options.FusedActivationFunction()
         inputs = tuple(int(operation.Inputs(i)) for i in range(operation.InputsLength()))
         outputs = tuple(int(operation.Outputs(i)) for i in range(operation.OutputsLength()))
-        found.append(_Operation(op, FUSED.get(fused, ""), inputs, outputs))
-    return tuple(found)
+        operations.append(_Operation(op, FUSED.get(fused, ""), inputs, outputs))
+    return tuple(operations)
 
 
 def _nodes(
@@ -143,10 +147,10 @@ def _nodes(
 ) -> list[Node]:
     """Operations that depend on the inputs; tensor ids are LiteRT's indices."""
     nodes = [
-        Node(each["name"], "input", (), str(each["index"]), "input", (each["name"],), _grid(each))
-        for each in inputs
+        Node(detail["name"], "input", (), str(detail["index"]), "input", (detail["name"],), _grid(detail))
+        for detail in inputs
     ]
-    data = {each["index"] for each in inputs}
+    data = {detail["index"] for detail in inputs}
     for operation in operations:
         fed = tuple(str(index) for index in operation.inputs if index in data)
         if not fed:

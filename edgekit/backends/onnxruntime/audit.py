@@ -93,14 +93,14 @@ def _integer_tensors(graph: Any) -> set[str]:
     from onnx import TensorProto
 
     bytes_ = (TensorProto.INT8, TensorProto.UINT8)
-    found = {info.name for info in graph.value_info if info.type.tensor_type.elem_type in bytes_}
-    found |= {constant.name for constant in graph.initializer if constant.data_type in bytes_}
+    integers = {info.name for info in graph.value_info if info.type.tensor_type.elem_type in bytes_}
+    integers |= {constant.name for constant in graph.initializer if constant.data_type in bytes_}
     for node in graph.node:
         quantizes = node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear")
         moves = node.op_type != "DequantizeLinear" and not _is_arithmetic(node.op_type)
-        if quantizes or (moves and node.input and node.input[0] in found):
-            found.update(node.output)
-    return found
+        if quantizes or (moves and node.input and node.input[0] in integers):
+            integers.update(node.output)
+    return integers
 
 
 def _precision(node: Any, integers: set[str]) -> str:

@@ -75,15 +75,15 @@ class OnnxTensors:
         self._session.close()
 
     def look(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        found = {tap.facts.name: np.asarray(feeds[tap.source], np.float32) for tap in self._fed}
+        shown = {tap.facts.name: np.asarray(feeds[tap.source], np.float32) for tap in self._fed}
         names = [tap.source for tap in self._taps]
         arrays = self._session.raw.run(names, dict(feeds))
         for tap, array in zip(self._taps, arrays, strict=True):
             if tap.source in self._grids:
                 scale, zero = self._grids[tap.source]
                 array = (array.astype(np.float32) - zero) * scale
-            found[tap.facts.name] = np.asarray(array, np.float32)
-        return found
+            shown[tap.facts.name] = np.asarray(array, np.float32)
+        return shown
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         return {name: np.asarray(array, np.float32) for name, array in self._plain.run(dict(feeds)).items()}
@@ -111,7 +111,7 @@ class _Graph:
 
         self.model = load_graph(path)
         graph = self.model.graph
-        self._constants = {each.name: each for each in graph.initializer}
+        self._constants = {tensor.name: tensor for tensor in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
                 self._constants[node.output[0]] = node.attribute[0].t
@@ -124,7 +124,7 @@ class _Graph:
         kinds = {info.name: info.type.tensor_type.elem_type for info in infos}
         floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
         self._not_float = {name for name, kind in kinds.items() if kind and kind not in floats}
-        half = any(each.data_type == TensorProto.FLOAT16 for each in graph.initializer)
+        half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in graph.initializer)
         self.float_kind: Literal["fp32", "fp16"] = "fp16" if half else "fp32"
         self.grids: dict[str, tuple[str, str]] = {}
         self._data, self._integers = set(self.inputs), set[str]()
@@ -190,7 +190,7 @@ class _Graph:
         """Facts of the constant that a layer multiplies with, dequantized."""
         if node.op_type not in CHANNEL_AXIS or len(node.input) < 2:
             return None
-        transposed = any(each.name == "transB" and each.i for each in node.attribute)
+        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         axis = 0 if transposed else CHANNEL_AXIS[node.op_type]
         name = node.input[1]
         if name in self._constants:
@@ -200,7 +200,11 @@ class _Graph:
             return None
         integers, scale = self._value(maker.input[0]), np.asarray(self._value(maker.input[1]), np.float64)
         zero = self._value(maker.input[2]) if len(maker.input) > 2 and maker.input[2] else np.zeros(1)
-        along = next((each.i for each in maker.attribute if each.name == "axis"), 1) if scale.ndim else 0
+        along = (
+            next((attribute.i for attribute in maker.attribute if attribute.name == "axis"), 1)
+            if scale.ndim
+            else 0
+        )
         shape = [1] * integers.ndim
         if scale.size > 1:
             shape[along] = -1

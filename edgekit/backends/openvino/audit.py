@@ -81,7 +81,7 @@ def profile_model(
 def _layers(compiled: Any, path: Path) -> dict[str, LayerAudit]:
     """The runtime's name of each layer → the layer, in execution order, without constants and ports."""
     products = _products(path)
-    found = []
+    ordered = []
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
         kind = _text(info, "layerType")
@@ -90,9 +90,11 @@ def _layers(compiled: Any, path: Path) -> dict[str, LayerAudit]:
         order = _text(info, "execOrder")
         name = node.get_friendly_name()
         fused = [name, *_text(info, "originalLayersNames").split(",")] if kind in ARITHMETIC else []
-        known = next((products[each] for each in fused if each in products), name)
-        found.append((int(order) if order.isdigit() else 0, name, LayerAudit(known, kind, _precision(info))))
-    return {name: layer for _, name, layer in sorted(found, key=lambda entry: entry[0])}
+        known = next((products[source] for source in fused if source in products), name)
+        ordered.append(
+            (int(order) if order.isdigit() else 0, name, LayerAudit(known, kind, _precision(info)))
+        )
+    return {name: layer for _, name, layer in sorted(ordered, key=lambda entry: entry[0])}
 
 
 def _products(path: Path) -> dict[str, str]:
@@ -103,12 +105,12 @@ def _products(path: Path) -> dict[str, str]:
     """
     import openvino as ov
 
-    found = {}
+    names = {}
     for node in ov.Core().read_model(str(path)).get_ops():
         name = product_of(node).get_friendly_name()
         if name.endswith(SPLIT):
-            found[node.get_friendly_name()] = found[name] = name[: -len(SPLIT)]
-    return found
+            names[node.get_friendly_name()] = names[name] = name[: -len(SPLIT)]
+    return names
 
 
 def _text(info: Any, key: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit.errors import MissingExtraError, StageError
 
-__all__ = ["first_line", "product_of", "quiet_nncf", "read_onnx", "tidy", "write_model"]
+__all__ = ["WEIGHTED", "first_line", "product_of", "quiet_nncf", "read_onnx", "write_model"]
 
 WEIGHTED = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}

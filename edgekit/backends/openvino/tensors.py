@@ -84,10 +84,10 @@ class OpenVinoTensors:
     def look(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         arrays = [np.ascontiguousarray(feeds[spec.name], dtype=spec.dtype) for spec in self.signature.inputs]
         results = self._session.request.infer(dict(enumerate(arrays)))
-        found = {tap.facts.name: np.asarray(feeds[tap.source], np.float32) for tap in self._fed}
+        shown = {tap.facts.name: np.asarray(feeds[tap.source], np.float32) for tap in self._fed}
         for tap in self._taps:
-            found[tap.facts.name] = np.array(results[self._places[tap.source]], np.float32)
-        return found
+            shown[tap.facts.name] = np.array(results[self._places[tap.source]], np.float32)
+        return shown
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         return {name: np.asarray(array, np.float32) for name, array in self._plain.run(dict(feeds)).items()}
@@ -179,10 +179,10 @@ def _grid(node: Any) -> Grid | None:
 
 def _weights(node: Any, kind: str) -> Weights | None:
     """Facts of a layer's constant weights, dequantized by OpenVINO's own folding."""
-    found = _constant(node.input_value(1))
-    if found is None:
+    constant = _constant(node.input_value(1))
+    if constant is None:
         return None
-    values, step, grid = found
+    values, step, grid = constant
     if kind == "MatMul":
         axis = -2 if node.get_attributes().get("transpose_b") else -1
     elif kind.startswith("Group"):  # [groups, outputs of a group, …]
@@ -203,10 +203,10 @@ def _constant(port: Any) -> tuple[NDArray[Any], float, Literal["", "per-tensor",
     kind = node.get_type_name()
     if kind == "Constant":
         return np.asarray(node.data, np.float64), 0.0, ""
-    inputs = [_constant(each) for each in node.input_values()]
-    if any(each is None for each in inputs):
+    inputs = [_constant(source) for source in node.input_values()]
+    if any(constant is None for constant in inputs):
         return None
-    values = [each[0] for each in inputs if each is not None]
+    values = [constant[0] for constant in inputs if constant is not None]
     if kind == "Convert" and len(values) == 1:
         return values[0], 0.0, ""
     if kind == "Subtract":

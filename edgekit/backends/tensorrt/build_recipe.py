@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgekit.hardware import Runtime, Target
     from edgekit.quantize import Range
 
-__all__ = ["BuildRecipe", "Toolkit", "calibration_cache", "recipe_for", "toolkit"]
+__all__ = ["RTX", "BuildRecipe", "Toolkit", "calibration_cache", "recipe_for", "toolkit"]
 
 Version = tuple[int, ...]
 
@@ -70,7 +70,7 @@ def toolkit(target: Target) -> Toolkit:
     runtime = target.runtime("tensorrt")
     if runtime is None:
         raise StageError("export", f"{target.name} does not run TensorRT", "choose a jetson or an rtx target")
-    sm = next((one.sm for one in target.accelerators if one.kind == "gpu" and one.sm), "")
+    sm = next((chip.sm for chip in target.accelerators if chip.kind == "gpu" and chip.sm), "")
     rtx = runtime.package.startswith(RTX)
     oldest = _oldest(runtime)
     return Toolkit(

@@ -13,7 +13,7 @@ from edgekit.backends.tensorrt.build_recipe import RTX, Toolkit
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Check", "compile_check", "rtx_installed", "stand_in"]
+__all__ = ["CompileCheck", "compile_check"]
 
 STAND_INS = {"sm_87": "sm_86", "sm_110": "sm_120"}
 """GPU that TensorRT-RTX does not compile for → its nearest relative that it does."""
@@ -23,7 +23,7 @@ COMPILES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121")
 
 
 @dataclass(frozen=True)
-class Check:
+class CompileCheck:
     """`done`: what was asked, for people. `problems`: what TensorRT said; empty when it took the network.
 
     `binding`: it is the target's own library and GPU, so what it refuses is refused there.
@@ -45,10 +45,10 @@ def stand_in(kit: Toolkit) -> str:
     return kit.sm if kit.sm in COMPILES else STAND_INS.get(kit.sm, "")
 
 
-def compile_check(model: onnx.ModelProto, kit: Toolkit) -> Check:
+def compile_check(model: onnx.ModelProto, kit: Toolkit) -> CompileCheck:
     """Parse the network and, where the GPU or a relative is known, compile it (a fraction of a second)."""
     if not rtx_installed():
-        return Check('TensorRT-RTX is not installed (pip install "edgekit[tensorrt-rtx]")', "none")
+        return CompileCheck('TensorRT-RTX is not installed (pip install "edgekit[tensorrt-rtx]")', "none")
     from edgekit.board.tensorrt.build import parse
     from edgekit.board.tensorrt.library import EngineError, load_tensorrt, make_logger
 
@@ -64,11 +64,11 @@ def compile_check(model: onnx.ModelProto, kit: Toolkit) -> Check:
             logger = make_logger(trt)
             parse(trt, trt.Builder(logger), logger, model.SerializeToString(), recipe)
     except EngineError as error:
-        return Check(f"{name} refuses it", "none", tuple(str(error).split("; node ")), own)
+        return CompileCheck(f"{name} refuses it", "none", tuple(str(error).split("; node ")), own)
     if not chip:
-        return Check(f"read by the parser of {name}, which does not compile for {kit.sm}", "parsed")
+        return CompileCheck(f"read by the parser of {name}, which does not compile for {kit.sm}", "parsed")
     told = f"compiled for {chip} by {name}"
-    return Check(
+    return CompileCheck(
         told if own else f"{told}, which stands in for {kit.sm} and its TensorRT", "compiled", (), own
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgekit.quantize import CalibrationData
 
-__all__ = ["LARGEST", "Halved", "largest_magnitudes", "to_half"]
+__all__ = ["Halved", "largest_magnitudes", "to_half"]
 
 LARGEST = 65504.0  # of float16 (IEEE 754-2019, binary16)
 HEADROOM = 2.0
@@ -97,10 +97,10 @@ def to_half(model: onnx.ModelProto, magnitudes: Mapping[str, float] | None = Non
                 f"{node.op_type} (node {node.name}) cannot be written in float16",
                 "export without it, or use fp32",
             )
-    constants = {each.name: each for each in copy.graph.initializer}
+    constants = {tensor.name: tensor for tensor in copy.graph.initializer}
     infos = [*copy.graph.input, *copy.graph.value_info, *copy.graph.output]
-    floats = {each.name for each in infos if each.type.tensor_type.elem_type == TensorProto.FLOAT}
-    floats |= {name for name, each in constants.items() if each.data_type == TensorProto.FLOAT}
+    floats = {info.name for info in infos if info.type.tensor_type.elem_type == TensorProto.FLOAT}
+    floats |= {name for name, tensor in constants.items() if tensor.data_type == TensorProto.FLOAT}
     unsafe = {name for name, largest in (magnitudes or {}).items() if largest * HEADROOM > LARGEST}
     unsafe |= {
         name for name in constants if name in floats and not _holds(numpy_helper.to_array(constants[name]))
@@ -121,7 +121,7 @@ def _holds(values: Any) -> bool:
 
 def _rewrite(rewriter: _Rewriter, unsafe: Collection[str]) -> list[str]:
     """Node after node in the precision it gets; names of those that `unsafe` tensors keep in float32."""
-    outputs = {each.name for each in rewriter.model.graph.output}
+    outputs = {output.name for output in rewriter.model.graph.output}
     in_float = []
     for node in rewriter.model.graph.node:
         risky = any(name in unsafe for name in (*node.input, *node.output))
@@ -152,8 +152,8 @@ def _takes_half(model: onnx.ModelProto, node: Any) -> bool:
     if node.domain not in ("", "ai.onnx"):
         return False
     schema = onnx.defs.get_schema(node.op_type, opset_of(model))
-    floats = [set(each.allowed_type_strs) for each in schema.type_constraints]
-    return all("tensor(float16)" in each for each in floats if "tensor(float)" in each)
+    floats = [set(constraint.allowed_type_strs) for constraint in schema.type_constraints]
+    return all("tensor(float16)" in types for types in floats if "tensor(float)" in types)
 
 
 def _finish(rewriter: _Rewriter) -> None:
@@ -163,18 +163,22 @@ def _finish(rewriter: _Rewriter) -> None:
 
     graph = rewriter.model.graph
     made = {name for node in rewriter.nodes for name in node.output}
-    for each in graph.output:
-        if each.name not in made and f"{each.name}/fp16" in made:
+    for output in graph.output:
+        if output.name not in made and f"{output.name}/fp16" in made:
             rewriter.nodes.append(
                 helper.make_node(
-                    "Cast", [f"{each.name}/fp16"], [each.name], name=f"{each.name}/cast", to=TensorProto.FLOAT
+                    "Cast",
+                    [f"{output.name}/fp16"],
+                    [output.name],
+                    name=f"{output.name}/cast",
+                    to=TensorProto.FLOAT,
                 )
             )
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in rewriter.nodes]
     del graph.node[:]
     graph.node.extend(kept)
-    used = {name for node in kept for name in node.input} | {each.name for each in graph.output}
-    constants = [each for each in graph.initializer if each.name in used]
+    used = {name for node in kept for name in node.input} | {output.name for output in graph.output}
+    constants = [constant for constant in graph.initializer if constant.name in used]
     del graph.initializer[:]
     graph.initializer.extend(constants)
     del graph.value_info[:]
@@ -191,15 +195,15 @@ def largest_magnitudes(
     from edgekit.graph.taps import open_taps
 
     infos = {
-        each.name: each.type.tensor_type.elem_type for each in (*model.graph.value_info, *model.graph.output)
+        info.name: info.type.tensor_type.elem_type for info in (*model.graph.value_info, *model.graph.output)
     }
     names = [name for name, kind in infos.items() if kind == TensorProto.FLOAT]
     names = [name for node in model.graph.node for name in node.output if name in names]
     taps = open_taps(model, names, threads=threads)
-    found: dict[str, float] = dict.fromkeys(names, 0.0)
+    largest: dict[str, float] = dict.fromkeys(names, 0.0)
 
     def look(name: str, array: NDArray[Any]) -> None:
-        found[name] = max(found[name], float(np.abs(array).max(initial=0.0)))
+        largest[name] = max(largest[name], float(np.abs(array).max(initial=0.0)))
 
     if data is not None:
         taps.visit(data, look, samples)
@@ -207,4 +211,4 @@ def largest_magnitudes(
         for seed in range(4):
             for name, array in taps.run(probe_inputs(signature_of(model).inputs, seed)).items():
                 look(name, array)
-    return found
+    return largest

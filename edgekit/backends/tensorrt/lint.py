@@ -38,19 +38,19 @@ def examine(path: Path, target: Target) -> Examination:
     try:
         ready = prepared(path, kit)
     except StageError as error:
-        found = tuple(operation_issues(model, kit.known))
-        if not any(issue.severity == "error" for issue in found):
-            found = (*found, Issue("error", "", error.cause, error.remedy))
-        return Examination((*dynamic, *found), "rules only: the network cannot be written for this parser")
-    found = tuple(operation_issues(ready, kit.known))
+        issues = tuple(operation_issues(model, kit.known))
+        if not any(issue.severity == "error" for issue in issues):
+            issues = (*issues, Issue("error", "", error.cause, error.remedy))
+        return Examination((*dynamic, *issues), "rules only: the network cannot be written for this parser")
+    issues = tuple(operation_issues(ready, kit.known))
     have = opset_of(model)
     if have > kit.opset:
         reason = f"opset {have} is above what TensorRT {kit.versions} reads; it is written in opset {opset_of(ready)}"
-        found = (Issue("warning", "", reason, f"nothing, or export with opset {kit.opset}"), *found)
+        issues = (Issue("warning", "", reason, f"nothing, or export with opset {kit.opset}"), *issues)
     if target.has_dla():
-        found = (*found, *_dla_issues(ready))
-    if any(issue.severity == "error" for issue in found):
-        return Examination((*dynamic, *found), "rules only: what they refuse was not compiled")
+        issues = (*issues, *_dla_issues(ready))
+    if any(issue.severity == "error" for issue in issues):
+        return Examination((*dynamic, *issues), "rules only: what they refuse was not compiled")
     check = compile_check(ready, kit)
     said = tuple(
         Issue(
@@ -60,7 +60,7 @@ def examine(path: Path, target: Target) -> Examination:
         )
         for problem in check.problems
     )
-    return Examination((*dynamic, *found, *said), f"rules; {check.done}")
+    return Examination((*dynamic, *issues, *said), f"rules; {check.done}")
 
 
 def _placed(problem: str) -> tuple[str, str]:
@@ -71,7 +71,7 @@ def _placed(problem: str) -> tuple[str, str]:
 
 def _dynamic(model: onnx.ModelProto) -> list[Issue]:
     """Inputs without fixed sizes. A free batch becomes 1."""
-    weights = {each.name for each in model.graph.initializer}
+    weights = {tensor.name for tensor in model.graph.initializer}
     issues = []
     for value in model.graph.input:
         for position, dim in enumerate(value.type.tensor_type.shape.dim if value.name not in weights else ()):

@@ -84,7 +84,7 @@ def operation_issues(model: onnx.ModelProto, known: Version) -> Iterator[Issue]:
     from onnx import helper
 
     for node in model.graph.node:
-        settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         yield from _support(node, known)
         yield from _restrictions(model, node, settings)
     yield from _types(model, known)
@@ -103,7 +103,7 @@ def _support(node: Any, known: Version) -> Iterator[Issue]:
 
 
 def _restrictions(model: Any, node: Any, settings: Mapping[str, Any]) -> Iterator[Issue]:
-    constants = {each.name for each in model.graph.initializer}
+    constants = {tensor.name for tensor in model.graph.initializer}
     if node.op_type in ("AveragePool", "MaxPool", "LpPool"):
         if len(settings.get("kernel_shape", (1, 1))) not in (2, 3):
             yield Issue(
@@ -112,7 +112,7 @@ def _restrictions(model: Any, node: Any, settings: Mapping[str, Any]) -> Iterato
                 f"{node.op_type} over one dimension is not taken",
                 "add a dimension of size 1",
             )
-        if any(each != 1 for each in settings.get("dilations", ())):
+        if any(dilation != 1 for dilation in settings.get("dilations", ())):
             yield Issue(
                 "error",
                 node.name,
@@ -162,7 +162,7 @@ def _types(model: Any, known: Version) -> Iterator[Issue]:
                 yield Issue(
                     "error", "", f"{told}, which TensorRT does not take", "export it as float32 or int32"
                 )
-    makers = {each.name: each.data_type for each in model.graph.initializer}
+    makers = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             yield from _quantized(node, makers)
@@ -210,20 +210,20 @@ def dla_fallbacks(model: onnx.ModelProto) -> tuple[tuple[str, str], ...]:
     """(node, why) of every node that would run on the GPU instead of the DLA. Needs inferred shapes."""
     from onnx import helper
 
-    constants = {each.name for each in model.graph.initializer}
+    constants = {tensor.name for tensor in model.graph.initializer}
     infos = [*model.graph.input, *model.graph.value_info, *model.graph.output]
-    shapes = {each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in infos}
-    found = []
+    shapes = {info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in infos}
+    fallbacks = []
     for node in model.graph.node:
-        settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         reason = _dla_reason(node, settings, constants)
         if not reason and any(
             dim > DLA_LARGEST_DIMENSION for name in node.output for dim in shapes.get(name, ())
         ):
             reason = f"a dimension above {DLA_LARGEST_DIMENSION}"
         if reason:
-            found.append((node.name, reason))
-    return tuple(found)
+            fallbacks.append((node.name, reason))
+    return tuple(fallbacks)
 
 
 def _dla_reason(node: Any, settings: Mapping[str, Any], constants: set[str]) -> str:

@@ -32,7 +32,6 @@ def plan_for(
         backends=runtimes.usable,
         unusable=runtimes.unusable,
         features=board.features,
-        recipe=None,
         default_recipes=recipes,
     )
 

@@ -125,6 +125,7 @@ def candidate_result(
         why=choice.reasons.get(candidate.id, ""),
         frontier=candidate.id in choice.frontier,
         notes=tuple(audit.notes),
+        import_ms=measurement.import_ms,
         quantization=artifact.quantization,
     )
 
@@ -141,6 +142,8 @@ def latency_result(latency: Latency, percentile: Percentile) -> LatencyResult:
         percentile=percentile,
         steady=latency.steady,
         rounds_ms=tuple(tuple(round(sample, 5) for sample in samples) for samples in latency.rounds_ms),
+        turns=latency.turns,
+        preemptions=latency.preemptions,
     )
 
 

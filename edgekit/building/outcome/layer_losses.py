@@ -66,12 +66,12 @@ class LayerLossTask:
         """See executor.Task; no file is made. Raises ModelError, DataError, StageError."""
         import numpy as np
 
-        from edgekit.compare import Samples, compare_artifacts
+        from edgekit.compare import CompareSamples, compare_artifacts
 
         arrays = tuple(
             np.load(path, mmap_mode="r", allow_pickle=False)[: self.samples] for path in self.inputs
         )
-        stream = Samples(lambda: iter([(arrays, None)]), len(arrays[0]), "validation samples")
+        stream = CompareSamples(lambda: iter([(arrays, None)]), len(arrays[0]), "validation samples")
         return own_losses(
             compare_artifacts(self.before, self.after, stream, threads=self.threads), self.layers
         )

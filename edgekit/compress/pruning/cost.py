@@ -82,8 +82,8 @@ class CostModel:
             for member in group.members:
                 if member.layer not in self._out:
                     continue
-                each = sum(len(channels) for channels in member.channels) / group.width
-                share = (group.layer, group.width, each)
+                per_channel = sum(len(channels) for channels in member.channels) / group.width
+                share = (group.layer, group.width, per_channel)
                 (self._in if member.role == "in" else self._out)[member.layer].append(share)
 
     def macs(self, widths: Mapping[str, int]) -> int:
@@ -98,5 +98,5 @@ class CostModel:
 
     @staticmethod
     def _left(shares: list[tuple[str, int, float]], channels: int, widths: Mapping[str, int]) -> float:
-        gone = sum((width - widths.get(group, width)) * each for group, width, each in shares)
+        gone = sum((width - widths.get(group, width)) * per_channel for group, width, per_channel in shares)
         return 1.0 - gone / channels

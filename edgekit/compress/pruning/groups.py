@@ -93,8 +93,8 @@ def apply_steps(module: torch.nn.Module, example: Example, plan: PrunePlan) -> t
         for step in plan.steps:
             layer = layers.get(step.layer)
             if layer is None or not _is_maker(layer) or _width(layer) != step.width:
-                found = "no such layer" if layer is None else type(layer).__name__
-                raise StageError("prune", f"the plan wants {step.layer} with {step.width} channels: {found}")
+                actual = "no such layer" if layer is None else type(layer).__name__
+                raise StageError("prune", f"the plan wants {step.layer} with {step.width} channels: {actual}")
             if step.removed:
                 graph.get_pruning_group(layer, _out_handler(graph, layer), list(step.removed)).prune()
     return pruned.eval()
@@ -213,4 +213,4 @@ def _channel_map(width: int, indices: Sequence[int], roots: Sequence[int]) -> tu
     channels: list[list[int]] = [[] for _ in range(width)]
     for index, root in zip(indices, roots, strict=True):
         channels[root].append(index)
-    return tuple(tuple(found) for found in channels)
+    return tuple(tuple(indices) for indices in channels)

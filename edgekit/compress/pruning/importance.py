@@ -156,8 +156,8 @@ def _taylor(module: torch.nn.Module, groups: Sequence[ChannelGroup], data: Sampl
     try:
         with torch.enable_grad():
             for inputs, labels in _some_batches(module, data, samples):
-                for found in gates.values():
-                    found.clear()
+                for products in gates.values():
+                    products.clear()
                 loss = _probe_loss(forward_outputs(module.eval(), inputs), labels, generator)
                 flat = [factor for name in readers for factor in gates[name]]
                 gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.compress.base import NoProgress, Progress, Samples
+from edgekit.compress.base import Samples
 from edgekit.compress.pruning.plan import PrunePlan
 from edgekit.compress.pruning.propose import PruneConfig, apply_plan, propose
 from edgekit.compress.pruning.soundness import retrace
@@ -21,6 +21,7 @@ from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.finetune import finetune
 from edgekit.errors import ModelError, StageError
+from edgekit.progress import SilentStep, Step
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,7 @@ def prune_iteratively(
     limit: float,
     target_fraction: float | None,
     steps: IterateConfig = IterateConfig(),
-    progress: Progress | None = None,
+    progress: Step | None = None,
     folder: Path | None = None,
     deadline: float | None = None,
 ) -> PruneOutcome:
@@ -92,7 +93,7 @@ def prune_iteratively(
     Raises StageError when not even the first step can be made.
     """
     expected = _expected_epochs(config, train_config, steps, target_fraction)
-    share = _Share(progress or NoProgress(), expected)
+    share = _Share(progress or SilentStep(), expected)
     work = _Work(original, example, train, validate, config, train_config, steps, share, folder)
     baseline = validate(original)
     network, plan, history, reason = _descend(work, baseline, limit, target_fraction, deadline)
@@ -137,7 +138,7 @@ def _descend(
 class _Share:
     """Progress of one training within the whole: weighed by epochs, never falling, 1 only at the end."""
 
-    def __init__(self, progress: Progress, total_epochs: float) -> None:
+    def __init__(self, progress: Step, total_epochs: float) -> None:
         self._progress, self._total = progress, total_epochs
         self._before = self._now = 0.0
         self._shown = 0.0
@@ -146,7 +147,7 @@ class _Share:
         """A training of `epochs` begins."""
         self._before, self._now = self._before + self._now, epochs
 
-    def advance(self, fraction: float, text: str) -> None:
+    def advance(self, fraction: float, text: str = "") -> None:
         done = (self._before + fraction * self._now) / self._total
         self._shown = max(self._shown, min(done, 0.999))
         self._progress.advance(self._shown, text)

@@ -13,7 +13,6 @@ from edgekit.compress.pruning.groups import ChannelGroup, apply_steps, channel_g
 from edgekit.compress.pruning.importance import Importance, channel_scores
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.soundness import means_the_same, output_shapes, sound_groups
-from edgekit.compress.pruning.widths import allowed_widths, nearest_width
 from edgekit.errors import StageError, UserError, in_one_line
 
 if TYPE_CHECKING:
@@ -23,15 +22,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example, Samples
 
-__all__ = [
-    "Prunable",
-    "PruneConfig",
-    "apply_plan",
-    "propose",
-    "propose_uniform",
-    "propose_widths",
-    "prunable",
-]
+__all__ = ["Prunable", "PruneConfig", "apply_plan", "propose", "propose_widths", "prunable"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +30,7 @@ class PruneConfig:
     """How to prune.
 
     ratio_step: fraction of the original's MACs that one step of iterative pruning takes away.
-    round_to: the channel multiple that the target's runtime likes (see widths.allowed_widths).
+    round_to: the channel multiple that the target's runtime likes (see allowed_widths).
     scope: "inner" prunes only groups with one maker (never the width of a residual stream); "all" prunes
     every sound group. keep: layer-name globs whose output channels all stay.
     importance_samples: how many samples "taylor" and "activation" may read.
@@ -118,22 +109,6 @@ def propose(
     return previous.then(plan) if previous else plan
 
 
-def propose_uniform(
-    module: torch.nn.Module, example: Example, ratio: float, config: PruneConfig, data: Samples | None = None
-) -> PrunePlan:
-    """Every prunable group loses `ratio` of its channels, rounded to the nearest allowed width.
-
-    For measuring structures before training any: without data, channels are picked by magnitude.
-    """
-    if not 0.0 <= ratio < 1.0:
-        raise UserError(f"pruning ratio is {ratio}", allowed="0 or more and below 1")
-    widths = {
-        group.layer: nearest_width(group.allowed, (1.0 - ratio) * group.width)
-        for group in prunable(module, example, config)
-    }
-    return propose_widths(module, example, widths, config, data)
-
-
 def propose_widths(
     module: torch.nn.Module,
     example: Example,
@@ -157,6 +132,21 @@ def propose_widths(
     scores = channel_scores(module, groups, importance, data, config.importance_samples)
     cost = CostModel(layer_macs(module, example), groups)
     return _keep_best(groups, scores, widths, cost.macs({}), cost.macs(widths))
+
+
+def allowed_widths(width: int, round_to: int, min_channels: int = 1) -> tuple[int, ...]:
+    """Channel counts a group of `width` channels may be pruned to, descending, `width` itself first.
+
+    Multiples of `round_to` below `width`. A group of at most `round_to` channels may be halved once instead
+    (8 → 4 at multiples of 8), so nothing is pruned below min(round_to, width / 2) or `min_channels`.
+
+    >>> allowed_widths(64, 16)
+    (64, 48, 32, 16)
+    >>> allowed_widths(16, 16)
+    (16, 8)
+    """
+    smaller = list(range(round_to * ((width - 1) // round_to), 0, -round_to)) or [width // 2]
+    return (width, *(count for count in smaller if count >= max(1, min_channels)))
 
 
 def apply_plan(module: torch.nn.Module, example: Example, plan: PrunePlan) -> torch.nn.Module:

@@ -54,8 +54,7 @@ def sound_groups(
         middle = len(part) // 2
         return sound(part[:middle]) + sound(part[middle:])
 
-    found = sound([group for group in groups if group.layer in trials])
-    return tuple(found)
+    return tuple(sound([group for group in groups if group.layer in trials]))
 
 
 def means_the_same(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from edgekit.errors import UserError
 
-__all__ = ["cpu_multiplies_bf16", "multiplies_bf16", "resolve_device"]
+__all__ = ["multiplies_bf16", "resolve_device"]
 
 
 def cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import MissingExtraError, ModelError, OutputError, StoreError, in_one_line
+from edgekit.files import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -27,20 +27,13 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], note: Mapping
         raise MissingExtraError("safetensors", "torch") from error
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = save(plain, metadata={"edgekit": json.dumps(note)})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_atomically(path, content)
     except PermissionError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.compress.base import NoProgress, Progress, Samples, to_tensor
+from edgekit.compress.base import Samples, to_tensor
 from edgekit.compress.training.accelerate import multiplies_bf16, resolve_device
 from edgekit.compress.training.augment import augment_batch, resolve_augment
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig, one_cycle
 from edgekit.compress.training.loss import LossFunction, make_loss
 from edgekit.errors import DataError, ModelError, StageError
+from edgekit.progress import SilentStep, Step
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,7 @@ def finetune(
     config: TrainConfig,
     *,
     teacher: torch.nn.Module | None = None,
-    progress: Progress | None = None,
+    progress: Step | None = None,
     checkpoint: Path | None = None,
     save_every_s: float = 60.0,
     should_stop: Callable[[], bool] | None = None,
@@ -90,7 +91,7 @@ def finetune(
     try:
         with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
             return _train(
-                student, data, config, teacher, progress or NoProgress(), checkpoint, save_every_s,
+                student, data, config, teacher, progress or SilentStep(), checkpoint, save_every_s,
                 should_stop or (lambda: False), time_limit_s,
             )  # fmt: skip
     finally:
@@ -103,7 +104,7 @@ def _train(
     data: Samples,
     config: TrainConfig,
     teacher: torch.nn.Module | None,
-    progress: Progress,
+    progress: Step,
     checkpoint: Path | None,
     save_every_s: float,
     should_stop: Callable[[], bool],

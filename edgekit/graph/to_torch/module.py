@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-__all__ = ["Converted", "onnx_to_torch", "step_index", "unsupported"]
-
-STEP = "n"  # children are n0_, n1_, … in graph order: a converter that keeps module names says whence a tensor comes
+__all__ = ["Converted", "onnx_to_torch", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -61,16 +59,10 @@ def onnx_to_torch(onnx_path: str | Path) -> Converted:
         more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise ModelError(f"{onnx_path} cannot be carried over to torch: {told}{more}")
     shapes, constants = shapes_of(model), constants_of(model)
-    inputs = {each.name: shapes[each.name] for each in model.graph.input if each.name not in constants}
-    outputs = {each.name: shapes.get(each.name, ()) for each in model.graph.output}
+    inputs = {port.name: shapes[port.name] for port in model.graph.input if port.name not in constants}
+    outputs = {port.name: shapes.get(port.name, ()) for port in model.graph.output}
     module = _module(calls, nodes, tuple(inputs), tuple(outputs), constants)
     return Converted(module.eval(), tuple(nodes), inputs, outputs)
-
-
-def step_index(name: str) -> int | None:
-    """Which child a name is of ("n12_" → 12); None for another name."""
-    digits = name.removeprefix(STEP).removesuffix("_")
-    return int(digits) if name == f"{STEP}{digits}_" and digits.isdigit() else None
 
 
 def _calls(
@@ -135,7 +127,7 @@ def _module(
         def __init__(self) -> None:
             super().__init__()
             for index, call in enumerate(calls):
-                self.add_module(f"{STEP}{index}_", Step(call))
+                self.add_module(f"n{index}_", Step(call))
             for index, name in enumerate(outputs):
                 if name in constants:
                     self.register_buffer(f"output_{index}", torch.from_numpy(np.array(constants[name])))

@@ -43,9 +43,9 @@ class NodeView:
         """The attribute's value as Python gives it; text as str."""
         import onnx
 
-        for each in self.proto.attribute:
-            if each.name == name:
-                value = onnx.helper.get_attribute_value(each)
+        for attribute in self.proto.attribute:
+            if attribute.name == name:
+                value = onnx.helper.get_attribute_value(attribute)
                 return value.decode() if isinstance(value, bytes) else value
         return default
 

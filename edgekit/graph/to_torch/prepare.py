@@ -35,7 +35,7 @@ def ready_graph(path: Path) -> onnx.ModelProto:
 
     model = read_model(path)
     changed = set_static_batch(model, path.name)
-    listed = {each.name for each in model.graph.initializer} & {each.name for each in model.graph.input}
+    listed = {port.name for port in model.graph.initializer} & {port.name for port in model.graph.input}
     unnamed = any(not node.name for node in model.graph.node)
     foldable = any(node.op_type in FOLDABLE for node in model.graph.node)
     if changed or listed or unnamed or foldable:
@@ -56,18 +56,18 @@ def constants_of(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     """Every initializer by name."""
     from onnx import numpy_helper
 
-    return {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
 def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Static shapes of tensors by name."""
-    graph, found = model.graph, {}
+    graph, shapes = model.graph, {}
     for info in (*graph.input, *graph.value_info, *graph.output):
         tensor = info.type.tensor_type
         dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
         if tensor.HasField("shape") and all(size >= 0 for size in dims):
-            found[info.name] = tuple(dims)
-    return found
+            shapes[info.name] = tuple(dims)
+    return shapes
 
 
 def _consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
@@ -93,8 +93,8 @@ def _name_gelu(model: onnx.ModelProto) -> None:
         raise MissingExtraError("onnxscript", "tflite") from problem
 
     def form(scaling: str, half_first: bool) -> Callable[..., Any]:
-        def pattern(op: Any, x: Any, root: Any, one: Any, half: Any) -> Any:
-            gate = op.Add(op.Erf(getattr(op, scaling)(x, root)), one)
+        def pattern(op: Any, x: Any, root: Any, unit: Any, half: Any) -> Any:
+            gate = op.Add(op.Erf(getattr(op, scaling)(x, root)), unit)
             if half_first:
                 return op.Mul(op.Mul(x, half), gate, _outputs=["y"])
             return op.Mul(op.Mul(x, gate), half, _outputs=["y"])
@@ -102,8 +102,8 @@ def _name_gelu(model: onnx.ModelProto) -> None:
         return pattern
 
     def fits(scale: float) -> Callable[..., bool]:
-        def check(context: Any, x: Any, root: Any, one: Any, half: Any, y: Any) -> bool:
-            values = [each.const_value for each in (root, one, half)]
+        def check(context: Any, x: Any, root: Any, unit: Any, half: Any, y: Any) -> bool:
+            values = [value.const_value for value in (root, unit, half)]
             return all(
                 value is not None and value.size == 1 and abs(value.numpy().item() - wanted) < 1e-3 * wanted
                 for value, wanted in zip(values, (scale, GELU_ONE, GELU_HALF), strict=True)
@@ -134,8 +134,8 @@ def _flatten_channels_last(model: onnx.ModelProto) -> None:
 
     graph, constants, shapes = model.graph, constants_of(model), shapes_of(model)
     readers = _consumers(graph)
-    outputs = {each.name for each in graph.output}
-    initializers = {each.name: each for each in graph.initializer}
+    outputs = {port.name for port in graph.output}
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
     for node in list(graph.node):
         if node.op_type not in ("Flatten", "Reshape") or node.output[0] in outputs:
             continue
@@ -150,7 +150,7 @@ def _flatten_channels_last(model: onnx.ModelProto) -> None:
             continue
         product = after[0]
         fits = product.op_type in ("Gemm", "MatMul") and product.input[0] == node.output[0]
-        attributes = {each.name: each.i for each in product.attribute}
+        attributes = {attribute.name: attribute.i for attribute in product.attribute}
         if not fits or product.input[1] not in constants or attributes.get("transA"):
             continue
         if len(readers[product.input[1]]) != 1:
@@ -182,14 +182,14 @@ def _tokens_channels_last(model: onnx.ModelProto) -> None:
 
     graph, shapes = model.graph, shapes_of(model)
     readers = _consumers(graph)
-    outputs = {each.name for each in graph.output}
+    outputs = {port.name for port in graph.output}
     for flat in [node for node in graph.node if node.op_type in ("Flatten", "Reshape")]:
         shape, joined = shapes.get(flat.input[0], ()), shapes.get(flat.output[0], ())
         after = readers[flat.output[0]]
         if len(shape) != 4 or joined != (shape[0], shape[1], shape[2] * shape[3]) or len(after) != 1:
             continue
         turn = after[0]
-        order = next((list(each.ints) for each in turn.attribute if each.name == "perm"), None)
+        order = next((list(attribute.ints) for attribute in turn.attribute if attribute.name == "perm"), None)
         if turn.op_type != "Transpose" or order != [0, 2, 1] or flat.output[0] in outputs:
             continue
         turned, sizes = f"{flat.output[0]}/channels_last", f"{turn.output[0]}/sizes"

@@ -28,10 +28,10 @@ def shortcuts_as_convolutions(
 
     graph = model.graph
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for each in graph.node:
-        for name in each.input:
-            readers[name].append(each)
-    outputs = {each.name for each in graph.output}
+    for reader in graph.node:
+        for name in reader.input:
+            readers[name].append(reader)
+    outputs = {port.name for port in graph.output}
     opset = opset_of(model)
     done: set[str] = set()
     for first in [node for node in graph.node if node.op_type == "Slice" and opset >= 10]:
@@ -50,7 +50,7 @@ def shortcuts_as_convolutions(
         if node is not None and padding is not None and node.input[0] == chain[-1].output[0]:
             before, extra = padding
             chain.append(node)
-        done.update(each.name for each in chain)
+        done.update(link.name for link in chain)
         channels = shapes[first.input[0]][1]
         weight = np.zeros((channels + before + extra, channels, 1, 1), np.float32)
         weight[before + np.arange(channels), np.arange(channels)] = 1.0
@@ -59,8 +59,8 @@ def shortcuts_as_convolutions(
         made = helper.make_node("Conv", [first.input[0], name], [chain[-1].output[0]], name=chain[-1].name,
                                 kernel_shape=[1, 1], strides=[steps[2], steps[3]])  # fmt: skip
         graph.node.insert(list(graph.node).index(chain[-1]), made)
-        for each in chain:
-            graph.node.remove(each)
+        for link in chain:
+            graph.node.remove(link)
 
 
 def _takes_steps(
@@ -76,7 +76,7 @@ def _takes_steps(
     starts, ends = (constants[name].ravel().tolist() for name in node.input[1:3])
     axes = constants[node.input[3]].ravel().tolist() if len(node.input) > 3 else list(range(len(starts)))
     strides = constants[node.input[4]].ravel().tolist() if len(node.input) > 4 else [1] * len(starts)
-    found = {}
+    strides_by_axis = {}
     for start, end, axis, step in zip(starts, ends, axes, strides, strict=True):
         size = shape[axis % 4]
         if (
@@ -86,8 +86,8 @@ def _takes_steps(
             or len(range(*slice(0, end, step).indices(size))) != -(-size // step)
         ):
             return False
-        found[axis % 4] = step
-    for axis, step in found.items():
+        strides_by_axis[axis % 4] = step
+    for axis, step in strides_by_axis.items():
         steps[axis] *= step
     return True
 
@@ -101,7 +101,7 @@ def _channel_padding(
     """Zeros put before and after the channels by a Pad that pads nothing else."""
     if node.op_type != "Pad" or opset < 11 or node.input[1] not in constants or len(node.input) > 3:
         return None
-    mode = next((each.s for each in node.attribute if each.name == "mode"), b"constant")
+    mode = next((attribute.s for attribute in node.attribute if attribute.name == "mode"), b"constant")
     value = constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1)
     pads = constants[node.input[1]].ravel().tolist()
     if mode != b"constant" or value is None or float(value.ravel()[0]) != 0.0 or len(pads) != 8:

@@ -65,7 +65,7 @@ def _chain(
             return []
         chain.insert(0, node)
         before = shapes.get(node.input[0], ())
-        turned = any(each.op_type == "Transpose" for each in chain)
+        turned = any(link.op_type == "Transpose" for link in chain)
         if turned and len(before) == 4 and before[0] == 1 and before[2:] == shape[2:]:
             return chain
         node = makers.get(node.input[0])
@@ -79,7 +79,7 @@ def _picked(
     source, result = shapes[chain[0].input[0]], shapes[chain[-1].output[0]]
     values = np.arange(np.prod(source), dtype=np.int64).reshape(source)
     for node in chain:
-        attributes = {each.name: each for each in node.attribute}
+        attributes = {attribute.name: attribute for attribute in node.attribute}
         if node.op_type == "Reshape":
             values = values.reshape(shapes[node.output[0]])
         elif node.op_type == "Transpose":
@@ -96,7 +96,7 @@ def _picked(
 def _drop_unused(graph: onnx.GraphProto) -> None:
     """Remove nodes whose results nobody reads any more."""
     while True:
-        read = {name for node in graph.node for name in node.input} | {each.name for each in graph.output}
+        read = {name for node in graph.node for name in node.input} | {port.name for port in graph.output}
         unused = [node for node in graph.node if not any(name in read for name in node.output)]
         if not unused:
             return

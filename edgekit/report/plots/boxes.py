@@ -25,7 +25,7 @@ from edgekit.report.wording import latency_at
 from edgekit.result import LatencyResult
 from edgekit.types import Budget
 
-__all__ = ["latency_plot", "quantile"]
+__all__ = ["latency_plot"]
 
 ROW, FRAME = 27, 104
 

@@ -230,9 +230,9 @@ def _canvas(points: Sequence[Point], scales: Scales, budget: Budget, width: floa
         most, bottom, top = budget.max_latency_ms, scales.y[0] / scales.unit, scales.y[1] / scales.unit
         ends.append(((most, bottom), (most, top)))
     steps = sorted((p for p in points if p.numbered.candidate.frontier), key=lambda point: point.x)
-    for one, other in itertools.pairwise(steps):
-        corner = (other.x, one.accuracy.value)
-        ends += [((one.x, one.accuracy.value), corner), (corner, (other.x, other.accuracy.value))]
+    for point, other in itertools.pairwise(steps):
+        corner = (other.x, point.accuracy.value)
+        ends += [((point.x, point.accuracy.value), corner), (corner, (other.x, other.accuracy.value))]
     boxes = []
     for start, stop in ends:
         (x0, y0), (x1, y1) = scales.pixels(*start, width), scales.pixels(*stop, width)

@@ -95,11 +95,11 @@ def _labels(
     steps: Sequence[WaterfallStep], before: Sequence[float], metric: str, unit: float
 ) -> list[dict[str, Any]]:
     """The change above each column; above the first the level."""
-    found = []
+    labels = []
     for place, (step, start) in enumerate(zip(steps, before, strict=True)):
         text = change_text(step.change, metric) if place else level_text(step.accuracy, metric)
         top = max(start, step.accuracy, _end(step, start, step.high))
-        found.append(
+        labels.append(
             {
                 "x": step.stage,
                 "y": top * unit,
@@ -110,7 +110,7 @@ def _labels(
                 "font": {"size": 13, "color": INK},
             }
         )
-    return found
+    return labels
 
 
 def _end(step: WaterfallStep, start: float, change: float | None) -> float:

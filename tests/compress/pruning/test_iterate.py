@@ -10,7 +10,6 @@ from torch import nn
 
 from edgekit.compress import (
     IterateConfig,
-    Progress,
     PruneConfig,
     PruneOutcome,
     PrunePlan,
@@ -20,11 +19,11 @@ from edgekit.compress import (
     apply_plan,
     finetune,
     load_pruned,
-    propose_uniform,
     prune_iteratively,
     save_pruned,
 )
 from edgekit.errors import ModelError, StageError
+from edgekit.progress import Step
 from tests.compress import nets
 
 EXAMPLE = (np.zeros((1, 1, 8, 8), dtype=np.float32),)
@@ -72,7 +71,7 @@ def run(
     limit: float = 0.02,
     target: float | None = 0.5,
     train: nets.ArraySamples | None = None,
-    progress: Progress | None = None,
+    progress: Step | None = None,
 ) -> PruneOutcome:
     samples, held = digits()
     return prune_iteratively(
@@ -163,7 +162,7 @@ def test_a_finished_run_is_read_back(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    plan = propose_uniform(trained_net(), EXAMPLE, 0.5, PRUNE)
+    plan = nets.half_of_all(trained_net(), EXAMPLE, PRUNE)
     save_pruned(tmp_path / "x.safetensors", apply_plan(trained_net(), EXAMPLE, plan), PrunePlan())
     with pytest.raises(ModelError, match="does not fit this model"):
         load_pruned(tmp_path / "x.safetensors", trained_net(), EXAMPLE)

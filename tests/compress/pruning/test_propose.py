@@ -5,6 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from edgekit.compress import (
@@ -13,13 +15,13 @@ from edgekit.compress import (
     PruneStep,
     apply_plan,
     propose,
-    propose_uniform,
     propose_widths,
     prunable,
 )
 from edgekit.compress.pruning.cost import layer_macs
 from edgekit.compress.pruning.groups import channel_groups
 from edgekit.compress.pruning.importance import Importance
+from edgekit.compress.pruning.propose import allowed_widths
 from edgekit.compress.pruning.soundness import retrace
 from edgekit.errors import StageError, UserError
 from tests.compress import nets
@@ -36,7 +38,7 @@ def macs(module: nn.Module) -> int:
 def test_half_of_the_channels_go_and_the_output_shape_stays(factory: type[nn.Module]) -> None:
     torch.manual_seed(0)
     module = factory().eval()
-    plan = propose_uniform(module, nets.image_example(), 0.5, MAGNITUDE)
+    plan = nets.half_of_all(module, nets.image_example(), MAGNITUDE)
     pruned = apply_plan(module, nets.image_example(), plan)
     assert plan.steps
     assert pruned(torch.zeros(5, 3, 8, 8)).shape == (5, 4)
@@ -47,7 +49,7 @@ def test_half_of_the_channels_go_and_the_output_shape_stays(factory: type[nn.Mod
 def test_a_pruned_network_traces_again_and_is_dense(factory: type[nn.Module]) -> None:
     module = factory().eval()
     pruned = apply_plan(
-        module, nets.image_example(), propose_uniform(module, nets.image_example(), 0.5, MAGNITUDE)
+        module, nets.image_example(), nets.half_of_all(module, nets.image_example(), MAGNITUDE)
     )
     retrace(pruned, nets.image_example())
     assert {type(layer) for layer in pruned.modules()} == {type(layer) for layer in module.modules()}
@@ -227,3 +229,21 @@ def test_an_unknown_width_is_refused_with_what_is_allowed() -> None:
 def test_a_wrong_configuration_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(UserError, match=next(iter(fields))):
         PruneConfig(**fields)  # type: ignore[arg-type]
+
+
+@given(width=st.integers(2, 4096), round_to=st.integers(1, 64))
+def test_every_width_is_a_multiple_or_half_of_a_small_group(width: int, round_to: int) -> None:
+    first, *smaller = allowed_widths(width, round_to)
+    assert first == width
+    assert all(0 < count < width for count in smaller)
+    assert all(count % round_to == 0 for count in smaller) or (width <= round_to and smaller == [width // 2])
+
+
+@given(width=st.integers(2, 4096), round_to=st.integers(1, 64))
+def test_nothing_goes_below_the_floor(width: int, round_to: int) -> None:
+    assert min(allowed_widths(width, round_to)) >= min(round_to, width // 2)
+
+
+@given(width=st.integers(2, 512), least=st.integers(1, 512))
+def test_at_least_min_channels_stay(width: int, least: int) -> None:
+    assert all(count >= least for count in allowed_widths(width, 8, least)[1:])

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import ModelError
-from edgekit.graph.to_torch.module import onnx_to_torch, step_index, unsupported
+from edgekit.graph.to_torch.module import onnx_to_torch, unsupported
 from edgekit.model import export_onnx
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
 from edgekit.testing.onnx_networks import residual_network
@@ -280,9 +280,3 @@ def test_inputs_and_outputs_keep_their_names(tmp_path: Path) -> None:
     network = onnx_to_torch(residual_network(tmp_path / "net.onnx"))
     assert network.inputs == {"pixels": (1, 3, 8, 8)}
     assert network.outputs == {"scores": (1, 5)}
-
-
-def test_children_tell_their_place() -> None:
-    assert step_index("n12_") == 12
-    assert step_index("n_") is None
-    assert step_index("conv1") is None

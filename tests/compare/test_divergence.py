@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from edgekit.backends.tensors import TensorFacts
+from edgekit.compare.divergence import first_divergence, lowest_inputs, wrong_places
 from edgekit.compare.matching import How
 from edgekit.compare.outcome import LayerDifference
-from edgekit.compare.parting import first_parting, lowest_inputs, wrong_places
 from edgekit.compare.statistics import Accumulator
 
 SUMS = Accumulator()
@@ -28,25 +28,25 @@ def layer(
     return LayerDifference(name, name, name, op, how, 1.0, "as it is", difference, inputs_db, None)
 
 
-def test_the_first_layer_that_falls_far_below_its_inputs_is_where_they_part() -> None:
+def test_the_first_layer_that_falls_far_below_its_inputs_is_where_they_diverge() -> None:
     layers = [layer("a", 28.0), layer("b", 26.0, 28.0), layer("c", 12.0, 26.0), layer("d", 5.0, 12.0)]
-    assert first_parting(layers, "int8") == "c"
+    assert first_divergence(layers, "int8") == "c"
 
 
-def test_slow_losses_of_a_quantized_network_are_no_parting() -> None:
+def test_slow_losses_of_a_quantized_network_are_no_divergence() -> None:
     layers = [layer("a", 33.0, 130.0), layer("b", 25.0, 33.0), layer("c", 18.0, 25.0)]
-    assert first_parting(layers, "int8") is None
+    assert first_divergence(layers, "int8") is None
 
 
 def test_a_tensor_that_is_lost_slowly_is_one_in_the_end() -> None:
     layers = [layer("a", 22.0), layer("b", 15.0, 22.0), layer("c", 9.0, 15.0)]
-    assert first_parting(layers, "int8") == "c"
+    assert first_divergence(layers, "int8") == "c"
 
 
-def test_between_two_float_networks_much_less_is_a_parting() -> None:
+def test_between_two_float_networks_much_less_is_a_divergence() -> None:
     layers = [layer("a", 120.0), layer("b", 60.0, 120.0)]
-    assert first_parting(layers, "fp32") == "b"
-    assert first_parting(layers, "fp16") is None
+    assert first_divergence(layers, "fp32") == "b"
+    assert first_divergence(layers, "fp16") is None
 
 
 def test_inputs_are_looked_for_through_tensors_without_a_counterpart() -> None:

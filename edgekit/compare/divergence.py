@@ -1,4 +1,4 @@
-"""Where in the graph two artifacts part."""
+"""Where in the graph two artifacts begin to differ."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from edgekit.backends.tensors import TensorFacts
     from edgekit.compare.outcome import LayerDifference
 
-__all__ = ["CEILINGS", "first_parting", "lowest_inputs", "wrong_places"]
+__all__ = ["CEILINGS", "first_divergence", "lowest_inputs", "wrong_places"]
 
 CEILINGS: Mapping[str, float] = {"fp32": 80.0, "fp16": 50.0, "bf16": 40.0, "int8": 30.0}
 """Arithmetic → SQNR in dB below which it takes a sound layer by itself, roughly; above it nothing is a loss."""
 
 FALL_DB = 12.0
-"""A layer that loses so much against its inputs (or against the ceiling) parts from the other network."""
+"""A layer that loses so much against its inputs (or against the ceiling) diverges from the other network."""
 
 LOST_DB = 10.0
 """Below it a tensor is lost, however slowly it came there: a tenth of its power is error."""
@@ -23,13 +23,13 @@ LOST_DB = 10.0
 
 def lowest_inputs(facts: Sequence[TensorFacts], sqnr_db: Mapping[str, float]) -> dict[str, float | None]:
     """Tensor → lowest SQNR of the nearest tensors before it that have one; None where none has."""
-    known = {each.name: each for each in facts}
+    known = {tensor.name: tensor for tensor in facts}
     nearest: dict[str, tuple[str, ...]] = {}
-    for each in facts:  # in graph order: what comes before is known
-        found: dict[str, None] = {}
-        for name in each.inputs:
-            found.update(dict.fromkeys((name,) if name in sqnr_db else nearest.get(name, ())))
-        nearest[each.name] = tuple(found)
+    for tensor in facts:  # in graph order: what comes before is known
+        sources: dict[str, None] = {}
+        for name in tensor.inputs:
+            sources.update(dict.fromkeys((name,) if name in sqnr_db else nearest.get(name, ())))
+        nearest[tensor.name] = tuple(sources)
     return {
         name: min((sqnr_db[source] for source in nearest[name]), default=None) if name in known else None
         for name in known
@@ -51,10 +51,10 @@ def wrong_places(
         if layer.matched != "place" and layer.op != "softmax" and layer.difference.sqnr_db >= sound
     }
     recovers: dict[str, bool] = {}  # whether something sound is computed from the tensor
-    for each in reversed(facts):
-        recovers.setdefault(each.name, False)
-        for name in each.inputs:
-            recovers[name] = recovers.get(name, False) or each.name in good or recovers[each.name]
+    for tensor in reversed(facts):
+        recovers.setdefault(tensor.name, False)
+        for name in tensor.inputs:
+            recovers[name] = recovers.get(name, False) or tensor.name in good or recovers[tensor.name]
     return frozenset(
         layer.name
         for layer in layers
@@ -62,7 +62,7 @@ def wrong_places(
     )
 
 
-def first_parting(layers: Sequence[LayerDifference], arithmetic: str) -> str | None:
+def first_divergence(layers: Sequence[LayerDifference], arithmetic: str) -> str | None:
     """The first tensor, in graph order, that is lost or falls far below its inputs; None when none does."""
     ceiling = CEILINGS[arithmetic]
     for layer in layers:
