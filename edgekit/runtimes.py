@@ -51,20 +51,18 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class RuntimeRow:
-    """One runtime.
+    """One runtime. What a board has to know of it, how it is installed there included, is in `board/sessions/`.
 
     `short`: in ids of candidates. `title`: in sentences. `modules`: it runs where one of these can be imported;
-    `package`: the distribution that brings the first. `on_board`: how it comes onto a board. `opens`: files it takes;
-    of several runtimes that take a kind of file, the first of the table opens it. `backend`, `reader`: classes that
-    satisfy `backends.base.Backend` and `backends.tensors.Reader` (no reader: it does not show what lies between its
-    layers). `installations`: what makes its artifacts here comes first. `int8_recipe`: where its ladder of calibration
-    recipes begins. `colour`: in plots, apart from the others with every common colour vision (Okabe and Ito, "Color
-    Universal Design", 2008).
+    `package`: the distribution that brings the first. `opens`: files it takes; of several runtimes that take a kind of
+    file, the first of the table opens it. `backend`, `reader`: classes that satisfy `backends.base.Backend` and
+    `backends.tensors.Reader` (no reader: it does not show what lies between its layers). `installations`: what makes
+    its artifacts here comes first. `int8_recipe`: where its ladder of calibration recipes begins. `colour`: in plots,
+    apart from the others with every common colour vision (Okabe and Ito, "Color Universal Design", 2008).
 
     `simulation`: options with which a quantized artifact is computed in float, every rounding included; None where
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
     facts of a session says in what float layers are computed. `dla_precisions`: what it runs on a DLA.
-    `session`: the template of a bundle's own session, `with_board`: this session imports the folder board/.
     """
 
     name: BackendName
@@ -72,19 +70,16 @@ class RuntimeRow:
     title: str
     modules: tuple[str, ...]
     package: str
-    on_board: str
     backend: ClassPlace
     installations: tuple[Installation, ...]
     int8_recipe: str
     colour: str
-    session: str
     reader: ClassPlace | None = None
     opens: tuple[ModelFile, ...] = ()
     simulation: Mapping[str, str] | None = None
     float_options: Mapping[str, str] = field(default_factory=dict)
     float_fact: str = ""
     dla_precisions: tuple[Precision, ...] = ()
-    with_board: bool = False
 
     @property
     def extra(self) -> str:
@@ -100,7 +95,6 @@ ONNXRUNTIME = RuntimeRow(
     title="ONNX Runtime",
     modules=("onnxruntime",),
     package="onnxruntime",
-    on_board="pip install onnxruntime",
     opens=(ONNX,),
     backend=("edgekit.backends.onnxruntime.backend", "OnnxRuntimeBackend"),
     reader=("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),
@@ -117,7 +111,6 @@ print(", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.g
     ),
     int8_recipe="int8-minmax",
     colour="#0072B2",
-    session="session_onnxruntime.txt",
     simulation={"session.disable_quant_qdq": "1"},
 )
 
@@ -127,7 +120,6 @@ OPENVINO = RuntimeRow(
     title="OpenVINO",
     modules=("openvino",),
     package="openvino",
-    on_board="pip install openvino",
     opens=(ModelFile(".xml", "OpenVINO's .xml", ("{stem}.bin",)), ONNX),
     backend=("edgekit.backends.openvino.backend", "OpenVinoBackend"),
     reader=("edgekit.backends.openvino.tensors", "OpenVinoTensors"),
@@ -144,7 +136,6 @@ print("devices: " + ", ".join(openvino.Core().available_devices))
     ),
     int8_recipe="int8-nncf-mse",
     colour="#D55E00",
-    session="session_openvino.txt",
     # A property of its CPU plugin (src/plugins/intel_cpu/src/config.cpp; seen in 2026.4.1).
     simulation={"LP_TRANSFORMS_MODE": "NO"},
     # Without a hint it computes float networks in bf16 where the CPU has it (docs.openvino.ai, "Precision Control").
@@ -158,7 +149,6 @@ LITERT = RuntimeRow(
     title="LiteRT",
     modules=("ai_edge_litert", "tflite_runtime"),  # the second: what old systems have
     package="ai-edge-litert",
-    on_board="pip install ai-edge-litert",
     opens=(ModelFile(".tflite", ".tflite"),),
     backend=("edgekit.backends.litert.backend", "LiteRtBackend"),
     reader=("edgekit.backends.litert.tensors", "LiteRtTensors"),
@@ -182,7 +172,6 @@ print("interpreter with XNNPACK; convert, quantize and run")
     ),
     int8_recipe="int8-minmax",
     colour="#009E73",
-    session="session_litert.txt",
 )
 
 TENSORRT = RuntimeRow(
@@ -191,7 +180,6 @@ TENSORRT = RuntimeRow(
     title="TensorRT",
     modules=("tensorrt", "tensorrt_rtx"),
     package="tensorrt",
-    on_board="it comes with JetPack; for RTX GPUs: pip install tensorrt_rtx_cu13",
     backend=("edgekit.backends.tensorrt.backend", "TensorRtBackend"),
     reader=("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),  # its artifact is an ONNX file
     installations=(
@@ -222,8 +210,6 @@ print("compiles ahead of time for " + ", ".join(chips))
     ),
     int8_recipe="int8-minmax",
     colour="#AA4499",
-    session="session_tensorrt.txt",
-    with_board=True,
     dla_precisions=("fp16", "int8"),  # NVIDIA TensorRT documentation, "Working with DLA"
 )
 

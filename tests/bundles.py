@@ -45,7 +45,7 @@ def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return images.reshape(len(images), -1) @ WEIGHTS
 
 
-def onnx_model(folder: Path) -> Path:
+def onnx_model(folder: Path, opset: int = 17) -> Path:
     onnx = pytest.importorskip("onnx")
     helper, real = onnx.helper, onnx.TensorProto.FLOAT
     graph = helper.make_graph(
@@ -58,7 +58,7 @@ def onnx_model(folder: Path) -> Path:
         [helper.make_tensor_value_info("scores", real, [1, 3])],
         [onnx.numpy_helper.from_array(WEIGHTS, "w")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     path = folder / "model.onnx"
     onnx.save(model, str(path))
     return path
@@ -74,9 +74,9 @@ def tflite_model(path: Path) -> dict[str, str]:
     return {"inputs": described(inputs), "outputs": described(outputs)}
 
 
-def artifact_of(backend: BackendName, folder: Path) -> Artifact:
+def artifact_of(backend: BackendName, folder: Path, opset: int = 17) -> Artifact:
     folder.mkdir()
-    path = onnx_model(folder)
+    path = onnx_model(folder, opset)
     options: Mapping[str, str] = {}
     if backend == "openvino":
         openvino = pytest.importorskip("openvino")

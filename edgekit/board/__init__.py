@@ -6,5 +6,11 @@ The folder works where it lies: as `edgekit.board`, as `board/` in a bundle or o
     python3 /any/where/board describe    says what this machine is
     python3 -m board --help              the other commands
 
+In a bundle, `from board import Model` answers samples in a service of your own; see infer.py.
+
 Imports are relative, so the folder never looks for itself on sys.path. Importing it runs nothing.
 """
+
+from .infer import Model
+
+__all__ = ["Model"]

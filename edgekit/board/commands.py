@@ -10,7 +10,7 @@ EPILOG = "Example: python3 -m board run job.json"
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """All commands with their arguments; `settle` reads its own."""
+    """All commands with their arguments; `infer` and `settle` read their own."""
     parser = argparse.ArgumentParser(
         prog="board",
         description="What runs on a board: measuring, building engines, settling.",
@@ -39,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Example: python3 -m board engine bundle/model",
     )
     engine.add_argument("folder", metavar="FOLDER", help="of the artifact: an ONNX file and build.json")
+    commands.add_parser("infer", help="check a bundle's golden outputs, or answer samples", add_help=False)
     commands.add_parser("settle", help="measure the candidates of a bundle and choose", add_help=False)
     worker = commands.add_parser("worker", help="one entry of a job; `run` starts it")
     worker.add_argument("--cpus", default="", help="pin this process to these: 0,1")
@@ -55,6 +56,10 @@ def main(arguments: List[str]) -> int:
         from . import settle
 
         return settle.main(arguments[1:])
+    if arguments[:1] == ["infer"]:
+        from . import infer
+
+        return infer.main(arguments[1:])
     options = make_parser().parse_args(arguments)
     if getattr(options, "parent", None) is not None:
         from .process import die_with_parent

@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 PACKAGES = (
     "numpy",
@@ -167,6 +167,11 @@ def describe() -> Dict[str, Any]:
         "load_1m": os.getloadavg()[0],
         "versions": versions_on(sys.path),
     }
+
+
+def first_cpus(facts: Mapping[str, Any], threads: int) -> List[int]:
+    """The CPUs that an artifact with so many threads is measured on, of those in `describe`."""
+    return list(facts["cpus"][:threads])
 
 
 def sensors() -> Dict[str, Dict[str, float]]:

@@ -36,3 +36,9 @@ def restart_in_utf8(program: List[str]) -> None:
     if ascii_names and os.name == "posix" and UTF8_TRIED not in os.environ:
         environment = dict(os.environ, LC_ALL="C.UTF-8", **{UTF8_TRIED: "1"})
         os.execve(program[0], program, environment)
+
+
+def printable(text: str) -> str:
+    """The text as this process's standard output can take it, where its encoding lacks a letter."""
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -4,71 +4,48 @@ It lies in the folder board/ of the bundle, whose programs measure; the candidat
 
     python3 settle.py [--seconds 5] [--keep]
 
-Each candidate must give its golden outputs; the most accurate one whose latency interval lies under the budget wins
+Each candidate must give its golden outputs; of those that do, the one wins that a build on the board would have chosen
 (accuracy was measured where the bundle was made). Written: settled.json. Exit codes: 0 the budget is met, 3 it is
-missed, 4 this machine is not the board, so nothing is settled, 2 something is wrong with the bundle.
+missed or cannot be met, 4 this machine is not the board, so nothing is settled, 2 something is wrong with the bundle.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from .process import command
+from . import golden
+from .files import read_json, sha256_file, write_json
+from .identity import misfits
+from .intervals import percentiles
+from .machine import describe, first_cpus
+from .process import command, printable
+from .verdict import Check, Decision, Figures, Limits, checks, decide
 
-RESAMPLES = 500
-FLOATS = ("fp32", "bf16", "fp16")
-
-
-def sha256(path: str) -> str:
-    """Of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+NAMES = ("p50", "p90", "p99")
+LIMITS = {"accuracy": "accuracy drop", "size": "size", "memory": "peak memory"}
+NOT_MEASURED = {"accuracy": "accuracy", "latency": "latency", "memory": "peak memory"}
 
 
-def read_json(path: str) -> Any:
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
-
-
-def check_files(here: str, facts: Dict[str, Any]) -> None:
-    """Ends with exit code 2 and the file's name when one is missing or was changed."""
+def check_files(here: str, facts: Mapping[str, Any]) -> str:
+    """The name of the first file that is missing or was changed, or ""."""
     for file in facts["files"]:
         path = os.path.join(here, *file["path"].split("/"))
-        if not os.path.isfile(path) or sha256(path) != file["sha256"]:
-            sys.stderr.write("settle: %s is missing or was changed: copy the bundle again\n" % file["path"])
-            sys.exit(2)
+        if not os.path.isfile(path) or sha256_file(path) != file["sha256"]:
+            return str(file["path"])
+    return ""
 
 
-def misfits(identity: Dict[str, Any], machine: Dict[str, Any]) -> List[str]:
-    """Why this machine is not the board the bundle is for."""
-    found = []
-    if machine["arch"] != identity["architecture"]:
-        found.append("it is %s, not %s" % (machine["arch"], identity["architecture"]))
-    for key, name in (("models", "machine"), ("cpus", "cpu")):
-        if identity[key] and not any(part.lower() in machine[name].lower() for part in identity[key]):
-            found.append('it calls itself "%s", not "%s"' % (machine[name], identity[key][0]))
-    features = set(machine["features"])
-    found += ["its CPU has no %s" % name for name in identity["all_of"] if name not in features]
-    found += ["its CPU has %s" % name for name in identity["none_of"] if name in features]
-    if identity["any_of"] and not features.intersection(identity["any_of"]):
-        found.append("its CPU has no %s" % " or ".join(identity["any_of"]))
-    if identity["accelerator"] and identity["accelerator"] not in machine.get("accelerators", []):
-        found.append("no accelerator %s was seen" % identity["accelerator"])
-    return found
+# ---- measuring ---------------------------------------------------------------------------------------------
 
 
-def make_job(here: str, work: str, facts: Dict[str, Any], seconds: float) -> Dict[str, Any]:
-    """The runner's job over all candidates; golden inputs go into files of their own."""
+def make_job(here: str, work: str, facts: Mapping[str, Any], seconds: float) -> Dict[str, Any]:
+    """The job over all candidates, pinned as a build pins; golden inputs go into files of their own."""
     entries = []
     for candidate in facts["candidates"]:
         folder = os.path.join(here, *candidate["folder"].split("/"))
@@ -76,13 +53,12 @@ def make_job(here: str, work: str, facts: Dict[str, Any], seconds: float) -> Dic
         place = os.path.join(work, candidate["id"])
         os.makedirs(place)
         inputs, first = {}, {}
-        with np.load(os.path.join(folder, "golden.npz"), allow_pickle=False) as golden:
-            for index, spec in enumerate(manifest["signature"]["inputs"]):
-                array = golden["in%d" % index].astype(spec["dtype"])
-                inputs[spec["name"]] = os.path.join(place, "in%d.npy" % index)
-                first[spec["name"]] = os.path.join(place, "first%d.npy" % index)
-                np.save(inputs[spec["name"]], array)
-                np.save(first[spec["name"]], array[:1])
+        arrays, _ = golden.read(os.path.join(folder, "golden.npz"), len(manifest["signature"]["inputs"]), 0)
+        for index, (spec, array) in enumerate(zip(manifest["signature"]["inputs"], arrays)):
+            inputs[spec["name"]] = os.path.join(place, "in%d.npy" % index)
+            first[spec["name"]] = os.path.join(place, "first%d.npy" % index)
+            np.save(inputs[spec["name"]], array.astype(spec["dtype"]))
+            np.save(first[spec["name"]], array[:1].astype(spec["dtype"]))
         entries.append(
             {
                 "id": candidate["id"],
@@ -93,130 +69,172 @@ def make_job(here: str, work: str, facts: Dict[str, Any], seconds: float) -> Dic
                 "evaluate": {"inputs": inputs, "outputs": os.path.join(place, "outputs")},
             }
         )
-    return {"schema": 1, "threads": facts["threads"], "cpus": None, "seconds": seconds, "entries": entries}
+    cpus = first_cpus(describe(), facts["threads"])
+    return {"schema": 1, "threads": facts["threads"], "cpus": cpus, "seconds": seconds, "entries": entries}
 
 
-def run_job(work: str, job: Dict[str, Any]) -> Dict[str, Any]:
-    """Through `run`, in a process of its own; its progress is shown."""
+def run_job(work: str, job: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """The result by `run`, in a process of its own, whose progress is shown; None when it failed, which is told."""
     path = os.path.join(work, "job.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(job, file)
+    write_json(path, job)
     process = subprocess.Popen(command("run", path), stdout=subprocess.PIPE, universal_newlines=True)
     assert process.stdout is not None
     for line in process.stdout:
         told = json.loads(line)["progress"]
-        sys.stderr.write(
-            "\r%-70s" % ("%s %s %d/%d" % (told["stage"], told["entry"], told["done"], told["total"]))[:70]
-        )
+        text = "%s %s %d/%d" % (told["stage"], told["entry"], told["done"], told["total"])
+        sys.stderr.write("\r%-70s" % text[:70])
     sys.stderr.write("\r%-70s\r" % "")
     if process.wait() != 0:
-        sys.stderr.write("settle: the runner ended with exit code %d\n" % process.returncode)
-        sys.exit(1)
-    return read_json(os.path.join(work, "result.json"))  # type: ignore[no-any-return]
+        sys.stderr.write("settle: the measurement ended with exit code %d\n" % process.returncode)
+        return None
+    result: Dict[str, Any] = read_json(os.path.join(work, "result.json"))
+    return result
 
 
-def off_golden(here: str, work: str, candidate: Dict[str, Any], entry: Dict[str, Any]) -> Tuple[float, float]:
-    """The largest deviation from the golden outputs, relative to each output's largest value; and what is allowed."""
-    folder = os.path.join(here, *candidate["folder"].split("/"))
+def off_golden(folder: str, outputs: List[str]) -> Tuple[float, float]:
+    """How far a candidate's outputs (files, in order) are from its golden ones, and what is allowed."""
     tolerance = float(read_json(os.path.join(folder, "manifest.json"))["golden"]["tolerance"])
+    _, expected = golden.read(os.path.join(folder, "golden.npz"), 0, len(outputs))
     worst = 0.0
-    with np.load(os.path.join(folder, "golden.npz"), allow_pickle=False) as golden:
-        for index, path in enumerate(entry["outputs"].values()):
-            right = golden["out%d" % index].astype(np.float64)
-            answer = np.load(os.path.join(work, path), allow_pickle=False).astype(np.float64)
-            if answer.shape != right.shape or not np.isfinite(answer).all():
-                return float("inf"), tolerance
-            worst = max(worst, float(np.abs(answer - right).max() / max(float(np.abs(right).max()), 1e-6)))
+    for path, right in zip(outputs, expected):
+        answer = np.load(path, allow_pickle=False)
+        worst = max(worst, golden.deviation(answer, right, golden.magnitude(right)))
     return worst, tolerance
 
 
-def latency(rounds: List[List[float]], percentile: float) -> Dict[str, float]:
-    """Percentiles in ms; low and high bound the budget's one: 95 %, by drawing whole rounds with replacement."""
-    pooled = np.concatenate([np.asarray(one) for one in rounds])
-    random = np.random.RandomState(0)
-    drawn = [
-        np.percentile(
-            np.concatenate([rounds[i] for i in random.randint(0, len(rounds), len(rounds))]), percentile
-        )
-        for _ in range(RESAMPLES)
-    ]
-    p50, p90, p99, at = (float(value) for value in np.percentile(pooled, [50, 90, 99, percentile]))
-    low, high = (float(value) for value in np.percentile(drawn, [2.5, 97.5]))
-    return {"p50": p50, "p90": p90, "p99": p99, "low": min(low, at), "high": max(high, at), "at": at}
+# ---- choosing ----------------------------------------------------------------------------------------------
 
 
-def judge(here: str, work: str, facts: Dict[str, Any], entries: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """One row a candidate: what was measured, and what speaks against it."""
+def latency_ms(rounds_ms: List[List[float]], percentile: str) -> Dict[str, float]:
+    """Percentiles in ms; `at`, `low` and `high` are the budget's one with its 95 % interval."""
+    intervals = dict(zip(NAMES, percentiles(rounds_ms)))
+    row = {name: interval.value for name, interval in intervals.items()}
+    at = intervals[percentile]
+    row.update(low=at.low, high=at.high, at=at.value)
+    return row
+
+
+def judge(
+    facts: Mapping[str, Any], entries: Mapping[str, Any], deviations: Mapping[str, Tuple[float, float]]
+) -> Tuple[List[Dict[str, Any]], Decision]:
+    """One row a candidate (what was measured, and what speaks against it), and who wins.
+
+    `facts`: the manifest. `entries`: the job's, by candidate. `deviations`: how far its golden outputs are off, and
+    what is allowed, of each that ran. A candidate that failed or that is off is none: the others are ranked.
+    """
     budget = facts["budget"]
-    percentile = float(budget["percentile"][1:])
-    rows = []
+    limits = Limits(**{name: budget[name] for name in Limits._fields})
+    rows, ranked = [], []
     for candidate in facts["candidates"]:
         entry = entries[candidate["id"]]
         row = dict(candidate, against="", latency_ms=None)
+        rows.append(row)
         if entry["status"] != "ok":
             row["against"] = "failed at %s: %s" % (entry["stage"], entry["cause"])
-            rows.append(row)
             continue
         row["notes"] = entry["notes"]
-        row["latency_ms"] = latency(entry["rounds_ms"], percentile)
+        if entry.get("rounds_ms"):
+            row["latency_ms"] = latency_ms(entry["rounds_ms"], budget["percentile"])
         row["peak_memory_bytes"], row["load_ms"] = entry["peak_memory_bytes"], entry["load_ms"]
-        off, allowed = off_golden(here, work, candidate, entry)
-        limits = (
-            ("p%g ms" % percentile, row["latency_ms"]["high"], budget["max_latency_ms"]),
-            ("accuracy drop", candidate["drop"], budget["max_drop"]),
-            ("size", candidate["size_bytes"], budget["max_size_bytes"]),
-            ("peak memory", row["peak_memory_bytes"], budget["max_memory_bytes"]),
-        )
-        broken = ["%s %.4g > %.4g" % one for one in limits if one[2] is not None and one[1] > one[2]]
-        if not off <= allowed:
-            broken.insert(0, "golden outputs do not match: off by %.3g, allowed %g" % (off, allowed))
-        row["against"] = "; ".join(broken)
-        rows.append(row)
-    return rows
+        figures = figures_of(row)
+        against = [
+            in_words(check, budget["percentile"]) for check in checks(figures, limits) if check.excess > 0
+        ]
+        off, allowed = deviations[candidate["id"]]
+        if off <= allowed:
+            ranked.append(figures)
+        else:
+            against.insert(0, "golden outputs do not match: off by %.3g, allowed %g" % (off, allowed))
+        row["against"] = "; ".join(against)
+    return rows, decide(ranked, limits)
 
 
-def pick(rows: List[Dict[str, Any]], fastest: bool) -> Optional[Dict[str, Any]]:
-    """The winner: most accurate, then fastest (the other way round where the fastest was asked for).
-
-    A quantized build that is slower than a float build of its own network is never chosen.
-    """
-    good = [row for row in rows if row["latency_ms"] and not row["against"]]
-
-    def pointless(row: Dict[str, Any]) -> bool:
-        return row["precision"] not in FLOATS and any(
-            one["precision"] in FLOATS
-            and one["variant"] == row["variant"]
-            and one["latency_ms"]["at"] < row["latency_ms"]["at"]
-            for one in good
-        )
-
-    def rank(row: Dict[str, Any]) -> Tuple[float, float, str]:
-        pair = (row["latency_ms"]["at"], row["drop"]) if fastest else (row["drop"], row["latency_ms"]["at"])
-        return pair[0], pair[1], row["id"]
-
-    chosen = sorted((row for row in good if not pointless(row)), key=rank)
-    return chosen[0] if chosen else None
+def figures_of(row: Mapping[str, Any]) -> Figures:
+    """What the rule of choice looks at."""
+    times = row["latency_ms"] or {"at": None, "high": None}
+    return Figures(
+        id=row["id"],
+        variant=row["variant"],
+        precision=row["precision"],
+        size_bytes=row["size_bytes"],
+        latency_ms=times["at"],
+        latency_high_ms=times["high"],
+        drop=row["drop"],
+        peak_memory_bytes=row["peak_memory_bytes"],
+    )
 
 
-def show(rows: List[Dict[str, Any]], winner: Optional[Dict[str, Any]], percentile: str) -> None:
+def in_words(check: Check, percentile: str) -> str:
+    """A limit that is not met."""
+    if check.value is None or check.allowed is None:
+        return "its %s was not measured" % NOT_MEASURED[check.limit]
+    name = LIMITS.get(check.limit, "%s ms" % percentile)
+    return "%s %.4g > %.4g" % (name, check.value, check.allowed)
+
+
+def show(rows: List[Dict[str, Any]], winner: Optional[str], percentile: str) -> None:
     """The table, fastest first."""
     width = max(len(row["id"]) for row in rows)
     print("  %-*s %9s %9s %17s %7s" % (width, "candidate", "p50 ms", percentile, "95 % interval", "drop"))
     for row in sorted(rows, key=lambda row: row["latency_ms"]["at"] if row["latency_ms"] else float("inf")):
-        mark = "*" if row is winner else " "
+        mark = "*" if row["id"] == winner else " "
         times = row["latency_ms"]
-        figures = (
-            "%9.3f %9.3f %8.3f-%-8.3f" % tuple(times[key] for key in ("p50", "at", "low", "high"))
-            if times
-            else ""
-        )
-        print(
-            "%s %-*s %s %6.2f%%"
-            % (mark, width, row["id"], figures or "%9s %9s %17s" % ("-", "-", "-"), 100 * row["drop"])
-        )
+        figures = "%9s %9s %17s" % ("-", "-", "-")
+        if times:
+            figures = "%9.3f %9.3f %8.3f-%-8.3f" % tuple(times[key] for key in ("p50", "at", "low", "high"))
+        drop = "-" if row["drop"] is None else "%.2f%%" % (100 * row["drop"])
+        print("%s %-*s %s %7s" % (mark, width, row["id"], figures, drop))
         for line in [row["against"]] + list(row.get("notes", ())):
             if line:
-                print("    %s" % line)
+                print(printable("    %s" % line))
+
+
+# ---- the program -------------------------------------------------------------------------------------------
+
+
+def settle(here: str, seconds: float, keep: bool) -> int:
+    """Measure, choose, write settled.json and show it. Gives the exit code."""
+    facts = read_json(os.path.join(here, "manifest.json"))
+    changed = check_files(here, facts)
+    if changed:
+        sys.stderr.write("settle: %s is missing or was changed: copy the bundle again\n" % changed)
+        return 2
+    work = os.path.join(here, "settling")
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    try:
+        result = run_job(work, make_job(here, work, facts, seconds))
+        if result is None:
+            return 1
+        folders = {row["id"]: os.path.join(here, *row["folder"].split("/")) for row in facts["candidates"]}
+        deviations = {
+            name: off_golden(folders[name], [os.path.join(work, path) for path in entry["outputs"].values()])
+            for name, entry in result["entries"].items()
+            if entry["status"] == "ok"
+        }
+    finally:
+        if not keep:
+            shutil.rmtree(work, ignore_errors=True)
+    rows, decision = judge(facts, result["entries"], deviations)
+    others = misfits(facts["target"], facts["identity"], result["facts"])
+    verdict = "PROVISIONAL" if others else decision.verdict
+    settled = {
+        "schema": 1, "target": facts["target"], "verdict": verdict, "winner": decision.winner,
+        "not_the_board": others, "candidates": rows, "facts": result["facts"], "notes": result["notes"],
+    }  # fmt: skip
+    write_json(os.path.join(here, "settled.json"), settled)
+    show(rows, decision.winner, facts["budget"]["percentile"])
+    if others:
+        told = (verdict, facts["target"], "; ".join(others))
+        print(printable("%s: this machine is not %s (%s)." % told))
+        return 4
+    if decision.winner is None:
+        why = "meets the budget" if verdict == "MISSES" else "can be judged by the budget"
+        print("%s: no candidate %s on %s." % (verdict, why, facts["target"]))
+        return 3
+    folder = next(row["folder"] for row in rows if row["id"] == decision.winner)
+    print("MEETS: %s. Run it: python3 %s" % (decision.winner, os.path.join(folder, "infer.py")))
+    return 0
 
 
 def main(arguments: List[str]) -> int:
@@ -228,34 +246,4 @@ def main(arguments: List[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder settling/ with job and outputs")
     options = parser.parse_args(arguments)
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    facts = read_json(os.path.join(here, "manifest.json"))
-    check_files(here, facts)
-    work = os.path.join(here, "settling")
-    shutil.rmtree(work, ignore_errors=True)
-    os.makedirs(work)
-    try:
-        result = run_job(work, make_job(here, work, facts, options.seconds))
-        rows = judge(here, work, facts, result["entries"])
-    finally:
-        if not options.keep:
-            shutil.rmtree(work, ignore_errors=True)
-    winner = pick(rows, facts["budget"]["fastest"])
-    others = misfits(facts["identity"], result["facts"])
-    verdict = "PROVISIONAL" if others else "MEETS" if winner else "MISSES"
-    settled = {
-        "schema": 1, "target": facts["target"], "verdict": verdict, "winner": winner["id"] if winner else None,
-        "not_the_board": others, "candidates": rows, "facts": result["facts"], "notes": result["notes"],
-    }  # fmt: skip
-    partial = os.path.join(here, "settled.json.part")
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(settled, file, indent=1)
-    os.replace(partial, os.path.join(here, "settled.json"))
-    show(rows, winner, facts["budget"]["percentile"])
-    if others:
-        print("%s: this machine is not %s (%s)." % (verdict, facts["target"], "; ".join(others)))
-        return 4
-    if winner is None:
-        print("MISSES: no candidate meets the budget on %s." % facts["target"])
-        return 3
-    print("MEETS: %s. Run it: python3 %s" % (winner["id"], os.path.join(winner["folder"], "infer.py")))
-    return 0
+    return settle(here, options.seconds, options.keep)

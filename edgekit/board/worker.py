@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from .files import atomic_path
-from .sessions.base import random_feeds
+from .sessions.base import random_feeds, sample_row
 from .sessions.opening import find_runtime, import_runtime, open_session
 from .timing import SWITCH_RUNS, peak_memory_bytes, timed_runs, warm_up
 
@@ -68,7 +68,7 @@ class Worker(object):
             for index in range(count):
                 answers = self.session.run({name: array[index : index + 1] for name, array in arrays.items()})
                 for position, (name, value) in enumerate(answers.items()):
-                    row = value[0] if value.ndim and len(value) == 1 else value
+                    row = sample_row(value)
                     if name not in files:
                         files[name] = os.path.join(outputs, "%d.npy" % position)
                         draft = drafts.enter_context(atomic_path(files[name]))

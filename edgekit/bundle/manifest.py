@@ -215,7 +215,7 @@ def read_any_manifest(folder: Path) -> Manifest | CandidatesManifest:
                 f'{path} is for the runtime "{backend}"', allowed=", ".join(RUNTIMES), remedy="update edgekit"
             )
     named = (
-        [one.folder for one in manifest.candidates]
+        [candidate.folder for candidate in manifest.candidates]
         if isinstance(manifest, CandidatesManifest)
         else [manifest.entry]
     )

@@ -69,7 +69,7 @@ def verify_bundle(folder: Path, *, run: bool = True) -> Verification:
         except (BundleError, StageError) as error:
             problems = [str(error)]
         else:
-            if not difference <= manifest.golden.tolerance:  # a NaN does not match either
+            if not difference <= manifest.golden.tolerance:
                 problems = [
                     f"{manifest.entry} does not give its golden outputs here: off by {difference:.3g} of the "
                     f"largest value, allowed {manifest.golden.tolerance:g}"
@@ -89,7 +89,10 @@ def _verify_candidates(folder: Path, manifest: CandidatesManifest, run: bool) ->
     problems = _changed_files(folder, manifest)
     parts = []
     if not problems:
-        parts = [(one.id, verify_bundle(folder / one.folder, run=run)) for one in manifest.candidates]
+        parts = [
+            (candidate.id, verify_bundle(folder / candidate.folder, run=run))
+            for candidate in manifest.candidates
+        ]
         problems = [f"{name}: {problem}" for name, part in parts for problem in part.problems]
     differences = [part.difference for _, part in parts if part.difference is not None]
     return Verification(
@@ -107,7 +110,7 @@ def _changed_files(folder: Path, manifest: Manifest | CandidatesManifest) -> lis
     problems = []
     expected = {file.path: file for file in manifest.files}
     needed = (
-        ("settle.py", "board/__main__.py", *(f"{one.folder}/{MANIFEST}" for one in manifest.candidates))
+        ("settle.py", *(f"{candidate.folder}/{MANIFEST}" for candidate in manifest.candidates))
         if isinstance(manifest, CandidatesManifest)
         else ("golden.npz", "infer.py", manifest.entry)
     )
@@ -136,23 +139,19 @@ def _changed_files(folder: Path, manifest: Manifest | CandidatesManifest) -> lis
 
 def _rerun(folder: Path, manifest: Manifest) -> float:
     """The golden inputs through the artifact; the largest relative deviation."""
-    import numpy as np
+    from edgekit.board import golden
 
     inputs, outputs = _read_golden(folder / "golden.npz", manifest)
-    specs = manifest.signature.inputs
-    deviations = [0.0]
+    names = [spec.name for spec in manifest.signature.inputs]
     try:
         with _opened(folder, manifest) as session:
-            for index in range(manifest.golden.samples):
-                feeds = {
-                    spec.name: array[index : index + 1] for spec, array in zip(specs, inputs, strict=True)
-                }
-                answers = list(session.run(feeds).values())
-                for answer, golden in zip(answers, outputs, strict=True):
-                    deviations.append(_deviation(answer, golden[index : index + 1], golden))
+            return golden.largest_deviation(
+                lambda arrays: list(session.run(dict(zip(names, arrays, strict=True))).values()),
+                inputs,
+                outputs,
+            )
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{manifest.entry} does not run here: {error}") from error
-    return float(np.max(deviations))
 
 
 def _opened(folder: Path, manifest: Manifest) -> Session:
@@ -180,13 +179,11 @@ def _opened(folder: Path, manifest: Manifest) -> Session:
 def _read_golden(
     path: Path, manifest: Manifest
 ) -> tuple[list[NDArray[np.generic]], list[NDArray[np.generic]]]:
-    import numpy as np
+    from edgekit.board import golden
 
     signature, count = manifest.signature, manifest.golden.samples
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            inputs = [stored[f"in{index}"] for index in range(len(signature.inputs))]
-            outputs = [stored[f"out{index}"] for index in range(len(signature.outputs))]
+        inputs, outputs = golden.read(str(path), len(signature.inputs), len(signature.outputs))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"golden.npz cannot be read: {error}") from error
     for array, spec in zip(inputs, signature.inputs, strict=True):
@@ -200,16 +197,3 @@ def _read_golden(
 def _fits(array: NDArray[np.generic], spec: TensorSpec) -> bool:
     pairs = zip(array.shape[1:], spec.shape[1:], strict=False)
     return array.ndim == len(spec.shape) and all(wanted in (None, have) for have, wanted in pairs)
-
-
-def _deviation(
-    answer: NDArray[np.generic], golden: NDArray[np.generic], all_golden: NDArray[np.generic]
-) -> float:
-    """The largest absolute difference over the largest golden magnitude; infinite for another shape."""
-    import numpy as np
-
-    if answer.shape != golden.shape:
-        return float("inf")
-    largest = max(float(np.abs(all_golden.astype(np.float64)).max(initial=0.0)), 1e-6)
-    difference = np.abs(answer.astype(np.float64) - golden.astype(np.float64))
-    return float(difference.max(initial=0.0)) / largest

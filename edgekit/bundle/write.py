@@ -164,13 +164,8 @@ def _write_files(
         np.savez_compressed(stream, allow_pickle=False, **arrays)
     (folder / "preprocess.json").write_text(json.dumps(asdict(preprocess), indent=1) + "\n", encoding="utf-8")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in _labels(classes)), encoding="utf-8")
-    program = (TEMPLATES / "infer.txt").read_text(encoding="utf-8")
-    session = (TEMPLATES / RUNTIMES[candidate.backend].session).read_text(encoding="utf-8")
-    imports, _, opening = session.partition("\n\n")
-    program = program.replace("# IMPORTS", imports.rstrip()).replace("# SESSION", opening.strip())
-    (folder / "infer.py").write_text(program, encoding="utf-8")
-    if RUNTIMES[candidate.backend].with_board:
-        copy_board(folder)
+    shutil.copyfile(TEMPLATES / "infer.txt", folder / "infer.py")
+    copy_board(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)
 

@@ -1,15 +1,13 @@
-"""One measured candidate, and the order in which candidates are preferred."""
+"""One measured candidate."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from edgekit.types import Budget, Candidate, Estimate, Measurement, Percentile, Precision
+from edgekit.board.verdict import Figures, Limits, measured
+from edgekit.types import Budget, Candidate, Estimate, Measurement, Percentile
 
-__all__ = ["Entry", "latency_value", "pointless", "rank"]
-
-FLOATS: frozenset[Precision] = frozenset({"fp32", "bf16", "fp16"})
+__all__ = ["Entry", "limits_of"]
 
 
 @dataclass(frozen=True)
@@ -35,47 +33,31 @@ class Entry:
         accuracy = self.measurement.accuracy
         return _finite(accuracy.drop) if accuracy else None
 
+    def figures(self, percentile: Percentile) -> Figures:
+        """What the rule of choice looks at."""
+        latency, drop = self.latency(percentile), self.drop
+        return Figures(
+            id=self.id,
+            variant=self.candidate.variant,
+            precision=self.candidate.precision,
+            size_bytes=self.size_bytes,
+            latency_ms=latency.value if latency else None,
+            latency_high_ms=latency.high if latency else None,
+            drop=drop.value if drop else None,
+            peak_memory_bytes=self.measurement.peak_memory_bytes,
+        )
+
 
 def _finite(estimate: Estimate) -> Estimate | None:
-    numbers = (estimate.value, estimate.low, estimate.high)
-    return estimate if all(math.isfinite(number) for number in numbers) else None
+    return estimate if measured(estimate.value, estimate.low, estimate.high) else None
 
 
-def latency_value(entry: Entry, percentile: Percentile) -> float:
-    """Milliseconds; infinite when not measured, so that the unmeasured sort last."""
-    latency = entry.latency(percentile)
-    return latency.value if latency else math.inf
-
-
-def drop_value(entry: Entry) -> float:
-    return entry.drop.value if entry.drop else math.inf
-
-
-def rank(entry: Entry, budget: Budget) -> tuple[float, float, int, str]:
-    """Smaller is preferred; a total order, since ids are unique.
-
-    The most accurate first (smallest drop), then the fastest at the budget's percentile, then the smallest
-    file, then the id. With `fastest`, latency comes before accuracy.
-    """
-    drop, latency = drop_value(entry), latency_value(entry, budget.percentile)
-    first, second = (latency, drop) if budget.fastest else (drop, latency)
-    return first, second, entry.size_bytes, entry.id
-
-
-def pointless(entry: Entry, rivals: list[Entry], percentile: Percentile) -> Entry | None:
-    """The float build of the same variant that is faster than this quantized one, if there is any.
-
-    Such a candidate is never chosen: quantizing it bought nothing, and where it looks more accurate than its
-    own float build, that is noise of the samples.
-    """
-    if entry.candidate.precision in FLOATS:
-        return None
-    own = latency_value(entry, percentile)
-    faster = [
-        rival
-        for rival in rivals
-        if rival.candidate.variant == entry.candidate.variant
-        and rival.candidate.precision in FLOATS
-        and latency_value(rival, percentile) < own
-    ]
-    return min(faster, key=lambda rival: (latency_value(rival, percentile), rival.id), default=None)
+def limits_of(budget: Budget) -> Limits:
+    """What the rule of choice asks for."""
+    return Limits(
+        max_latency_ms=budget.max_latency_ms,
+        fastest=budget.fastest,
+        max_drop=budget.max_drop,
+        max_size_bytes=budget.max_size_bytes,
+        max_memory_bytes=budget.max_memory_bytes,
+    )

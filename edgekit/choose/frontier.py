@@ -10,16 +10,16 @@ from edgekit.types import Percentile
 __all__ = ["dominates", "pareto_frontier"]
 
 
-def dominates(one: Entry, other: Entry, percentile: Percentile) -> bool:
-    """Whether `one` is at least as fast and as accurate as `other`, and better in one of the two.
+def dominates(entry: Entry, other: Entry, percentile: Percentile) -> bool:
+    """Whether `entry` is at least as fast and as accurate as `other`, and better in one of the two.
 
     Point estimates are compared. False when either lacks one of the two measurements.
     """
-    mine, yours = one.latency(percentile), other.latency(percentile)
-    if mine is None or yours is None or one.drop is None or other.drop is None:
+    mine, yours = entry.latency(percentile), other.latency(percentile)
+    if mine is None or yours is None or entry.drop is None or other.drop is None:
         return False
-    no_worse = mine.value <= yours.value and one.drop.value <= other.drop.value
-    return no_worse and (mine.value < yours.value or one.drop.value < other.drop.value)
+    no_worse = mine.value <= yours.value and entry.drop.value <= other.drop.value
+    return no_worse and (mine.value < yours.value or entry.drop.value < other.drop.value)
 
 
 def pareto_frontier(entries: Sequence[Entry], percentile: Percentile) -> tuple[str, ...]:

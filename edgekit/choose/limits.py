@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgekit.choose.entry import Entry
+from edgekit.board.verdict import Check, checks
+from edgekit.choose.entry import Entry, limits_of
 from edgekit.choose.wording import ms, ms_interval, points, size
 from edgekit.errors import BudgetError
-from edgekit.types import Budget
+from edgekit.types import Budget, Estimate, Percentile
 
-__all__ = ["Finding", "check_budget", "findings", "unestablished"]
-
-WHOLE_DROP = 0.01
-"""An accuracy limit counts as at least one percentage point when an excess is made relative to it."""
+__all__ = ["Finding", "check_budget", "judge", "unestablished"]
 
 
 @dataclass(frozen=True)
@@ -49,24 +46,10 @@ def check_budget(budget: Budget) -> None:
         raise BudgetError(f"the accuracy drop allowed is {budget.max_drop}", allowed="a finite fraction")
 
 
-def findings(entry: Entry, budget: Budget) -> tuple[Finding, ...]:
+def judge(entry: Entry, budget: Budget) -> tuple[Finding, ...]:
     """One finding for each limit that the budget sets, in the order accuracy, latency, size, memory."""
-    found = []
-    if budget.max_drop is not None:
-        found.append(_accuracy(entry, budget.max_drop))
-    if budget.max_latency_ms is not None or budget.fastest:
-        found.append(_latency(entry, budget))
-    if budget.max_size_bytes is not None:
-        found.append(_bytes("size", entry.size_bytes, budget.max_size_bytes, "larger than the budget", size))
-    if budget.max_memory_bytes is not None:
-        peak = entry.measurement.peak_memory_bytes
-        if peak <= 0:
-            found.append(Finding("memory", math.inf, "its peak memory was not measured"))
-        else:
-            found.append(
-                _bytes("memory", peak, budget.max_memory_bytes, "needs more memory than the budget", size)
-            )
-    return tuple(found)
+    made = checks(entry.figures(budget.percentile), limits_of(budget))
+    return tuple(_in_words(check, entry, budget.percentile) for check in made)
 
 
 def unestablished(entry: Entry, budget: Budget) -> str:
@@ -77,50 +60,52 @@ def unestablished(entry: Entry, budget: Budget) -> str:
     return f"not established: the 95 % interval reaches {points(drop.high, apart_from=limit)}"
 
 
-def _accuracy(entry: Entry, limit: float) -> Finding:
-    drop = entry.drop
-    if drop is None:
-        return Finding("accuracy", math.inf, "its accuracy was not measured")
-    drop_text = points(drop.value, apart_from=limit)
-    limit_text = points(limit, apart_from=drop.value)
-    if drop.value <= limit:
-        return Finding("accuracy", 0.0, f"accuracy drop {drop_text} <= {limit_text}")
-    return Finding(
-        "accuracy",
-        (drop.value - limit) / max(abs(limit), WHOLE_DROP),
+def _in_words(check: Check, entry: Entry, percentile: Percentile) -> Finding:
+    latency = entry.latency(percentile)
+    if check.value is None:
+        name = "peak memory" if check.limit == "memory" else check.limit
+        return Finding(check.limit, check.excess, f"its {name} was not measured")
+    if check.limit == "latency" and latency is not None:
+        text, need = _latency(latency, percentile, check.allowed)
+    elif check.limit == "accuracy" and check.allowed is not None:
+        text, need = _accuracy(check.value, check.allowed)
+    else:
+        text, need = _bytes(check.limit, int(check.value), int(check.allowed or 0))
+    return Finding(check.limit, check.excess, text, need)
+
+
+def _accuracy(drop: float, limit: float) -> tuple[str, str]:
+    drop_text, limit_text = points(drop, apart_from=limit), points(limit, apart_from=drop)
+    if drop <= limit:
+        return f"accuracy drop {drop_text} <= {limit_text}", ""
+    return (
         f"less accurate than the budget: drop {drop_text} > {limit_text}",
-        f"{points(drop.value - limit, apart_from=0)} less accuracy drop, "
-        f"or an accuracy limit of {points(drop.value, up=True)}",
+        f"{points(drop - limit, apart_from=0)} less accuracy drop, "
+        f"or an accuracy limit of {points(drop, up=True)}",
     )
 
 
-def _latency(entry: Entry, budget: Budget) -> Finding:
-    latency, limit = entry.latency(budget.percentile), budget.max_latency_ms
-    if latency is None:
-        return Finding("latency", math.inf, "its latency was not measured")
+def _latency(latency: Estimate, percentile: Percentile, limit: float | None) -> tuple[str, str]:
     if limit is None:
-        return Finding("latency", 0.0, f"{budget.percentile} {ms_interval(latency)}")
+        return f"{percentile} {ms_interval(latency)}", ""
     interval = ms_interval(latency, apart_from=limit)
     limit_text = ms(limit, apart_from=latency.high)
     if latency.high <= limit:
-        return Finding("latency", 0.0, f"{budget.percentile} {interval} <= {limit_text}")
-    return Finding(
-        "latency",
-        (latency.high - limit) / limit,
-        f"slower than the budget: {budget.percentile} {interval} > {limit_text}",
+        return f"{percentile} {interval} <= {limit_text}", ""
+    return (
+        f"slower than the budget: {percentile} {interval} > {limit_text}",
         f"{_times(latency.high / limit)} faster, or a latency budget of {ms(latency.high, up=True)}",
     )
 
 
-def _bytes(name: str, value: int, limit: int, blame: str, show: Callable[..., str]) -> Finding:
-    value_text, limit_text = show(value, apart_from=limit), show(limit, apart_from=value)
+def _bytes(name: str, value: int, limit: int) -> tuple[str, str]:
+    value_text, limit_text = size(value, apart_from=limit), size(limit, apart_from=value)
     if value <= limit:
-        return Finding(name, 0.0, f"{name} {value_text} <= {limit_text}")
-    return Finding(
-        name,
-        (value - limit) / limit,
-        f"{blame}: {value_text} > {limit_text}",
-        f"{_times(value / limit)} less {name}, or a {name} budget of {show(value, up=True)}",
+        return f"{name} {value_text} <= {limit_text}", ""
+    too_much = {"size": "larger than the budget", "memory": "needs more memory than the budget"}[name]
+    return (
+        f"{too_much}: {value_text} > {limit_text}",
+        f"{_times(value / limit)} less {name}, or a {name} budget of {size(value, up=True)}",
     )
 
 

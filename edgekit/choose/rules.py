@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from edgekit.choose.entry import Entry, latency_value, pointless, rank
+from edgekit.board import verdict
+from edgekit.choose.entry import Entry, limits_of
 from edgekit.choose.frontier import dominates, pareto_frontier
-from edgekit.choose.limits import Finding, check_budget, findings, unestablished
+from edgekit.choose.limits import Finding, check_budget, judge, unestablished
 from edgekit.choose.wording import ms_interval, points, size
 from edgekit.types import Budget, Choice, Failure, Origin, Rejection
 
@@ -55,31 +55,35 @@ def choose(
     if len({entry.id for entry in entries}) < len(entries):
         raise ValueError("two entries have the same candidate id")
     ranked_origin = origin or _most_trusted(entries)
-    ranked = sorted(
-        (entry for entry in entries if entry.measurement.origin == ranked_origin),
-        key=lambda one: rank(one, budget),
-    )
-    reasons = {
-        entry.id: _elsewhere(entry, ranked_origin)
+    figures = {
+        entry.id: entry.figures(budget.percentile)
         for entry in entries
-        if entry.measurement.origin != ranked_origin
+        if entry.measurement.origin == ranked_origin
     }
+    decision = verdict.decide(list(figures.values()), limits_of(budget))
+    ranked = sorted(
+        (entry for entry in entries if entry.id in figures),
+        key=lambda entry: verdict.rank(figures[entry.id], budget.fastest),
+    )
+    reasons = {entry.id: _elsewhere(entry, ranked_origin) for entry in entries if entry.id not in figures}
     frontier = pareto_frontier(ranked, budget.percentile)
-    judged = {entry.id: findings(entry, budget) for entry in ranked}
-    meeting = [entry for entry in ranked if all(finding.met for finding in judged[entry.id])]
-    winner = next((one for one in meeting if pointless(one, meeting, budget.percentile) is None), None)
+    judged = {entry.id: judge(entry, budget) for entry in ranked}
+    known = {entry.id: entry for entry in ranked}
+    meeting = [figures[name] for name in decision.meeting]
+    winner = known[decision.winner] if decision.winner is not None else None
     for entry in ranked:
-        reasons[entry.id] = _reason(entry, judged[entry.id], winner, meeting, budget)
+        rival = verdict.faster_float(figures[entry.id], meeting)
+        float_build = known[rival.id] if rival is not None else None
+        reasons[entry.id] = _reason(entry, judged[entry.id], winner, float_build, budget)
     reasons = {name: reasons[name] for name in sorted(reasons)}
     if winner is not None:
         text = _meets_text(winner, judged[winner.id], ranked, original, budget)
         return Choice("MEETS", winner.id, None, text, frontier, reasons)
-    nearest = min(ranked, key=lambda one: (_excess(judged[one.id]), rank(one, budget)), default=None)
-    if nearest is None or math.isinf(_excess(judged[nearest.id])):
-        text = _infeasible_text(ranked, reasons, failures, rejections, ranked_origin)
-        return Choice("INFEASIBLE", None, None, text, frontier, reasons)
-    text = _misses_text(nearest, judged[nearest.id])
-    return Choice("MISSES", None, nearest.id, text, frontier, reasons)
+    if decision.nearest is not None:
+        text = _misses_text(known[decision.nearest], judged[decision.nearest])
+        return Choice("MISSES", None, decision.nearest, text, frontier, reasons)
+    text = _infeasible_text(ranked, reasons, failures, rejections, ranked_origin)
+    return Choice("INFEASIBLE", None, None, text, frontier, reasons)
 
 
 def _most_trusted(entries: Sequence[Entry]) -> Origin:
@@ -93,27 +97,34 @@ def _elsewhere(entry: Entry, ranked: Origin) -> str:
     return f"{PLACES[entry.measurement.origin]}; only what was {PLACES[ranked]} is ranked here"
 
 
-def _excess(found: Sequence[Finding]) -> float:
-    return math.fsum(finding.excess for finding in found)
-
-
 def _reason(
-    entry: Entry, found: Sequence[Finding], winner: Entry | None, meeting: Sequence[Entry], budget: Budget
+    entry: Entry,
+    findings: Sequence[Finding],
+    winner: Entry | None,
+    float_build: Entry | None,
+    budget: Budget,
 ) -> str:
-    """One sentence on one candidate of the ranked origin."""
-    missed = [finding.text for finding in found if not finding.met]
+    """One sentence on one candidate of the ranked origin. `float_build`: its own one, faster, that meets too."""
+    missed = [finding.text for finding in findings if not finding.met]
     if missed or winner is None:
         return "; ".join(missed)
     if entry.id == winner.id:
         what = "fastest" if budget.fastest else "most accurate"
         return _with_reservation(f"chosen: the {what} of those that meet the budget", entry, budget)
-    float_build = pointless(entry, list(meeting), budget.percentile)
-    if float_build is not None and rank(entry, budget) < rank(winner, budget):
+    if float_build is not None and _before(entry, winner, budget):
         slower = _against(entry, float_build, budget)
         return f"slower than {float_build.id}, the float build of its own variant: {slower}"
     if dominates(winner, entry, budget.percentile):
         return f"dominated by {winner.id}: {_comparison(entry, winner, budget)}"
     return _comparison(entry, winner, budget)
+
+
+def _before(entry: Entry, winner: Entry, budget: Budget) -> bool:
+    """Whether its own figures would have put it before the winner."""
+    mine, its = (
+        verdict.rank(measured.figures(budget.percentile), budget.fastest) for measured in (entry, winner)
+    )
+    return mine < its
 
 
 def _comparison(entry: Entry, winner: Entry, budget: Budget) -> str:
@@ -125,7 +136,8 @@ def _comparison(entry: Entry, winner: Entry, budget: Budget) -> str:
         parts.append(
             f"less accurate than the winner by {points(entry.drop.value - winner.drop.value, apart_from=0)}"
         )
-    if latency_value(entry, budget.percentile) > latency_value(winner, budget.percentile):
+    mine, its = entry.latency(budget.percentile), winner.latency(budget.percentile)
+    if its is not None and (mine is None or mine.value > its.value):
         parts.append(f"slower than the winner: {_against(entry, winner, budget)}")
     if budget.fastest:
         parts.reverse()
@@ -151,11 +163,11 @@ def _with_reservation(text: str, entry: Entry, budget: Budget) -> str:
 
 
 def _meets_text(
-    winner: Entry, found: Sequence[Finding], ranked: Sequence[Entry], original: str | None, budget: Budget
+    winner: Entry, findings: Sequence[Finding], ranked: Sequence[Entry], original: str | None, budget: Budget
 ) -> str:
     facts = [
         _with_reservation(finding.text, winner, budget) if finding.limit == "accuracy" else finding.text
-        for finding in found
+        for finding in findings
     ]
     text = (
         f"{winner.id} meets the budget: {', '.join(facts)}"
@@ -181,8 +193,8 @@ def _speed(ratio: float) -> str:
     return f"{ratio:.2f} times faster" if ratio >= 1 else f"{1 / ratio:.2f} times slower"
 
 
-def _misses_text(nearest: Entry, found: Sequence[Finding]) -> str:
-    missed = [finding for finding in found if not finding.met]
+def _misses_text(nearest: Entry, findings: Sequence[Finding]) -> str:
+    missed = [finding for finding in findings if not finding.met]
     what = "; ".join(finding.text for finding in missed)
     needs = "; and ".join(finding.need for finding in missed)
     return f"No candidate meets the budget. The nearest is {nearest.id}, {what}. It would take: {needs}."

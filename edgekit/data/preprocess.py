@@ -1,17 +1,15 @@
-"""Preprocessing: declared once, checked strictly, applied to every sample the same way.
-
-Order: resize, crop, layout, divide by scale, subtract mean, divide by std.
-"""
+"""Preprocessing: declared once, checked strictly, applied to every sample the same way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.board import preprocess as board
 from edgekit.errors import DataError, MissingExtraError
 from edgekit.types import Preprocess
 
@@ -52,11 +50,11 @@ def check_preprocess(preprocess: Preprocess) -> None:
     """Raises DataError for values that no sample can go through."""
     if not np.isfinite(preprocess.scale) or preprocess.scale == 0:
         raise DataError(f"scale is {preprocess.scale}", allowed="a number other than 0, such as 255")
-    if not all(np.isfinite(each) for each in preprocess.mean):
+    if not all(np.isfinite(value) for value in preprocess.mean):
         raise DataError(f"mean is {_list(preprocess.mean)}", allowed="finite numbers")
-    if not all(np.isfinite(each) and each > 0 for each in preprocess.std):
+    if not all(np.isfinite(value) and value > 0 for value in preprocess.std):
         raise DataError(f"std is {_list(preprocess.std)}", allowed="numbers above 0")
-    counts = {len(each) for each in (preprocess.mean, preprocess.std) if len(each) > 1}
+    counts = {len(values) for values in (preprocess.mean, preprocess.std) if len(values) > 1}
     if len(counts) > 1:
         raise DataError(
             f"mean has {len(preprocess.mean)} values, std has {len(preprocess.std)}",
@@ -77,82 +75,30 @@ def _list(values: Sequence[float]) -> str:
 
 def resized(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
     """Height and width after resize and crop. Raises DataError when the crop does not fit."""
-    if preprocess.resize:
-        factor = preprocess.resize / min(height, width)
-        height, width = max(1, round(height * factor)), max(1, round(width * factor))
-    if preprocess.crop:
-        if min(height, width) < preprocess.crop:
-            raise DataError(
-                f"crop is {preprocess.crop}, but an image is {width}x{height}",
-                remedy="resize first, or crop less",
-            )
-        height = width = preprocess.crop
-    return height, width
+    try:
+        return board.resized(height, width, preprocess.resize, preprocess.crop)
+    except board.SampleError as problem:
+        raise _told(problem) from None
 
 
 def preprocess_samples(samples: NDArray[np.generic], preprocess: Preprocess) -> NDArray[np.generic]:
-    """Stored samples [N, ...] as network inputs.
+    """Stored samples [N, ...] as network inputs, as `board/preprocess.py` has it; images are resized by Pillow.
 
-    float32, but int32 and int64 stay what they are (token ids) where nothing but a layout is declared.
     Raises DataError when the shape does not fit what was declared.
     """
-    layout = preprocess.input_layout
-    if layout != "as-is" and samples.ndim != 4:
-        raise DataError(
-            f"input_layout is {layout}, but the samples are {list(samples.shape[1:])}",
-            allowed=f"samples of 3 dimensions ({layout[1:].upper()}), or input_layout as-is",
-        )
-    if preprocess.resize or preprocess.crop:
-        if layout == "as-is":
-            raise DataError(
-                "resize and crop need to know the layout", remedy="set input_layout to nhwc or nchw"
-            )
-        samples = _resize(samples, preprocess)
-    if layout == "nhwc":
-        samples = samples.transpose(0, 3, 1, 2)
-    plain = preprocess.scale == 1 and not preprocess.mean and not preprocess.std
-    if plain and samples.dtype in (np.int32, np.int64):
-        return np.ascontiguousarray(samples)
-    result: NDArray[np.float32] = np.ascontiguousarray(samples, dtype=np.float32)
-    if preprocess.scale != 1:
-        result = result / np.float32(preprocess.scale)
-    if preprocess.mean:
-        result = result - _per_channel(preprocess.mean, result, "mean")
-    if preprocess.std:
-        result = result / _per_channel(preprocess.std, result, "std")
+    try:
+        result: NDArray[np.generic] = board.prepared(samples, asdict(preprocess), _resize_planes)
+    except board.SampleError as problem:
+        raise _told(problem) from None
     return result
 
 
-def _per_channel(values: tuple[float, ...], samples: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    array = np.asarray(values, dtype=np.float32)
-    if array.size == 1:
-        return array.reshape(())
-    channels = samples.shape[1] if samples.ndim > 1 else 0
-    if channels != array.size:
-        raise DataError(
-            f"{name} has {array.size} values, the samples have {channels} channels",
-            allowed="one value per channel, or one for all",
-            remedy="is input_layout right?",
-        )
-    return array.reshape((1, -1) + (1,) * (samples.ndim - 2))
-
-
-def _resize(samples: NDArray[np.generic], preprocess: Preprocess) -> NDArray[np.generic]:
-    """Every channel by Pillow's bilinear filter (which smooths when it shrinks), then the centre."""
-    nhwc = preprocess.input_layout == "nhwc"
-    planes = samples.transpose(0, 3, 1, 2) if nhwc else samples
-    whole = preprocess.resize and min(planes.shape[2:]) != preprocess.resize
-    if whole:
-        height, width = resized(planes.shape[2], planes.shape[3], Preprocess(resize=preprocess.resize))
-        planes = _resize_planes(planes, height, width)
-    if preprocess.crop:
-        resized(planes.shape[2], planes.shape[3], Preprocess(crop=preprocess.crop))
-        top, left = (planes.shape[2] - preprocess.crop) // 2, (planes.shape[3] - preprocess.crop) // 2
-        planes = planes[:, :, top : top + preprocess.crop, left : left + preprocess.crop]
-    return planes.transpose(0, 2, 3, 1) if nhwc else planes
+def _told(problem: board.SampleError) -> DataError:
+    return DataError(problem.came, allowed=problem.allowed, remedy=problem.remedy)
 
 
 def _resize_planes(planes: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
+    """Every channel by Pillow's bilinear filter, which smooths when it shrinks."""
     try:
         from PIL import Image
     except ModuleNotFoundError as problem:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.board.machine import first_cpus
 from edgekit.devices.base import Device, Progress
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
@@ -92,7 +93,7 @@ def measure(
     folder.mkdir(parents=True, exist_ok=True)
     run = f"run-{uuid.uuid4().hex[:12]}"
     if options.cpus is None:
-        options = replace(options, cpus=tuple(device.describe()["cpus"][: options.threads]))
+        options = replace(options, cpus=tuple(first_cpus(device.describe(), options.threads)))
     files, job = _make_job(artifacts, run, folder, options, feeds, samples)
     device.push(files)
     limit_s = options.timeout_s * len(artifacts) + 60.0

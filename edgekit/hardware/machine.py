@@ -42,3 +42,14 @@ class Machine:
             governor=str(facts.get("governor", "")),
             accelerators=frozenset(str(name) for name in facts.get("accelerators", ())),
         )
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a machine is recognised by, under the names that `describe` gives."""
+        return {
+            "machine": self.name,
+            "arch": self.arch,
+            "cpu": self.cpu,
+            "features": self.features,
+            "accelerators": self.accelerators,
+        }

@@ -6,7 +6,9 @@ from collections.abc import Collection
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
+from edgekit.board import identity as board_identity
 from edgekit.errors import UserError
 from edgekit.hardware.machine import Machine
 from edgekit.hardware.sections import (
@@ -109,25 +111,5 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def misfits(self, machine: Machine) -> tuple[str, ...]:
         """Why this machine is not that board; empty when it is."""
-        if machine.arch != self.architecture:
-            return (f"{self.name} is {self.architecture}, this machine is {machine.arch or 'unknown'}",)
-        identity, found = self.identity, []
-        if identity.models and not _named(identity.models, machine.name):
-            found.append(f'{self.name} calls itself "{identity.models[0]}", this machine "{machine.name}"')
-        if identity.cpus and not _named(identity.cpus, machine.cpu):
-            found.append(f'the CPU is not one of {", ".join(identity.cpus)} but "{machine.cpu}"')
-        found += [f"this CPU has no {name}" for name in identity.all_of if name not in machine.features]
-        if identity.any_of and machine.features.isdisjoint(identity.any_of):
-            found.append(f"this CPU has no {' or '.join(identity.any_of)}")
-        found += [
-            f"this CPU has {name}, which {self.name} is without"
-            for name in identity.none_of
-            if name in machine.features
-        ]
-        if identity.accelerator and identity.accelerator not in machine.accelerators:
-            found.append(f"no accelerator {identity.accelerator} was seen on this machine")
-        return tuple(found)
-
-
-def _named(parts: tuple[str, ...], name: str) -> bool:
-    return any(part.lower() in name.lower() for part in parts)
+        identity = {"architecture": self.architecture, **asdict(self.identity)}
+        return tuple(board_identity.misfits(self.name, identity, machine.facts))

@@ -34,14 +34,12 @@ FAKE_RUNTIME = RuntimeRow(
     title="Fake Runtime",
     modules=("numpy",),
     package="numpy",
-    on_board="pip install numpy",
     backend=("edgekit.testing.fake_runtime", "FakeRuntimeBackend"),
     installations=(
         Installation("fake-runtime", "fake-runtime", (("numpy", "numpy"),), 'print("multiplies matrices")'),
     ),
     int8_recipe="fake-int8",
     colour="#CC79A7",
-    session="session_onnxruntime.txt",
 )
 
 

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from edgekit.board import settle
 from edgekit.bundle import BoardIdentity, CandidateFacts, Offer, verify_bundle, write_candidates
+from edgekit.devices import LocalDevice
 from edgekit.types import Budget, Estimate
 from tests.bundles import artifact_of, bundle_parts
 
@@ -104,12 +105,21 @@ def test_a_budget_that_none_meets_is_a_miss(tmp_path: Path) -> None:
 
 
 def test_another_machine_settles_nothing(tmp_path: Path) -> None:
-    identity = BoardIdentity("aarch64", models=("Some Board",))
+    identity = BoardIdentity(platform.machine(), models=("Some Board",))
     bundle = candidates_bundle(tmp_path / "made", identity=identity)
     ended = run_settle(bundle)
     assert ended.returncode == 4
     assert settled(bundle)["verdict"] == "PROVISIONAL"
     assert "Some Board" in ended.stdout
+
+
+def test_a_machine_of_another_architecture_is_told_by_that_alone(tmp_path: Path) -> None:
+    bundle = candidates_bundle(tmp_path / "made", identity=BoardIdentity("m68k", models=("Some Board",)))
+    ended = run_settle(bundle)
+    reason = f"some-board is m68k, this machine is {platform.machine()}"
+    assert ended.returncode == 4
+    assert settled(bundle)["not_the_board"] == [reason]
+    assert ended.stdout.endswith(f"PROVISIONAL: this machine is not some-board ({reason}).\n")
 
 
 def test_a_changed_file_is_named_before_anything_runs(tmp_path: Path) -> None:
@@ -122,30 +132,63 @@ def test_a_changed_file_is_named_before_anything_runs(tmp_path: Path) -> None:
     assert verify_bundle(bundle).problems == ("candidates/onnxruntime/model/model.onnx was changed",)
 
 
-def row(name: str, drop: float, at: float, precision: str = "fp32", against: str = "") -> dict[str, Any]:
-    return {
-        "id": name, "drop": drop, "latency_ms": {"at": at}, "precision": precision, "variant": "original",
-        "against": against,
-    }  # fmt: skip
+def judged(
+    *candidates: CandidateFacts,
+    times_ms: Mapping[str, float],
+    budget: Budget = EASY,
+    **entries: Mapping[str, Any],
+) -> tuple[list[dict[str, Any]], str, str | None]:
+    """Rows, verdict and winner of candidates with one time each. `entries` are those that did otherwise."""
+    measured = {
+        name: {"status": "ok", "notes": [], "rounds_ms": [[time_ms]], "peak_memory_bytes": 1, "load_ms": 1.0}
+        for name, time_ms in times_ms.items()
+    }
+    manifest = {"budget": asdict(budget), "candidates": [asdict(candidate) for candidate in candidates]}
+    exact = {candidate.id: (0.0, 0.01) for candidate in candidates}
+    rows, decision = settle.judge(manifest, {**measured, **entries}, exact)
+    return rows, decision.verdict, decision.winner
 
 
 def test_a_quantized_build_slower_than_its_own_float_is_never_chosen() -> None:
-    rows = [row("float", 0.0, 1.0), row("int8", -0.001, 1.2, "int8")]
-    assert settle.pick(rows, False) is rows[0]
+    candidates = facts("float"), facts("int8", precision="int8", drop=-0.001)
+    _, _, winner = judged(*candidates, times_ms={"float": 1.0, "int8": 1.2})
+    assert winner == "float"
 
 
 def test_with_fastest_the_fastest_wins() -> None:
-    rows = [row("slow", 0.0, 2.0), row("fast", 0.005, 1.0)]
-    assert settle.pick(rows, True) is rows[1]
-    assert settle.pick(rows, False) is rows[0]
+    candidates, times_ms = (facts("slow"), facts("fast", drop=0.005)), {"slow": 2.0, "fast": 1.0}
+    assert judged(*candidates, times_ms=times_ms)[2] == "slow"
+    assert judged(*candidates, times_ms=times_ms, budget=Budget(fastest=True))[2] == "fast"
 
 
 def test_what_speaks_against_a_candidate_keeps_it_from_winning() -> None:
-    assert settle.pick([row("only", 0.0, 1.0, against="too slow")], False) is None
+    rows, verdict, winner = judged(facts("only"), times_ms={"only": 2.0}, budget=Budget(max_latency_ms=1.0))
+    assert (rows[0]["against"], verdict, winner) == ("p90 ms 2 > 1", "MISSES", None)
+
+
+def test_where_all_failed_the_budget_cannot_be_met() -> None:
+    failed = {"status": "failed", "stage": "load", "cause": "no kernel"}
+    rows, verdict, winner = judged(facts("only"), times_ms={}, only=failed)
+    assert (rows[0]["against"], verdict, winner) == ("failed at load: no kernel", "INFEASIBLE", None)
+
+
+def test_what_was_not_timed_meets_no_limit_on_latency() -> None:
+    untimed = {"status": "ok", "notes": [], "peak_memory_bytes": 1, "load_ms": 1.0}
+    rows, verdict, _ = judged(facts("only"), times_ms={}, only=untimed)
+    assert (rows[0]["against"], verdict) == ("its latency was not measured", "INFEASIBLE")
 
 
 @given(st.lists(st.lists(st.floats(0.001, 100), min_size=1, max_size=8), min_size=1, max_size=6))
 def test_the_interval_holds_its_percentile(rounds: list[list[float]]) -> None:
-    found = settle.latency(rounds, 90.0)
-    assert found["low"] <= found["at"] <= found["high"]
-    assert found["p50"] <= found["p90"] <= found["p99"]
+    times = settle.latency_ms(rounds, "p90")
+    assert times["low"] <= times["at"] == times["p90"] <= times["high"]
+    assert times["p50"] <= times["p90"] <= times["p99"]
+
+
+def test_it_measures_on_the_cpus_that_a_build_measures_on(tmp_path: Path) -> None:
+    bundle = candidates_bundle(tmp_path / "made")
+    work = tmp_path / "work"
+    work.mkdir()
+    job = settle.make_job(str(bundle), str(work), json.loads((bundle / "manifest.json").read_text()), 0.1)
+    assert job["cpus"] == LocalDevice(tmp_path / "device").describe()["cpus"][:1]
+    assert [entry["options"] for entry in job["entries"]] == [{}, {"INFERENCE_PRECISION_HINT": "f32"}]

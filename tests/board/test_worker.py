@@ -18,7 +18,7 @@ def open_fake(path, options, threads):
     print("a runtime that prints")
     {statement}
 
-RUNTIMES["fake"] = Runtime(("math",), open_fake)
+RUNTIMES["fake"] = Runtime(("math",), "it comes with Python", open_fake)
 raise SystemExit(serve())
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from edgekit import board
 from edgekit.bundle import BUNDLE_SCHEMA, read_manifest, verify_bundle
 from edgekit.bundle.manifest import encode_manifest, hash_file
 from edgekit.errors import BundleError, OutputError, UserError
@@ -32,6 +34,8 @@ from tests.bundles import (
     bundle_of,
     network,
 )
+
+BOARD = Path(board.__file__).parent
 
 
 @pytest.fixture
@@ -60,7 +64,8 @@ def run_cli(*arguments: str) -> Result:
 
 def test_a_bundle_has_everything_and_a_manifest_that_lists_it(bundle: Path) -> None:
     names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    listed = {"golden.npz", "infer.py", "labels.txt", "model/model.onnx", "preprocess.json"}
+    own = {"golden.npz", "infer.py", "labels.txt", "model/model.onnx", "preprocess.json"}
+    listed = own | {f"board/{path.relative_to(BOARD).as_posix()}" for path in BOARD.rglob("*.py")}
     assert names == listed | {"manifest.json"}
     manifest = read_manifest(bundle)
     assert {file.path for file in manifest.files} == listed
@@ -180,6 +185,11 @@ def damage_program(bundle: Path) -> None:
         file.write("# more\n")
 
 
+def damage_rule(bundle: Path) -> None:
+    with (bundle / "board" / "verdict.py").open("a") as file:
+        file.write("# more\n")
+
+
 def damage_missing(bundle: Path) -> None:
     (bundle / "labels.txt").unlink()
 
@@ -203,6 +213,7 @@ def damage_folder_link(bundle: Path) -> None:
     [
         (damage_model, "model/model.onnx was changed"),
         (damage_program, "infer.py was changed"),
+        (damage_rule, "board/verdict.py was changed"),
         (damage_missing, "labels.txt is missing"),
         (damage_extra, "model/other.bin does not belong to the bundle"),
         (damage_link, "labels.txt is a link"),
@@ -292,6 +303,13 @@ def test_a_manifest_that_is_none_is_refused(bundle: Path, content: str, message:
         read_manifest(bundle)
 
 
+def test_a_bundle_from_before_it_held_the_folder_board_is_verified_too(bundle: Path) -> None:
+    shutil.rmtree(bundle / "board")
+    files = tuple(file for file in read_manifest(bundle).files if not file.path.startswith("board/"))
+    rewrite_manifest(bundle, files=files)
+    assert verify_bundle(bundle).ok
+
+
 # Writing it
 
 
@@ -359,7 +377,8 @@ def test_the_command_verifies_a_bundle_or_the_folder_above_it(bundle: Path) -> N
     for folder in (bundle, bundle.parent):
         done = run_cli("verify", str(folder))
         assert done.return_value == 0
-        assert "6 files as written; 4 golden outputs match" in done.stdout
+        files = len(read_manifest(bundle).files) + 1
+        assert f"{files} files as written; 4 golden outputs match" in done.stdout
 
 
 def test_the_command_names_the_changed_file_and_exits_with_2(bundle: Path) -> None:

@@ -47,10 +47,12 @@ def nothing(_path: str) -> None:
 class Runtime(NamedTuple):
     """A runtime as the board knows it. The first of `modules` that is there is imported before loading is timed.
 
+    `install` says how it comes to the board.
     `open(path, options, threads)` gives a Session; `prepare(path)` is done once before an artifact is loaded.
     """
 
     modules: Tuple[str, ...]
+    install: str
     open: Callable[[str, Dict[str, str], int], Session]
     prepare: Callable[[str], None] = nothing
 
@@ -81,6 +83,11 @@ def import_first(names: Tuple[str, ...]) -> Any:
             missing = missing or problem
     assert missing is not None
     raise missing
+
+
+def sample_row(output: Any) -> Any:
+    """An output of one sample without the batch's axis."""
+    return output[0] if output.ndim and len(output) == 1 else output
 
 
 def random_feeds(signature: Dict[str, Any], seed: int) -> Dict[str, Any]:

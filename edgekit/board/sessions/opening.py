@@ -2,6 +2,7 @@
 
 from typing import Dict, Optional
 
+from ..tensorrt.library import INSTALL, LIBRARIES
 from . import litert
 from .base import Runtime, Session, import_first
 from .onnxruntime import OnnxRuntimeSession
@@ -9,10 +10,10 @@ from .openvino import OpenVinoSession
 from .tensorrt import build_engine_apart, open_engine
 
 RUNTIMES: Dict[str, Runtime] = {
-    "onnxruntime": Runtime(("onnxruntime",), OnnxRuntimeSession),
-    "openvino": Runtime(("openvino",), OpenVinoSession),
-    "litert": Runtime(litert.MODULES, litert.LiteRtSession),
-    "tensorrt": Runtime(("tensorrt", "tensorrt_rtx"), open_engine, build_engine_apart),
+    "onnxruntime": Runtime(("onnxruntime",), "pip install onnxruntime", OnnxRuntimeSession),
+    "openvino": Runtime(("openvino",), "pip install openvino", OpenVinoSession),
+    "litert": Runtime(litert.MODULES, "pip install ai-edge-litert", litert.LiteRtSession),
+    "tensorrt": Runtime(LIBRARIES, INSTALL, open_engine, build_engine_apart),
 }
 
 

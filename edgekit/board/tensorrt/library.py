@@ -5,6 +5,10 @@ import re
 from typing import Any, List, Tuple
 
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
+INSTALL = (
+    "on a Jetson it comes with JetPack (use the system's python3, or a virtual environment made with "
+    "--system-site-packages); for RTX GPUs: pip install tensorrt_rtx_cu13"
+)
 
 
 class EngineError(RuntimeError):
@@ -18,11 +22,7 @@ def load_tensorrt(library: str = "") -> Any:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise ImportError(
-        "%s is not installed: on a Jetson it comes with JetPack (use the system's python3, or a virtual environment "
-        "made with --system-site-packages); for RTX GPUs: pip install tensorrt_rtx_cu13"
-        % (library or "tensorrt")
-    )
+    raise ImportError("%s is not installed: %s" % (library or "tensorrt", INSTALL))
 
 
 def version_of(trt: Any) -> Tuple[int, ...]:

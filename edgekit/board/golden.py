@@ -1,0 +1,52 @@
+"""Golden inputs and outputs: whether an artifact answers here as it did where its bundle was made."""
+
+from typing import Any, Callable, List, Sequence, Tuple
+
+import numpy as np
+
+ZERO = 1e-6  # the magnitude that an output of zeros counts as having
+
+
+def read(path: str, inputs: int, outputs: int) -> Tuple[List[Any], List[Any]]:
+    """Arrays in0, in1, ... and out0, ..., [samples, ...] each.
+
+    Raises OSError, ValueError, KeyError or zipfile.BadZipFile for a file that does not hold them.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        return (
+            [stored["in%d" % index] for index in range(inputs)],
+            [stored["out%d" % index] for index in range(outputs)],
+        )
+
+
+def magnitude(golden: Any) -> float:
+    """What deviations from all golden samples of one output are relative to."""
+    return max(float(np.abs(golden.astype(np.float64)).max()) if golden.size else 0.0, ZERO)
+
+
+def deviation(answer: Any, golden: Any, relative_to: float) -> float:
+    """The largest absolute difference, relative; infinite for another shape and for what is not finite."""
+    if answer.shape != golden.shape or not np.isfinite(answer).all():
+        return float("inf")
+    if not golden.size:
+        return 0.0
+    largest = float(np.abs(answer.astype(np.float64) - golden.astype(np.float64)).max()) / relative_to
+    return largest if np.isfinite(largest) else float("inf")
+
+
+def largest_deviation(
+    run: Callable[[List[Any]], Sequence[Any]], inputs: Sequence[Any], outputs: Sequence[Any]
+) -> float:
+    """Over all golden samples, through `run` by itself each: arrays [1, ...] in, arrays out, in the signature's order.
+
+    An artifact matches where this is at most the bundle's tolerance. Raises ValueError for another number of outputs.
+    """
+    magnitudes = [magnitude(golden) for golden in outputs]
+    worst = 0.0
+    for index in range(len(inputs[0])):
+        answers = run([array[index : index + 1] for array in inputs])
+        if len(answers) != len(outputs):
+            raise ValueError("%d outputs came, %d are golden" % (len(answers), len(outputs)))
+        for answer, golden, relative_to in zip(answers, outputs, magnitudes):
+            worst = max(worst, deviation(answer, golden[index : index + 1], relative_to))
+    return worst

@@ -1,0 +1,207 @@
+"""A bundle in service: stored samples in, the network's outputs out, by the very code that was measured.
+
+    from board import Model                  # the bundle's folder on sys.path; or: from edgekit.board import Model
+
+    with Model("bundle") as model:
+        scores = model.predict(image)["scores"]
+
+Importing this starts nothing and loads neither numpy nor a runtime.
+"""
+
+import os
+import sys
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, TypeVar, Union
+
+from .files import read_json
+
+M = TypeVar("M", bound="Model")
+Samples = Union[Any, Sequence[Any], Mapping[str, Any]]
+
+AS_IT_IS = {"input_layout": "as-is", "scale": 1.0, "mean": (), "std": (), "resize": None, "crop": None}
+"""Preprocessing is declared for the first input; the others are taken as they are stored."""
+
+
+class Model(object):
+    """A bundle's artifact, loaded once with the runtime options and threads that it was measured with.
+
+    `labels` are the classes' names, empty where there are none. `inputs` and `outputs` are the network's, a list of
+    {name, dtype, shape} each. Which CPUs it runs on is the process's own matter (measured was on the first `threads`
+    ones); calls must not overlap: give each thread a model of its own.
+
+    Raises OSError and ValueError for a folder that is no bundle of one artifact, ImportError with the line that
+    installs the runtime, and what the runtime raises.
+    """
+
+    def __init__(self, bundle: str) -> None:
+        manifest = read_json(os.path.join(bundle, "manifest.json"))
+        if manifest.get("kind") == "candidates":
+            first = os.path.join(str(bundle), manifest["candidates"][0]["folder"])
+            raise ValueError("%s holds several candidates; give one of them, such as %s" % (bundle, first))
+        self.labels = list(manifest["labels"])
+        self.inputs: List[Dict[str, Any]] = manifest["signature"]["inputs"]
+        self.outputs: List[Dict[str, Any]] = manifest["signature"]["outputs"]
+        self.tolerance = float(manifest["golden"]["tolerance"])
+        self._preprocess: Dict[str, Any] = manifest["preprocess"]
+        self._golden_path = os.path.join(bundle, "golden.npz")
+        path = os.path.join(bundle, *manifest["entry"].split("/"))
+        self._session = _open(
+            manifest["candidate"]["backend"], path, manifest["options"], manifest["threads"]
+        )
+
+    def __enter__(self: M) -> M:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the runtime; the model answers no more."""
+        self._session.close()
+
+    def predict(self, samples: Samples) -> Dict[str, Any]:
+        """Output name -> array, for one stored sample or for a batch of them, preprocessed as the build did.
+
+        A sample has the shape in which it is stored (see preprocess.json), a batch one axis more in front: then every
+        output has it too, and samples run one after the other, as was measured. Several inputs come as a mapping from
+        their names, or as a sequence in the order of `inputs`. Always a dict, also for one output: what reads it need
+        not change with the network. Raises SampleError, a ValueError, for a shape that does not fit.
+        """
+        import numpy as np
+
+        from .sessions.base import sample_row
+
+        arrays, batched = self.prepare(samples)
+        rows: List[List[Any]] = []
+        for index in range(len(arrays[0])):
+            answers = self.run([array[index : index + 1] for array in arrays])
+            rows.append([sample_row(answer) for answer in answers])
+        named = zip([spec["name"] for spec in self.outputs], zip(*rows))
+        return {name: np.stack(values) if batched else values[0] for name, values in named}
+
+    def prepare(self, samples: Samples) -> Tuple[List[Any], bool]:
+        """Network inputs [N, ...] in order, and whether they came as a batch. Raises SampleError."""
+        import numpy as np
+
+        from .preprocess import SampleError, prepared
+
+        arrays, batched = [], set()
+        for number, (spec, sample) in enumerate(zip(self.inputs, self._in_order(samples))):
+            array, axes = np.asarray(sample), len(spec["shape"])
+            if array.ndim not in (axes - 1, axes):
+                raise SampleError(
+                    "input %s came with %d axes, %s" % (spec["name"], array.ndim, list(array.shape)),
+                    allowed="a sample of %d axes, or a batch of %d" % (axes - 1, axes),
+                )
+            batched.add(array.ndim == axes)
+            stored = array if array.ndim == axes else array[None]
+            array = prepared(stored, self._preprocess if number == 0 else AS_IT_IS)
+            if not _fits(array.shape[1:], spec["shape"][1:]):
+                raise SampleError(
+                    "input %s came as %s, which gives %s"
+                    % (spec["name"], list(stored.shape[1:]), list(array.shape[1:])),
+                    allowed="what gives %s" % spec["shape"][1:],
+                )
+            arrays.append(array)
+        lengths = {len(array) for array in arrays}
+        if len(batched) != 1 or len(lengths) != 1 or 0 in lengths:
+            raise SampleError(
+                "inputs came as %s" % [list(array.shape) for array in arrays],
+                allowed="a sample of each input, or a batch of each, of one length above 0",
+            )
+        return arrays, batched.pop()
+
+    def run(self, arrays: Sequence[Any]) -> List[Any]:
+        """Network inputs [1, ...] in order through the network: its outputs in order, as they come."""
+        answers = self._session.run({spec["name"]: array for spec, array in zip(self.inputs, arrays)})
+        names = [spec["name"] for spec in self.outputs]
+        if set(names) == set(answers):
+            return [answers[name] for name in names]
+        return list(answers.values())  # a converter renamed them, their order stands
+
+    def golden_deviation(self) -> float:
+        """How far the golden outputs are off here; at most `tolerance` where the artifact answers as it should."""
+        from . import golden
+
+        stored = golden.read(self._golden_path, len(self.inputs), len(self.outputs))
+        return golden.largest_deviation(self.run, *stored)
+
+    def _in_order(self, samples: Samples) -> List[Any]:
+        from .preprocess import SampleError
+
+        names = [spec["name"] for spec in self.inputs]
+        if isinstance(samples, Mapping):
+            if set(samples) != set(names):
+                raise SampleError("inputs came as %s" % sorted(samples), allowed=", ".join(names))
+            return [samples[name] for name in names]
+        if len(names) == 1:
+            return [samples]
+        if len(samples) != len(names):
+            raise SampleError("%d arrays came" % len(samples), allowed="one for each of " + ", ".join(names))
+        return list(samples)
+
+
+def _open(runtime: str, path: str, options: Dict[str, str], threads: int) -> Any:
+    """The session of an artifact. Raises ImportError with the line that installs its runtime."""
+    from .sessions.opening import find_runtime, open_session
+
+    try:
+        return open_session(runtime, path, options, threads)
+    except ImportError as problem:
+        modules, install = find_runtime(runtime)[:2]
+        if problem.name not in [module.split(".")[0] for module in modules]:
+            raise  # it is there, but broken
+        raise ImportError("%s is not installed: %s" % (runtime, install), name=problem.name) from None
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
+    """Whether a shape is the wanted one, in which None is any size."""
+    return len(shape) == len(wanted) and all(size in (None, have) for have, size in zip(shape, wanted))
+
+
+# ---- infer.py at the bundle's root -------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check the golden outputs; with files of stored samples, one for each input, answer them. Gives the exit code."""
+    bundle = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print("usage: python3 infer.py             checks the golden outputs")
+        print("       python3 infer.py SAMPLE.npy  answers one stored sample, a file for each input")
+        return 0
+    from .preprocess import SampleError
+
+    try:
+        with Model(bundle) as model:
+            return _answer(model, arguments) if arguments else _check(model)
+    except SampleError as problem:
+        sys.stderr.write("%s\n" % problem)
+    except (ImportError, OSError, RuntimeError, ValueError) as problem:
+        sys.stderr.write("infer.py: %s\n" % problem)
+    return 1
+
+
+def _check(model: Model) -> int:
+    off = model.golden_deviation()
+    good = off <= model.tolerance
+    print("golden outputs %s: off by %.3g" % ("match" if good else "DO NOT MATCH", off))
+    return 0 if good else 1
+
+
+def _answer(model: Model, paths: Sequence[str]) -> int:
+    import numpy as np
+
+    from .process import printable
+
+    stored = [np.load(path, allow_pickle=False) for path in paths]
+    arrays, _ = model.prepare(stored if len(model.inputs) > 1 or len(stored) > 1 else stored[0])
+    answers = model.run([array[:1] for array in arrays])
+    for spec, answer in zip(model.outputs, answers):
+        print(
+            "%s: shape %s, from %.6g to %.6g" % (spec["name"], list(answer.shape), answer.min(), answer.max())
+        )
+    scores, labels = answers[0], model.labels
+    if scores.size > 1 and scores.size in (len(labels), scores.shape[-1]):
+        top = int(scores.argmax())
+        label = labels[top] if len(labels) == scores.size else ""
+        print(printable("top class: %d %s" % (top, label)))
+    return 0

@@ -1,0 +1,153 @@
+"""Who meets a budget, and who of them wins: one rule for a build and for what settles on a board.
+
+Plain values, no numpy, no runtime. Units stand in names; accuracy drops are fractions.
+"""
+
+import math
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+FLOATS = ("fp32", "bf16", "fp16")
+WHOLE_DROP = (
+    0.01  # an accuracy limit counts as at least one percentage point when an excess is relative to it
+)
+
+
+class Limits(NamedTuple):
+    """What a budget asks for; None where it sets no limit. With `fastest` a latency has to be measured."""
+
+    max_latency_ms: Optional[float]
+    fastest: bool
+    max_drop: Optional[float]
+    max_size_bytes: Optional[int]
+    max_memory_bytes: Optional[int]
+
+
+class Figures(NamedTuple):
+    """What was measured of one candidate: latency at the budget's percentile, the high end of its 95 % interval.
+
+    None, not a number, infinite, and 0 bytes of memory: not measured.
+    """
+
+    id: str
+    variant: str
+    precision: str
+    size_bytes: int
+    latency_ms: Optional[float]
+    latency_high_ms: Optional[float]
+    drop: Optional[float]
+    peak_memory_bytes: Optional[int]
+
+
+class Check(NamedTuple):
+    """One limit ("accuracy", "latency", "size" or "memory") against one candidate.
+
+    `excess` is relative to the limit: 0 when it is met, 0.5 for half over it, infinite for what was not measured
+    (`value` is None then). `allowed` is None where a latency has to be there, whatever it is.
+    """
+
+    limit: str
+    value: Optional[float]
+    allowed: Optional[float]
+    excess: float
+
+
+class Decision(NamedTuple):
+    """MEETS with the winner's id, MISSES with the nearest one's, or INFEASIBLE; ids of all that meet, best first."""
+
+    verdict: str
+    winner: Optional[str]
+    nearest: Optional[str]
+    meeting: Tuple[str, ...]
+
+
+def measured(*numbers: Optional[float]) -> bool:
+    """Whether all of them are there and finite."""
+    return all(number is not None and math.isfinite(number) for number in numbers)
+
+
+def checks(figures: Figures, limits: Limits) -> List[Check]:
+    """One for each limit that the budget sets, in the order accuracy, latency, size, memory.
+
+    Met is what lies at or under its limit: the drop's value, the high end of the latency's interval, the bytes.
+    """
+    made = []
+    if limits.max_drop is not None:
+        relative_to = max(abs(limits.max_drop), WHOLE_DROP)
+        made.append(_check("accuracy", figures.drop, limits.max_drop, relative_to))
+    if limits.max_latency_ms is not None or limits.fastest:
+        high = figures.latency_high_ms if measured(figures.latency_ms) else None
+        made.append(_check("latency", high, limits.max_latency_ms))
+    if limits.max_size_bytes is not None:
+        made.append(_check("size", figures.size_bytes, limits.max_size_bytes))
+    if limits.max_memory_bytes is not None:
+        peak_bytes = figures.peak_memory_bytes or 0
+        made.append(_check("memory", peak_bytes if peak_bytes > 0 else None, limits.max_memory_bytes))
+    return made
+
+
+def _check(
+    limit: str, value: Optional[float], allowed: Optional[float], relative_to: Optional[float] = None
+) -> Check:
+    if value is None or not math.isfinite(value):
+        return Check(limit, None, allowed, float("inf"))
+    if allowed is None or value <= allowed:
+        return Check(limit, value, allowed, 0.0)
+    return Check(limit, value, allowed, (value - allowed) / (relative_to or allowed))
+
+
+def excess(figures: Figures, limits: Limits) -> float:
+    """The sum over all limits; infinite when one cannot be judged."""
+    return math.fsum(check.excess for check in checks(figures, limits))
+
+
+def rank(figures: Figures, fastest: bool) -> Tuple[float, float, int, str]:
+    """Smaller is preferred; a total order, since ids are unique. The unmeasured come last.
+
+    The most accurate first (smallest drop), then the fastest, then the smallest file, then the id. With `fastest`
+    latency comes before accuracy.
+    """
+    drop, latency_ms = _or_infinite(figures.drop), _or_infinite(figures.latency_ms)
+    first, second = (latency_ms, drop) if fastest else (drop, latency_ms)
+    return first, second, figures.size_bytes, figures.id
+
+
+def _or_infinite(value: Optional[float]) -> float:
+    return value if value is not None and math.isfinite(value) else float("inf")
+
+
+def faster_float(figures: Figures, rivals: Sequence[Figures]) -> Optional[Figures]:
+    """The fastest float build of the same variant that is faster than this quantized one, if there is any.
+
+    Such a candidate is never chosen: quantizing it bought nothing, and where it looks more accurate than its own
+    float build, that is noise of the samples.
+    """
+    if figures.precision in FLOATS:
+        return None
+    faster = [
+        rival
+        for rival in rivals
+        if rival.variant == figures.variant
+        and rival.precision in FLOATS
+        and _or_infinite(rival.latency_ms) < _or_infinite(figures.latency_ms)
+    ]
+    return min(faster, key=lambda rival: (_or_infinite(rival.latency_ms), rival.id)) if faster else None
+
+
+def decide(candidates: Sequence[Figures], limits: Limits) -> Decision:
+    """The verdict on candidates that ran; their order does not matter.
+
+    The first by `rank` wins of those that meet all limits and are not slower than a float build of their own variant
+    that meets them too. MISSES: some candidate was measured in all that the budget limits; the nearest has the
+    smallest `excess`. INFEASIBLE: there is no such candidate.
+    """
+    ranked = sorted(candidates, key=lambda figures: rank(figures, limits.fastest))
+    meeting = [figures for figures in ranked if excess(figures, limits) <= 0]
+    names = tuple(figures.id for figures in meeting)
+    for figures in meeting:
+        if faster_float(figures, meeting) is None:
+            return Decision("MEETS", figures.id, None, names)
+    judged = [figures for figures in ranked if math.isfinite(excess(figures, limits))]
+    if not judged:
+        return Decision("INFEASIBLE", None, None, names)
+    nearest = min(judged, key=lambda figures: excess(figures, limits))
+    return Decision("MISSES", None, nearest.id, names)
