@@ -20,7 +20,7 @@ from edgekit.types import Artifact, Failure, Measurement, Origin, Signature, Ten
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MeasureOptions", "Measured", "measure"]
+__all__ = ["MeasureOptions", "Measured", "measure", "read_raw_signature"]
 
 PLACE = re.compile(r"\S*/run-[0-9a-f]{12}/[0-9]+/")  # of an artifact on the device, in a runtime's message
 
