@@ -51,15 +51,14 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class RuntimeRow:
-    """One runtime.
+    """One runtime. What a board has to know of it, how it is installed there included, is in `board/sessions/`.
 
     `short`: in ids of candidates. `title`: in sentences. `modules`: it runs where one of these can be imported;
-    `package`: the distribution that brings the first. `on_board`: how it comes onto a board. `opens`: files it takes;
-    of several runtimes that take a kind of file, the first of the table opens it. `backend`, `reader`: classes that
-    satisfy `backends.base.Backend` and `backends.tensors.Reader` (no reader: it does not show what lies between its
-    layers). `installations`: what makes its artifacts here comes first. `int8_recipe`: where its ladder of calibration
-    recipes begins. `colour`: in plots, apart from the others with every common colour vision (Okabe and Ito, "Color
-    Universal Design", 2008).
+    `package`: the distribution that brings the first. `opens`: files it takes; of several runtimes that take a kind of
+    file, the first of the table opens it. `backend`, `reader`: classes that satisfy `backends.base.Backend` and
+    `backends.tensors.Reader` (no reader: it does not show what lies between its layers). `installations`: what makes
+    its artifacts here comes first. `int8_recipe`: where its ladder of calibration recipes begins. `colour`: in plots,
+    apart from the others with every common colour vision (Okabe and Ito, "Color Universal Design", 2008).
 
     `simulation`: options with which a quantized artifact is computed in float, every rounding included; None where
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
@@ -71,7 +70,6 @@ class RuntimeRow:
     title: str
     modules: tuple[str, ...]
     package: str
-    on_board: str
     backend: ClassPlace
     installations: tuple[Installation, ...]
     int8_recipe: str
@@ -97,7 +95,6 @@ ONNXRUNTIME = RuntimeRow(
     title="ONNX Runtime",
     modules=("onnxruntime",),
     package="onnxruntime",
-    on_board="pip install onnxruntime",
     opens=(ONNX,),
     backend=("edgekit.backends.onnxruntime.backend", "OnnxRuntimeBackend"),
     reader=("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),
@@ -123,7 +120,6 @@ OPENVINO = RuntimeRow(
     title="OpenVINO",
     modules=("openvino",),
     package="openvino",
-    on_board="pip install openvino",
     opens=(ModelFile(".xml", "OpenVINO's .xml", ("{stem}.bin",)), ONNX),
     backend=("edgekit.backends.openvino.backend", "OpenVinoBackend"),
     reader=("edgekit.backends.openvino.tensors", "OpenVinoTensors"),
@@ -153,7 +149,6 @@ LITERT = RuntimeRow(
     title="LiteRT",
     modules=("ai_edge_litert", "tflite_runtime"),  # the second: what old systems have
     package="ai-edge-litert",
-    on_board="pip install ai-edge-litert",
     opens=(ModelFile(".tflite", ".tflite"),),
     backend=("edgekit.backends.litert.backend", "LiteRtBackend"),
     reader=("edgekit.backends.litert.tensors", "LiteRtTensors"),
@@ -185,7 +180,6 @@ TENSORRT = RuntimeRow(
     title="TensorRT",
     modules=("tensorrt", "tensorrt_rtx"),
     package="tensorrt",
-    on_board="it comes with JetPack; for RTX GPUs: pip install tensorrt_rtx_cu13",
     backend=("edgekit.backends.tensorrt.backend", "TensorRtBackend"),
     reader=("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),  # its artifact is an ONNX file
     installations=(

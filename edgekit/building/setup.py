@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
+from edgekit.board.sessions.opening import find_runtime
 from edgekit.building.cache import TimeLimit
 from edgekit.building.executor import EXECUTORS
 from edgekit.building.request import BuildRequest
@@ -170,8 +171,8 @@ def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any
         if lacking is not None:
             unusable[name] = lacking
         elif facts is not None and name not in facts["runtimes"]:
-            row = RUNTIMES[name]
-            unusable[name] = f"{row.title} is not installed on {facts['machine']}: {row.on_board}"
+            line = find_runtime(name).install
+            unusable[name] = f"{RUNTIMES[name].title} is not installed on {facts['machine']}: {line}"
     usable = tuple(name for name in wanted if name not in unusable)
     if not usable:
         raise UserError(f"no runtime of {target.name} is usable here: {'; '.join(unusable.values())}")

@@ -34,7 +34,6 @@ FAKE_RUNTIME = RuntimeRow(
     title="Fake Runtime",
     modules=("numpy",),
     package="numpy",
-    on_board="pip install numpy",
     backend=("edgekit.testing.fake_runtime", "FakeRuntimeBackend"),
     installations=(
         Installation("fake-runtime", "fake-runtime", (("numpy", "numpy"),), 'print("multiplies matrices")'),
