@@ -12,11 +12,12 @@ import os
 import sys
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, TypeVar, Union
 
-from .files import read_json
+from .files import Path, read_json
 
 M = TypeVar("M", bound="Model")
 Samples = Union[Any, Sequence[Any], Mapping[str, Any]]
 
+SCHEMA = 1  # of bundles
 AS_IT_IS = {"input_layout": "as-is", "scale": 1.0, "mean": (), "std": (), "resize": None, "crop": None}
 """Preprocessing is declared for the first input; the others are taken as they are stored."""
 
@@ -32,13 +33,10 @@ class Model(object):
     installs the runtime, and what the runtime raises.
     """
 
-    def __init__(self, bundle: str) -> None:
+    def __init__(self, bundle: Path) -> None:
         from .sessions.opening import open_session
 
-        manifest = read_json(os.path.join(bundle, "manifest.json"))
-        if manifest.get("kind") == "candidates":
-            first = os.path.join(str(bundle), manifest["candidates"][0]["folder"])
-            raise ValueError("%s holds several candidates; give one of them, such as %s" % (bundle, first))
+        manifest = _read_manifest(os.fspath(bundle))
         self.labels = list(manifest["labels"])
         self.inputs: List[Dict[str, Any]] = manifest["signature"]["inputs"]
         self.outputs: List[Dict[str, Any]] = manifest["signature"]["outputs"]
@@ -142,6 +140,19 @@ class Model(object):
         return list(samples)
 
 
+def _read_manifest(bundle: str) -> Dict[str, Any]:
+    """Of a bundle of one artifact. Raises OSError, ValueError."""
+    path = os.path.join(bundle, "manifest.json")
+    manifest = read_json(path)
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
+        raise ValueError("%s has schema %s; allowed: %d" % (path, schema, SCHEMA))
+    if manifest.get("kind") == "candidates":
+        first = os.path.join(bundle, manifest["candidates"][0]["folder"])
+        raise ValueError("%s holds several candidates; give one of them, such as %s" % (bundle, first))
+    return dict(manifest)
+
+
 def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
     """Whether a shape is the wanted one, in which None is any size."""
     return len(shape) == len(wanted) and all(size in (None, have) for have, size in zip(shape, wanted))
@@ -179,10 +190,13 @@ def _check(model: Model) -> int:
 def _answer(model: Model, paths: Sequence[str]) -> int:
     import numpy as np
 
+    from .preprocess import SampleError
     from .process import printable
 
-    stored = [np.load(path, allow_pickle=False) for path in paths]
-    arrays, _ = model.prepare(stored if len(model.inputs) > 1 or len(stored) > 1 else stored[0])
+    names = [spec["name"] for spec in model.inputs]
+    if len(paths) != len(names):
+        raise SampleError("%d files came" % len(paths), allowed="one for each of " + ", ".join(names))
+    arrays, _ = model.prepare({name: np.load(path, allow_pickle=False) for name, path in zip(names, paths)})
     answers = model.run([array[:1] for array in arrays])
     for spec, answer in zip(model.outputs, answers):
         print(

@@ -56,7 +56,7 @@ def test_one_sample_is_answered_without_and_a_batch_with_a_leading_axis(
     backend: BackendName, tmp_path: Path
 ) -> None:
     bundle = bundle_of(artifact_of(backend, tmp_path / "artifact"), tmp_path / "bundle")
-    with Model(str(bundle)) as model:
+    with Model(bundle) as model:
         (single,) = model.predict(IMAGES[0]).values()
         (batch,) = model.predict(IMAGES).values()
     assert (single.shape, batch.shape) == ((3,), (3, 3))
@@ -138,6 +138,13 @@ def test_of_several_candidates_one_has_to_be_given(tmp_path: Path) -> None:
         Model(str(tmp_path / "bundle"))
     with Model(str(tmp_path / "bundle" / "candidates" / "a")) as model:
         assert model.golden_deviation() <= model.tolerance
+
+
+@pytest.mark.parametrize(("content", "schema"), [("[]", "None"), ('{"schema": 9}', "9")])
+def test_what_is_no_bundle_is_told(tmp_path: Path, content: str, schema: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match=f"manifest.json has schema {schema}; allowed: 1"):
+        Model(tmp_path)
 
 
 # ---- several inputs ----------------------------------------------------------------------------------------

@@ -153,6 +153,23 @@ def test_infer_py_gives_the_number_of_the_class_where_there_are_no_labels(tmp_pa
     assert done.stdout.splitlines()[-1].strip() == f"top class: {network(SAMPLES[:1]).argmax()}"
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["absent.npy"], "infer.py: [Errno 2] No such file or directory"),
+        (["image.npy", "image.npy"], "2 files came; allowed: one for each of image"),
+    ],
+)
+def test_infer_py_says_in_one_line_which_files_it_lacks(
+    bundle: Path, tmp_path: Path, names: list[str], message: str
+) -> None:
+    np.save(tmp_path / "image.npy", np.zeros((6, 7, 2), np.uint8))
+    done = infer(bundle, *(str(tmp_path / name) for name in names))
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_infer_py_fails_when_the_answers_differ(bundle: Path) -> None:
     golden = {"in0": SAMPLES, "out0": network(SAMPLES) + 1}
     np.savez(bundle / "golden.npz", allow_pickle=False, **golden)
