@@ -180,7 +180,7 @@ def perform(task: ExportTask) -> Artifact:
     from edgekit.backends.base import ExportRequest
     from edgekit.building.memo import store_memo
     from edgekit.hardware import find_target
-    from edgekit.quantize import CalibrationData, find_recipe, remember_nothing
+    from edgekit.quantize import CalibrationData, find_recipe
 
     calibration = recipe = None
     project = Path(task.project)
@@ -197,7 +197,7 @@ def perform(task: ExportTask) -> Artifact:
         recipe=recipe,
         calibration=calibration,
         threads=task.threads,
-        memo=store_memo(Path(task.store)) if task.store else remember_nothing,
+        memo=store_memo(Path(task.store)) if task.store else None,
     )
     return get_backend(task.candidate.backend).export(request)
 
