@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgekit.quantize.measured import remember_nothing
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -25,7 +23,7 @@ class ExportRequest:
     """Everything an export may depend on. `folder` exists, is empty, and belongs to this export alone.
 
     `features` are the CPU features of the board (e.g. {"avx2", "avx512_vnni"}); they decide signedness.
-    `memo` keeps what its quantization plan takes long to measure.
+    `memo` keeps what its quantization plan takes long to measure; None: nothing is kept.
     """
 
     variant: Variant
@@ -36,7 +34,7 @@ class ExportRequest:
     recipe: Recipe | None = None
     calibration: CalibrationData | None = None
     threads: int = 1
-    memo: Memo = remember_nothing
+    memo: Memo | None = None
 
 
 class Session(Protocol):

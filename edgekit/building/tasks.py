@@ -71,7 +71,7 @@ class ExportTask:
         from edgekit.backends import get_backend
         from edgekit.backends.base import ExportRequest
         from edgekit.building.memo import store_memo
-        from edgekit.quantize import CalibrationData, remember_nothing
+        from edgekit.quantize import CalibrationData
 
         calibration = None
         if self.samples:
@@ -86,7 +86,7 @@ class ExportTask:
             recipe=self.recipe,
             calibration=calibration,
             threads=self.threads,
-            memo=store_memo(Path(self.store)) if self.store else remember_nothing,
+            memo=store_memo(Path(self.store)) if self.store else None,
         )
         return get_backend(self.candidate.backend).export(request)
 

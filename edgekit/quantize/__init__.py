@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.graph.calibration import CalibrationData
 from edgekit.quantize.bias import corrected_biases
 from edgekit.quantize.collect import collect_ranges
-from edgekit.quantize.measured import Memo, remember_nothing
+from edgekit.quantize.measured import Memo
 from edgekit.quantize.observers.kinds import OBSERVERS, Observer, make_observer
 from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_parameters
 from edgekit.quantize.plan import QuantPlan
@@ -35,6 +35,5 @@ __all__ = [
     "load_recipe_file",
     "make_observer",
     "make_plan",
-    "remember_nothing",
     "sensitivity",
 ]

@@ -87,7 +87,7 @@ def make_plan(
     recipe: Recipe | None,
     data: CalibrationData | None,
     *,
-    memo: Memo = remember_nothing,
+    memo: Memo | None = None,
     threads: int = 1,
 ) -> QuantPlan:
     """The plan for the float ONNX file `network`.
@@ -104,11 +104,11 @@ def make_plan(
             "give a recipe, e.g. int8-minmax",
         )
     refuse(planner, recipe)
-    digest = sha256_file(network)
+    digest, recall = sha256_file(network), memo or remember_nothing
 
     def make() -> bytes:
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            measured = measure(planner.network(Path(folder)), data, memo, threads)
+            measured = measure(planner.network(Path(folder)), data, recall, threads)
             return encode_plan(_plan(planner, measured, recipe, digest))
 
     settings = {key: getattr(recipe, key) for key in recipe.__struct_fields__ if key not in NO_SETTINGS}
@@ -123,7 +123,7 @@ def make_plan(
         "threads": threads,
         "versions": versions(),
     }
-    return replace(decode_plan(memo("plan", parts, make)), recipe=recipe.name)
+    return replace(decode_plan(recall("plan", parts, make)), recipe=recipe.name)
 
 
 def refuse(planner: Planner, recipe: Recipe) -> None:

@@ -28,6 +28,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `keep_float`: how many of the most sensitive layers stay in float: 0 none, below 1 a fraction, else a count.
     `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
     `io`: what the artifact itself takes and gives where its runtime leaves the choice (LiteRT); callers see float.
+    A backend that cannot honour a key refuses the recipe and names the key.
     """
 
     name: str

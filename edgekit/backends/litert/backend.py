@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, ModelError, StageError, in_one_line
-from edgekit.quantize.planning import make_plan
 from edgekit.types import Artifact, BackendName, Examination, Issue
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ class LiteRtBackend:
     def _plan(self, request: ExportRequest, path: Path, inputs: Sequence[Port]) -> QuantPlan:
         """The plan for the float .tflite at `path`."""
         from edgekit.backends.litert.plan import LiteRtPlanner
+        from edgekit.quantize import make_plan
 
         network = Path(request.variant.onnx_path)
         return make_plan(

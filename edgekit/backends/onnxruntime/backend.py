@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError, in_one_line
-from edgekit.quantize.planning import make_plan
 from edgekit.types import Artifact, Audit, BackendName, Examination, LayerTime, Variant
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ class OnnxRuntimeBackend:
 
     def plan(self, request: ExportRequest) -> QuantPlan:
         from edgekit.backends.onnxruntime.plan import OnnxRuntimePlanner
+        from edgekit.quantize import make_plan
 
         network, rule = Path(request.variant.onnx_path), request.target.int8_rule(request.features)
         return make_plan(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError
-from edgekit.quantize.planning import make_plan
 from edgekit.types import Artifact, BackendName, Examination, Issue
 
 if TYPE_CHECKING:
@@ -72,6 +71,7 @@ class OpenVinoBackend:
     def plan(self, request: ExportRequest) -> QuantPlan:
         """With ranges of our observers unless the recipe leaves them to NNCF; biases are always NNCF's."""
         from edgekit.backends.openvino.plan import OpenVinoPlanner
+        from edgekit.quantize import make_plan
 
         rule = request.target.int8_rule(request.features)
         return make_plan(

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import described_files, installed_versions, written_artifact
 from edgekit.errors import StageError
-from edgekit.quantize.planning import make_plan
 from edgekit.types import Artifact, Audit, BackendName, Examination, LayerAudit, LayerTime, Variant
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ class TensorRtBackend:
         from edgekit.backends.tensorrt.build_recipe import toolkit
         from edgekit.backends.tensorrt.export import refuse
         from edgekit.backends.tensorrt.plan import TensorRtPlanner
+        from edgekit.quantize import make_plan
 
         refuse(request)
         network = Path(request.variant.onnx_path)
