@@ -25,7 +25,8 @@ WORKS = ("ranges", *RECIPES)
 def calibrate(kind: str, network: Path, samples: Path) -> None:
     """In the child: collect ranges, or export by the backend `kind`; print peak memory in MB and seconds."""
     from edgekit.building.tasks import stream_samples
-    from edgekit.quantize import CalibrationData, collect_ranges
+    from edgekit.graph import CalibrationData
+    from edgekit.quantize import collect_ranges
 
     count = int(np.load(samples, mmap_mode="r").shape[0])
     started = time.perf_counter()

@@ -23,10 +23,10 @@ from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
 from edgekit.backends.litert.audit import float_compute
 from edgekit.backends.litert.flatbuffer import LAYOUT, read_flatbuffer, read_ops
-from edgekit.graph import onnx_cost
+from edgekit.graph import CalibrationData, onnx_cost
 from edgekit.hardware import find_target
 from edgekit.model import export_onnx
-from edgekit.quantize import CalibrationData, find_recipe
+from edgekit.quantize import find_recipe
 from edgekit.types import Artifact, Candidate, Variant
 
 CALIBRATION = 512

@@ -28,11 +28,11 @@ from edgekit.board.tensorrt.record import RECIPE, read_recipe
 from edgekit.data import make_splits, open_source
 from edgekit.demo.net import make as make_digits_net
 from edgekit.files import sha256_file
-from edgekit.graph import onnx_cost
+from edgekit.graph import CalibrationData, onnx_cost
 from edgekit.graph.wiring import coverage
 from edgekit.hardware import find_target
 from edgekit.model import export_onnx, load_module, locate
-from edgekit.quantize import CalibrationData, find_recipe
+from edgekit.quantize import find_recipe
 from edgekit.testing.networks import DepthwiseNet, TinyTransformer
 from edgekit.types import Artifact, Candidate, Precision, Preprocess, Variant
 

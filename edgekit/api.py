@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.building import BuildRequest, Reporter, SilentReporter, run_build
+from edgekit.building import BuildRequest, run_build
+from edgekit.progress import Reporter, SilentReporter
 from edgekit.report import write_report
 from edgekit.result import Result
 from edgekit.types import Budget, Preprocess

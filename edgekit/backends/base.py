@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgekit.graph import CalibrationData
     from edgekit.hardware import Target
-    from edgekit.quantize import CalibrationData, Memo, QuantPlan, Recipe
+    from edgekit.quantize import Memo, QuantPlan, Recipe
     from edgekit.types import Artifact, Audit, BackendName, Candidate, Examination, LayerTime, Variant
 
 __all__ = ["Backend", "ExportRequest", "Session"]

@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from edgekit.building.request import BuildRequest, TrainOptions
 from edgekit.building.run import run_build
-from edgekit.progress import Reporter, SilentReporter, Step
 
-__all__ = ["BuildRequest", "Reporter", "SilentReporter", "Step", "TrainOptions", "run_build"]
+__all__ = ["BuildRequest", "TrainOptions", "run_build"]

@@ -71,7 +71,7 @@ class ExportTask:
         from edgekit.backends import get_backend
         from edgekit.backends.base import ExportRequest
         from edgekit.building.memo import store_memo
-        from edgekit.quantize import CalibrationData
+        from edgekit.graph import CalibrationData
 
         calibration = None
         if self.samples:

@@ -10,7 +10,7 @@ from edgekit.bundle.manifest import (
     CandidatesManifest,
     GoldenFacts,
     Manifest,
-    Measured,
+    MeasuredFacts,
     read_any_manifest,
     read_manifest,
 )
@@ -25,7 +25,7 @@ __all__ = [
     "Golden",
     "GoldenFacts",
     "Manifest",
-    "Measured",
+    "MeasuredFacts",
     "Offer",
     "Verification",
     "read_any_manifest",

@@ -33,7 +33,7 @@ __all__ = [
     "CandidatesManifest",
     "GoldenFacts",
     "Manifest",
-    "Measured",
+    "MeasuredFacts",
     "encode_manifest",
     "hash_file",
     "is_safe",
@@ -46,7 +46,7 @@ MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredFacts:
     """What was measured, where. Latency at batch 1; `validation` chose the artifact, `test` is the claim."""
 
     origin: Origin
@@ -95,7 +95,7 @@ class Manifest:
     preprocess: Preprocess
     labels: tuple[str, ...]
     golden: GoldenFacts
-    measured: Measured
+    measured: MeasuredFacts
     files: tuple[FileHash, ...]
 
 

@@ -15,7 +15,7 @@ from edgekit.bundle.manifest import (
     MANIFEST,
     GoldenFacts,
     Manifest,
-    Measured,
+    MeasuredFacts,
     encode_manifest,
     hash_file,
     is_safe,
@@ -38,12 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "Golden",
-    "copy_board",
-    "now",
-    "write_bundle",
-]
+__all__ = ["TEMPLATES", "Golden", "copy_board", "now", "write_bundle"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 BOARD = Path(__file__).parent.with_name("board")
@@ -175,9 +170,9 @@ def _labels(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(" ".join(name.split()) for name in classes)
 
 
-def _measured(measurement: Measurement, claim: Accuracy | None) -> Measured:
+def _measured(measurement: Measurement, claim: Accuracy | None) -> MeasuredFacts:
     latency = measurement.latency
-    return Measured(
+    return MeasuredFacts(
         origin=measurement.origin,
         machine=measurement.environment.machine,
         cpu=measurement.environment.cpu,

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edgekit.building import Step
+from edgekit.progress import Step
 
 __all__ = ["RichReporter"]
 

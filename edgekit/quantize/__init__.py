@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edgekit.graph.calibration import CalibrationData
 from edgekit.quantize.bias import corrected_biases
 from edgekit.quantize.collect import collect_ranges
 from edgekit.quantize.measured import Memo
@@ -17,7 +16,6 @@ from edgekit.quantize.simulate import Scheme
 __all__ = [
     "OBSERVERS",
     "AffineParameters",
-    "CalibrationData",
     "LayerSensitivity",
     "Memo",
     "Observer",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.recipe import Recipe
 
-__all__ = ["Measured", "Memo", "measure", "remember_nothing", "versions"]
+__all__ = ["MeasuredNetwork", "Memo", "measure", "remember_nothing", "versions"]
 
 Value = TypeVar("Value")
 
@@ -44,7 +44,7 @@ def remember_nothing(stage: str, parts: Mapping[str, object], make: Callable[[],
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredNetwork:
     """A float ONNX network at `path` on calibration samples; each result is computed once for all who ask alike.
 
     Runtimes that measure the same graph share it: `graph` is the SHA-256 of the graph with names and shapes inferred,
@@ -98,10 +98,10 @@ class Measured:
         simulated = _weights_alone(scheme) if mode == "fast" else _as_simulated(scheme)
 
         def make() -> dict[str, bytes]:
-            found = corrected_biases(
+            corrected = corrected_biases(
                 self.path, self.data, ranges, mode=mode, scheme=simulated, threads=self.threads
             )
-            return {layer: bias.astype("<f4").tobytes() for layer, bias in found.items()}
+            return {layer: bias.astype("<f4").tobytes() for layer, bias in corrected.items()}
 
         parts = {"mode": mode, "ranges": ranges, "scheme": simulated}
         return self.recall("biases", parts, make, dict[str, bytes])
@@ -122,13 +122,13 @@ class Measured:
         return msgspec.json.decode(content, type=kind)
 
 
-def measure(path: Path, data: CalibrationData, memo: Memo, threads: int) -> Measured:
+def measure(path: Path, data: CalibrationData, memo: Memo, threads: int) -> MeasuredNetwork:
     """Open a float network for measuring. Raises StageError when it cannot be read."""
     import hashlib
 
     model = load_graph(path)
     graph = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    return Measured(path, model, graph, data, memo, threads)
+    return MeasuredNetwork(path, model, graph, data, memo, threads)
 
 
 def _as_simulated(scheme: Scheme) -> Scheme:

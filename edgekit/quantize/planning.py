@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.errors import StageError
-from edgekit.quantize.measured import Measured, Memo, measure, remember_nothing, versions
+from edgekit.quantize.measured import MeasuredNetwork, Memo, measure, remember_nothing, versions
 from edgekit.quantize.observers.ranges import Range
 from edgekit.quantize.plan import Part, QuantPlan, decode_plan, encode_plan
 from edgekit.quantize.simulate import Scheme
@@ -74,7 +74,7 @@ class Planner(Protocol):
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         """Layers that it can only run in integers, since its file has no operation of their own."""
 
-    def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
+    def settle(self, measured: MeasuredNetwork, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
         """The ranges of the tensors that it quantizes, and which of them share a scale."""
 
     def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
@@ -137,7 +137,7 @@ def refuse(planner: Planner, recipe: Recipe) -> None:
         )
 
 
-def _plan(planner: Planner, measured: Measured, recipe: Recipe, network: str) -> QuantPlan:
+def _plan(planner: Planner, measured: MeasuredNetwork, recipe: Recipe, network: str) -> QuantPlan:
     integers, left = planner.integers(recipe), planner.leaves(recipe)
     fixed = planner.in_float(measured.model, recipe)
     in_float = (*fixed, *_most_sensitive(planner, measured, recipe, integers, fixed))
@@ -164,7 +164,11 @@ def _plan(planner: Planner, measured: Measured, recipe: Recipe, network: str) ->
 
 
 def _most_sensitive(
-    planner: Planner, measured: Measured, recipe: Recipe, integers: Scheme, fixed: tuple[FloatLayer, ...]
+    planner: Planner,
+    measured: MeasuredNetwork,
+    recipe: Recipe,
+    integers: Scheme,
+    fixed: tuple[FloatLayer, ...],
 ) -> tuple[FloatLayer, ...]:
     """As many layers as the recipe says, the most sensitive first, not counting those in float anyway."""
     if not recipe.keep_float:

@@ -70,11 +70,11 @@ def load_recipe_file(path: Path) -> Recipe:
 
 def all_recipes(project: Path | None = None) -> tuple[Recipe, ...]:
     """Every known recipe by name: those of edgekit, then of the user's config folder, then of the project."""
-    found: dict[str, Recipe] = {}
+    recipes: dict[str, Recipe] = {}
     for path in _recipe_files(project).values():
         recipe = load_recipe_file(path)
-        found[recipe.name] = recipe
-    return tuple(found[name] for name in sorted(found))
+        recipes[recipe.name] = recipe
+    return tuple(recipes[name] for name in sorted(recipes))
 
 
 def find_recipe(name: str, project: Path | None = None) -> Recipe:

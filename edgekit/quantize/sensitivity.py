@@ -55,7 +55,7 @@ def sensitivity(
         name: sum(float(np.square(part[name], dtype=np.float64).sum()) for part in expected)
         for name in outputs
     }
-    found = []
+    ranking = []
     for layer in weighted_layers(model):
         quantized = simulated(model, ranges, {layer.name}, scheme or Scheme())
         taps = open_taps(quantized, outputs, threads=threads, simulated=True)
@@ -68,10 +68,10 @@ def sensitivity(
             for name in outputs:
                 wrong = np.concatenate([part[name] for part in parts])
                 noise[name] += float(np.square(wrong - right[name], dtype=np.float64).sum())
-        found.append(
+        ranking.append(
             LayerSensitivity(layer.name, layer.op, min(_sqnr_db(signal[n], noise[n]) for n in outputs))
         )
-    return tuple(sorted(found, key=lambda entry: entry.sqnr_db))
+    return tuple(sorted(ranking, key=lambda entry: entry.sqnr_db))
 
 
 def _sqnr_db(signal: float, noise: float) -> float:

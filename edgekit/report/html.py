@@ -47,7 +47,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizedRow:
     """An INT8 candidate and what was decided for it, by heading."""
 
     id: str
@@ -112,10 +112,10 @@ def _number(candidates: tuple[CandidateResult, ...], start: int) -> tuple[Number
     return tuple(Numbered(number, candidate) for number, candidate in enumerate(candidates, start))
 
 
-def _quantized(groups: list[Group]) -> tuple[Quantized, ...]:
+def _quantized(groups: list[Group]) -> tuple[QuantizedRow, ...]:
     """INT8 candidates in the order of the tables."""
     return tuple(
-        Quantized(row.candidate.id, quantization_texts(row.candidate.quantization))
+        QuantizedRow(row.candidate.id, quantization_texts(row.candidate.quantization))
         for group in groups
         for row in group.rows
         if row.candidate.quantization is not None

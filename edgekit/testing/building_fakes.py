@@ -17,7 +17,7 @@ from edgekit.building.variants.original import ORIGINAL, make_variant
 from edgekit.errors import ModelError, StageError
 from edgekit.types import Failure, Rejection, Signature
 
-__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeMaker", "FakeTask"]
+__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeTask"]
 
 Answer = TypeVar("Answer")
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import Backend, ExportRequest, Session
+from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
-from edgekit.quantize import CalibrationData, Recipe, find_recipe
+from edgekit.quantize import Recipe, find_recipe
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision, Variant
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 SERVE = """
-from edgekit.board.sessions.base import Runtime
+from edgekit.board.sessions.base import BoardRuntime
 from edgekit.board.sessions.opening import RUNTIMES
 from edgekit.board.worker import serve
 
@@ -18,7 +18,7 @@ def open_fake(path, options, threads):
     print("a runtime that prints")
     {statement}
 
-RUNTIMES["fake"] = Runtime(("math",), "it comes with Python", open_fake)
+RUNTIMES["fake"] = BoardRuntime(("math",), "it comes with Python", open_fake)
 raise SystemExit(serve())
 """
 

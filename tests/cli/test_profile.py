@@ -17,8 +17,9 @@ from edgekit.backends.base import ExportRequest
 from edgekit.cli.profile import profile
 from edgekit.cli.profile_layers import bottlenecks, fused_into, rank
 from edgekit.errors import DataError, MissingExtraError, ModelError, UserError
+from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
-from edgekit.quantize import CalibrationData, find_recipe
+from edgekit.quantize import find_recipe
 from edgekit.store import Store
 from edgekit.testing.onnx_networks import as_variant, residual_network, samples
 from edgekit.types import Candidate, Cost, LayerCost, LayerTime, QuantizationSummary

@@ -14,8 +14,9 @@ from onnx import numpy_helper
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
 from edgekit.compare import CompareSamples
+from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
-from edgekit.quantize import CalibrationData, find_recipe
+from edgekit.quantize import find_recipe
 from edgekit.testing.onnx_networks import as_variant, residual_network, samples
 from edgekit.types import Artifact, BackendName, Candidate, Precision
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.quantize import CalibrationData
+from edgekit.graph import CalibrationData
 from edgekit.testing.onnx_networks import residual_network, samples
 
 

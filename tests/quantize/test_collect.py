@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edgekit.errors import StageError
+from edgekit.graph import CalibrationData
 from edgekit.graph.taps import load_graph, open_taps
-from edgekit.quantize import OBSERVERS, CalibrationData, collect_ranges
+from edgekit.quantize import OBSERVERS, collect_ranges
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, residual_network, samples
 
 
@@ -112,7 +113,8 @@ def test_a_file_that_is_not_onnx_is_a_stage_error(tmp_path: Path, data: Calibrat
 PEAK = """
 import re, sys
 from pathlib import Path
-from edgekit.quantize import CalibrationData, collect_ranges
+from edgekit.quantize import (collect_ranges)
+from edgekit.graph import (CalibrationData)
 from edgekit.testing.onnx_networks import samples
 count = int(sys.argv[2])
 data = CalibrationData(lambda: ((samples(50, seed),) for seed in range(count // 50)), count, "")

@@ -10,8 +10,9 @@ import pytest
 from edgekit.backends.litert.plan import LiteRtPlanner
 from edgekit.backends.onnxruntime.plan import OnnxRuntimePlanner
 from edgekit.errors import StageError
+from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
-from edgekit.quantize import CalibrationData, QuantPlan, find_recipe, make_plan
+from edgekit.quantize import QuantPlan, find_recipe, make_plan
 from edgekit.quantize.measured import measure
 from edgekit.testing.onnx_networks import residual_network, samples
 from edgekit.testing.plan_contract import CountingMemo

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.graph import CalibrationData
 from edgekit.graph.taps import load_graph, open_taps
-from edgekit.quantize import CalibrationData, Scheme, collect_ranges, corrected_biases, sensitivity
+from edgekit.quantize import Scheme, collect_ranges, corrected_biases, sensitivity
 from edgekit.quantize.bias import with_biases
 from edgekit.quantize.simulate import fake_quantize_weights, simulated
 from edgekit.testing.onnx_networks import OUTPUT, samples

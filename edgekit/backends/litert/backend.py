@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgekit.quantize import QuantPlan
     from edgekit.types import Audit, LayerTime, Variant
 
-__all__ = ["LiteRtBackend", "described"]
+__all__ = ["LiteRtBackend"]
 
 NAME: BackendName = "litert"
 ENTRY = "model.tflite"

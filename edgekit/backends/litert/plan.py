@@ -18,7 +18,7 @@ from edgekit.backends.litert.interpreter import open_all
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph.layers import weighted_layers
 from edgekit.quantize import Range, Scheme, make_observer
-from edgekit.quantize.measured import Measured
+from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
 from edgekit.quantize.plan import Part, followed
 from edgekit.quantize.planning import OBSERVES_ITSELF, Refusal, Settled, named_by_recipe
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekit.backends.litert.convert import Port
-    from edgekit.quantize import CalibrationData, Recipe
+    from edgekit.graph import CalibrationData
+    from edgekit.quantize import Recipe
 
-__all__ = ["LiteRtPlanner", "collect", "computed_tensors"]
+__all__ = ["LiteRtPlanner", "computed_tensors"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class LiteRtPlanner:
         in_file = self._computed()
         return frozenset(layer.name for layer in weighted_layers(model) if layer.result not in in_file)
 
-    def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
+    def settle(self, measured: MeasuredNetwork, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
         """Ranges of the file's own tensors: its converter merges, splits and pads what the ONNX network has."""
         from edgekit.files import sha256_file
 
@@ -94,7 +95,7 @@ class LiteRtPlanner:
             lambda: collect(self.path, measured.data, recipe, self.inputs, measured.threads),
             dict[str, Range],
         )
-        flat = [name for name, each in ranges.items() if each.high - each.low < SMALLEST_WIDTH]
+        flat = [name for name, values in ranges.items() if values.high - values.low < SMALLEST_WIDTH]
         notes = []
         if flat:
             named = ", ".join(flat[:6]) + (f" and {len(flat) - 6} more" if len(flat) > 6 else "")
@@ -129,7 +130,9 @@ def collect(
     Raises StageError when a tensor holds NaN or infinity, or there are no samples.
     """
     with open_all(path, threads) as network:
-        details = {int(each["index"]): str(each["name"]) for each in network.interpreter.get_tensor_details()}
+        details = {
+            int(detail["index"]): str(detail["name"]) for detail in network.interpreter.get_tensor_details()
+        }
         observers = {index: make_observer(recipe.observer, recipe.percentile) for index in network.tensors}
         for arrays in data.chunks(1, recipe.samples):
             feeds = [

@@ -43,8 +43,8 @@ def quantize_full(plan: QuantPlan, onnx_path: Path, path: Path) -> tuple[str, ..
             ".*", kinds.ALL_SUPPORTED, 8, 8, weight_granularity=_granularity(plan.integers)
         )
         if plan.io == "float":
-            for each in (kinds.INPUT, kinds.OUTPUT):
-                quantizer.update_quantization_recipe(".*", each, algorithm_key=_no_quantize())
+            for kind in (kinds.INPUT, kinds.OUTPUT):
+                quantizer.update_quantization_recipe(".*", kind, algorithm_key=_no_quantize())
         _keep_float(quantizer, kinds, kept)
         path.write_bytes(_run(quantizer, _as_statistics(plan.ranges, path)))
     told = (f"Kept in float as the most sensitive: {', '.join(sensitive)}.",) if sensitive else ()
@@ -122,19 +122,19 @@ def _as_statistics(ranges: Mapping[str, Range], path: Path) -> dict[str, dict[st
     Widened to hold zero: the quantizer does so too, but not for a tensor without any width.
     """
     ranks = {
-        each.name: len(each.shape)
+        tensor.name: len(tensor.shape)
         for op in read_ops(read_flatbuffer(path))
-        for each in (*op.inputs, *op.outputs)
+        for tensor in (*op.inputs, *op.outputs)
     }
-    found = {}
-    for name, each in ranges.items():
-        safe, form = each.with_zero(), (1,) * ranks.get(name, 1)
-        found[name] = {
+    statistics = {}
+    for name, values in ranges.items():
+        safe, form = values.with_zero(), (1,) * ranks.get(name, 1)
+        statistics[name] = {
             "min": np.full(form, safe.low, np.float32),
             "max": np.full(form, safe.high, np.float32),
             "num_samples": np.array(1),
         }
-    return found
+    return statistics
 
 
 def _open(content: bytes) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgekit.quantize import QuantPlan
 
-__all__ = ["KEEP_FLOAT", "Exported", "export_float", "export_int8"]
+__all__ = ["Exported", "export_float", "export_int8"]
 
 KEEP_FLOAT = {"optimization.disable_specified_optimizers": "WeightBiasQuantization"}
 """Session option without which ONNX Runtime quantizes a float layer behind a DequantizeLinear on its own, weights

@@ -15,7 +15,7 @@ from edgekit.graph.rewrites import means_to_pooling
 from edgekit.graph.taps import load_graph
 from edgekit.graph.wiring import Wiring
 from edgekit.quantize import Scheme
-from edgekit.quantize.measured import Measured
+from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part, followed
 from edgekit.quantize.planning import OBSERVES_ITSELF, TAKES_FLOAT, Refusal, Settled, named_by_recipe
 from edgekit.types import FloatLayer
@@ -98,7 +98,7 @@ class OnnxRuntimePlanner:
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         return frozenset()
 
-    def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
+    def settle(self, measured: MeasuredNetwork, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
         pairs = _same_scale(
             measured.model, excluded_nodes(measured.model, [layer.name for layer in in_float])
         )

@@ -203,7 +203,7 @@ def _unsupported(onnx_path: str, device: str) -> tuple[Issue, ...]:
     import openvino as ov
 
     core = ov.Core()
-    if device not in {each.split(".")[0] for each in core.available_devices}:
+    if device not in {name.split(".")[0] for name in core.available_devices}:
         return (
             Issue("warning", "", f"no {device} here to ask which operators it takes", "lint on the board"),
         )

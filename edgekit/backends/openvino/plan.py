@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.quantize import Scheme
-from edgekit.quantize.measured import Measured
+from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part, united
 from edgekit.quantize.planning import TAKES_FLOAT, Refusal, Settled, named_by_recipe
 from edgekit.types import FloatLayer
@@ -64,7 +64,7 @@ class OpenVinoPlanner:
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         return frozenset()
 
-    def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
+    def settle(self, measured: MeasuredNetwork, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
         from edgekit.backends.openvino.quantize import place_quantizers
 
         ranges = measured.ranges(recipe)

@@ -15,16 +15,17 @@ from edgekit.errors import StageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.quantize import CalibrationData, QuantPlan, Scheme
+    from edgekit.graph import CalibrationData
+    from edgekit.quantize import QuantPlan, Scheme
 
-__all__ = ["Quantized", "compress_weights", "place_quantizers", "quantize"]
+__all__ = ["QuantizedIr", "compress_weights", "place_quantizers", "quantize"]
 
 NNCF_SAMPLES = 512
 """NNCF keeps every sample's statistics: this bounds its memory. Our own observers stream all samples."""
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizedIr:
     """A quantized `openvino.Model`, and what is worth telling about how it came about."""
 
     model: Any
@@ -42,7 +43,7 @@ class _Samples:
             yield dict(zip(self._names, arrays, strict=True))
 
 
-def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: CalibrationData) -> Quantized:
+def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: CalibrationData) -> QuantizedIr:
     """The plan written into the network. NNCF's quantizer needs the samples: for what the plan leaves to it, and for
     ranges of tensors that only OpenVINO has.
 
@@ -64,7 +65,7 @@ def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: Ca
         if isinstance(problem, StageError):
             raise
         raise StageError("quantize", f"NNCF: {first_line(problem)}", "try another recipe") from problem
-    return Quantized(result, tuple(notes))
+    return QuantizedIr(result, tuple(notes))
 
 
 def compress_weights(onnx_path: str) -> Any:
@@ -165,9 +166,9 @@ def _ignored(model: Any, onnx_path: Path, layers: Sequence[str]) -> list[str]:
 
 def _producers(model: Any) -> dict[str, str]:
     """Tensor name → friendly name of the operation that computes it: for a layer with bias, the product."""
-    found = {}
+    producers = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Result":
             names = (name for port in node.outputs() for name in port.get_names())
-            found.update(dict.fromkeys(names, product_of(node).get_friendly_name()))
-    return found
+            producers.update(dict.fromkeys(names, product_of(node).get_friendly_name()))
+    return producers

@@ -197,7 +197,7 @@ def _weights(node: Any, kind: str) -> Weights | None:
 def _constant(port: Any) -> tuple[NDArray[Any], float, Literal["", "per-tensor", "per-channel"]] | None:
     """The value of a port that depends on constants alone, and the scale of its quantization.
 
-    Quantized weights are Constant → Convert → (Subtract →) Multiply; compressed float ones Constant → Convert.
+    QuantizedIr weights are Constant → Convert → (Subtract →) Multiply; compressed float ones Constant → Convert.
     """
     node = port.get_node()
     kind = node.get_type_name()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgekit.backends.base import ExportRequest
     from edgekit.quantize import QuantPlan
 
-__all__ = ["CACHE", "ENTRY", "HOST", "RECIPE", "Written", "refuse", "write_files"]
+__all__ = ["ENTRY", "HOST", "RECIPE", "Written", "refuse", "write_files"]
 
 ENTRY, RECIPE, CACHE = "model.onnx", "build.json", "calibration.cache"
 HOST = "host.onnx"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from edgekit.quantize import CalibrationData
+    from edgekit.graph import CalibrationData
 
 __all__ = ["Halved", "largest_magnitudes", "to_half"]
 

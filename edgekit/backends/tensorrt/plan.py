@@ -15,7 +15,7 @@ from edgekit.graph.opset import decompose, in_opset
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.graph.taps import load_graph
 from edgekit.quantize import Scheme
-from edgekit.quantize.measured import Measured
+from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part
 from edgekit.quantize.planning import OBSERVES_ITSELF, TAKES_FLOAT, Refusal, Settled, named_by_recipe
 from edgekit.types import FloatLayer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgekit.backends.tensorrt.build_recipe import Toolkit
     from edgekit.quantize import Recipe
 
-__all__ = ["FLOAT_OPS", "TensorRtPlanner", "prepared"]
+__all__ = ["TensorRtPlanner", "prepared"]
 
 FLOAT_OPS = frozenset({"Gelu", "LayerNormalization", "Softmax"})
 """TensorRT has no integer kernels for them (TensorRT documentation, "Working with Quantized Types")."""
@@ -77,7 +77,7 @@ class TensorRtPlanner:
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         return frozenset()
 
-    def settle(self, measured: Measured, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
+    def settle(self, measured: MeasuredNetwork, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
         names = frozenset(layer.name for layer in in_float)
         return settled_ranges(measured.model, measured.ranges(recipe, symmetric=True), names)
 

@@ -26,7 +26,7 @@ from edgekit.quantize.planning import Settled
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["DEGENERATE", "insert_pairs", "quantized_tensors", "settled_ranges"]
+__all__ = ["insert_pairs", "settled_ranges"]
 
 POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -48,8 +48,8 @@ class _Plan:
         """Tensors of one scale: those that meet in a Concat, joined where they meet in several."""
         joined: list[set[str]] = []
         for group in [*self.shared, *({name} for name in self.reads)]:
-            touching = [each for each in joined if each & group]
-            joined = [each for each in joined if not each & group]
+            touching = [tensors for tensors in joined if tensors & group]
+            joined = [tensors for tensors in joined if not tensors & group]
             joined.append(group.union(*touching))
         return joined
 
@@ -63,12 +63,12 @@ def _plan(graph: Wiring, known: Collection[str], in_float: Collection[str]) -> _
     def hoist(name: str, reader: Any, position: int) -> list[str]:
         """Follow the values back through nodes that pass them on; the tensors that are quantized."""
         maker = graph.producer.get(name)
-        only = all(each.name in wanting or graph.passes(each) for each in graph.readers[name])
+        only = all(reader.name in wanting or graph.passes(reader) for reader in graph.readers[name])
         if maker is not None and graph.passes(maker) and only and name not in graph.outputs:
-            found = [source for at in graph.moved(maker) for source in hoist(maker.input[at], maker, at)]
+            sources = [source for at in graph.moved(maker) for source in hoist(maker.input[at], maker, at)]
             if maker.op_type == "Concat":
-                plan.shared.append(set(found))
-            return found
+                plan.shared.append(set(sources))
+            return sources
         if name in known:
             plan.reads[name].add((reader.name, position))
             return [name]
@@ -255,7 +255,7 @@ def _quantize_weights(
 
 def _channel_axis(node: Any, rank: int) -> int | None:
     """Axis of the output channels; None for grouped transposed convolutions, whose groups share that axis."""
-    settings = {each.name: each.i for each in node.attribute}
+    settings = {attribute.name: attribute.i for attribute in node.attribute}
     if node.op_type == "MatMul":
         return rank - 1 if rank >= 2 else None
     if node.op_type == "ConvTranspose" and settings.get("group", 1) > 1:
@@ -265,7 +265,7 @@ def _channel_axis(node: Any, rank: int) -> int | None:
 
 def weight_scale(values: Any, axis: int | None) -> Any:
     """Largest magnitude over 127, float32: one, or one per index of `axis`. Zeros get the scale of 1.0."""
-    others = None if axis is None else tuple(each for each in range(values.ndim) if each != axis)
+    others = None if axis is None else tuple(other for other in range(values.ndim) if other != axis)
     edge = np.abs(values).max(axis=others)
     return np.asarray(np.where(edge > 0, edge, 1.0), np.float32) / np.float32(127)
 
@@ -273,8 +273,8 @@ def weight_scale(values: Any, axis: int | None) -> Any:
 def _drop_unused(model: onnx.ModelProto) -> None:
     """Remove constants that nothing reads any more."""
     used = {name for node in model.graph.node for name in node.input} | {
-        each.name for each in model.graph.output
+        output.name for output in model.graph.output
     }
-    kept = [each for each in model.graph.initializer if each.name in used]
+    kept = [constant for constant in model.graph.initializer if constant.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)

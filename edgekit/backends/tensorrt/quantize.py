@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from edgekit.quantize import QuantPlan
 
-__all__ = ["Quantized", "quantize"]
+__all__ = ["QuantizedGraph", "quantize"]
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizedGraph:
     """`model` has explicit Q/DQ; `plain` is the same float network without, for implicit calibration.
 
     `ranges`: tensor of `plain` → range, also of tensors inside a layer and its activation.
@@ -35,7 +35,7 @@ class Quantized:
 
 def quantize(
     plan: QuantPlan, model: onnx.ModelProto, *, weights: Literal["integers", "pairs"] = "pairs"
-) -> Quantized:
+) -> QuantizedGraph:
     """Q/DQ on a `prepared` graph by the plan that was made for it."""
     plain = with_biases(model, plan.corrected())
     quantized = insert_pairs(
@@ -50,7 +50,7 @@ def quantize(
         for layer in weighted_layers(model)
         if layer.result in plan.ranges
     }
-    return Quantized(quantized, plain, {**inside, **plan.ranges}, (*plan.notes, *_told(quantized, plan)))
+    return QuantizedGraph(quantized, plain, {**inside, **plan.ranges}, (*plan.notes, *_told(quantized, plan)))
 
 
 def _told(quantized: onnx.ModelProto, plan: QuantPlan) -> tuple[str, ...]:

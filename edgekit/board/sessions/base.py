@@ -5,10 +5,10 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 import numpy as np
 
-S = TypeVar("S", bound="Session")
+S = TypeVar("S", bound="RuntimeSession")
 
 
-class Session(object):
+class RuntimeSession(object):
     """An artifact that is loaded. `raw` is the runtime's object, `facts` is what the runtime says of itself (texts).
 
     `signature`: "inputs" and "outputs", each a list of {name, dtype, shape}; a dynamic dimension is None.
@@ -44,16 +44,16 @@ def nothing(_path: str) -> None:
     """Most runtimes need no preparation."""
 
 
-class Runtime(NamedTuple):
+class BoardRuntime(NamedTuple):
     """A runtime as the board knows it. The first of `modules` that is there is imported before loading is timed.
 
     `install` says how it comes to the board.
-    `open(path, options, threads)` gives a Session; `prepare(path)` is done once before an artifact is loaded.
+    `open(path, options, threads)` gives a RuntimeSession; `prepare(path)` is done once before an artifact is loaded.
     """
 
     modules: Tuple[str, ...]
     install: str
-    open: Callable[[str, Dict[str, str], int], Session]
+    open: Callable[[str, Dict[str, str], int], RuntimeSession]
     prepare: Callable[[str], None] = nothing
 
 

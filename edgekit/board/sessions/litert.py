@@ -5,12 +5,12 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from .base import Session, import_first, in_order, tensor_spec
+from .base import RuntimeSession, import_first, in_order, tensor_spec
 
 MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")  # the second: what old systems have
 
 
-class LiteRtSession(Session):
+class LiteRtSession(RuntimeSession):
     """LiteRT (TFLite) with XNNPACK, which is on by default. Networks are seen as before their conversion:
 
     float32 in and out, images as [N, C, H, W]; what the file has instead (channels last, int8) is put right in

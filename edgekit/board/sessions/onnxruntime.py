@@ -3,13 +3,13 @@
 import functools
 from typing import Any, Dict, List, Mapping
 
-from .base import Session, in_order, tensor_spec
+from .base import RuntimeSession, in_order, tensor_spec
 
 ORT_DTYPES = {"float": "float32", "double": "float64"}
 ORT_ATTRIBUTES = {"enable_profiling": bool, "profile_file_prefix": str, "optimized_model_filepath": str}
 
 
-class OnnxRuntimeSession(Session):
+class OnnxRuntimeSession(RuntimeSession):
     """ONNX Runtime on the CPU. `options` are session config entries, or attributes of ORT_ATTRIBUTES."""
 
     def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:

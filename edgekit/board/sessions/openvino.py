@@ -5,10 +5,10 @@ from typing import Any, Callable, Dict, Mapping
 
 import numpy as np
 
-from .base import Session, in_order, tensor_spec
+from .base import RuntimeSession, in_order, tensor_spec
 
 
-class OpenVinoSession(Session):
+class OpenVinoSession(RuntimeSession):
     """OpenVINO. `options` are device properties; the option DEVICE (default CPU) is the device's name."""
 
     def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
@@ -40,7 +40,7 @@ class OpenVinoSession(Session):
         return tensor_spec(name, np.dtype(port.get_element_type().to_dtype()).name, shape)
 
     def close(self) -> None:
-        Session.close(self)
+        RuntimeSession.close(self)
         self.request = None
 
     def run(self, feeds: Mapping[str, Any]) -> Dict[str, Any]:

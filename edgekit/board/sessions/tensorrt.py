@@ -6,10 +6,10 @@ import sys
 from typing import Dict
 
 from ..process import command
-from .base import Session
+from .base import RuntimeSession
 
 
-def open_engine(path: str, _options: Dict[str, str], _threads: int) -> Session:
+def open_engine(path: str, _options: Dict[str, str], _threads: int) -> RuntimeSession:
     """The session of an artifact's engine. Raises EngineError, ImportError."""
     from ..tensorrt.engine import open_artifact  # here: other runtimes do not load it
 

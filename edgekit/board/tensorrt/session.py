@@ -5,12 +5,12 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 
-from ..sessions.base import Session
+from ..sessions.base import RuntimeSession
 from .cuda import Cuda
 from .library import EngineError, is_rtx, make_logger, version_of
 
 
-class EngineSession(Session):
+class EngineSession(RuntimeSession):
     """One engine on one GPU: buffers on the device, inputs put in place by `bind`, `step` is one inference."""
 
     def __init__(self, trt: Any, engine_path: str, cuda: Any = None) -> None:

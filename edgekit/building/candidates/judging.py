@@ -9,7 +9,7 @@ from edgekit.building.values import Attempt
 from edgekit.choose import Entry, choose
 from edgekit.types import Budget, Choice, Failure, Measurement, Rejection
 
-__all__ = ["baseline_id", "judged", "without"]
+__all__ = ["judged", "without"]
 
 
 def judged(

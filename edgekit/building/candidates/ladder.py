@@ -12,7 +12,7 @@ from edgekit.progress import Reporter
 from edgekit.quantize import Recipe
 from edgekit.types import Candidate, Failure, Variant
 
-__all__ = ["climb", "next_candidate", "try_all"]
+__all__ = ["try_all"]
 
 Check = Callable[[Variant, Candidate], Attempt]
 """Exports a candidate and runs it on the validation split. Raises StageError."""

@@ -17,7 +17,7 @@ from edgekit.devices import Measured, MeasureOptions, measure
 from edgekit.progress import Reporter
 from edgekit.types import Artifact, Failure, Measurement
 
-__all__ = ["Timer", "calmest_run", "time_attempts", "widest_relative_interval"]
+__all__ = ["Timer", "time_attempts"]
 
 FILE = "timed.json"
 ARTIFACT_SECONDS = 3.0

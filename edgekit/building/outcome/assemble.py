@@ -31,7 +31,7 @@ from edgekit.types import (
     Percentile,
 )
 
-__all__ = ["assemble", "candidate_results", "run_info"]
+__all__ = ["assemble", "run_info"]
 
 
 def assemble(

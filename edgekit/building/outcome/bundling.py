@@ -21,7 +21,7 @@ from edgekit.types import Accuracy, Budget, Measurement, Preprocess, Variant
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Bundler", "board_identity", "facts_of", "golden_of", "hand_over"]
+__all__ = ["Bundler", "hand_over"]
 
 GOLDEN_SAMPLES = 8
 

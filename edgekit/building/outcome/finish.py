@@ -15,7 +15,7 @@ from edgekit.errors import OutputError
 from edgekit.progress import Reporter
 from edgekit.types import Accuracy, Choice, Signature
 
-__all__ = ["claimed", "make_folder", "with_claim"]
+__all__ = ["claimed", "make_folder"]
 
 
 def claimed(

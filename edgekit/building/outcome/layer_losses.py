@@ -19,7 +19,7 @@ from edgekit.types import Artifact
 if TYPE_CHECKING:
     from edgekit.compare import Comparison
 
-__all__ = ["LayerLossTask", "layer_losses", "own_losses"]
+__all__ = ["layer_losses"]
 
 OWN_DB = 1.0  # what a layer has to lose against its inputs to be named itself
 

@@ -21,7 +21,7 @@ from edgekit.types import Artifact, Candidate, Variant
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Scorer", "built", "trained", "waterfall_of"]
+__all__ = ["Scorer", "Stage", "built", "waterfall_of"]
 
 ExportVariant = Callable[[Variant, Candidate], Artifact]
 FindLosses = Callable[[Artifact, Artifact], tuple[LayerLoss, ...]]

@@ -21,15 +21,7 @@ from edgekit.progress import Reporter
 from edgekit.result import TrainedStep, VariantResult
 from edgekit.types import Candidate, Choice, Failure, Measurement, Rejection, Variant
 
-__all__ = [
-    "MAKERS",
-    "MadeVariant",
-    "MakerContext",
-    "ProbeStructures",
-    "VariantMaker",
-    "made_by",
-    "open_makers",
-]
+__all__ = ["MadeVariant", "MakerContext", "ProbeStructures", "VariantMaker", "made_by", "open_makers"]
 
 MAKERS: Mapping[str, tuple[str, str]] = {
     "pruned": ("edgekit.building.variants.pruned", "PrunedMaker"),

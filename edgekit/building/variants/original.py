@@ -23,7 +23,7 @@ from edgekit.types import Signature, Variant, VariantKind
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ORIGINAL", "example_inputs", "exporter_versions", "make_variant", "original_variant"]
+__all__ = ["ORIGINAL", "example_inputs", "make_variant", "original_variant"]
 
 ORIGINAL = "original"
 

@@ -24,7 +24,7 @@ from edgekit.types import Candidate, Measurement, Percentile, Signature, Variant
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["structure_parts", "time_structures", "untrained_structures"]
+__all__ = ["time_structures", "untrained_structures"]
 
 PROBE_SECONDS = 1.5
 

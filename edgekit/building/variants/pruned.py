@@ -38,15 +38,7 @@ from edgekit.reference import locate_reference
 from edgekit.result import TrainedStep
 from edgekit.types import Budget, Failure, Measurement, Rejection, Signature
 
-__all__ = [
-    "DEFAULT_LIMIT",
-    "PruneJob",
-    "PrunedMaker",
-    "job_for",
-    "leading",
-    "train_pruned",
-    "trained_already",
-]
+__all__ = ["PrunedMaker"]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have

@@ -14,15 +14,7 @@ from edgekit.quantize.observers.histogram import DynamicHistogram
 from edgekit.quantize.observers.mse import mse_range
 from edgekit.quantize.observers.ranges import Range
 
-__all__ = [
-    "OBSERVERS",
-    "EntropyObserver",
-    "MinMaxObserver",
-    "MseObserver",
-    "Observer",
-    "PercentileObserver",
-    "make_observer",
-]
+__all__ = ["OBSERVERS", "Observer", "make_observer"]
 
 
 class Observer(Protocol):

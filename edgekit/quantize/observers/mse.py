@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgekit.quantize.observers.histogram import DynamicHistogram
 from edgekit.quantize.observers.ranges import Range, affine_parameters
 
-__all__ = ["expected_error", "mse_range"]
+__all__ = ["mse_range"]
 
 COARSE = np.linspace(0.1, 1.0, 46)
 FINE = np.linspace(0.8, 1.2, 21)

@@ -19,10 +19,10 @@ from edgekit.backends.litert.convert import Port, convert, layout_allowance, lay
 from edgekit.backends.litert.flatbuffer import LAYOUT, Op, Tensor, read_flatbuffer, read_ops
 from edgekit.backends.litert.plan import collect
 from edgekit.errors import MissingExtraError, StageError
-from edgekit.graph import onnx_cost
+from edgekit.graph import CalibrationData, onnx_cost
 from edgekit.hardware import find_target
 from edgekit.model import export_onnx
-from edgekit.quantize import CalibrationData, Recipe, find_recipe
+from edgekit.quantize import Recipe, find_recipe
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision, Variant

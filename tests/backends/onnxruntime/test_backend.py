@@ -14,9 +14,10 @@ from edgekit.backends.base import ExportRequest
 from edgekit.backends.onnxruntime.backend import OnnxRuntimeBackend
 from edgekit.backends.onnxruntime.export import KEEP_FLOAT
 from edgekit.errors import MissingExtraError, StageError
+from edgekit.graph import CalibrationData
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.hardware import find_target
-from edgekit.quantize import CalibrationData, Recipe, find_recipe
+from edgekit.quantize import Recipe, find_recipe
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision
 

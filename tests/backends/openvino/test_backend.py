@@ -14,8 +14,9 @@ from edgekit.backends.base import ExportRequest
 from edgekit.backends.openvino.audit import audit_model
 from edgekit.backends.openvino.backend import OpenVinoBackend
 from edgekit.errors import MissingExtraError, StageError
+from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
-from edgekit.quantize import CalibrationData, Recipe
+from edgekit.quantize import Recipe
 from edgekit.types import Artifact, Candidate, Precision, Signature, TensorSpec, Variant
 
 onnx = pytest.importorskip("onnx")

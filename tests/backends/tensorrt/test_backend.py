@@ -15,10 +15,11 @@ from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
 from edgekit.backends.tensorrt.build_recipe import calibration_cache, toolkit
 from edgekit.errors import MissingExtraError, StageError
+from edgekit.graph import CalibrationData
 from edgekit.graph.proto import opset_of
 from edgekit.graph.wiring import coverage
 from edgekit.hardware import find_target
-from edgekit.quantize import CalibrationData, Range, find_recipe
+from edgekit.quantize import Range, find_recipe
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision
 

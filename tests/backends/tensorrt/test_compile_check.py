@@ -13,11 +13,11 @@ from edgekit.backends.base import ExportRequest
 from edgekit.board.tensorrt.build import build_engine
 from edgekit.board.tensorrt.record import RECIPE, read_recipe
 from edgekit.files import sha256_file
-from edgekit.graph import onnx_cost, read_signature
+from edgekit.graph import CalibrationData, onnx_cost, read_signature
 from edgekit.graph.wiring import coverage
 from edgekit.hardware import find_target
 from edgekit.model import export_onnx
-from edgekit.quantize import CalibrationData, find_recipe
+from edgekit.quantize import find_recipe
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
 from edgekit.types import Artifact, Candidate, Precision, Variant
 from tests.backends.graphs import conv, graph, node, weights

@@ -9,8 +9,8 @@ from onnx import TensorProto
 
 from edgekit.backends.tensorrt.half import largest_magnitudes, to_half
 from edgekit.errors import StageError
+from edgekit.graph import CalibrationData
 from edgekit.graph.equivalence import run_onnx
-from edgekit.quantize import CalibrationData
 from tests.backends.graphs import constant, conv, graph, node, weights
 
 W = {"w": weights(4, 4, 3, 3)}

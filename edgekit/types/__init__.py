@@ -1,0 +1,66 @@
+"""The values that cross from one stage to the next. Frozen, plain, free of numpy, torch and runtimes.
+
+Units stand in names. Accuracy values and drops are fractions: 0.01 is one percentage point.
+"""
+
+from __future__ import annotations
+
+from edgekit.types.artifacts import (
+    Artifact,
+    Audit,
+    FileHash,
+    FloatLayer,
+    FloatReason,
+    LayerAudit,
+    LayerTime,
+    QuantizationSummary,
+)
+from edgekit.types.candidates import BackendName, Candidate, Examination, Failure, Issue, Precision, Rejection
+from edgekit.types.choices import Budget, Choice, Verdict
+from edgekit.types.measurements import (
+    Accuracy,
+    Environment,
+    Estimate,
+    Latency,
+    Measurement,
+    Origin,
+    Percentile,
+    SensorReading,
+)
+from edgekit.types.networks import Cost, LayerCost, Preprocess, Signature, TensorSpec, Variant, VariantKind
+
+__all__ = [
+    "Accuracy",
+    "Artifact",
+    "Audit",
+    "BackendName",
+    "Budget",
+    "Candidate",
+    "Choice",
+    "Cost",
+    "Environment",
+    "Estimate",
+    "Examination",
+    "Failure",
+    "FileHash",
+    "FloatLayer",
+    "FloatReason",
+    "Issue",
+    "Latency",
+    "LayerAudit",
+    "LayerCost",
+    "LayerTime",
+    "Measurement",
+    "Origin",
+    "Percentile",
+    "Precision",
+    "Preprocess",
+    "QuantizationSummary",
+    "Rejection",
+    "SensorReading",
+    "Signature",
+    "TensorSpec",
+    "Variant",
+    "VariantKind",
+    "Verdict",
+]

@@ -1,0 +1,112 @@
+"""Artifacts: files, what their layers really run as, what an INT8 build decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgekit.types.candidates import BackendName
+
+__all__ = [
+    "Artifact",
+    "Audit",
+    "FileHash",
+    "FloatLayer",
+    "FloatReason",
+    "LayerAudit",
+    "LayerTime",
+    "QuantizationSummary",
+]
+
+
+@dataclass(frozen=True)
+class FileHash:
+    """One file of an artifact; `path` is relative to the artifact's folder."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class LayerAudit:
+    """What one layer really runs as in its runtime."""
+
+    name: str
+    op: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Measured time of one runtime layer, mean over the profiled runs."""
+
+    name: str
+    op: str
+    precision: str
+    time_ms: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """`ran_as` is the precision most arithmetic layers ran in; `notes` are sentences for the report."""
+
+    ran_as: str
+    layers: tuple[LayerAudit, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+FloatReason = Literal["sensitive", "recipe", "small", "runtime"]
+"""Why a layer of an INT8 build stays float: it costs most accuracy, the recipe names its operation, int8 would gain
+nothing, or the runtime has no integer kernel for it."""
+
+
+@dataclass(frozen=True)
+class FloatLayer:
+    """A node of the ONNX network that stays float in an INT8 build."""
+
+    name: str
+    reason: FloatReason
+
+
+@dataclass(frozen=True)
+class QuantizationSummary:
+    """What an INT8 build decided: integers, layers in float, shared scales, corrected biases.
+
+    `symmetric` activations have zero point 0. `ranges`, `shared_scales` and `corrected_biases` are counts; None where
+    the runtime's own quantizer decides while it writes.
+    """
+
+    activation: Literal["int8", "uint8"]
+    weight: Literal["int8", "uint8"]
+    weight_bits: int
+    granularity: Literal["per-channel", "per-tensor"]
+    symmetric: bool
+    observer: str
+    ranges: int | None
+    shared_scales: int | None
+    in_float: tuple[FloatLayer, ...]
+    bias_correction: Literal["none", "fast", "full"]
+    corrected_biases: int | None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The file(s) that a runtime loads. `folder` is absolute; `entry` is the file in it to load.
+
+    `options` are the runtime options that belong to the artifact (e.g. OpenVINO's inference precision hint)
+    and travel with it into the runner and the bundle. `quantization` tells what an INT8 build decided.
+    """
+
+    candidate: str
+    backend: BackendName
+    folder: str
+    entry: str
+    files: tuple[FileHash, ...]
+    size_bytes: int
+    build_s: float
+    versions: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    audit: Audit = Audit(ran_as="")
+    quantization: QuantizationSummary | None = None

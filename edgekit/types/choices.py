@@ -1,0 +1,39 @@
+"""What is asked for, and what was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgekit.types.measurements import Percentile
+
+__all__ = ["Budget", "Choice", "Verdict"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the user asks for. `fastest` means: as fast as possible within the accuracy limit."""
+
+    max_latency_ms: float | None = None
+    fastest: bool = False
+    percentile: Percentile = "p90"
+    max_drop: float | None = 0.01
+    max_size_bytes: int | None = None
+    max_memory_bytes: int | None = None
+
+
+Verdict = Literal["MEETS", "MISSES", "INFEASIBLE", "PROVISIONAL"]
+"""`PROVISIONAL`: the board is not here, latency is estimated; a run on the board settles it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The verdict, and for every candidate that was measured why it is or is not the winner."""
+
+    verdict: Verdict
+    winner: str | None
+    nearest: str | None
+    explanation: str
+    frontier: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)

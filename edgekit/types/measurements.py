@@ -1,0 +1,108 @@
+"""What was measured of an artifact, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "Accuracy",
+    "Environment",
+    "Estimate",
+    "Latency",
+    "Measurement",
+    "Origin",
+    "Percentile",
+    "SensorReading",
+]
+
+Origin = Literal["device", "host", "emulated", "estimated"]
+
+
+Percentile = Literal["p50", "p90", "p99"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % confidence interval, all in the same unit."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SensorReading:
+    """What a machine told at one moment: degrees Celsius by thermal zone, MHz by CPU. Empty: it tells none."""
+
+    temperature_c: Mapping[str, float] = field(default_factory=dict)
+    clock_mhz: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a measurement was taken. `sensors_before` and `sensors_after` the job; None where no job ran."""
+
+    machine: str
+    cpu: str
+    features: tuple[str, ...]
+    cores: int
+    memory_bytes: int
+    os: str
+    python: str
+    versions: Mapping[str, str]
+    threads: int
+    pinned_cpus: tuple[int, ...]
+    governor: str
+    load_1m: float
+    notes: tuple[str, ...] = ()
+    sensors_before: SensorReading | None = None
+    sensors_after: SensorReading | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Batch-1 latency. `rounds_ms` holds the raw samples, one tuple per interleaved round.
+
+    `turns`: its place in the order of each round, 1 for the first. `preemptions`: involuntary context switches
+    during the timed runs. Empty and None where they were not noted.
+    """
+
+    p50: Estimate
+    p90: Estimate
+    p99: Estimate
+    rounds_ms: tuple[tuple[float, ...], ...]
+    warmup_runs: int
+    steady: bool
+    turns: tuple[int, ...] = ()
+    preemptions: int | None = None
+
+    def at(self, percentile: Percentile) -> Estimate:
+        """The estimate of the named percentile, in milliseconds."""
+        return {"p50": self.p50, "p90": self.p90, "p99": self.p99}[percentile]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """`value` and the paired `drop` from the original (positive: worse), on `samples` samples of `split`."""
+
+    metric: str
+    split: str
+    samples: int
+    value: Estimate
+    drop: Estimate
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the runner saw of one artifact. `import_ms`: of the runtime's package; None where it was not timed."""
+
+    candidate: str
+    origin: Origin
+    environment: Environment
+    load_ms: float
+    peak_memory_bytes: int
+    latency: Latency | None = None
+    accuracy: Accuracy | None = None
+    import_ms: float | None = None

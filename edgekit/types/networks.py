@@ -1,0 +1,80 @@
+"""Networks: what they take and give, what they cost, and the variants of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Cost", "LayerCost", "Preprocess", "Signature", "TensorSpec", "Variant", "VariantKind"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output. `dtype` is numpy's name; a dynamic dimension is None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a network takes and gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How stored samples become network inputs: resize, crop, divide by scale, (x - mean) / std, layout.
+
+    `input_layout` is the layout of the *stored* samples; networks are fed NCHW. `resize` and `crop` are
+    pixels (the shorter side, and a centred square). `mean` and `std` hold one value per channel, or one for all.
+    """
+
+    input_layout: Literal["nhwc", "nchw", "as-is"] = "as-is"
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    resize: int | None = None
+    crop: int | None = None
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One node of the float graph, at batch 1."""
+
+    name: str
+    op: str
+    macs: int
+    parameters: int
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Batch-1 cost of one float network. `activation_bytes` is the peak of live activations in graph order."""
+
+    macs: int
+    parameters: int
+    weight_bytes: int
+    activation_bytes: int
+    layers: tuple[LayerCost, ...] = ()
+
+
+VariantKind = Literal["original", "pruned"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One float network, exported to ONNX once. `digest` is the SHA-256 of the ONNX file."""
+
+    id: str
+    kind: VariantKind
+    parent: str | None
+    description: str
+    onnx_path: str
+    digest: str
+    signature: Signature
+    cost: Cost
