@@ -1,7 +1,7 @@
 """The runtimes: one row each, with all that the rest of edgekit knows of them. Nothing else knows their names.
 
-To add one: a row here, `backends/NAME/`, `board/sessions/NAME.py`, and an extra in pyproject.toml. Plain data: a row
-names its classes, and nothing is imported before it is used.
+To add one: a row here and in `board/runtimes.py`, `backends/NAME/`, `board/sessions/NAME.py`, and an extra in
+pyproject.toml. Plain data: a row names its classes, and nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ __all__ = [
     "Installation",
     "ModelFile",
     "RuntimeRow",
-    "importable_runtimes",
     "near_runtimes",
 ]
 
@@ -51,14 +50,14 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class RuntimeRow:
-    """One runtime. What a board has to know of it, how it is installed there included, is in `board/sessions/`.
+    """One runtime. What a board has to know of it, how it is installed there included, is in `board/runtimes.py`.
 
-    `short`: in ids of candidates. `title`: in sentences. `modules`: it runs where one of these can be imported;
-    `package`: the distribution that brings the first. `opens`: files it takes; of several runtimes that take a kind of
-    file, the first of the table opens it. `backend`, `reader`: classes that satisfy `backends.base.Backend` and
-    `backends.tensors.Reader` (no reader: it does not show what lies between its layers). `installations`: what makes
-    its artifacts here comes first. `int8_recipe`: where its ladder of calibration recipes begins. `colour`: in plots,
-    apart from the others with every common colour vision (Okabe and Ito, "Color Universal Design", 2008).
+    `short`: in ids of candidates. `title`: in sentences. `package`: the distribution that brings it. `opens`: files it
+    takes; of several runtimes that take a kind of file, the first of the table opens it. `backend`, `reader`: classes
+    that satisfy `backends.base.Backend` and `backends.tensors.Reader` (no reader: it does not show what lies between
+    its layers). `installations`: what makes its artifacts here comes first. `int8_recipe`: where its ladder of
+    calibration recipes begins. `colour`: in plots, apart from the others with every common colour vision (Okabe and
+    Ito, "Color Universal Design", 2008).
 
     `simulation`: options with which a quantized artifact is computed in float, every rounding included; None where
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
@@ -68,7 +67,6 @@ class RuntimeRow:
     name: BackendName
     short: str
     title: str
-    modules: tuple[str, ...]
     package: str
     backend: ClassPlace
     installations: tuple[Installation, ...]
@@ -93,7 +91,6 @@ ONNXRUNTIME = RuntimeRow(
     name="onnxruntime",
     short="ort",
     title="ONNX Runtime",
-    modules=("onnxruntime",),
     package="onnxruntime",
     opens=(ONNX,),
     backend=("edgekit.backends.onnxruntime.backend", "OnnxRuntimeBackend"),
@@ -118,7 +115,6 @@ OPENVINO = RuntimeRow(
     name="openvino",
     short="ov",
     title="OpenVINO",
-    modules=("openvino",),
     package="openvino",
     opens=(ModelFile(".xml", "OpenVINO's .xml", ("{stem}.bin",)), ONNX),
     backend=("edgekit.backends.openvino.backend", "OpenVinoBackend"),
@@ -147,7 +143,6 @@ LITERT = RuntimeRow(
     name="litert",
     short="litert",
     title="LiteRT",
-    modules=("ai_edge_litert", "tflite_runtime"),  # the second: what old systems have
     package="ai-edge-litert",
     opens=(ModelFile(".tflite", ".tflite"),),
     backend=("edgekit.backends.litert.backend", "LiteRtBackend"),
@@ -178,7 +173,6 @@ TENSORRT = RuntimeRow(
     name="tensorrt",
     short="trt",
     title="TensorRT",
-    modules=("tensorrt", "tensorrt_rtx"),
     package="tensorrt",
     backend=("edgekit.backends.tensorrt.backend", "TensorRtBackend"),
     reader=("edgekit.backends.onnxruntime.tensors", "OnnxTensors"),  # its artifact is an ONNX file
@@ -217,15 +211,6 @@ RUNTIMES: Mapping[BackendName, RuntimeRow] = {
     row.name: row for row in (ONNXRUNTIME, OPENVINO, LITERT, TENSORRT)
 }
 """Name → row."""
-
-
-def importable_runtimes() -> tuple[BackendName, ...]:
-    """Those that this Python can import, by looking for their modules; nothing is imported."""
-    from importlib.util import find_spec
-
-    return tuple(
-        name for name, row in RUNTIMES.items() if any(find_spec(module) is not None for module in row.modules)
-    )
 
 
 def near_runtimes(name: str) -> str:

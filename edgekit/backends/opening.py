@@ -95,9 +95,9 @@ def _openable(or_else: str) -> str:
 
 def _require(row: RuntimeRow) -> None:
     """Raises MissingExtraError where none of the runtime's modules is here."""
-    from importlib.util import find_spec
+    from edgekit.board.runtimes import importable
 
-    if not any(find_spec(module) for module in row.modules):
+    if not importable(row.name):
         raise MissingExtraError(row.package, row.extra)
 
 

@@ -7,17 +7,14 @@ import subprocess
 import sys
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from .runtimes import RUNTIMES, importable_runtimes
+
 PACKAGES = (
     "numpy",
-    "onnxruntime",
-    "openvino",
+    *(package for row in RUNTIMES.values() for package in row.packages),
     "nncf",
     "onnx",
     "torch",
-    "ai-edge-litert",
-    "tflite-runtime",
-    "tensorrt",
-    "tensorrt-rtx-cu13",
 )
 # MIDR part numbers, for kernels that print no "model name" (Linux arch/arm64/include/asm/cputype.h)
 ARM_PARTS = {
@@ -141,7 +138,7 @@ def _accelerators() -> List[str]:
 
 
 def describe() -> Dict[str, Any]:
-    """What this machine is. Cheap: no runtime is imported. `cores` are the CPUs this process may use."""
+    """What this machine is, and which runtimes it has. Cheap: none is imported. `cores`: CPUs this process may use."""
     cpu, features = _cpuinfo()
     affinity = (
         sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(os.cpu_count() or 1))
@@ -166,6 +163,7 @@ def describe() -> Dict[str, Any]:
         "python": platform.python_version(),
         "load_1m": os.getloadavg()[0],
         "versions": versions_on(sys.path),
+        "runtimes": importable_runtimes(),
     }
 
 

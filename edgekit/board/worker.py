@@ -13,7 +13,7 @@ from numpy.lib.format import open_memmap
 
 from .files import atomic_path
 from .sessions.base import random_feeds, sample_row
-from .sessions.opening import find_runtime, import_runtime, open_session
+from .sessions.opening import import_runtime, open_session, prepare_artifact
 from .timing import SWITCH_RUNS, peak_memory_bytes, timed_runs, warm_up
 
 
@@ -28,7 +28,7 @@ class Worker(object):
         begin = time.perf_counter()
         import_runtime(entry["runtime"])
         import_ms = (time.perf_counter() - begin) * 1e3
-        find_runtime(entry["runtime"]).prepare(entry["path"])
+        prepare_artifact(entry["runtime"], entry["path"])
         begin = time.perf_counter()
         self.session = open_session(entry["runtime"], entry["path"], entry.get("options"), threads)
         load_ms = (time.perf_counter() - begin) * 1e3

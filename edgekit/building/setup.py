@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
-from edgekit.board.sessions.opening import find_runtime
+from edgekit.board.runtimes import find_runtime
 from edgekit.building.cache import TimeLimit
 from edgekit.building.executor import EXECUTORS
 from edgekit.building.request import BuildRequest

@@ -21,7 +21,6 @@ from edgekit.board.machine import describe
 from edgekit.board.process import command
 from edgekit.devices.base import JobProgress
 from edgekit.errors import OutputError, StageError
-from edgekit.runtimes import importable_runtimes
 from edgekit.types import Origin
 
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ class LocalDevice:
         return "host"
 
     def describe(self) -> Mapping[str, Any]:
-        """The board's `describe`, in this process, and the runtimes that this Python can import."""
-        return {**describe(), "runtimes": importable_runtimes()}
+        """The board's `describe`, in this process."""
+        return describe()
 
     def push(self, files: Sequence[tuple[Path, str]]) -> None:
         """Hard-link files into the work folder, or copy them where the file system cannot link.

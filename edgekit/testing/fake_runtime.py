@@ -32,7 +32,6 @@ FAKE_RUNTIME = RuntimeRow(
     name=NAME,
     short="fake",
     title="Fake Runtime",
-    modules=("numpy",),
     package="numpy",
     backend=("edgekit.testing.fake_runtime", "FakeRuntimeBackend"),
     installations=(

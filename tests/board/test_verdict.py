@@ -60,7 +60,9 @@ class FakeBoard:
     def run(
         self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
-        return {"facts": self.describe(), "threads": 1, "cpus": [0], "notes": [], "entries": self.entries}
+        silent: dict[str, Any] = {"temperature_c": {}, "clock_mhz": {}}
+        return {"facts": self.describe(), "threads": 1, "cpus": [0], "notes": [], "entries": self.entries,
+                "sensors": {"before": silent, "after": silent}, "order": []}  # fmt: skip
 
 
 def some_rounds(chance: random.Random) -> list[list[float]]:
@@ -78,7 +80,7 @@ def some_entry(chance: random.Random) -> dict[str, Any]:
                 "stderr": []}  # fmt: skip
     entry: dict[str, Any] = {
         "status": "ok", "signature": {"inputs": [TENSOR], "outputs": [TENSOR]}, "runtime_facts": {},
-        "import_ms": 1.0, "load_ms": 1.0, "warmup_runs": 3, "steady": True, "notes": [],
+        "preemptions": 0, "import_ms": 1.0, "load_ms": 1.0, "warmup_runs": 3, "steady": True, "notes": [],
         "peak_memory_bytes": chance.choice([0, 1000, 2000, 2000]), "outputs": {}, "samples": 1,
     }  # fmt: skip
     if chance.random() < 0.9:

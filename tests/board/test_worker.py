@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 SERVE = """
-from edgekit.board.sessions.base import BoardRuntime
-from edgekit.board.sessions.opening import RUNTIMES
+import sys
+import types
+
+from edgekit.board.runtimes import RUNTIMES, BoardRuntime
 from edgekit.board.worker import serve
 
 def open_fake(path, options, threads):
     print("a runtime that prints")
     {statement}
 
-RUNTIMES["fake"] = BoardRuntime(("math",), "it comes with Python", open_fake)
+sys.modules["edgekit.board.sessions.fake"] = types.SimpleNamespace(open_fake=open_fake)
+RUNTIMES["fake"] = BoardRuntime(("math",), (), "it comes with Python", ("fake", "open_fake"))
 raise SystemExit(serve())
 """
 

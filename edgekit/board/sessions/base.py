@@ -1,7 +1,7 @@
 """What sessions of all runtimes share."""
 
 import importlib
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Dict, List, Mapping, Optional, Tuple, TypeVar
 
 import numpy as np
 
@@ -38,23 +38,6 @@ class RuntimeSession(object):
     def bind(self, feeds: Mapping[str, Any]) -> None:
         """Put inputs in place: from here on `step()` is one inference on them."""
         raise NotImplementedError
-
-
-def nothing(_path: str) -> None:
-    """Most runtimes need no preparation."""
-
-
-class BoardRuntime(NamedTuple):
-    """A runtime as the board knows it. The first of `modules` that is there is imported before loading is timed.
-
-    `install` says how it comes to the board.
-    `open(path, options, threads)` gives a RuntimeSession; `prepare(path)` is done once before an artifact is loaded.
-    """
-
-    modules: Tuple[str, ...]
-    install: str
-    open: Callable[[str, Dict[str, str], int], RuntimeSession]
-    prepare: Callable[[str], None] = nothing
 
 
 def tensor_spec(name: str, dtype: str, shape: List[Any]) -> Dict[str, Any]:

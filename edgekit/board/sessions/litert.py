@@ -5,9 +5,8 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
+from ..runtimes import find_runtime
 from .base import RuntimeSession, import_first, in_order, tensor_spec
-
-MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")  # the second: what old systems have
 
 
 class LiteRtSession(RuntimeSession):
@@ -20,7 +19,7 @@ class LiteRtSession(RuntimeSession):
     """
 
     def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
-        module = import_first(MODULES)
+        module = import_first(find_runtime("litert").modules)
         self.raw = module.Interpreter(path, num_threads=threads)
         self.raw.allocate_tensors()
         self.inputs = self._ports(self.raw.get_input_details(), options.get("inputs"), True)

@@ -1,27 +1,10 @@
-"""Opening artifacts: which session a runtime's artifact gets."""
+"""Opening artifacts: the session that the row of a runtime names."""
 
-from typing import Dict, Optional
+import importlib
+from typing import Any, Dict, Optional
 
-from ..tensorrt.library import INSTALL, LIBRARIES
-from . import litert
-from .base import BoardRuntime, RuntimeSession, import_first
-from .onnxruntime import OnnxRuntimeSession
-from .openvino import OpenVinoSession
-from .tensorrt import build_engine_apart, open_engine
-
-RUNTIMES: Dict[str, BoardRuntime] = {
-    "onnxruntime": BoardRuntime(("onnxruntime",), "pip install onnxruntime", OnnxRuntimeSession),
-    "openvino": BoardRuntime(("openvino",), "pip install openvino", OpenVinoSession),
-    "litert": BoardRuntime(litert.MODULES, "pip install ai-edge-litert", litert.LiteRtSession),
-    "tensorrt": BoardRuntime(LIBRARIES, INSTALL, open_engine, build_engine_apart),
-}
-
-
-def find_runtime(name: str) -> BoardRuntime:
-    """The row of a runtime. Raises ValueError, with those that are known."""
-    if name not in RUNTIMES:
-        raise ValueError("unknown runtime %r; known: %s" % (name, ", ".join(sorted(RUNTIMES))))
-    return RUNTIMES[name]
+from ..runtimes import find_runtime
+from .base import RuntimeSession, import_first
 
 
 def import_runtime(name: str) -> None:
@@ -29,13 +12,21 @@ def import_runtime(name: str) -> None:
 
     Raises ValueError, and ImportError: with the line that installs the runtime where it is not there at all.
     """
-    modules, install = find_runtime(name)[:2]
+    row = find_runtime(name)
+    _session_module(row.session[0])
     try:
-        import_first(modules)
+        import_first(row.modules)
     except ImportError as problem:
-        if problem.name not in [module.split(".")[0] for module in modules]:
+        if problem.name not in [module.split(".")[0] for module in row.modules]:
             raise  # it is there, but broken
-        raise ImportError("%s is not installed: %s" % (name, install), name=problem.name) from None
+        raise ImportError("%s is not installed: %s" % (name, row.install), name=problem.name) from None
+
+
+def prepare_artifact(runtime: str, path: str) -> None:
+    """What some runtimes do to an artifact once, before it is loaded. Raises ValueError, and what they raise."""
+    row = find_runtime(runtime)
+    if row.prepare:
+        getattr(_session_module(row.session[0]), row.prepare)(path)
 
 
 def open_session(
@@ -43,4 +34,12 @@ def open_session(
 ) -> RuntimeSession:
     """Load an artifact in this process. Raises ValueError on an unknown runtime, and what the runtime raises."""
     import_runtime(runtime)
-    return find_runtime(runtime).open(str(path), dict(options or {}), threads)
+    module, opener = find_runtime(runtime).session
+    session: RuntimeSession = getattr(_session_module(module), opener)(
+        str(path), dict(options or {}), threads
+    )
+    return session
+
+
+def _session_module(name: str) -> Any:
+    return importlib.import_module("." + name, __package__)

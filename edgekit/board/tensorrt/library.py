@@ -4,11 +4,9 @@ import importlib
 import re
 from typing import Any, List, Tuple
 
-LIBRARIES = ("tensorrt", "tensorrt_rtx")
-INSTALL = (
-    "on a Jetson it comes with JetPack (use the system's python3, or a virtual environment made with "
-    "--system-site-packages); for RTX GPUs: pip install tensorrt_rtx_cu13"
-)
+from ..runtimes import RUNTIMES
+
+LIBRARIES = RUNTIMES["tensorrt"].modules
 
 
 class EngineError(RuntimeError):
@@ -22,7 +20,7 @@ def load_tensorrt(library: str = "") -> Any:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise ImportError("%s is not installed: %s" % (library or "tensorrt", INSTALL))
+    raise ImportError("%s is not installed: %s" % (library or "tensorrt", RUNTIMES["tensorrt"].install))
 
 
 def version_of(trt: Any) -> Tuple[int, ...]:

@@ -16,7 +16,7 @@ import pytest
 from edgekit.backends.tensorrt.build_recipe import recipe_for
 from edgekit.board.commands import main
 from edgekit.board.files import sha256_file
-from edgekit.board.sessions.opening import find_runtime, open_session
+from edgekit.board.sessions.opening import open_session, prepare_artifact
 from edgekit.board.tensorrt import kept
 from edgekit.board.tensorrt.cuda import gpu
 from edgekit.board.tensorrt.engine import engine_for, find_golden, self_test
@@ -259,4 +259,4 @@ def test_a_session_builds_the_engine_first(artifact: Path) -> None:
 def test_the_engine_is_built_in_a_process_of_its_own_whose_last_words_are_the_reason(artifact: Path) -> None:
     change(artifact, versions=">=9.0,<9.1")
     with pytest.raises(RuntimeError, match=r"^engine: .*(>=9\.0,<9\.1|no NVIDIA GPU)"):
-        find_runtime("tensorrt").prepare(str(artifact / "model.onnx"))
+        prepare_artifact("tensorrt", str(artifact / "model.onnx"))
