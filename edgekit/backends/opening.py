@@ -94,10 +94,11 @@ def _openable(or_else: str) -> str:
 
 
 def _require(row: RuntimeRow) -> None:
-    """Raises MissingExtraError where none of the runtime's modules is here."""
-    from edgekit.board.runtimes import importable
+    """Raises MissingExtraError where the runtime's package is not here."""
+    from importlib.util import find_spec
 
-    if not importable(row.name):
+    module = dict(row.installations[0].packages)[row.package]
+    if find_spec(module) is None:
         raise MissingExtraError(row.package, row.extra)
 
 

@@ -98,10 +98,10 @@ class MeasuredNetwork:
         simulated = _weights_alone(scheme) if mode == "fast" else _as_simulated(scheme)
 
         def make() -> dict[str, bytes]:
-            corrected = corrected_biases(
+            biases = corrected_biases(
                 self.path, self.data, ranges, mode=mode, scheme=simulated, threads=self.threads
             )
-            return {layer: bias.astype("<f4").tobytes() for layer, bias in corrected.items()}
+            return {layer: bias.astype("<f4").tobytes() for layer, bias in biases.items()}
 
         parts = {"mode": mode, "ranges": ranges, "scheme": simulated}
         return self.recall("biases", parts, make, dict[str, bytes])

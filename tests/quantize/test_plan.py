@@ -57,8 +57,8 @@ def test_a_plan_survives_being_written_down(plan: QuantPlan) -> None:
 
 
 @given(PLANS, PLANS)
-def test_other_plans_have_other_digests(one: QuantPlan, other: QuantPlan) -> None:
-    assert (one.digest == other.digest) == (encode_plan(one) == encode_plan(other))
+def test_other_plans_have_other_digests(first: QuantPlan, second: QuantPlan) -> None:
+    assert (first.digest == second.digest) == (encode_plan(first) == encode_plan(second))
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"network": 3}'])
@@ -71,9 +71,9 @@ def test_what_is_no_plan_is_refused(content: bytes) -> None:
 def test_a_bias_comes_back_bit_by_bit(values: list[float]) -> None:
     bias = np.array(values, np.float32)
     plan = dataclasses.replace(_plan(), biases={"layer": bias.astype("<f4").tobytes()})
-    found = decode_plan(encode_plan(plan)).bias("layer")
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, bias)
+    bias_read = decode_plan(encode_plan(plan)).bias("layer")
+    assert bias_read.dtype == np.float32
+    np.testing.assert_array_equal(bias_read, bias)
 
 
 @given(RANGES, SCHEMES)

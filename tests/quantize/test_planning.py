@@ -65,7 +65,9 @@ def test_recipes_that_differ_in_name_alone_share_the_plan(network: Path) -> None
     memo = CountingMemo()
     recipe = find_recipe("int8-mse")
     other = msgspec.structs.replace(recipe, name="mine", title="other", next="")
-    first, second = (make_plan(planner(network), network, one, DATA, memo=memo) for one in (recipe, other))
+    first, second = (
+        make_plan(planner(network), network, named, DATA, memo=memo) for named in (recipe, other)
+    )
     assert memo.made["plan"] == 1
     assert (first.recipe, second.recipe) == ("int8-mse", "mine")
     assert first.ranges == second.ranges

@@ -95,7 +95,7 @@ class LiteRtPlanner:
             lambda: collect(self.path, measured.data, recipe, self.inputs, measured.threads),
             dict[str, Range],
         )
-        flat = [name for name, values in ranges.items() if values.high - values.low < SMALLEST_WIDTH]
+        flat = [name for name, kept in ranges.items() if kept.high - kept.low < SMALLEST_WIDTH]
         notes = []
         if flat:
             named = ", ".join(flat[:6]) + (f" and {len(flat) - 6} more" if len(flat) > 6 else "")
@@ -130,9 +130,8 @@ def collect(
     Raises StageError when a tensor holds NaN or infinity, or there are no samples.
     """
     with open_all(path, threads) as network:
-        details = {
-            int(detail["index"]): str(detail["name"]) for detail in network.interpreter.get_tensor_details()
-        }
+        tensors = network.interpreter.get_tensor_details()
+        names = {int(tensor["index"]): str(tensor["name"]) for tensor in tensors}
         observers = {index: make_observer(recipe.observer, recipe.percentile) for index in network.tensors}
         for arrays in data.chunks(1, recipe.samples):
             feeds = [
@@ -145,11 +144,11 @@ def collect(
                 except ValueError as error:
                     raise StageError(
                         "calibrate",
-                        f'tensor "{details[index]}" holds {error}',
+                        f'tensor "{names[index]}" holds {error}',
                         "check the model and its data",
                     ) from error
     try:
-        return {details[index]: watcher.range() for index, watcher in observers.items()}
+        return {names[index]: watcher.range() for index, watcher in observers.items()}
     except ValueError as error:
         raise StageError("calibrate", f"{error}", "give calibration samples") from error
 
