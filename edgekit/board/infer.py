@@ -68,7 +68,7 @@ class Model(object):
         """
         import numpy as np
 
-        from .sessions.base import sample_row
+        from .session import sample_row
 
         arrays, batched = self.prepare(samples)
         rows: List[List[Any]] = []

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from .files import atomic_path
-from .sessions.base import random_feeds, sample_row
+from .session import random_feeds, sample_row
 from .sessions.opening import import_runtime, open_session, prepare_artifact
 from .timing import SWITCH_RUNS, peak_memory_bytes, timed_runs, warm_up
 

@@ -158,7 +158,7 @@ def _artifact(path: Path, backend: BackendName | None) -> Artifact:
 
 def _feeds(signature: Signature, sample: Arrays | None) -> dict[str, NDArray[np.generic]]:
     """Input name → the sample, or random numbers; dynamic dimensions are 1."""
-    from edgekit.board.sessions.base import random_feeds
+    from edgekit.board.session import random_feeds
 
     if sample is None:
         inputs = [asdict(spec) for spec in signature.inputs]

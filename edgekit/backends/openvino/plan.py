@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.backends.openvino.quantize import SMALL_SHARE, place_quantizers
 from edgekit.quantize import Scheme
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part, united
@@ -20,15 +21,7 @@ if TYPE_CHECKING:
     from edgekit.quantize import Recipe
     from edgekit.types import Variant
 
-__all__ = ["SMALL_SHARE", "OpenVinoPlanner"]
-
-SMALL_SHARE = 0.005
-"""A matrix product below this share of the network's MACs stays in float.
-
-int8 cannot save more time than that, but costs a quantizer before it and, on AVX2, a slow kernel
-(measured with OpenVINO 2026.4.1: the 64 x 10 product that ends ResNet-20 takes 3 % of its
-time).
-"""
+__all__ = ["OpenVinoPlanner"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +58,6 @@ class OpenVinoPlanner:
         return frozenset()
 
     def settle(self, measured: MeasuredNetwork, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
-        from edgekit.backends.openvino.quantize import place_quantizers
-
         ranges = measured.ranges(recipe)
         names = tuple(layer.name for layer in in_float)
         tensors, groups = place_quantizers(

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import numpy as np
 
 from ..runtimes import find_runtime
-from .base import RuntimeSession, import_first, in_order, tensor_spec
+from ..session import RuntimeSession, import_first, in_order, tensor_spec
 
 
 class LiteRtSession(RuntimeSession):

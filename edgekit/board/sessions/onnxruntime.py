@@ -3,7 +3,7 @@
 import functools
 from typing import Any, Dict, List, Mapping
 
-from .base import RuntimeSession, in_order, tensor_spec
+from ..session import RuntimeSession, in_order, tensor_spec
 
 ORT_DTYPES = {"float": "float32", "double": "float64"}
 ORT_ATTRIBUTES = {"enable_profiling": bool, "profile_file_prefix": str, "optimized_model_filepath": str}

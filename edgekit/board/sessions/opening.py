@@ -4,7 +4,7 @@ import importlib
 from typing import Any, Dict, Optional
 
 from ..runtimes import find_runtime
-from .base import RuntimeSession, import_first
+from ..session import RuntimeSession, import_first
 
 
 def import_runtime(name: str) -> None:

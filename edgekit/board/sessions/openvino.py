@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Mapping
 
 import numpy as np
 
-from .base import RuntimeSession, in_order, tensor_spec
+from ..session import RuntimeSession, in_order, tensor_spec
 
 
 class OpenVinoSession(RuntimeSession):

@@ -6,7 +6,7 @@ import sys
 from typing import Dict
 
 from ..process import command
-from .base import RuntimeSession
+from ..session import RuntimeSession
 
 
 def open_engine(path: str, _options: Dict[str, str], _threads: int) -> RuntimeSession:

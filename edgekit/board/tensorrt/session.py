@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 
-from ..sessions.base import RuntimeSession
+from ..session import RuntimeSession
 from .cuda import Cuda
 from .library import EngineError, is_rtx, make_logger, version_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.board.sessions.base import random_feeds
+from edgekit.board.session import random_feeds
 from edgekit.board.sessions.opening import open_session
 from tests.devices.models import write_classifier, write_ir
 

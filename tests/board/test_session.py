@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekit.board.sessions.base import random_feeds
+from edgekit.board.session import random_feeds
 
 
 def test_random_feeds_of_integer_inputs_are_whole() -> None:
