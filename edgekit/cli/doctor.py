@@ -78,7 +78,6 @@ COMPONENTS = (
         "torch",
         (
             ("torch", "torch"),
-            ("torch-pruning", "torch_pruning"),
             ("safetensors", "safetensors"),
             ("onnxscript", "onnxscript"),
         ),

@@ -31,16 +31,14 @@ class Samples(Protocol):
 
 
 def to_tensor(array: NDArray[np.generic] | torch.Tensor, device: str = "cpu") -> torch.Tensor:
-    """An array as a tensor on `device`, channels-last where it is an image batch [N, C, H, W]."""
+    """An array as a contiguous tensor on `device`: a network may take views of it, and of what it makes of it."""
     import torch
 
     if isinstance(array, torch.Tensor):
         tensor = array
     else:
         tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
-    if tensor.ndim == 4:
-        return tensor.to(device).contiguous(memory_format=torch.channels_last)
-    return tensor.to(device)
+    return tensor.to(device).contiguous()
 
 
 def example_tensors(example: Example, device: str = "cpu") -> tuple[torch.Tensor, ...]:

@@ -259,11 +259,11 @@ def trained_steps(outcome: PruneOutcome) -> tuple[TrainedStep, ...]:
 
 
 def history_lines(outcome: PruneOutcome) -> list[str]:
-    """One line per step, and why pruning ended."""
+    """One line per step, why pruning ended, and what kept its width."""
     lines = [
         f"{record.kind}: {record.plan.fraction:.0%} of the MACs, accuracy {record.accuracy:.2%} "
         f"(drop {100 * record.drop:+.2f} points), {record.seconds:.0f} s"
         + ("" if record.accepted else ", too much")
         for record in outcome.history
     ]
-    return [*lines, outcome.reason]
+    return [*lines, outcome.reason, *([f"at full width: {outcome.kept}"] if outcome.kept else ())]

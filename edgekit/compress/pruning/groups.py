@@ -1,31 +1,20 @@
-"""Which channels depend on each other. The only module that touches torch-pruning.
-
-torch-pruning traces the autograd graph. Its objects are built afresh for every question (its defaults are
-mutable and leak between instances), kept quiet, and never leave this module.
-"""
+"""Groups of channels that go together, and the layers that make, read and carry them."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from edgekit.compress.base import example_tensors
-from edgekit.errors import MissingExtraError, StageError, in_one_line
+from edgekit.compress.pruning.trace import Role, TracedChannels, is_maker, trace_channels
 
 if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
-    from edgekit.compress.pruning.plan import PrunePlan
 
-__all__ = ["ChannelGroup", "Member", "apply_steps", "channel_groups"]
-
-_TRACE_ERRORS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, AttributeError, KeyError)
+__all__ = ["ChannelGroup", "Grouping", "Member", "channel_groups"]
 
 
 @dataclass(frozen=True)
@@ -37,14 +26,18 @@ class Member:
     """
 
     layer: str
-    role: Literal["out", "in", "through"]
+    role: Role
     channels: tuple[tuple[int, ...], ...]
     norm: str | None = None
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """`width` channels that must be pruned together, named by `layer`, the first layer to make them."""
+    """`width` channels that may be chosen among, named by `layer`, the first layer to make them.
+
+    A group's channel is what goes at once: mostly one channel of each layer, two where the halves of a tensor stay
+    equal.
+    """
 
     layer: str
     width: int
@@ -61,156 +54,72 @@ class ChannelGroup:
         return tuple(member for member in self.members if member.role == "in")
 
 
-def channel_groups(module: torch.nn.Module, example: Example) -> tuple[ChannelGroup, ...]:
-    """All groups that torch-pruning sees and edgekit can handle, in the order of their first layers.
+@dataclass(frozen=True)
+class Grouping:
+    """The groups of a network, and its other layers, with the reason why they keep their width."""
 
-    Not yet checked for soundness (see verify.py). Groups with grouped (not depthwise) convolutions, attention
-    modules, recurrent layers or bare parameters are left out. Raises StageError when tracing fails.
+    groups: tuple[ChannelGroup, ...]
+    kept: Mapping[str, str]
+
+
+def channel_groups(module: torch.nn.Module, example: Example) -> Grouping:
+    """All groups whose channels flow through known operators only, in the order of their first layers.
+
+    Not yet checked for soundness (see soundness.py). Channels that are outputs, that meet a recurrent layer, an
+    attention, a bare parameter or any operator without a rule are in no group. Raises StageError when tracing fails.
     """
-    traced = copy.deepcopy(module)
-    with _traced_graph(traced, example) as graph:
-        names = {layer: name for name, layer in traced.named_modules()}
-        groups: list[ChannelGroup] = []
-        seen: set[str] = set()
-        for name, layer in traced.named_modules():
-            if not _is_maker(layer) or name in seen or layer not in graph.module2node:
-                continue
-            items = graph.get_pruning_group(layer, _out_handler(graph, layer), list(range(_width(layer))))
-            group = _read_group(name, layer, items, names)
-            if group is not None:
-                seen.update(member.layer for member in group.makers)
-                groups.append(group)
-    return tuple(groups)
+    traced = trace_channels(copy.deepcopy(module), example)
+    order = {name: place for place, (name, _) in enumerate(module.named_modules())}
+    made = [
+        name for name, layer in module.named_modules() if is_maker(layer) and (name, "out") in traced.roles
+    ]
+    groups, kept = [], {}
+    for makers in _coupled(traced, made):
+        sets = sorted({traced.sets.root(e) for name in makers for e in traced.roles[name, "out"]})
+        reason = next((why for element in sets if (why := traced.sets.why_fixed(element))), "")
+        if reason:
+            kept.update(dict.fromkeys(makers, reason))
+        else:
+            groups.append(_group(traced, makers[0], sets, order))
+    return Grouping(tuple(groups), kept)
 
 
-def apply_steps(module: torch.nn.Module, example: Example, plan: PrunePlan) -> torch.nn.Module:
-    """A pruned copy of `module`: weights sliced, eval mode. Raises StageError when the plan does not fit."""
-    pruned = copy.deepcopy(module)
-    if not plan.steps:
-        return pruned.eval()
-    with _traced_graph(pruned, example) as graph:
-        layers = dict(pruned.named_modules())
-        for step in plan.steps:
-            layer = layers.get(step.layer)
-            if layer is None or not _is_maker(layer) or _width(layer) != step.width:
-                actual = "no such layer" if layer is None else type(layer).__name__
-                raise StageError("prune", f"the plan wants {step.layer} with {step.width} channels: {actual}")
-            if step.removed:
-                graph.get_pruning_group(layer, _out_handler(graph, layer), list(step.removed)).prune()
-    return pruned.eval()
-
-
-@contextlib.contextmanager
-def _traced_graph(module: torch.nn.Module, example: Example) -> Iterator[Any]:
-    import torch
-
-    try:
-        import torch_pruning
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("torch-pruning", "torch") from error
-    for parameter in module.parameters():
-        if parameter.is_floating_point():
-            parameter.requires_grad_(True)
-    device = next((str(parameter.device) for parameter in module.parameters()), "cpu")
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-    ):
-        warnings.simplefilter("ignore")
-        try:
-            graph = torch_pruning.DependencyGraph().build_dependency(
-                module.eval(),
-                example_inputs=example_tensors(example, device),
-                ignored_layers=[],
-                ignored_params=[],
-            )
-            yield graph
-        except _TRACE_ERRORS as error:
-            cause = f"{type(error).__name__}: {in_one_line(error)}"
-            raise StageError(
-                "prune",
-                f"the network cannot be traced for pruning ({cause})",
-                "build with --no-prune",
-            ) from error
-
-
-def _is_maker(layer: torch.nn.Module) -> bool:
-    import torch
-
-    convolutions = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
-    if isinstance(layer, convolutions + transposed):
-        return layer.groups == 1
-    return isinstance(layer, torch.nn.Linear)
-
-
-def _is_carrier(layer: torch.nn.Module) -> bool:
-    import torch
-
-    if isinstance(layer, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)):
-        return layer.groups == layer.in_channels == layer.out_channels
-    norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    return isinstance(layer, (*norms, torch.nn.PReLU))
-
-
-def _width(layer: torch.nn.Module) -> int:
-    width = layer.out_features if "out_features" in vars(layer) else layer.out_channels
-    assert isinstance(width, int)
-    return width
-
-
-def _out_handler(graph: Any, layer: torch.nn.Module) -> Any:
-    return graph.get_pruner_of_module(layer).prune_out_channels
-
-
-def _read_group(
-    name: str, layer: torch.nn.Module, items: Any, names: dict[torch.nn.Module, str]
-) -> ChannelGroup | None:
-    import torch
-
-    width = _width(layer)
-    members: dict[tuple[str, str], Member] = {}
-    norm_of: dict[str, str] = {}
-    for item in items:
-        source, target = item.dep.source.module, item.dep.target.module
-        if isinstance(target, torch.nn.Parameter):
-            return None
-        if target not in names:
-            continue  # torch-pruning's stand-ins for additions, reshapes, concatenations
-        _note_norm(source, target, names, norm_of)
-        role = _role(target, item.dep.handler)
-        if role is None:
-            return None
-        channels = _channel_map(width, item.idxs, item.root_idxs)
-        members[(names[target], role)] = Member(names[target], role, channels)
-    complete = tuple(
-        Member(member.layer, member.role, member.channels, norm_of.get(member.layer))
-        for member in members.values()
+def _coupled(traced: TracedChannels, makers: Sequence[str]) -> list[list[str]]:
+    """Makers that share a channel, together; each list, and the lists, in the order of the network's layers."""
+    coupled: list[list[str]] = []
+    held: list[set[int]] = []
+    for name in makers:
+        roots = {traced.sets.root(element) for element in traced.roles[name, "out"]}
+        met = [place for place, others in enumerate(held) if roots & others]
+        if not met:
+            coupled.append([name])
+            held.append(roots)
+            continue
+        first, *others = met
+        coupled[first].append(name)
+        held[first] |= roots
+        for place in reversed(others):
+            coupled[first].extend(coupled.pop(place))
+            held[first] |= held.pop(place)
+    rank = {name: place for place, name in enumerate(makers)}
+    return sorted(
+        (sorted(names, key=rank.__getitem__) for names in coupled), key=lambda names: rank[names[0]]
     )
-    return ChannelGroup(name, width, complete)
 
 
-def _role(layer: torch.nn.Module, handler: Any) -> Literal["out", "in", "through"] | None:
-    if _is_carrier(layer):
-        return "through"
-    if not _is_maker(layer):
-        return None
-    return "in" if handler.__name__ == "prune_in_channels" else "out"
-
-
-def _note_norm(source: Any, target: Any, names: dict[torch.nn.Module, str], norm_of: dict[str, str]) -> None:
-    import torch
-
-    norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    for maker, norm in ((source, target), (target, source)):
-        if isinstance(norm, norms) and maker in names and _is_maker(maker) and norm in names:
-            norm_of.setdefault(names[maker], names[norm])
-
-
-def _channel_map(width: int, indices: Sequence[int], roots: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    channels: list[list[int]] = [[] for _ in range(width)]
-    for index, root in zip(indices, roots, strict=True):
-        channels[root].append(index)
-    return tuple(tuple(indices) for indices in channels)
+def _group(traced: TracedChannels, first: str, sets: Sequence[int], order: dict[str, int]) -> ChannelGroup:
+    """The group of these channels; they are numbered as its first layer makes them, the rest behind."""
+    made = [traced.sets.root(element) for element in traced.roles[first, "out"]]
+    place = {root: number for number, root in enumerate(dict.fromkeys((*made, *sets)))}
+    members = []
+    for (layer, role), elements in traced.roles.items():
+        channels: list[list[int]] = [[] for _ in place]
+        for channel, element in enumerate(elements):
+            root = traced.sets.root(element)
+            if root in place:
+                channels[place[root]].append(channel)
+        if any(channels):
+            norm = traced.norms.get(layer) if role == "out" else None
+            members.append(Member(layer, role, tuple(map(tuple, channels)), norm))
+    members.sort(key=lambda member: (order[member.layer], member.role))
+    return ChannelGroup(first, len(place), tuple(members))

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.compress.base import Samples
+from edgekit.compress.pruning.folding import folded
 from edgekit.compress.pruning.plan import PrunePlan
-from edgekit.compress.pruning.propose import PruneConfig, apply_plan, propose
+from edgekit.compress.pruning.propose import PruneConfig, apply_plan, kept_whole, propose, told
 from edgekit.compress.pruning.soundness import retrace
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig
@@ -59,13 +60,17 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class PruneOutcome:
-    """The pruned, trained network (eval mode, CPU) and how it came about. `reason` says why pruning ended."""
+    """The pruned, trained network (eval mode, CPU) and how it came about.
+
+    `reason` says why pruning ended, `kept` which layers kept their width and why ("" if none had to).
+    """
 
     module: torch.nn.Module
     plan: PrunePlan
     baseline: float
     history: tuple[StepRecord, ...]
     reason: str
+    kept: str = ""
 
 
 def prune_iteratively(
@@ -92,6 +97,7 @@ def prune_iteratively(
     `deadline` (time.monotonic() seconds) shortens the final training; no step begins after half of the time.
     Raises StageError when not even the first step can be made.
     """
+    original = folded(original)
     expected = _expected_epochs(config, train_config, steps, target_fraction)
     share = _Share(progress or SilentStep(), expected)
     work = _Work(original, example, train, validate, config, train_config, steps, share, folder)
@@ -103,7 +109,8 @@ def prune_iteratively(
     final, record = work.final(network, plan, baseline, limit, left)
     retrace(final, example)
     share.end(reason)
-    return PruneOutcome(final, plan, baseline, (*history, record), reason)
+    kept = kept_whole(original, example, config)
+    return PruneOutcome(final, plan, baseline, (*history, record), reason, told(kept) if kept else "")
 
 
 def _descend(

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edgekit.compress.pruning.cost import CostModel, layer_macs
-from edgekit.compress.pruning.groups import ChannelGroup, apply_steps, channel_groups
+from edgekit.compress.pruning.folding import folded
+from edgekit.compress.pruning.groups import ChannelGroup, Grouping, channel_groups
 from edgekit.compress.pruning.importance import Importance, channel_scores
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
+from edgekit.compress.pruning.slicing import apply_steps
 from edgekit.compress.pruning.soundness import means_the_same, output_shapes, sound_groups
+from edgekit.compress.pruning.trace import OUTPUT
 from edgekit.errors import StageError, UserError, in_one_line
 
 if TYPE_CHECKING:
@@ -22,7 +25,16 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example, Samples
 
-__all__ = ["Prunable", "PruneConfig", "apply_plan", "propose", "propose_widths", "prunable"]
+__all__ = [
+    "Prunable",
+    "PruneConfig",
+    "apply_plan",
+    "kept_whole",
+    "propose",
+    "propose_widths",
+    "prunable",
+    "told",
+]
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ def prunable(module: torch.nn.Module, example: Example, config: PruneConfig) -> 
     """Every group that `propose` may prune. Empty when nothing can be pruned soundly."""
     return tuple(
         Prunable(group.layer, group.width, allowed_widths(group.width, config.round_to, config.min_channels))
-        for group in _groups(module, example, config)
+        for group in _groups(folded(module), example, config)
     )
 
 
@@ -89,10 +101,14 @@ def propose(
     back starts from the original in both cases. Where the allowed widths end earlier, the plan ends there:
     look at its `fraction`. Raises StageError when the network cannot be traced or no group can be pruned.
     """
+    module = folded(module)
     groups = _groups(module, example, config)
     if not groups:
+        reasons = told(kept_whole(module, example, config))
         raise StageError(
-            "prune", "no channels can be pruned without breaking the network", "build with --no-prune"
+            "prune",
+            f"no channels can be pruned without breaking the network: {reasons}",
+            "build with --no-prune",
         )
     scores = channel_scores(module, groups, config.importance, data, config.importance_samples)
     cost = CostModel(layer_macs(module, example), groups)
@@ -120,6 +136,7 @@ def propose_widths(
 
     Without data, channels are picked by magnitude. Raises UserError for an unknown group or a bad width.
     """
+    module = folded(module)
     groups = _groups(module, example, config)
     known = {group.layer: group.width for group in groups}
     for layer, width in widths.items():
@@ -154,6 +171,7 @@ def apply_plan(module: torch.nn.Module, example: Example, plan: PrunePlan) -> to
 
     Raises StageError when the plan does not fit, or the pruned network does not run or changes output shapes.
     """
+    module = folded(module)
     before = output_shapes(module, example)
     pruned = apply_steps(module, example, plan)
     try:
@@ -165,14 +183,41 @@ def apply_plan(module: torch.nn.Module, example: Example, plan: PrunePlan) -> to
     return pruned
 
 
+def kept_whole(module: torch.nn.Module, example: Example, config: PruneConfig) -> Mapping[str, str]:
+    """Layers that no plan makes narrower, though they give no output → why. Raises StageError like `propose`."""
+    grouping = _grouping(folded(module), example, config)
+    return {layer: reason for layer, reason in grouping.kept.items() if reason != OUTPUT}
+
+
+def told(kept: Mapping[str, str]) -> str:
+    """Layers by their reason, on one line."""
+    by_reason: dict[str, list[str]] = {}
+    for layer, reason in kept.items():
+        by_reason.setdefault(reason, []).append(layer or "the network")
+    lines = [f"{', '.join(layers)} {reason}" for reason, layers in by_reason.items()]
+    return "; ".join(lines) or "all its layers give outputs"
+
+
 def _groups(module: torch.nn.Module, example: Example, config: PruneConfig) -> tuple[ChannelGroup, ...]:
+    return _grouping(module, example, config).groups
+
+
+def _grouping(module: torch.nn.Module, example: Example, config: PruneConfig) -> Grouping:
+    """The groups that the configuration wants and that are sound; all others are kept."""
+    traced = channel_groups(module, example)
     wanted = [
         group
-        for group in channel_groups(module, example)
+        for group in traced.groups
         if (config.scope == "all" or len(group.makers) == 1)
         and not any(fnmatch.fnmatchcase(maker.layer, glob) for maker in group.makers for glob in config.keep)
     ]
-    return sound_groups(module, example, wanted)
+    sound = sound_groups(module, example, wanted)
+    kept = dict(traced.kept)
+    for group in traced.groups:
+        if group not in sound:
+            reason = "would compute something else" if group in wanted else "is to be kept"
+            kept.update((maker.layer, reason) for maker in group.makers)
+    return Grouping(sound, kept)
 
 
 def _allowed_now(width: int, original: int, config: PruneConfig) -> tuple[int, ...]:

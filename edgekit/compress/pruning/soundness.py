@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import example_tensors, forward_outputs
-from edgekit.compress.pruning.groups import apply_steps
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
+from edgekit.compress.pruning.slicing import cut
 from edgekit.errors import StageError, in_one_line
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _same_after(
     with torch.no_grad():
         wanted = forward_outputs(_ignoring(probe, groups, plan), inputs)
     try:
-        pruned = apply_steps(probe, inputs, plan)
+        pruned = cut(probe, groups, plan)
         with torch.no_grad():
             got = forward_outputs(pruned, inputs)
     except _FORWARD_ERRORS:

@@ -57,6 +57,7 @@ class _Run:
     names: dict[torch.nn.Parameter, str]
     fingerprint: str
     step: int = 0
+    channels_last: bool = False
     losses: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
 
@@ -129,6 +130,8 @@ def _train(
         if should_stop():
             stopped = "asked"
             break
+        if run.step == resumed_at:
+            _lay_out(run, batch)
         epoch = run.step // epoch_steps
         _one_step(run, batch, config, loss_of, one_cycle(share, config.learning_rate), bf16, epoch)
         progress.advance(
@@ -166,7 +169,7 @@ def _one_step(
     seed = (config.seed * _STEPS_PER_SEED + run.step) % 2**63
     torch.manual_seed(seed)
     device = next(run.student.parameters()).device.type
-    inputs = tuple(to_tensor(array, device) for array in batch.inputs)
+    inputs = _inputs(batch, device, run.channels_last)
     augment = resolve_augment(config.augment, tuple(inputs[0].shape))
     if len(inputs) == 1 and inputs[0].ndim == 4:
         inputs = (augment_batch(inputs[0], augment, torch.Generator().manual_seed(seed)),)
@@ -215,8 +218,6 @@ def _begin(student: torch.nn.Module, config: TrainConfig, samples: int, device: 
     import torch
 
     student.train()
-    if device == "cpu" or any(parameter.ndim == 4 for parameter in student.parameters()):
-        student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     names = {parameter: name for name, parameter in student.named_parameters() if parameter.requires_grad}
     decayed = [parameter for parameter in names if parameter.ndim > 1]
     others = [parameter for parameter in names if parameter.ndim <= 1]
@@ -271,11 +272,42 @@ def _resume(run: _Run, path: Path) -> None:
     run.step, run.losses, run.counts = int(note["step"]), list(note["losses"]), list(note["counts"])
 
 
-def _frozen(teacher: torch.nn.Module, device: str) -> torch.nn.Module:
+def _lay_out(run: _Run, batch: Any) -> None:
+    """Channels-last trains faster, but not every network runs in it: `x.view(-1, C * H * W)` wants contiguous tensors.
+
+    What a convolution makes is channels-last where its input or its weight is, so the teacher, with plain weights,
+    follows the student's inputs.
+    """
     import torch
 
-    own = copy.deepcopy(teacher).to(device)
-    return own.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+    student = run.student
+    inputs = tuple(tensor[:1] for tensor in _inputs(batch, next(student.parameters()).device.type, True))
+    if not any(tensor.ndim == 4 for tensor in inputs):
+        return
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        with torch.no_grad():
+            student.eval()(*inputs)
+        run.channels_last = True
+    except RuntimeError:
+        student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    student.train()
+
+
+def _inputs(batch: Any, device: str, channels_last: bool) -> tuple[torch.Tensor, ...]:
+    import torch
+
+    tensors = tuple(to_tensor(array, device) for array in batch.inputs)
+    if not channels_last:
+        return tensors
+    return tuple(
+        tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        for tensor in tensors
+    )
+
+
+def _frozen(teacher: torch.nn.Module, device: str) -> torch.nn.Module:
+    return copy.deepcopy(teacher).to(device).eval()
 
 
 def _check_finite(run: _Run) -> None:

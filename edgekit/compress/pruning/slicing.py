@@ -1,0 +1,87 @@
+"""Pruning itself: the channels that a plan removes are cut out of the weights of all layers that hold them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekit.compress.pruning.groups import ChannelGroup, channel_groups
+from edgekit.compress.pruning.trace import Role
+from edgekit.errors import StageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress.base import Example
+    from edgekit.compress.pruning.plan import PrunePlan
+
+__all__ = ["apply_steps", "cut"]
+
+
+def apply_steps(module: torch.nn.Module, example: Example, plan: PrunePlan) -> torch.nn.Module:
+    """A pruned copy of `module`: weights sliced, eval mode. Raises StageError when the plan does not fit."""
+    return cut(module, channel_groups(module, example).groups if plan.steps else (), plan)
+
+
+def cut(module: torch.nn.Module, groups: Sequence[ChannelGroup], plan: PrunePlan) -> torch.nn.Module:
+    """Like `apply_steps`, for groups that are known. Raises StageError when the plan does not fit."""
+    pruned = copy.deepcopy(module)
+    if not plan.steps:
+        return pruned.eval()
+    for parameter in pruned.parameters():
+        if parameter.is_floating_point():
+            parameter.requires_grad_(True)
+    known = {group.layer: group for group in groups}
+    gone: dict[tuple[str, Role], set[int]] = {}
+    for step in plan.steps:
+        group = known.get(step.layer)
+        if group is None or group.width != step.width:
+            actual = "no such group" if group is None else f"it has {group.width}"
+            raise StageError("prune", f"the plan wants {step.layer} with {step.width} channels: {actual}")
+        for member in group.members:
+            removed = {channel for i in step.removed for channel in member.channels[i]}
+            gone.setdefault((member.layer, member.role), set()).update(removed)
+    layers = dict(pruned.named_modules())
+    for (name, role), channels in gone.items():
+        if channels:
+            _cut_layer(layers[name], role, channels)
+    return pruned.eval()
+
+
+def _cut_layer(layer: Any, role: Role, gone: Collection[int]) -> None:
+    """Remove channels of one layer, and correct the numbers that it tells of itself."""
+    import torch
+
+    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+    if role == "in":
+        left = _keep(layer, ("weight",), gone, 0 if isinstance(layer, transposed) else 1)
+        setattr(layer, "in_features" if isinstance(layer, torch.nn.Linear) else "in_channels", left)
+    elif role == "out":
+        left = _keep(layer, ("weight",), gone, 1 if isinstance(layer, transposed) else 0)
+        _keep(layer, ("bias",), gone, 0)
+        setattr(layer, "out_features" if isinstance(layer, torch.nn.Linear) else "out_channels", left)
+    else:
+        left = _keep(layer, ("weight", "bias", "running_mean", "running_var"), gone, 0)
+        numbers = ("num_features", "num_parameters", "groups", "in_channels", "out_channels")
+        for number in numbers:
+            if number in vars(layer):
+                setattr(layer, number, left)
+
+
+def _keep(layer: Any, names: Sequence[str], gone: Collection[int], axis: int) -> int:
+    """Keep the other entries of these tensors along `axis`; how many they are."""
+    import torch
+
+    left = 0
+    for name in names:
+        tensor = getattr(layer, name, None)
+        if tensor is None:
+            continue
+        kept = [index for index in range(tensor.shape[axis]) if index not in gone]
+        rest = tensor.detach().index_select(axis, torch.tensor(kept, device=tensor.device)).clone()
+        left = len(kept)
+        if isinstance(tensor, torch.nn.Parameter):
+            rest = torch.nn.Parameter(rest, requires_grad=tensor.requires_grad)
+        setattr(layer, name, rest)
+    return left

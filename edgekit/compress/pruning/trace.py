@@ -1,0 +1,244 @@
+"""The channels of a whole network: torch.export traces it, and its graph is walked once."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgekit.compress.base import example_tensors
+from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
+from edgekit.compress.pruning.flow import FIXED_WIDTH, Arrived, Left, flow
+from edgekit.errors import StageError, in_one_line
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress.base import Example
+
+__all__ = ["OUTPUT", "Role", "TracedChannels", "is_maker", "trace_channels"]
+
+OUTPUT = "gives an output"
+
+Role = Literal["out", "in", "through"]
+
+_TRACE_ERRORS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, AttributeError, KeyError)
+_PRODUCTS = (
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "linear",
+)
+
+
+@dataclass
+class TracedChannels:
+    """Layers and the channels that they make, read or carry on, as elements of `sets`.
+
+    `norms`: layer → the batch norm that its result goes into.
+    """
+
+    sets: ChannelSets = field(default_factory=ChannelSets)
+    roles: dict[tuple[str, Role], tuple[int, ...]] = field(default_factory=dict)
+    norms: dict[str, str] = field(default_factory=dict)
+
+    def elements(self, layer: str, role: Role, count: int) -> tuple[int, ...]:
+        """The layer's channels, the same at each of its calls."""
+        if (layer, role) not in self.roles:
+            self.roles[layer, role] = self.sets.new(count)
+        return self.roles[layer, role]
+
+    def fix_layer(self, layer: str) -> None:
+        """The layer's weights are used in some other way too: they stay."""
+        for (name, _), elements in self.roles.items():
+            if name == layer:
+                self.sets.fix(elements, "has weights that are used elsewhere too")
+
+
+def trace_channels(module: torch.nn.Module, example: Example) -> TracedChannels:
+    """Trace `module` (eval mode) on `example`. Raises StageError when torch.export cannot."""
+    import torch
+
+    device = next((str(parameter.device) for parameter in module.parameters()), "cpu")
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(module.eval(), example_tensors(example, device), strict=False)
+        except _TRACE_ERRORS as error:
+            raise StageError(
+                "prune",
+                f"the network cannot be traced for pruning ({type(error).__name__}: {in_one_line(error)})",
+                "build with --no-prune",
+            ) from error
+    walk = _Walk(module, program)
+    for node in program.graph.nodes:
+        walk.visit(node)
+    for layer in (*walk.reused, *_tied(module, walk.layers)):
+        walk.traced.fix_layer(layer)
+    return walk.traced
+
+
+def is_maker(layer: torch.nn.Module) -> bool:
+    """Whether pruning may choose among the layer's output channels."""
+    import torch
+
+    convolutions = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+    if isinstance(layer, convolutions + transposed):
+        return layer.groups == 1
+    return isinstance(layer, torch.nn.Linear)
+
+
+def _width(layer: torch.nn.Module) -> int:
+    """Output channels of a maker."""
+    width = layer.out_features if "out_features" in vars(layer) else layer.out_channels
+    assert isinstance(width, int)
+    return width
+
+
+def _is_depthwise(layer: torch.nn.Module) -> bool:
+    import torch
+
+    convolutions = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+    return isinstance(layer, convolutions) and layer.groups == layer.in_channels == layer.out_channels
+
+
+def _tied(module: torch.nn.Module, layers: dict[torch.nn.Module, str]) -> Iterator[str]:
+    """Layers that share a parameter with another layer."""
+    owners: dict[torch.nn.Parameter, list[str]] = {}
+    for layer, name in layers.items():
+        for parameter in layer.parameters(recurse=False):
+            owners.setdefault(parameter, []).append(name)
+    return (name for names in owners.values() if len(names) > 1 for name in names)
+
+
+class _Walk:
+    """The graph, node by node: what is known of each node's result."""
+
+    def __init__(self, module: torch.nn.Module, program: Any) -> None:
+        self.traced = TracedChannels()
+        self.layers = {layer: name for name, layer in module.named_modules()}
+        self.reused: set[str] = set()
+        self._module = module
+        signature = program.graph_signature
+        self._states = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        self._channels: dict[Any, Left] = {}
+        self._maker_of: dict[Any, str] = {}
+
+    def visit(self, node: Any) -> None:
+        """Note the channels of the node's result."""
+        if node.op == "output":
+            self._fix(node.all_input_nodes, OUTPUT)
+        if node.op != "call_function":
+            return
+        if node.target is operator.getitem:
+            whole = self._channels.get(node.args[0])
+            self._channels[node] = whole[node.args[1]] if isinstance(whole, tuple) else None
+            return
+        layer = self._layer_of(node)
+        self._channels[node] = self._plain(node) if layer is None else self._called(node, layer)
+
+    def _layer_of(self, node: Any) -> torch.nn.Module | None:
+        """The layer whose operator this is, when its weights go into it as they are."""
+        import torch
+
+        kinds: dict[str, Any] = {
+            **dict.fromkeys(_PRODUCTS, torch.nn.Module),
+            "batch_norm": (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d),
+            "prelu": torch.nn.PReLU,
+        }
+        kind = kinds.get(_name(node))
+        owners = {layer for source in node.all_input_nodes if (layer := self._owner(source)) is not None}
+        if kind is None or len(owners) != 1:
+            return None
+        (layer,) = owners
+        if kind is torch.nn.Module and not (is_maker(layer) or _is_depthwise(layer)):
+            return None
+        weight = node.args[1] if len(node.args) > 1 else None
+        known = isinstance(layer, kind) and (weight is None or self._owner(weight) is layer)
+        return layer if known and self._owner(node.args[0]) is None else None
+
+    def _owner(self, source: Any) -> torch.nn.Module | None:
+        """The layer that a parameter or buffer belongs to."""
+        path = self._states.get(source.name)
+        return None if path is None else self._module.get_submodule(path.rpartition(".")[0])
+
+    def _called(self, node: Any, layer: torch.nn.Module) -> Left:
+        """A layer: it makes and reads channels, or carries them on."""
+        import torch
+
+        name, source = self.layers[layer], node.args[0]
+        arrived, rank = self._channels.get(source), source.meta["val"].ndim
+        channels = arrived if isinstance(arrived, TensorChannels) else None
+        axis = rank - 1 if isinstance(layer, torch.nn.Linear) else 1
+        if channels is not None and channels.axis != axis:
+            self._fix([source], "is not along the channel axis of a layer that reads it")
+            channels = None
+        if isinstance(layer, torch.nn.PReLU) and layer.num_parameters == 1:
+            return channels
+        count = source.meta["val"].shape[axis]
+        if is_maker(layer):
+            self._meet(channels, self.traced.elements(name, "in", count))
+            self._maker_of[node] = name
+            return TensorChannels(axis, self.traced.elements(name, "out", _width(layer)))
+        if source in self._maker_of and _name(node) == "batch_norm":
+            self.traced.norms.setdefault(self._maker_of[source], name)
+        elements = self.traced.elements(name, "through", count)
+        self._meet(channels, elements)
+        return None if channels is None else TensorChannels(axis, elements)
+
+    def _meet(self, channels: TensorChannels | None, elements: tuple[int, ...]) -> None:
+        if channels is None:
+            self.traced.sets.fix(elements, FIXED_WIDTH)
+        else:
+            self.traced.sets.join_all(channels.ids, elements)
+
+    def _plain(self, node: Any) -> Left:
+        """Any other operator, by its rule."""
+        import torch
+
+        sources = node.all_input_nodes
+        for owner in filter(None, map(self._owner, sources)):
+            self.reused.add(self.layers[owner])
+            self.traced.fix_layer(self.layers[owner])
+        value = node.meta.get("val")
+        results = value if isinstance(value, (tuple, list)) else (value,)
+        values = (*results, *(source.meta.get("val") for source in sources))
+        known = isinstance(node.target, torch._ops.OpOverload)
+        if not known or not all(isinstance(tensor, torch.Tensor) for tensor in values):
+            self._fix(sources, f"goes into {_name(node) or node.name}")
+            return None
+        if node.args and isinstance(node.args[0], (list, tuple)):  # where a tensor may stand more than once
+            sources = [source for source in node.args[0] if isinstance(source, torch.fx.Node)]
+        names = [argument.name for argument in node.target._schema.arguments]
+        options = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+        return flow(
+            self.traced.sets,
+            _name(node),
+            [self._arrived(source) for source in sources],
+            options,
+            [tuple(result.shape) for result in results],
+            pointwise=torch.Tag.pointwise in node.target.tags,
+        )
+
+    def _arrived(self, source: Any) -> Arrived:
+        channels = self._channels.get(source)
+        return (channels if isinstance(channels, TensorChannels) else None), tuple(source.meta["val"].shape)
+
+    def _fix(self, sources: Sequence[Any], reason: str) -> None:
+        for source in sources:
+            left = self._channels.get(source)
+            for channels in left if isinstance(left, tuple) else (left,):
+                if channels is not None:
+                    self.traced.sets.fix(channels.ids, reason)
+
+
+def _name(node: Any) -> str:
+    """The operator, without overload and the underscore of its form in place."""
+    schema = getattr(node.target, "_schema", None)
+    return "" if schema is None else str(schema.name).rpartition("::")[2].rstrip("_")
