@@ -21,12 +21,16 @@ class OpenVinoSession(RuntimeSession):
             # The kernel pins (sched_setaffinity); OpenVINO's own pinning may pick a CPU outside the mask.
             config.update(INFERENCE_NUM_THREADS=str(threads), NUM_STREAMS="1", ENABLE_CPU_PINNING="NO")
         config.update(given)
-        self.raw = ov.Core().compile_model(path, device, config)
-        self.request = self.raw.create_infer_request()
+        core = ov.Core()
+        # Names are the model's: compiling moves element-wise operations before reshapes, and an output then bears
+        # the name of the tensor inside as well.
+        model = core.read_model(path)
         self.signature = {
-            "inputs": [self._spec(port, "input_%d" % i) for i, port in enumerate(self.raw.inputs)],
-            "outputs": [self._spec(port, "output_%d" % i) for i, port in enumerate(self.raw.outputs)],
+            "inputs": [self._spec(port, "input_%d" % i) for i, port in enumerate(model.inputs)],
+            "outputs": [self._spec(port, "output_%d" % i) for i, port in enumerate(model.outputs)],
         }
+        self.raw = core.compile_model(model, device, config)
+        self.request = self.raw.create_infer_request()
         supported = {str(name) for name in self.raw.get_property("SUPPORTED_PROPERTIES")}
         wanted = ("INFERENCE_PRECISION_HINT", "INFERENCE_NUM_THREADS", "NUM_STREAMS", "EXECUTION_DEVICES")
         self.facts = {

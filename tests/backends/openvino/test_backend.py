@@ -369,3 +369,27 @@ def test_lint_names_what_openvino_cannot_read(variant: Variant, tmp_path: Path) 
     )
     assert issue.severity == "error"
     assert "NoSuchOperator" in issue.reason
+
+
+@pytest.mark.parametrize("before", ["Flatten", "Reshape", "DepthToSpace"])
+def test_outputs_keep_their_names_where_an_elementwise_operation_is_last(before: str, tmp_path: Path) -> None:
+    """Compiling moves it before the reshape, and the output then bears the name of the tensor inside as well."""
+    from edgekit.backends.openvino.ir import read_onnx, write_model
+    from edgekit.board.sessions.openvino import OpenVinoSession
+    from tests.backends.graphs import conv, graph, node, weights
+
+    moved = {
+        "Flatten": node("Flatten", ["/c"], ["/a/moved"]),
+        "Reshape": node("Reshape", ["/c", "shape"], ["/a/moved"]),
+        "DepthToSpace": node("DepthToSpace", ["/c"], ["/a/moved"], blocksize=2),
+    }[before]
+    constants = {"w": weights(4, 4, 3, 3)}
+    if before == "Reshape":
+        constants["shape"] = np.array([1, 2, 2, 64], dtype=np.int64)
+    model = graph(
+        [conv("x", "/c"), moved, node("Sigmoid", ["/a/moved"], ["scores"])], constants, outputs=["scores"]
+    )
+    onnx.save(model, str(tmp_path / "network.onnx"))
+    write_model(read_onnx(tmp_path / "network.onnx"), tmp_path / "model.xml")
+    with OpenVinoSession(str(tmp_path / "model.xml"), {}, 1) as session:
+        assert [spec["name"] for spec in session.signature["outputs"]] == ["scores"]
