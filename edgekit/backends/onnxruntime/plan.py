@@ -80,18 +80,23 @@ class OnnxRuntimePlanner:
         import onnx
 
         path = folder / "prepared.onnx"
-        onnx.save(prepared(self.onnx_path), str(path))
+        model = prepared(self.onnx_path)
+        _check_quantizable(model)
+        onnx.save(model, str(path))
         return path
 
     def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
         kept = named_by_recipe(recipe, model, load_graph(self.onnx_path))
         names, floats = {layer.name for layer in kept}, set(float_tensors(model))
+        unfit = unfit_nodes(model)
         return (
             *kept,
             *(
                 FloatLayer(node.name, "runtime")
                 for node in model.graph.node
-                if node.op_type not in QUANTIZED_OPS and node.name not in names and floats & set(node.output)
+                if (node.op_type not in QUANTIZED_OPS or node.name in unfit)
+                and node.name not in names
+                and floats & set(node.output)
             ),
         )
 
@@ -138,7 +143,40 @@ def excluded_nodes(model: onnx.ModelProto, in_float: Collection[str]) -> frozens
         if layer.name in in_float and layer.result != layer.output
     }
     fused = (n.name for n in model.graph.node if n.op_type in ACTIVATIONS and n.output[0] in results)
-    return frozenset((*in_float, *fused))
+    return frozenset((*in_float, *fused, *unfit_nodes(model)))
+
+
+def unfit_nodes(model: onnx.ModelProto) -> frozenset[str]:
+    """Nodes that ONNX Runtime's quantizer stumbles over though it knows the operator.
+
+    What a Cast makes gets no range; a weight that two layers read, one of them transposed, has two channel axes.
+    """
+    casts = {output for node in model.graph.node if node.op_type == "Cast" for output in node.output}
+    weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    axes: dict[str, tuple[str, int]] = {}
+    unfit = set()
+    for node in model.graph.node:
+        if node.op_type in QUANTIZED_OPS and casts & set(node.input):
+            unfit.add(node.name)
+        turned = next((attribute.i for attribute in node.attribute if attribute.name == "transB"), 0)
+        use = (node.op_type, turned)
+        if any(axes.setdefault(name, use) != use for name in weights & set(node.input)):
+            unfit.add(node.name)
+    return frozenset(unfit)
+
+
+def _check_quantizable(model: onnx.ModelProto) -> None:
+    """Raises StageError when there is no layer with weights in float32."""
+    import onnx
+
+    integer = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm")
+    if any(node.op_type in integer for node in model.graph.node):
+        raise StageError("quantize", "the network is quantized already", "give the float32 network")
+    halves = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
+    if any(
+        halves & set(node.input) for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")
+    ):
+        raise StageError("quantize", "the network has weights in float16", "give the float32 network")
 
 
 def _same_scale(model: onnx.ModelProto, excluded: frozenset[str]) -> Iterator[tuple[str, str]]:
