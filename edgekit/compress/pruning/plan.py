@@ -13,7 +13,10 @@ __all__ = ["PrunePlan", "PruneStep"]
 
 @dataclass(frozen=True)
 class PruneStep:
-    """One group of coupled channels, named by its first layer; indices count the *original's* channels."""
+    """One group of coupled channels, named by its first layer; indices count the *original's* channels.
+
+    They are the group's channels (see ChannelGroup): mostly those of `layer`, or pairs of them.
+    """
 
     layer: str
     width: int
@@ -21,7 +24,7 @@ class PruneStep:
 
     @property
     def removed(self) -> tuple[int, ...]:
-        """Output channels of `layer` that go, ascending."""
+        """Channels of the group that go, ascending."""
         staying = set(self.kept)
         return tuple(index for index in range(self.width) if index not in staying)
 
