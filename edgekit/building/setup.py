@@ -19,7 +19,7 @@ from edgekit.devices import DEVICES, Device, make_device
 from edgekit.errors import DataError, OutputError, UserError
 from edgekit.hardware import Machine, Target, find_target
 from edgekit.measure import find_metric
-from edgekit.model import ModelRef, load_module, locate, locate_module
+from edgekit.model import ModelRef, identified, load_module, locate, locate_module
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
 from edgekit.runtimes import RUNTIMES
@@ -194,10 +194,10 @@ def check_output(out: Path) -> None:
 
 
 def locate_model(request: BuildRequest) -> GivenModel:
-    """Where the model is, with a digest of all that it depends on; nothing is loaded."""
+    """Where the model is, with a digest of all that it depends on; a factory is called for that. Raises ModelError."""
     name = request.describe_model()
     if isinstance(request.model, (str, Path)):
-        return GivenModel(locate(request.model, request.weights), None, name)
+        return GivenModel(identified(locate(request.model, request.weights)), None, name)
     return GivenModel(locate_module(request.model), request.model, name)
 
 
