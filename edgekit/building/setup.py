@@ -13,6 +13,7 @@ from edgekit.backends import get_backend, usable_backends
 from edgekit.board.runtimes import find_runtime
 from edgekit.building.cache import TimeLimit
 from edgekit.building.executor import EXECUTORS
+from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.request import BuildRequest
 from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
 from edgekit.devices import DEVICES, Device, make_device
@@ -99,6 +100,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     Raises UserError (a subclass per cause) with one line.
     """
     started = time.monotonic()
+    refuse_bad_numbers(request)
     project = Path.cwd()
     target = find_target(request.target, project)
     refuse_impossible_precisions(request, target)

@@ -21,6 +21,7 @@ __all__ = [
     "read_model",
     "set_static_batch",
     "simplify",
+    "weight_with_nan",
     "write_model",
 ]
 
@@ -105,6 +106,23 @@ def check(model: onnx.ModelProto, name: str) -> None:
         raise ModelError(
             f"{name} fails the ONNX checker: {first_line(problem)}", remedy="export the model again"
         ) from problem
+
+
+def weight_with_nan(model: onnx.ModelProto) -> str:
+    """The name of a weight [more than one value] that holds NaN, which no trained network has; or nothing.
+
+    A single NaN may be a constant that a mask is filled with.
+    """
+    import numpy as np
+    import onnx
+
+    kinds = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE
+    weights = [tensor for graph in _graphs(model.graph) for tensor in graph.initializer]
+    for tensor in weights:
+        large = tensor.data_type in kinds and np.prod(tensor.dims) > 1
+        if large and np.isnan(onnx.numpy_helper.to_array(tensor)).any():
+            return str(tensor.name)
+    return ""
 
 
 def set_static_batch(model: onnx.ModelProto, name: str) -> bool:

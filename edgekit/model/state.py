@@ -17,7 +17,7 @@ from edgekit.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["combined", "state_digest", "state_parts"]
+__all__ = ["combined", "not_finite", "state_digest", "state_parts"]
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
@@ -60,6 +60,24 @@ def state_parts(module: torch.nn.Module) -> dict[str, str]:
                 )
             parts[path] = _hashed(value)
     return parts
+
+
+def not_finite(module: torch.nn.Module) -> str:
+    """What a network that cannot compute holds, as "0.weight holds NaN"; empty for one that can.
+
+    Buffers may be infinite: masks of attention are.
+    """
+    import torch
+
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
+            continue
+        values = tensor.detach()
+        if bool(values.isnan().any()):
+            return f"{name} holds NaN"
+        if isinstance(tensor, torch.nn.Parameter) and bool(values.isinf().any()):
+            return f"{name} holds infinity"
+    return ""
 
 
 def _hashed(value: object) -> str:
