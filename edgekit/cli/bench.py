@@ -51,7 +51,7 @@ Examples:
     type=click.IntRange(0, LARGEST_SEED),
     default=0,
     show_default=True,
-    help="Of random inputs and of the bootstrap.",
+    help="Of random inputs and of the samples drawn.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
 @preprocess_options
