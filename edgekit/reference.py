@@ -32,8 +32,8 @@ __all__ = ["Reference", "UserCode", "is_reference", "load_function", "locate_ref
 class Reference:
     """A name in a Python file. `module` is the dotted name for `package.module:name`, empty for a file.
 
-    `root` is the folder that must be on sys.path while the module runs. `digest` is the SHA-256 over the file
-    and over every local .py file that it imports, directly or not.
+    `root` is the folder that must be on sys.path while the module runs. `digest` is the SHA-256 over the name, the
+    file, and every local .py file that it imports, directly or not.
     """
 
     spec: str
@@ -66,7 +66,7 @@ def locate_reference(spec: str, error: type[UserError]) -> Reference:
         module = place
     tree = _parse(file, error)
     _check_name(tree, file, name, error)
-    return Reference(spec, str(file), module, name, str(root), _digest(file, root, module, error))
+    return Reference(spec, str(file), module, name, str(root), _digest(file, root, module, name, error))
 
 
 def _find_module(dotted: str, spec: str, error: type[UserError]) -> tuple[Path, Path]:
@@ -137,9 +137,9 @@ def _top_level_names(tree: ast.Module) -> tuple[list[str], list[str], bool]:
     return list(dict.fromkeys(defined)), imported, open_ended
 
 
-def _digest(file: Path, root: Path, module: str, error: type[UserError]) -> str:
-    """SHA-256 over the file and its local imports; an installed package counts by its version instead."""
-    digest = hashlib.sha256()
+def _digest(file: Path, root: Path, module: str, name: str, error: type[UserError]) -> str:
+    """SHA-256 over name, file and local imports; of an installed package its version counts instead of imports."""
+    digest = hashlib.sha256(f"{name}\0".encode())
     if module and _is_installed(file):
         top = module.split(".")[0]
         distributions = importlib.metadata.packages_distributions().get(top, [top])

@@ -13,13 +13,14 @@ from edgekit.backends import get_backend, usable_backends
 from edgekit.board.runtimes import find_runtime
 from edgekit.building.cache import TimeLimit
 from edgekit.building.executor import EXECUTORS
+from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.request import BuildRequest
 from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
 from edgekit.devices import DEVICES, Device, make_device
 from edgekit.errors import DataError, OutputError, UserError
 from edgekit.hardware import Machine, Target, find_target
 from edgekit.measure import find_metric
-from edgekit.model import ModelRef, load_module, locate, locate_module
+from edgekit.model import ModelRef, identified, load_module, locate, locate_module
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
 from edgekit.runtimes import RUNTIMES
@@ -99,6 +100,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     Raises UserError (a subclass per cause) with one line.
     """
     started = time.monotonic()
+    refuse_bad_numbers(request)
     project = Path.cwd()
     target = find_target(request.target, project)
     refuse_impossible_precisions(request, target)
@@ -194,10 +196,10 @@ def check_output(out: Path) -> None:
 
 
 def locate_model(request: BuildRequest) -> GivenModel:
-    """Where the model is, with a digest of all that it depends on; nothing is loaded."""
+    """Where the model is, with a digest of all that it depends on; a factory is called for that. Raises ModelError."""
     name = request.describe_model()
     if isinstance(request.model, (str, Path)):
-        return GivenModel(locate(request.model, request.weights), None, name)
+        return GivenModel(identified(locate(request.model, request.weights)), None, name)
     return GivenModel(locate_module(request.model), request.model, name)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from edgekit.board.process import die_with_parent
 from edgekit.building.executor import as_stage_error
 from edgekit.errors import StageError
 
@@ -30,6 +31,20 @@ __all__ = ["ProcessExecutor"]
 Answer = TypeVar("Answer")
 
 NOTHING = msgspec.Raw(b"null")
+
+# Python puts the working folder first on the path of `-c` (3.11 has -P against it, 3.10 has not). It goes before
+# anything is imported: a user's onnx.py beside the model must not stand for the package. edgekit itself is the one
+# that the parent runs, wherever that lies.
+PROGRAM = """
+import sys
+sys.path[:] = [place for place in sys.path if place]
+from importlib.util import module_from_spec, spec_from_file_location
+package = spec_from_file_location("edgekit", sys.argv[1], submodule_search_locations=[sys.argv[2]])
+sys.modules["edgekit"] = module_from_spec(package)
+package.loader.exec_module(sys.modules["edgekit"])
+from edgekit.building.worker import main
+main(int(sys.argv[3]))
+"""
 
 
 @dataclass(frozen=True)
@@ -116,13 +131,27 @@ class ProcessExecutor:
             self.close()
             with Path(self._log or os.devnull).open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", "from edgekit.building.worker import main; main()"],
+                    command(),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
+                    env=environment(),
                     start_new_session=True,  # Ctrl-C is for the parent to handle
                 )
         return self._process
+
+
+def command() -> list[str]:
+    """The command line of a worker of this process."""
+    folder = Path(__file__).resolve().parents[1]
+    return [sys.executable, "-c", PROGRAM, str(folder / "__init__.py"), str(folder), str(os.getpid())]
+
+
+def environment() -> dict[str, str]:
+    """This process's, without empty entries of PYTHONPATH: they mean the working folder."""
+    places = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    rest = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**rest, "PYTHONPATH": os.pathsep.join(places)} if places else rest
 
 
 def died(code: int, stage: str) -> str:
@@ -145,8 +174,9 @@ def reply_to(line: bytes) -> bytes:
         return msgspec.json.encode(Reply(NOTHING, Broken(told.stage, told.cause, told.remedy)))
 
 
-def main() -> None:
-    """Answer messages until standard input ends. Libraries that print must not break the protocol."""
+def main(parent: int) -> None:
+    """Answer messages until standard input ends, or `parent` does. What libraries print does not break the protocol."""
+    die_with_parent(parent)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in sys.stdin.buffer:

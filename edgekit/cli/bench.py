@@ -16,6 +16,7 @@ from edgekit.cli.options import parse_cpus, parse_seconds, preprocess_options, r
 from edgekit.errors import ModelError, StageError
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import Artifact, Estimate
+from edgekit.types.measurements import LARGEST_SEED
 
 if TYPE_CHECKING:
     from edgekit.devices.base import JobProgress
@@ -46,7 +47,11 @@ Examples:
 @click.option("--cpus", help="Pin to these CPUs, as 0,1; none: do not pin.  [default: the first THREADS]")
 @click.option("--seconds", default="5", show_default=True, help="Timed time, as 5 or 1m.")
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of random inputs and of the samples drawn."
+    "--seed",
+    type=click.IntRange(0, LARGEST_SEED),
+    default=0,
+    show_default=True,
+    help="Of random inputs and of the samples drawn.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
 @preprocess_options

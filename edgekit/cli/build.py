@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from edgekit.cli.options import (
 )
 from edgekit.precisions import PRECISIONS
 from edgekit.types import Budget
+from edgekit.types.measurements import LARGEST_SEED
 
 __all__ = ["build"]
 
@@ -37,9 +39,9 @@ is not here and nothing is settled, 2 something in the command is wrong,
 """
 
 
-def epochs_option(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+def positive(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """A positive number, or nothing."""
-    if value is not None and value <= 0:
+    if value is not None and not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value:g}; allowed: a number above 0")
     return value
 
@@ -66,9 +68,16 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
     help="Set aside; a recipe uses as many as it says.",
 )
 @click.option("--no-prune", is_flag=True, help="Quantize only; no training.")
-@click.option("--epochs", type=float, callback=epochs_option, help="Of the last fine-tuning.  [default: 12]")
-@click.option("--learning-rate", type=float, callback=epochs_option, help="Peak of the one-cycle schedule.")
-@click.option("--temperature", type=float, default=4.0, show_default=True, help="T of the distillation.")
+@click.option("--epochs", type=float, callback=positive, help="Of the last fine-tuning.  [default: 12]")
+@click.option("--learning-rate", type=float, callback=positive, help="Peak of the one-cycle schedule.")
+@click.option(
+    "--temperature",
+    type=float,
+    callback=positive,
+    default=4.0,
+    show_default=True,
+    help="T of the distillation.",
+)
 @click.option(
     "--alpha", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Share of the labels."
 )
@@ -89,7 +98,7 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
     show_default=True,
     help="Where pruned networks are trained.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
 @click.option("--time-limit", help="Of the whole build, as 30m; training is cut to fit.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("edgekit-out"), show_default=True)
 @click.option("--store", type=click.Path(path_type=Path), default=Path(".edgekit"), show_default=True)

@@ -16,6 +16,7 @@ import click
 from edgekit.cli.bundle import find_bundle
 from edgekit.cli.options import preprocess_options, read_preprocess
 from edgekit.types import Artifact
+from edgekit.types.measurements import LARGEST_SEED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,11 @@ Examples:
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the choice of samples and of random inputs."
+    "--seed",
+    type=click.IntRange(0, LARGEST_SEED),
+    default=0,
+    show_default=True,
+    help="Of the choice of samples and of random inputs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything, all layers in graph order, as JSON.")
 @preprocess_options

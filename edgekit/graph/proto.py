@@ -21,6 +21,7 @@ __all__ = [
     "read_model",
     "set_static_batch",
     "simplify",
+    "weight_with_nan",
     "write_model",
 ]
 
@@ -37,12 +38,39 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def external_files(path: Path) -> tuple[Path, ...]:
-    """The files beside an ONNX file that hold its weights. Raises ModelError."""
-    tensors = read_model(path, external=False).graph.initializer  # first: it tells a missing onnx
+    """The files beside an ONNX file that hold its values: of initializers, of nodes' attributes, of functions.
+
+    Raises ModelError, also for a file that lies elsewhere.
+    """
+    model = read_model(path, external=False)  # first: it tells a missing onnx
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-    names = {ExternalDataInfo(tensor).location for tensor in tensors if uses_external_data(tensor)}
+    names = {ExternalDataInfo(tensor).location for tensor in _tensors(model) if uses_external_data(tensor)}
+    for name in sorted(names):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ModelError(
+                f"{path.name} keeps its values in {name!r}, outside of its folder",
+                remedy="put the file beside it, and save the model again",
+            )
     return tuple(path.parent / name for name in sorted(names))
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of the model that may lie in another file."""
+    graphs = list(_graphs(model.graph))
+    nodes = [node for function in model.functions for node in function.node]
+    for node in nodes:
+        for inner in _subgraphs(node):
+            graphs += _graphs(inner)
+    nodes += [node for graph in graphs for node in graph.node]
+    for graph in graphs:
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
 
 
 def read_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
@@ -78,6 +106,23 @@ def check(model: onnx.ModelProto, name: str) -> None:
         raise ModelError(
             f"{name} fails the ONNX checker: {first_line(problem)}", remedy="export the model again"
         ) from problem
+
+
+def weight_with_nan(model: onnx.ModelProto) -> str:
+    """The name of a weight [more than one value] that holds NaN, which no trained network has; or nothing.
+
+    A single NaN may be a constant that a mask is filled with.
+    """
+    import numpy as np
+    import onnx
+
+    kinds = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE
+    weights = [tensor for graph in _graphs(model.graph) for tensor in graph.initializer]
+    for tensor in weights:
+        large = tensor.data_type in kinds and np.prod(tensor.dims) > 1
+        if large and np.isnan(onnx.numpy_helper.to_array(tensor)).any():
+            return str(tensor.name)
+    return ""
 
 
 def set_static_batch(model: onnx.ModelProto, name: str) -> bool:
@@ -192,9 +237,13 @@ def _strip(model: onnx.ModelProto) -> None:
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            for subgraph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _graphs(subgraph)
+        for subgraph in _subgraphs(node):
+            yield from _graphs(subgraph)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        yield from (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else []))
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.model.export import export_onnx
 from edgekit.model.importing import import_onnx
-from edgekit.model.load import load_module
+from edgekit.model.load import identified, load_module
 from edgekit.model.locate import ModelRef, locate, locate_module
 
-__all__ = ["ModelRef", "export_onnx", "import_onnx", "load_module", "locate", "locate_module"]
+__all__ = ["ModelRef", "export_onnx", "identified", "import_onnx", "load_module", "locate", "locate_module"]

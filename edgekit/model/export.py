@@ -14,6 +14,7 @@ from edgekit.errors import MissingExtraError, ModelError
 from edgekit.graph.equivalence import difference, run_onnx
 from edgekit.graph.proto import check, first_line, simplify, write_model
 from edgekit.graph.signature import signature_of
+from edgekit.model.state import not_finite
 from edgekit.quiet import quiet, quiet_descriptor
 from edgekit.reference import UserCode
 from edgekit.types import Signature
@@ -47,13 +48,15 @@ def export_onnx(
     and takes a tenth of the time; where it fails or its result computes something else, the one based on
     torch.export is tried, which writes opset 18 at least. Batch normalization is folded, equal networks give
     equal bytes, and no path or time is in the file. Outputs are compared with torch's on two inputs.
-    Raises ModelError when the network does not run on the example or neither exporter does it justice.
+    Raises ModelError when the network's weights are not finite, when it does not run on the example, or when neither
+    exporter does it justice.
     """
     try:
         import onnx
         import torch
     except ModuleNotFoundError as problem:
         raise MissingExtraError(problem.name or "torch", "torch") from problem
+    _refuse_not_finite(module)
     probes = _probes(example)
     network = _flat(module, probes[0])
     expected = [_run_torch(network, probe) for probe in probes]
@@ -85,6 +88,15 @@ def export_onnx(
         f"the network cannot be written as ONNX: {reasons[0]}; torch.export: {reasons[1]}",
         remedy="see whether torch.onnx.export takes it",
     )
+
+
+def _refuse_not_finite(module: torch.nn.Module) -> None:
+    """Such a network has no accuracy to keep, and runtimes that optimize it may never end."""
+    reason = not_finite(module)
+    if reason:
+        raise ModelError(
+            f"the network cannot be used: {reason}", remedy="train it again, at a lower learning rate"
+        )
 
 
 def _best(

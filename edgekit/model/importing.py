@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
 from edgekit.graph.equivalence import difference, probe_inputs, run_onnx
-from edgekit.graph.proto import check, opset_of, read_model, set_static_batch, simplify, write_model
+from edgekit.graph.proto import (
+    check,
+    opset_of,
+    read_model,
+    set_static_batch,
+    simplify,
+    weight_with_nan,
+    write_model,
+)
 from edgekit.graph.signature import signature_of
 from edgekit.quiet import quiet
 from edgekit.types import Signature
@@ -28,13 +36,18 @@ LOWEST_OPSET = 13
 def import_onnx(source: str | Path, destination: str | Path) -> Signature:
     """Bring a user's ONNX file into edgekit's form and write it to `destination`.
 
-    The file must pass onnx.checker with shape inference. A dynamic batch becomes 1; opsets below 13 are
-    converted up where ONNX can; constants and batch normalization are folded. Every rewriting step is kept
-    only if ONNX Runtime gives the same outputs on a random input. Raises ModelError with one line.
+    The file must pass onnx.checker with shape inference, and its weights hold no NaN. A dynamic batch becomes 1;
+    opsets below 13 are converted up where ONNX can; constants and batch normalization are folded. Every rewriting
+    step is kept only if ONNX Runtime gives the same outputs on a random input. Raises ModelError with one line.
     """
     path = Path(source)
     model = read_model(path)
     check(model, path.name)
+    broken = weight_with_nan(model)
+    if broken:
+        raise ModelError(
+            f"{path.name} cannot be used: {broken} holds NaN", remedy="train and export it again"
+        )
     set_static_batch(model, path.name)
     signature = signature_of(model)
     if not signature.inputs:

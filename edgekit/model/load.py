@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError, ModelError
 from edgekit.model.locate import ModelRef
+from edgekit.model.state import combined, state_digest, state_parts
 from edgekit.reference import UserCode, locate_reference, using_reference
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_module"]
+__all__ = ["identified", "load_module"]
+
+SHOWN = 3
 
 
 def load_module(ref: ModelRef) -> torch.nn.Module:
     """The network with its weights, in eval mode, on the CPU.
 
     The factory runs with its folder on sys.path and leaves nothing behind there. Raises ModelError when it
-    raises, when it gives something else than a torch.nn.Module, or when the weights do not fit; raises
-    MissingExtraError without torch.
+    raises, when it gives something else than a torch.nn.Module, when the weights do not fit, or when the network is
+    not the one that was identified; raises MissingExtraError without torch.
     """
     try:
         import torch
@@ -49,4 +54,32 @@ def load_module(ref: ModelRef) -> torch.nn.Module:
         from edgekit.model.weights import load_weights
 
         load_weights(module, ref.weights)
-    return module.eval()
+    module = module.eval()
+    if ref.state and state_digest(module) != ref.state:
+        raise ModelError(
+            f"{ref.source} gives another network than when the build began",
+            remedy="leave the files that it reads as they are, and run the build again",
+        )
+    return module
+
+
+def identified(ref: ModelRef) -> ModelRef:
+    """The reference with all that the network holds in its digest; only a factory has to be built for it.
+
+    A factory reads files, the environment and random numbers as it likes, which its source does not tell. It is built
+    twice: a network that differs from time to time has no digest, and could not be pruned and judged as the same.
+    Raises ModelError when it differs, and as load_module does.
+    """
+    if ref.kind != "factory":
+        return ref
+    parts, again = state_parts(load_module(ref)), state_parts(load_module(ref))
+    differing = [name for name in parts if parts[name] != again.get(name)]
+    if differing or len(parts) != len(again):
+        named = ", ".join(differing[:SHOWN]) or "its parts"
+        rest = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        raise ModelError(
+            f"{ref.source} gives another network each time it is called: {named}{rest} differ",
+            remedy="give its trained weights with --weights, or begin it with torch.manual_seed(0)",
+        )
+    state = combined(parts)
+    return replace(ref, state=state, digest=hashlib.sha256(f"{ref.digest} {state}".encode()).hexdigest())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from edgekit.errors import ModelError
 from edgekit.files import sha256_file
 from edgekit.graph.proto import external_files
+from edgekit.model.state import state_digest
 from edgekit.reference import is_reference, locate_reference
 
 if TYPE_CHECKING:
@@ -26,14 +26,16 @@ WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 class ModelRef:
     """A model that exists. `digest` changes when anything changes that the network depends on.
 
-    factory: the source file, the local files it imports, and the weights. pt2, onnx: the file (and an ONNX
-    file's external data). module: a live torch module, its class's source and its state.
+    factory: its name, the source file, the local files it imports, the weights, and, once it has been built (see
+    `load.identified`), `state`: all that the network holds. pt2, onnx: the file (and an ONNX file's external data).
+    module: a live torch module, its class's source and its state.
     """
 
     kind: Literal["factory", "pt2", "onnx", "module"]
     source: str
     weights: Path | None
     digest: str
+    state: str = ""
 
 
 def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
@@ -86,28 +88,8 @@ def _hash(path: Path) -> str:
 
 
 def locate_module(module: torch.nn.Module) -> ModelRef:
-    """A reference to a live module (Python callers), hashed over its structure, its state and its source."""
-    digest = hashlib.sha256(str(module).encode())
-    for kind in sorted({type(part) for part in module.modules()}, key=lambda part: part.__qualname__):
-        digest.update(f"{kind.__module__}.{kind.__qualname__}\0".encode())
-        if not kind.__module__.startswith("torch."):
-            digest.update(_source(kind).encode())
-    for name, tensor in module.state_dict().items():
-        array = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {array.dtype} {tuple(array.shape)}\0".encode())
-        # numpy knows no bfloat16: the bytes are what counts.
-        digest.update(array.reshape(-1).view(_bytes_type()).numpy().tobytes())
-    return ModelRef("module", type(module).__qualname__, None, digest.hexdigest())
+    """A reference to a live module (Python callers), hashed over its structure, its state and its source.
 
-
-def _bytes_type() -> torch.dtype:
-    import torch
-
-    return torch.uint8
-
-
-def _source(kind: type) -> str:
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):
-        return ""  # made in an interactive session: structure and state have to do
+    Raises ModelError as `state_digest` does.
+    """
+    return ModelRef("module", type(module).__qualname__, None, state_digest(module))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from edgekit.building.variants.original import ORIGINAL, make_variant
 from edgekit.errors import ModelError, StageError
 from edgekit.types import Failure, Rejection, Signature
 
-__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeTask"]
+__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeImportTask", "FakeTask"]
 
 Answer = TypeVar("Answer")
 
@@ -79,6 +80,23 @@ class FakeEndlessTask:
     def perform(self, folder: Path) -> None:
         while True:
             time.sleep(60)
+
+
+@dataclass(frozen=True)
+class FakeImportTask:
+    """Answers the file that a module is loaded from."""
+
+    module: str
+
+    stage: ClassVar[str] = "import"
+    answer_type: ClassVar[Any] = str
+    timeout_s: ClassVar[float | None] = 120.0
+
+    def key_parts(self) -> dict[str, Any]:
+        return {"module": self.module}
+
+    def perform(self, folder: Path) -> str:
+        return str(importlib.import_module(self.module).__file__)
 
 
 class FakeExecutor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
+    "LARGEST_SEED",
     "Accuracy",
     "Environment",
     "Estimate",
@@ -16,6 +17,9 @@ __all__ = [
     "Percentile",
     "SensorReading",
 ]
+
+LARGEST_SEED = 2**32 - 1
+"""Of a choice by chance: numpy's RandomState, which boards have, takes no larger one."""
 
 Origin = Literal["device", "host", "emulated", "estimated"]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from edgekit.building.request import BuildRequest, TrainOptions
-from edgekit.building.setup import Board, prepare
+from edgekit.building.setup import Board, locate_model, prepare
 from edgekit.errors import DataError, OutputError, UserError
 from edgekit.hardware import find_target
 from edgekit.testing.onnx_networks import residual_network, samples
@@ -80,3 +81,18 @@ def test_a_board_that_is_not_here_is_planned_for_with_what_each_of_them_has() ->
     here = replace(MACHINE, features=frozenset({"something"}))
     assert Board(target, here, ()).features == {"something"}
     assert Board(target, here, ("elsewhere",)).features == target.assumed_features
+
+
+def test_a_factory_s_network_is_found_anew_when_a_file_that_it_reads_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from pathlib import Path\nimport torch\n\ndef make():\n"
+        "    net = torch.nn.Linear(2, 2)\n"
+        "    net.load_state_dict(torch.load(Path(__file__).with_name('w.pt')))\n    return net\n"
+    )
+    request = BuildRequest("generic-cpu", f"{tmp_path / 'net.py'}:make", "digits")
+    digests = []
+    for value in (0.0, 1.0):
+        torch.save({"weight": torch.full((2, 2), value), "bias": torch.zeros(2)}, tmp_path / "w.pt")
+        digests.append(locate_model(request).ref.digest)
+    assert digests[0] != digests[1]
+    assert locate_model(request).ref.digest == digests[1]

@@ -4,10 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from edgekit.errors import ModelError
 from edgekit.model import locate, locate_module
+from edgekit.reference import locate_reference
 from edgekit.testing.networks import TinyConvNet
 
 SOURCE = "from torch import nn\nfrom blocks import Block\ndef make_net(): return Block()\n"
@@ -140,3 +143,71 @@ def test_live_module_is_hashed_over_its_state() -> None:
     assert locate_module(net).digest == before.digest
     net.head.bias.data += 1
     assert locate_module(net).digest != before.digest
+
+
+def external(name: str, location: str) -> onnx.TensorProto:
+    """A tensor of two floats that lies in another file."""
+    tensor = onnx.helper.make_tensor(
+        name, onnx.TensorProto.FLOAT, [2], np.ones(2, np.float32).tobytes(), True
+    )
+    onnx.external_data_helper.set_external_data(tensor, location, offset=0, length=8)
+    tensor.ClearField("raw_data")
+    return tensor
+
+
+def keeping_values_in(place: str, location: str = "w.bin") -> onnx.ModelProto:
+    """x [2] + a value [2] that an initializer or an attribute somewhere refers to."""
+    make, real = onnx.helper, onnx.TensorProto.FLOAT
+    constant = make.make_node("Constant", [], ["w"], value=external("w", location))
+    add = make.make_node("Add", ["x", "w"], ["y"])
+    nodes, initializers, functions = [add], [], []
+    opsets = [make.make_opsetid("", 17), make.make_opsetid("own", 1)]
+    if place == "initializer":
+        initializers = [external("w", location)]
+    elif place == "attribute":
+        nodes = [constant, add]
+    elif place == "branch":
+        branch = make.make_graph([constant], "branch", [], [make.make_tensor_value_info("w", real, [2])])
+        true = make.make_tensor("true", onnx.TensorProto.BOOL, [], [True])
+        condition = make.make_node("Constant", [], ["c"], value=true)
+        choice = make.make_node("If", ["c"], ["w"], then_branch=branch, else_branch=branch)
+        nodes = [condition, choice, add]
+    else:
+        functions = [make.make_function("own", "Shift", ["x"], ["y"], [constant, add], opsets[:1])]
+        nodes = [make.make_node("Shift", ["x"], ["y"], domain="own")]
+    ports = [make.make_tensor_value_info(name, real, [2]) for name in "xy"]
+    graph = make.make_graph(nodes, "g", ports[:1], ports[1:], initializers)
+    return make.make_model(graph, opset_imports=opsets, functions=functions)
+
+
+@pytest.mark.parametrize("place", ["initializer", "attribute", "branch", "function"])
+def test_digest_follows_external_data_wherever_it_is_referred_to(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(keeping_values_in(place).SerializeToString())
+    (tmp_path / "w.bin").write_bytes(np.ones(2, np.float32).tobytes())
+    before = locate(path).digest
+    assert locate(path).digest == before
+    (tmp_path / "w.bin").write_bytes(np.zeros(2, np.float32).tobytes())
+    assert locate(path).digest != before
+
+
+@pytest.mark.parametrize("place", ["initializer", "attribute"])
+@pytest.mark.parametrize("location", ["../w.bin", "/w.bin"])
+def test_external_data_elsewhere_is_refused(tmp_path: Path, place: str, location: str) -> None:
+    path = tmp_path / "in" / "net.onnx"
+    path.parent.mkdir()
+    path.write_bytes(keeping_values_in(place, location).SerializeToString())
+    (tmp_path / "w.bin").write_bytes(np.ones(2, np.float32).tobytes())
+    with pytest.raises(ModelError, match="outside of its folder"):
+        locate(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "names"), [("code.py", ("first", "second")), ("json.decoder", ("JSONDecoder", "scanstring"))]
+)
+def test_the_digest_holds_the_name_in_a_file_and_in_an_installed_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, names: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "code.py").write_text("def first(): pass\ndef second(): pass\n")
+    assert len({locate_reference(f"{place}:{name}", ModelError).digest for name in names}) == 2

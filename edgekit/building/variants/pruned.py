@@ -33,6 +33,7 @@ from edgekit.compress import (
 )
 from edgekit.errors import StageError, UserError
 from edgekit.model import export_onnx
+from edgekit.model.state import not_finite
 from edgekit.plan import shortfall, widest_that_fits
 from edgekit.reference import locate_reference
 from edgekit.result import TrainedStep
@@ -228,6 +229,11 @@ def train_pruned(context: MakerContext, job: PruneJob) -> MadeVariant:
                 progress=step,
                 folder=cache.store.scratch(key),
                 deadline=training_deadline(context.time_limit),
+            )
+        broken = not_finite(outcome.module)
+        if broken:
+            raise StageError(
+                "finetune", f"the trained network cannot be used: {broken}", "a lower --learning-rate"
             )
         save_pruned(folder / "pruned.safetensors", outcome.module, outcome.plan)
         return {

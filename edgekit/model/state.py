@@ -1,0 +1,142 @@
+"""What a live network is made of, part by part, as digests: two networks with equal ones compute the same.
+
+Files that a factory reads, random numbers it draws and environment variables it obeys all end up here, whichever
+library read them: safetensors opens its files in Rust, where no audit hook of Python's sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["combined", "not_finite", "state_digest", "state_parts"]
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def state_digest(module: torch.nn.Module) -> str:
+    """SHA-256 over all of `state_parts`. Raises ModelError."""
+    return combined(state_parts(module))
+
+
+def combined(parts: Mapping[str, str]) -> str:
+    """One SHA-256 over parts by name, in whatever order they come."""
+    digest = hashlib.sha256()
+    for name, part in sorted(parts.items()):
+        digest.update(f"{name}\0{part}\0".encode())
+    return digest.hexdigest()
+
+
+def state_parts(module: torch.nn.Module) -> dict[str, str]:
+    """SHA-256 by part: the structure, each class's source, each parameter, buffer and attribute.
+
+    Buffers that are not saved count too, and so do tensors, arrays, numbers and texts that modules keep as plain
+    attributes. Raises ModelError for lazy parameters, whose values are not decided yet.
+    """
+    import torch
+
+    parts = {"the structure": _hashed(ADDRESS.sub("", str(module)))}
+    for kind in {type(part) for part in module.modules()}:
+        if not kind.__module__.startswith("torch."):
+            parts[f"{kind.__module__}.{kind.__qualname__}"] = _hashed(_source(kind))
+    own = frozenset(vars(torch.nn.Module()))
+    for place, part in module.named_modules():
+        tensors = {**part._parameters, **part._buffers}
+        attributes = {name: value for name, value in vars(part).items() if name not in own}
+        for name, value in {**attributes, **tensors}.items():
+            path = f"{place}.{name}" if place else name
+            if torch.nn.parameter.is_lazy(value):
+                raise ModelError(
+                    f"{path} has no values yet (a lazy module)", remedy="run the network once in the factory"
+                )
+            parts[path] = _hashed(value)
+    return parts
+
+
+def not_finite(module: torch.nn.Module) -> str:
+    """What a network that cannot compute holds, as "0.weight holds NaN"; empty for one that can.
+
+    Buffers may be infinite: masks of attention are.
+    """
+    import torch
+
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
+            continue
+        values = tensor.detach()
+        if bool(values.isnan().any()):
+            return f"{name} holds NaN"
+        if isinstance(tensor, torch.nn.Parameter) and bool(values.isinf().any()):
+            return f"{name} holds infinity"
+    return ""
+
+
+def _hashed(value: object) -> str:
+    digest = hashlib.sha256()
+    _feed(digest, value, ())
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: object, above: tuple[int, ...]) -> None:
+    """Hash a value as far as it is data. `above`: what holds it, by id, so that a circle ends."""
+    import numpy as np
+    import torch
+
+    kind = type(value)
+    digest.update(f"{kind.__module__}.{kind.__qualname__}\0".encode())
+    if id(value) in above:
+        return
+    above = (*above, id(value))
+    if isinstance(value, PLAIN) or kind in (torch.dtype, torch.device):
+        digest.update(f"{value!r}\0".encode())
+    elif isinstance(value, torch.Tensor):
+        _feed_tensor(digest, value)
+    elif isinstance(value, (np.ndarray, np.generic)):
+        digest.update(f"{value.dtype} {value.shape}\0".encode())
+        if value.dtype.kind != "O":
+            digest.update(value.tobytes())
+    elif isinstance(value, torch.nn.Module):  # kept in a plain list: torch does not know of it
+        digest.update(state_digest(value).encode())
+    elif isinstance(value, (list, tuple)):
+        digest.update(f"{len(value)}\0".encode())
+        for item in value:
+            _feed(digest, item, above)
+    elif isinstance(value, Mapping):
+        digest.update(f"{len(value)}\0".encode())
+        for key, item in value.items():
+            _feed(digest, key, above)
+            _feed(digest, item, above)
+    elif isinstance(value, (set, frozenset)):
+        digest.update(repr(sorted(ADDRESS.sub("", repr(item)) for item in value)).encode())
+    elif callable(value):
+        digest.update(f"{getattr(value, '__qualname__', '')}\0".encode())
+
+
+def _feed_tensor(digest: Any, tensor: torch.Tensor) -> None:
+    import torch
+
+    digest.update(f"{tensor.dtype} {tuple(tensor.shape)} {tensor.layout}\0".encode())
+    values = tensor.detach().cpu()
+    if values.layout != torch.strided:
+        values = values.to_dense()
+    if values.is_quantized:
+        digest.update(f"{values.qscheme()} {values}\0".encode())
+        values = values.int_repr()
+    # numpy knows no bfloat16: the bytes are what counts.
+    digest.update(values.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy())
+
+
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return ""  # made in an interactive session: structure and state have to do
