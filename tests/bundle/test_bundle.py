@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from edgekit import board
 from edgekit.bundle import BUNDLE_SCHEMA, read_manifest, verify_bundle
 from edgekit.bundle.manifest import encode_manifest, hash_file
+from edgekit.bundle.placing import replacing
 from edgekit.errors import BundleError, OutputError, UserError
 from edgekit.types import (
     BackendName,
@@ -377,14 +378,61 @@ def test_an_artifact_whose_file_leads_out_of_its_folder_is_refused(tmp_path: Pat
         bundle_of(outside, tmp_path / "bundle")
 
 
+KILLED_WHILE_WRITING = """
+import os, sys
+from pathlib import Path
+from edgekit.bundle.placing import replacing
+with replacing(Path(sys.argv[1])) as partial:
+    (partial / "model.onnx").write_bytes(b"half")
+    os._exit(9)
+"""
+
+
 def test_what_a_killed_run_left_half_written_is_cleared(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    left = tmp_path / "out" / f".bundle.partial-{dead.pid}-abcd"
-    left.mkdir(parents=True)
-    (left / "model.onnx").write_bytes(b"half")
-    bundle_of(artifact_of("onnxruntime", tmp_path / "a"), tmp_path / "out" / "bundle")
+    place = tmp_path / "out" / "bundle"
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(place)], check=False)
+    assert list((tmp_path / "out").glob(".bundle.partial-*/new/model.onnx"))
+    bundle_of(artifact_of("onnxruntime", tmp_path / "a"), place)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["bundle"]
+
+
+def test_an_older_bundle_that_a_killed_run_had_moved_aside_comes_back(tmp_path: Path) -> None:
+    place = bundle_of(artifact_of("onnxruntime", tmp_path / "a"), tmp_path / "out" / "bundle")
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(place)], check=False)
+    (left,) = (tmp_path / "out").glob(".bundle.partial-*")
+    place.replace(left / "old")
+    with pytest.raises(ZeroDivisionError), replacing(place):
+        raise ZeroDivisionError
+    assert verify_bundle(place, run=False).ok
+
+
+@pytest.mark.parametrize("name", ["settled.json", "notes.txt", "model/mine.bin", "candidates/a/readme"])
+def test_a_file_that_was_put_into_a_bundle_keeps_it_from_being_replaced(tmp_path: Path, name: str) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "a")
+    bundle = bundle_of(artifact, tmp_path / "bundle")
+    (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+    (bundle / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"{name} is not of the bundle that it lies in; move it away"):
+        bundle_of(artifact, bundle)
+    assert (bundle / name).read_text() == "mine"
+
+
+def test_a_link_in_a_bundle_is_not_followed_when_it_is_replaced(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "a")
+    bundle = bundle_of(artifact, tmp_path / "bundle")
+    (tmp_path / "mine").mkdir()
+    (bundle / "linked").symlink_to(tmp_path / "mine")
+    with pytest.raises(OutputError, match="linked is not of the bundle"):
+        bundle_of(artifact, bundle)
+
+
+def test_what_a_bundle_holds_once_it_ran_is_replaced_with_it(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "a")
+    bundle = bundle_of(artifact, tmp_path / "bundle")
+    for name in ("model/engine/model.engine", "board/__pycache__/infer.cpython-311.pyc"):
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / name).write_bytes(b"x")
+    assert verify_bundle(bundle_of(artifact, bundle), run=False).ok
 
 
 # The command
