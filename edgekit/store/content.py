@@ -7,11 +7,11 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from edgekit.errors import StoreError
-from edgekit.files import sha256_file
+from edgekit.files import is_safe, sha256_file
 from edgekit.store.claim import is_plain_file
 from edgekit.store.disk import sync_file, sync_folder, write_durably
 from edgekit.store.keys import STORE_VERSION, canonical_json, plain
@@ -112,14 +112,6 @@ def plain_files(folder: Path) -> Iterator[tuple[str, Path]]:
             raise StoreError(f"{name} is a link or a device: the store keeps plain files only")
         if path.is_file():
             yield name, path
-
-
-def is_safe(name: object) -> bool:
-    """Whether a recorded name stays inside its folder on every system."""
-    if not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name:
-        return False
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
 
 
 def _read_body(path: Path) -> dict[str, Any]:

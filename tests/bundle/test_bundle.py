@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +265,68 @@ def test_golden_outputs_that_no_longer_come_out_are_told(bundle: Path) -> None:
     (problem,) = verify_bundle(bundle).problems
     assert problem.startswith("model/model.onnx does not give its golden outputs here: off by 0.333")
     assert verify_bundle(bundle, run=False).ok
+
+
+def raw_array(shape: str, content: bytes = b"") -> bytes:
+    """A .npy that says it has this shape, whatever it holds."""
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    head += b" " * (-(len(head) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + content
+
+
+GOOD_INPUT = raw_array("(4, 2, 4, 4)", SAMPLES.tobytes())
+GOOD_OUTPUT = raw_array("(4, 3)", network(SAMPLES).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [
+        (raw_array(f"({2**43}, 3)"), "declares 105553116266496 bytes"),
+        (raw_array(f"(4, {2**62}, {2**62})"), "declares"),
+        (raw_array("(5, 3)", network(SAMPLES).tobytes()), r"cannot be read|does not hold"),
+        (raw_array("()", b"\0" * 4), "out0 is not an array of samples"),
+        (raw_array("(-4, 3)", network(SAMPLES).tobytes()), "out0 is not an array of samples"),
+        (raw_array("(" * 300 + ")" * 300), "out0 is not an array"),
+        (b"hello", "out0 is not an array"),
+        (b"", "out0 is not an array"),
+        (GOOD_OUTPUT[:-4], r"cannot be read|declares"),
+        (None, r"out0\.npy"),
+    ],
+)
+def test_a_golden_member_that_is_no_array_of_samples_is_one_line(
+    bundle: Path, member: bytes | None, told: str
+) -> None:
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(bundle / "golden.npz", "w", compression) as archive:
+            archive.writestr("in0.npy", GOOD_INPUT)
+            if member is not None:
+                archive.writestr("out0.npy", member)
+        files = tuple(
+            hash_file(bundle / file.path, file.path) if file.path == "golden.npz" else file
+            for file in read_manifest(bundle).files
+        )
+        rewrite_manifest(bundle, files=files)
+        (problem,) = verify_bundle(bundle).problems
+        assert re.search(told, problem)
+        assert "\n" not in problem
+
+
+@pytest.mark.parametrize("tolerance", [1e300, 1.0, 0.0, -1.0])
+def test_a_tolerance_that_every_answer_or_none_would_meet_is_refused(bundle: Path, tolerance: float) -> None:
+    rewrite_manifest(bundle, golden=replace(read_manifest(bundle).golden, tolerance=tolerance))
+    with pytest.raises(BundleError, match=r"the golden tolerance is .*; allowed: above 0 to 0\.5"):
+        verify_bundle(bundle)
+
+
+def test_a_manifest_that_is_a_link_or_a_pipe_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "manifest.json").rename(tmp_path / "manifest.json")
+    (bundle / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match="is a link or a device"):
+        verify_bundle(bundle)
+    (bundle / "manifest.json").unlink()
+    os.mkfifo(bundle / "manifest.json")
+    with pytest.raises(BundleError, match="is a link or a device"):
+        verify_bundle(bundle)
 
 
 def test_golden_arrays_of_another_shape_are_told(bundle: Path) -> None:
