@@ -80,3 +80,17 @@ def test_a_board_that_is_not_here_is_planned_for_with_what_each_of_them_has() ->
     here = replace(MACHINE, features=frozenset({"something"}))
     assert Board(target, here, ()).features == {"something"}
     assert Board(target, here, ("elsewhere",)).features == target.assumed_features
+
+
+@pytest.mark.parametrize("name", ["result.json", "report.html", "bundle/mine.txt", "bundle"])
+def test_what_is_not_edgekits_in_the_output_folder_is_told_before_any_work(
+    request_: BuildRequest, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(
+        OutputError, match=r"is there and is not .*edgekit; move it away, or give another --out"
+    ):
+        prepare(request_, print)
+    assert not (tmp_path / "store").exists()
+    assert (tmp_path / "out" / name).read_text() == "mine"
