@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,12 +38,15 @@ __all__ = [
     "VariantResult",
     "WaterfallStage",
     "WaterfallStep",
+    "check_own_file",
     "json_schema",
     "load_result",
     "save_result",
 ]
 
 SCHEMA_VERSION = 1
+PAGE_MARK = b'<meta name="generator" content="edgekit '
+PAGE_HEAD_BYTES = 1000  # the mark stands at the very beginning of a page
 
 WaterfallStage = Literal["original", "pruned", "fine-tuned", "exported", "quantized", "runtime"]
 
@@ -228,7 +232,8 @@ def json_schema() -> dict[str, Any]:
 def save_result(result: Result, path: Path) -> None:
     """Write `result.json` atomically.
 
-    Raises OutputError when it cannot be written, ValueError for a number that JSON does not have (NaN).
+    Raises OutputError when it cannot be written or is another's file, ValueError for a number that JSON does not have
+    (NaN).
     """
     import msgspec
 
@@ -237,12 +242,33 @@ def save_result(result: Result, path: Path) -> None:
         msgspec.json.decode(content, type=Result)
     except msgspec.ValidationError as error:
         raise ValueError(f"the result would not read back: {error}") from error
+    check_own_file(path)
     try:
         write_atomically(path, content + b"\n")
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror}", remedy="give another --out"
         ) from error
+
+
+def check_own_file(path: Path) -> None:
+    """Raises OutputError for a `result.json` or a page that edgekit did not write: those are not overwritten."""
+    if not os.path.lexists(path) or (path.is_file() and not path.is_symlink() and _is_own(path)):
+        return
+    raise OutputError(f"{path} is there and is not of edgekit", remedy="move it away, or give another --out")
+
+
+def _is_own(path: Path) -> bool:
+    import msgspec
+
+    if path.suffix != ".json":
+        with path.open("rb") as file:
+            return PAGE_MARK in file.read(PAGE_HEAD_BYTES)
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"schema", "verdict", "target", "budget"} <= content.keys()
 
 
 def load_result(path: Path) -> Result:

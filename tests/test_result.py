@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -113,3 +114,23 @@ def test_a_result_without_the_machines_sensors_reads_too(tmp_path: Path) -> None
     assert result.environment.sensors_before is None
     assert result.candidates[0].latency_ms is not None
     assert (result.candidates[0].latency_ms.turns, result.candidates[0].latency_ms.preemptions) == ((), None)
+
+
+@pytest.mark.parametrize("content", ["mine", "{}", '{"schema": 1}', "[1]", "[" * 100_000])
+def test_a_result_json_that_is_not_ours_is_not_overwritten(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(content)
+    with pytest.raises(OutputError, match="is there and is not of edgekit; move it away"):
+        save_result(example_result(), path)
+    assert path.read_text() == content
+
+
+def test_a_result_is_not_written_in_the_place_of_a_link_or_a_pipe(tmp_path: Path) -> None:
+    save_result(example_result(), tmp_path / "elsewhere.json")
+    (tmp_path / "result.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(OutputError, match="is not of edgekit"):
+        save_result(example_result(), tmp_path / "result.json")
+    (tmp_path / "result.json").unlink()
+    os.mkfifo(tmp_path / "result.json")
+    with pytest.raises(OutputError, match="is not of edgekit"):
+        save_result(example_result(), tmp_path / "result.json")

@@ -57,6 +57,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def is_safe(name: object) -> bool:
+    """Whether a relative name, with slashes, stays inside its folder, on every system."""
+    if not isinstance(name, str) or not name or any(character in name for character in "\\:\0"):
+        return False
+    return not set(name.split("/")) & {"", ".", ".."}
+
+
 def read_json(path: Path) -> Any:
     """Raises OSError when it cannot be read, ValueError when it is no JSON."""
     with open(path, encoding="utf-8") as file:  # named: Python 3.6 without a locale takes ASCII

@@ -15,6 +15,7 @@ from edgekit.building.cache import TimeLimit
 from edgekit.building.executor import EXECUTORS
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.request import BuildRequest
+from edgekit.bundle import check_replaceable
 from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
 from edgekit.devices import DEVICES, Device, make_device
 from edgekit.errors import DataError, OutputError, UserError
@@ -23,6 +24,7 @@ from edgekit.measure import find_metric
 from edgekit.model import ModelRef, identified, load_module, locate, locate_module
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
+from edgekit.result import check_own_file
 from edgekit.runtimes import RUNTIMES
 from edgekit.store import Store
 from edgekit.types import BackendName
@@ -185,7 +187,10 @@ def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any
 
 
 def check_output(out: Path) -> None:
-    """The output folder must be writable, or creatable. Nothing is made yet: a refused build leaves no trace."""
+    """The output folder must be writable, or creatable, and hold nothing else under the names that are written.
+
+    Nothing is made yet: a refused build leaves no trace. Raises OutputError.
+    """
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     if not place.is_dir():
         raise OutputError(f"--out {out}: {place} is a file", remedy="give a folder")
@@ -193,6 +198,9 @@ def check_output(out: Path) -> None:
         raise OutputError(
             f"--out {out}: {place} cannot be written", remedy="give a folder that you may write"
         )
+    for name in ("result.json", "report.html"):
+        check_own_file(out / name)
+    check_replaceable(out / "bundle")
 
 
 def locate_model(request: BuildRequest) -> GivenModel:

@@ -14,6 +14,7 @@ from edgekit.bundle.manifest import (
     read_any_manifest,
     read_manifest,
 )
+from edgekit.bundle.placing import check_replaceable
 from edgekit.bundle.verify import Verification, verify_bundle
 from edgekit.bundle.write import Golden, write_bundle
 
@@ -28,6 +29,7 @@ __all__ = [
     "MeasuredFacts",
     "Offer",
     "Verification",
+    "check_replaceable",
     "read_any_manifest",
     "read_manifest",
     "verify_bundle",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
+from edgekit.board.manifest import MANIFEST, ManifestError, check_tolerance, manifest_digest
 from edgekit.errors import BundleError
-from edgekit.files import sha256_file
+from edgekit.files import is_safe, sha256_file
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import (
     Accuracy,
@@ -36,13 +36,11 @@ __all__ = [
     "MeasuredFacts",
     "encode_manifest",
     "hash_file",
-    "is_safe",
     "read_any_manifest",
     "read_manifest",
 ]
 
 BUNDLE_SCHEMA = 1
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,10 @@ def encode_manifest(manifest: Manifest | CandidatesManifest) -> bytes:
     import msgspec
 
     content = json.loads(msgspec.json.encode(manifest))
-    return json.dumps({**content, "digest": _digest(content)}, indent=1, ensure_ascii=False).encode() + b"\n"
+    return (
+        json.dumps({**content, "digest": manifest_digest(content)}, indent=1, ensure_ascii=False).encode()
+        + b"\n"
+    )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -177,6 +178,8 @@ def read_any_manifest(folder: Path) -> Manifest | CandidatesManifest:
     import msgspec
 
     path = folder / MANIFEST
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise BundleError(f"{path} is a link or a device", remedy="copy the bundle again")
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -194,7 +197,7 @@ def read_any_manifest(folder: Path) -> Manifest | CandidatesManifest:
             allowed=f"schema {BUNDLE_SCHEMA}",
             remedy="update edgekit",
         )
-    if content.pop("digest", None) != _digest(content):
+    if content.pop("digest", None) != manifest_digest(content):
         raise BundleError(f"{path} was changed: its digest does not match", remedy="make the bundle anew")
     try:
         manifest: Manifest | CandidatesManifest
@@ -214,8 +217,13 @@ def read_any_manifest(folder: Path) -> Manifest | CandidatesManifest:
             raise BundleError(
                 f'{path} is for the runtime "{backend}"', allowed=", ".join(RUNTIMES), remedy="update edgekit"
             )
+    if isinstance(manifest, Manifest):
+        try:
+            check_tolerance(manifest.golden.tolerance)
+        except ManifestError as error:
+            raise BundleError(f"{path}: {error}", remedy="make the bundle anew") from error
     named = (
-        [candidate.folder for candidate in manifest.candidates]
+        [name for candidate in manifest.candidates for name in (candidate.id, candidate.folder)]
         if isinstance(manifest, CandidatesManifest)
         else [manifest.entry]
     )
@@ -225,18 +233,6 @@ def read_any_manifest(folder: Path) -> Manifest | CandidatesManifest:
     return manifest
 
 
-def is_safe(name: str) -> bool:
-    """Whether a relative name stays inside its folder, on every system."""
-    path = PurePosixPath(name)
-    odd = not name or any(character in name for character in "\\:\0") or path.as_posix() != name
-    return not (odd or path.is_absolute() or ".." in path.parts)
-
-
 def hash_file(path: Path, name: str) -> FileHash:
     """Size and SHA-256 of a file, under the given name."""
     return FileHash(name, sha256_file(path), path.stat().st_size)
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -13,7 +15,15 @@ from pathlib import Path
 from edgekit.bundle.manifest import MANIFEST
 from edgekit.errors import OutputError
 
-__all__ = ["replacing"]
+__all__ = ["check_replaceable", "replacing"]
+
+MARKER = "edgekit-partial"
+"""Lies in the folder that a bundle is written in: without it nothing half-written is cleared away."""
+PARTIAL = r"\.%s\.partial-([0-9]+)-[0-9a-f]{8}"
+MADE_BY_RUNNING = re.compile(
+    r"(candidates/[^/]+/)?(model/engine/(model\.engine(\.json)?|timing\.cache)|board/(.+/)?__pycache__/[^/]+\.pyc)"
+)
+"""What a bundle holds once it ran, and the next one again: the engine of TensorRT, and board/ as Python compiled it."""
 
 
 @contextmanager
@@ -23,58 +33,77 @@ def replacing(folder: Path) -> Iterator[Path]:
     Raises OutputError when it cannot be written, or when something lies there that is no bundle.
     """
     folder = folder.absolute()
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+    work = folder.with_name(f".{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        _refuse_foreign(folder)
+        check_replaceable(folder)
         _clear_dead_partials(folder)
-        partial.mkdir(parents=True)
-        yield partial
-        _put_in_place(partial, folder)
+        work.mkdir(parents=True)
+        (work / MARKER).touch()
+        (work / "new").mkdir()
+        yield work / "new"
+        _put_in_place(work, folder)
     except OSError as error:
         came = f"the bundle {folder} cannot be written: {error.strerror} ({error.filename})"
         raise OutputError(came, remedy="free some space, or give another --out") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """A folder that is there must be empty or a bundle: nothing else is replaced."""
+def check_replaceable(folder: Path) -> None:
+    """Raises OutputError for a folder that is neither absent, nor empty, nor a bundle with nothing added to it."""
     if not os.path.lexists(folder):
         return
-    if folder.is_dir() and not folder.is_symlink():
-        if not any(folder.iterdir()):
-            return
-        try:
-            marks = json.loads((folder / MANIFEST).read_bytes())
-        except (OSError, ValueError):
-            marks = None
+    remedy = "move it away, or give another --out"
+    listed = _listed(folder)
+    if listed is None:
+        raise OutputError(f"{folder} is there and is not a bundle of edgekit", remedy=remedy)
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        is_own = name in listed or MADE_BY_RUNNING.fullmatch(name)
+        if path.is_symlink() or not (path.is_dir() or (path.is_file() and is_own)):
+            raise OutputError(f"{path} is not of the bundle that it lies in", remedy=remedy)
+
+
+def _listed(folder: Path) -> set[str] | None:
+    """The names of a bundle's files, none for an empty folder; None for what is no bundle."""
+    if not folder.is_dir() or folder.is_symlink():
+        return None
+    if not any(folder.iterdir()):
+        return set()
+    path = folder / MANIFEST
+    try:
+        marks = json.loads(path.read_bytes()) if path.is_file() and not path.is_symlink() else None
         if isinstance(marks, dict) and {"schema", "edgekit", "target", "files"} <= marks.keys():
-            return
-    raise OutputError(
-        f"{folder} is there and is not a bundle of edgekit", remedy="move it away, or give another --out"
-    )
+            return {MANIFEST, *(file["path"] for file in marks["files"])}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return None
 
 
 def _clear_dead_partials(folder: Path) -> None:
-    """Remove what killed runs left half-written beside the bundle."""
+    """Remove what killed runs left half-written beside the bundle, where the marker says that it is that."""
     import psutil
 
-    for left in folder.parent.glob(f".{folder.name}.partial-*-*"):
-        owner = left.name.rsplit("-", 2)[1]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+    named = re.compile(PARTIAL % re.escape(folder.name))
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.partial-*"):
+        name, marker = named.fullmatch(left.name), left / MARKER
+        is_marked = left.is_dir() and not left.is_symlink() and marker.is_file() and not marker.is_symlink()
+        if name is not None and is_marked and not psutil.pid_exists(int(name[1])):
+            if (left / "old").is_dir() and not os.path.lexists(folder):
+                (left / "old").replace(folder)  # killed between the two renames
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _put_in_place(partial: Path, folder: Path) -> None:
+def _put_in_place(work: Path, folder: Path) -> None:
     """Rename; an older bundle steps aside first and comes back if the rename fails."""
+    new, old = work / "new", work / "old"
     if not folder.exists():
-        partial.replace(folder)
+        new.replace(folder)
         return
-    aside = partial.with_name(f"{partial.name}-old")
-    folder.replace(aside)
+    check_replaceable(folder)
+    folder.replace(old)
     try:
-        partial.replace(folder)
+        new.replace(folder)
     except OSError:
-        aside.replace(folder)
+        old.replace(folder)
         raise
-    shutil.rmtree(aside, ignore_errors=True)

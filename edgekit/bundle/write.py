@@ -18,10 +18,10 @@ from edgekit.bundle.manifest import (
     MeasuredFacts,
     encode_manifest,
     hash_file,
-    is_safe,
 )
 from edgekit.bundle.placing import replacing
 from edgekit.errors import BundleError
+from edgekit.files import is_safe
 from edgekit.precisions import PRECISIONS
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import (

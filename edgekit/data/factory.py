@@ -16,6 +16,7 @@ import numpy as np
 from edgekit.data.rows import FileRows
 from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
+from edgekit.files import sha256_file
 from edgekit.reference import UserCode, locate_reference, using_reference
 from edgekit.types import Preprocess
 
@@ -69,12 +70,7 @@ def _spool(spec: str, data: object, preprocess: Preprocess, cache: Path, folder:
     if writer.length == 0:
         raise DataError(f"{spec} gave no samples")
     place = cache / digest
-    try:
-        os.rename(folder, place)
-    except OSError:
-        # Another process, or an earlier run, put the same content there.
-        if not place.is_dir():
-            raise
+    _keep(folder, place)
     rows = tuple(
         FileRows(place / f"{index}.bin", 0, dtype, (writer.length, *shape))
         for index, (dtype, shape) in enumerate(writer.layout)
@@ -83,6 +79,30 @@ def _spool(spec: str, data: object, preprocess: Preprocess, cache: Path, folder:
     check_rows(spec, rows, joined)
     named = {} if "" in ranges else {part: ranges[part] for part in PARTS if part in ranges}
     return StoredSource(spec, combined_digest(digest, preprocess), rows, joined, preprocess, named)
+
+
+def _keep(fresh: Path, place: Path) -> None:
+    """Put what was just spooled in its place; of what is there already, whatever differs from it is replaced."""
+    if place.is_symlink() or (os.path.lexists(place) and not place.is_dir()):
+        raise StoreError(f"{place} is not a plain folder: move it away, or give another --store")
+    try:
+        os.rename(fresh, place)
+    except OSError:
+        # Another process, or an earlier run, put the same content there.
+        if not place.is_dir():
+            raise
+        for path in sorted(fresh.iterdir()):
+            if not _is_same(path, place / path.name):
+                os.replace(path, place / path.name)
+
+
+def _is_same(fresh: Path, stored: Path) -> bool:
+    is_plain = stored.is_file() and not stored.is_symlink()
+    return (
+        is_plain
+        and stored.stat().st_size == fresh.stat().st_size
+        and sha256_file(stored) == sha256_file(fresh)
+    )
 
 
 class _Writer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -25,6 +26,7 @@ __all__ = ["open_npz"]
 PARTS = ("train", "val", "test")
 ALLOWED = "x and y; or x_train, y_train, x_val, y_val, x_test, y_test (labels may be absent)"
 LOCAL_HEADER = 30
+PIECE_BYTES = 1 << 20
 
 
 def open_npz(path: Path, preprocess: Preprocess, cache: Path) -> StoredSource:
@@ -121,6 +123,8 @@ def _rows(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, cache: Pa
     """Rows of one member: in place when stored, unpacked into `cache` when compressed."""
     if info.compress_type == zipfile.ZIP_STORED:
         source = path
+        with archive.open(info) as member:
+            _read_out(member)  # rows are read past the archive's own check
         with open(path, "rb") as file:
             file.seek(info.header_offset)
             header = file.read(LOCAL_HEADER)
@@ -144,23 +148,43 @@ def _rows(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, cache: Pa
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: Path) -> Path:
-    """The member as a file in the cache; its folder is named by the archive's SHA-256."""
+    """The member as a file in the cache (its folder is named by the archive's SHA-256); what differs is replaced."""
     place = cache / info.filename.replace("/", "_")
-    if place.is_file() and place.stat().st_size == info.file_size:
+    if cache.is_symlink():
+        raise StoreError(f"{cache} is a link: move it away, or give another --store")
+    if _is_unpacked(place, info):
         return place
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with archive.open(info) as packed, atomic_path(place) as draft, open(draft, "wb") as file:
-            shutil.copyfileobj(packed, file, 1 << 20)
+            shutil.copyfileobj(packed, file, PIECE_BYTES)
     except OSError as problem:
         raise StoreError(f"{place} cannot be written: {problem.strerror}") from problem
     return place
+
+
+def _is_unpacked(place: Path, info: zipfile.ZipInfo) -> bool:
+    """Whether a file holds what the archive says of the member: its size and CRC-32."""
+    if place.is_symlink() or not place.is_file() or place.stat().st_size != info.file_size:
+        return False
+    crc = 0
+    with open(place, "rb") as file:
+        for piece in iter(lambda: file.read(PIECE_BYTES), b""):
+            crc = zlib.crc32(piece, crc)
+    return crc == info.CRC
+
+
+def _read_out(member: IO[bytes]) -> None:
+    """Read to the end, where zipfile compares the CRC-32. Raises zipfile.BadZipFile."""
+    while member.read(PIECE_BYTES):
+        pass
 
 
 def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDArray[np.int64]:
     with archive.open(info) as file:
         try:
             array = np.lib.format.read_array(file, allow_pickle=False)
+            _read_out(file)
         except ValueError as problem:
             reason = str(problem).splitlines()[0]
             raise DataError(f"{path}: {info.filename} is not a readable array: {reason}") from problem
@@ -174,6 +198,7 @@ def _classes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -
     with archive.open(members["classes"]) as file:
         try:
             array = np.lib.format.read_array(file, allow_pickle=False)
+            _read_out(file)
         except ValueError:
             return None
     return tuple(str(name) for name in array) if array.ndim == 1 and array.dtype.kind in "US" else None

@@ -25,7 +25,7 @@ from edgekit.report.verdict import (
     reference,
     unsettled_sentence,
 )
-from edgekit.result import CandidateResult, Result
+from edgekit.result import CandidateResult, Result, check_own_file
 from edgekit.types import Origin
 
 if TYPE_CHECKING:
@@ -83,9 +83,13 @@ def render_html(result: Result) -> str:
 
 
 def write_report(result: Result, path: Path) -> Path:
-    """Write the page to `path`, whole or not at all, and return it. Raises OutputError where that fails."""
+    """Write the page to `path`, whole or not at all, and return it.
+
+    Raises OutputError where that fails, or where something else than a page of edgekit lies there.
+    """
     from edgekit.errors import OutputError
 
+    check_own_file(path)
     page = render_html(result).encode("utf-8")
     try:
         write_atomically(path, page)

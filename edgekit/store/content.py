@@ -7,11 +7,12 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from edgekit.errors import StoreError
-from edgekit.files import sha256_file
+from edgekit.files import is_safe, sha256_file
+from edgekit.store.claim import is_plain_file
 from edgekit.store.disk import sync_file, sync_folder, write_durably
 from edgekit.store.keys import STORE_VERSION, canonical_json, plain
 
@@ -66,6 +67,8 @@ def seal(folder: Path, key: str, stage: str, parts: object, meta: object, second
 
 def read_entry(folder: Path, key: str) -> StoreEntry:
     """The entry, after hashing all of it. Raises DamagedError, naming the file that is not as written."""
+    if folder.is_symlink():
+        raise DamagedError("its folder is a link")
     body = _read_body(folder / "meta.json")
     if body.get("key") != key:
         raise DamagedError("meta.json belongs to another entry")
@@ -111,15 +114,9 @@ def plain_files(folder: Path) -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def is_safe(name: object) -> bool:
-    """Whether a recorded name stays inside its folder on every system."""
-    if not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name:
-        return False
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
-
-
 def _read_body(path: Path) -> dict[str, Any]:
+    if os.path.lexists(path) and not is_plain_file(path):
+        raise DamagedError("meta.json is a link or a device")
     try:
         document = json.loads(path.read_bytes())
         body = document["body"]

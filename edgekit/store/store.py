@@ -5,6 +5,7 @@
     temp/SESSION/       entries being made; SESSION.lock is held while its process lives
     locks/KEY.lock      one stage is made by one process at a time
     runs.sqlite         the record of runs
+    .edgekit-store      says whose the folder is: without it nothing is deleted here
 
 Locks are the kernel's (flock): they end with their process, however it ends.
 """
@@ -12,16 +13,18 @@ Locks are the kernel's (flock): they end with their process, however it ends.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import OutputError, StoreError
+from edgekit.store.claim import IGNORE, claim_folder, is_plain_file, is_plain_folder
 from edgekit.store.content import DamagedError, StoreEntry, read_entry, seal
 from edgekit.store.disk import full_disk_told, is_full, remove_tree, sync_folder
 from edgekit.store.keys import check_key, entry_key
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
-IGNORE = "# Made by edgekit; safe to delete.\n*\n"
+SESSION = re.compile(r"[0-9a-f]{16}")
 
 
 class Store:
@@ -53,16 +56,15 @@ class Store:
         """Open the store, making it if need be, and clear away what killed runs left half-made.
 
         `warn` is called with every line that also goes to `warnings`, and when another run is waited for.
-        Raises OutputError when the folder cannot be written, StoreError when the disk is full or a newer
-        version made the store.
+        Raises OutputError when the folder cannot be written or holds something that is no store, StoreError when
+        the disk is full or a newer version made the store.
         """
         folder = Path(path).absolute()
         try:
-            for name in ("objects", "scratch", "temp", "locks"):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+            claim_folder(folder)
             folder = folder.resolve()
-            if not (folder / ".gitignore").exists():
-                (folder / ".gitignore").write_text(IGNORE, encoding="utf-8")
+            with suppress(FileExistsError), (folder / ".gitignore").open("x", encoding="utf-8") as file:
+                file.write(IGNORE)
             dead = _clear_dead_sessions(folder / "temp")
             session, lock = _begin_session(folder / "temp")
         except OSError as error:
@@ -99,8 +101,7 @@ class Store:
         """
         folder = self.folder / "scratch" / check_key(key)
         with full_disk_told(self.folder):
-            folder.mkdir(exist_ok=True)
-        return folder
+            return _own_folder(folder)
 
     def entry(
         self, stage: str, parts: Mapping[str, object], make: Callable[[Path], Mapping[str, Any]]
@@ -116,6 +117,8 @@ class Store:
         StoreError when the disk is full.
         """
         key = self.key(stage, parts)
+        with full_disk_told(self.folder):
+            _own_folder(self._object(key).parent)
         with self._locked(key, stage):
             return self._stored(key, stage) or self._made(key, stage, parts, make)
 
@@ -154,8 +157,11 @@ class Store:
     def _locked(self, key: str, stage: str) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
+        file = self.folder / "locks" / f"{key}.lock"
+        if os.path.lexists(file) and not is_plain_file(file):
+            raise StoreError(f"{file} is a link or a device: move it away, or give another --store")
         with full_disk_told(self.folder):
-            lock = FileLock(self.folder / "locks" / f"{key}.lock")
+            lock = FileLock(file)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -192,7 +198,6 @@ class Store:
                 (private / "files").mkdir(parents=True)
                 meta = make(private / "files")
                 seal(private, key, stage, parts, meta, round(time.monotonic() - started, 3))
-                final.parent.mkdir(exist_ok=True)
                 private.replace(final)
                 sync_folder(final.parent)
         finally:
@@ -211,6 +216,15 @@ class Store:
         return self._temp / secrets.token_hex(8)
 
 
+def _own_folder(folder: Path) -> Path:
+    """The folder, made if need be. Raises StoreError for a link in its place: it would be written through."""
+    with suppress(FileExistsError):
+        folder.mkdir()
+    if not is_plain_folder(folder):
+        raise StoreError(f"{folder} is not a plain folder: move it away, or give another --store")
+    return folder
+
+
 def _begin_session(temp: Path) -> tuple[str, BaseFileLock]:
     """Lock first, folder second: whoever sees a session's folder finds its lock held or its process dead."""
     from filelock import FileLock
@@ -223,12 +237,17 @@ def _begin_session(temp: Path) -> tuple[str, BaseFileLock]:
 
 
 def _clear_dead_sessions(temp: Path) -> tuple[str, ...]:
-    """Remove the temporary folders of processes that are no more; their session names."""
+    """Remove the temporary folders of processes that are no more; their session names.
+
+    A session's folder has its lock beside it, and a name that nothing else has: other folders are left alone.
+    """
     from filelock import FileLock, Timeout
 
     dead = []
-    for folder in sorted(path for path in temp.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in temp.iterdir() if SESSION.fullmatch(path.name)):
         file = temp / f"{folder.name}.lock"
+        if not is_plain_folder(folder) or not is_plain_file(file):
+            continue
         try:
             with FileLock(file, timeout=0):
                 remove_tree(folder)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,8 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.board import settle
+from edgekit.board.manifest import manifest_digest
 from edgekit.bundle import BoardIdentity, CandidateFacts, Offer, verify_bundle, write_candidates
 from edgekit.devices import LocalDevice
+from edgekit.errors import BundleError
 from edgekit.types import Budget, Estimate
 from tests.bundles import artifact_of, bundle_parts
 
@@ -33,14 +40,24 @@ def facts(name: str, **changes: Any) -> CandidateFacts:
     return replace(made, **changes)
 
 
-def candidates_bundle(folder: Path, *, budget: Budget = EASY, identity: BoardIdentity = HERE) -> Path:
-    """Two candidates of the tiny network, in ONNX Runtime and in OpenVINO."""
+def candidates_bundle(
+    folder: Path,
+    *,
+    budget: Budget = EASY,
+    identity: BoardIdentity = HERE,
+    claimed_drops: Mapping[str, float] = MappingProxyType({}),
+) -> Path:
+    """Two candidates of the tiny network, in ONNX Runtime and in OpenVINO; drops on the test split by runtime."""
     folder.mkdir()
     offers = []
     for backend, drop in (("onnxruntime", 0.0), ("openvino", 0.005)):
         artifact = artifact_of(backend, folder / backend)  # type: ignore[arg-type]
         one = facts(backend, backend=backend, drop=drop)
-        offers.append(Offer(one, bundle_parts(artifact)))
+        parts = bundle_parts(artifact)
+        claim = None
+        if backend in claimed_drops:
+            claim = replace(parts["claim"], drop=Estimate(claimed_drops[backend], 0.0, 0.9))
+        offers.append(Offer(one, {**parts, "claim": claim}))
     write_candidates(
         folder / "bundle",
         offers,
@@ -53,8 +70,8 @@ def candidates_bundle(folder: Path, *, budget: Budget = EASY, identity: BoardIde
     return folder / "bundle"
 
 
-def run_settle(bundle: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", str(bundle / "settle.py"), "--seconds", "0.3"]
+def run_settle(bundle: Path, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
+    command = [python, "-I", str(bundle / "settle.py"), "--seconds", "0.3"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -189,6 +206,187 @@ def test_it_measures_on_the_cpus_that_a_build_measures_on(tmp_path: Path) -> Non
     bundle = candidates_bundle(tmp_path / "made")
     work = tmp_path / "work"
     work.mkdir()
-    job = settle.make_job(str(bundle), str(work), json.loads((bundle / "manifest.json").read_text()), 0.1)
+    job = settle.make_job(str(bundle), str(work), *settle.read_bundle(str(bundle)), 0.1)
     assert job["cpus"] == LocalDevice(tmp_path / "device").describe()["cpus"][:1]
     assert [entry["options"] for entry in job["entries"]] == [{}, {"INFERENCE_PRECISION_HINT": "f32"}]
+
+
+# The drop that a verdict stands on
+
+
+def test_the_drop_on_the_test_split_counts_where_it_was_measured(tmp_path: Path) -> None:
+    bundle = candidates_bundle(
+        tmp_path / "made", budget=replace(EASY, max_drop=0.01), claimed_drops={"onnxruntime": 0.04}
+    )
+    ended = run_settle(bundle)
+    assert ended.returncode == 0, ended.stderr
+    rows = {row["id"]: row for row in settled(bundle)["candidates"]}
+    assert (rows["onnxruntime"]["drop"], rows["onnxruntime"]["split"]) == (0.04, "test")
+    assert (rows["openvino"]["drop"], rows["openvino"]["split"]) == (0.005, "validation")
+    assert rows["onnxruntime"]["against"] == "accuracy drop 0.04 > 0.01"
+    assert settled(bundle)["winner"] == "openvino"
+    assert "4.00% (test)" in ended.stdout
+
+
+# What is missing on the board
+
+
+def python_with(folder: Path, *packages: str) -> str:
+    """An interpreter that has numpy and these packages, as a board may have."""
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    asked = [str(python), "-c", "import site; print(site.getsitepackages()[0])"]
+    place = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
+    for package in ("numpy", *packages):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin).parent
+        (place / package).symlink_to(source)
+        libraries = source.with_name(f"{package}.libs")
+        if libraries.exists():
+            (place / libraries.name).symlink_to(libraries)
+    return str(python)
+
+
+def test_without_a_runtime_nothing_is_measured_and_nothing_is_missed(tmp_path: Path) -> None:
+    bundle = candidates_bundle(tmp_path / "made", budget=Budget(max_latency_ms=1e-6))
+    ended = run_settle(bundle, python_with(tmp_path / "board"))
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines()[-3:] == [
+        "settle: nothing was measured",
+        "  onnxruntime is not installed: pip install onnxruntime",
+        "  openvino is not installed: pip install openvino",
+    ]
+    assert not (bundle / "settled.json").exists()
+    assert verify_bundle(bundle).ok
+
+
+@pytest.mark.parametrize(("limit_ms", "code", "verdict"), [(1e-6, 2, "PROVISIONAL"), (1000.0, 0, "MEETS")])
+def test_with_one_runtime_of_two_only_what_meets_is_settled(
+    tmp_path: Path, limit_ms: float, code: int, verdict: str
+) -> None:
+    bundle = candidates_bundle(tmp_path / "made", budget=Budget(max_latency_ms=limit_ms))
+    ended = run_settle(bundle, python_with(tmp_path / "board", "onnxruntime"))
+    assert (ended.returncode, settled(bundle)["verdict"]) == (code, verdict), ended.stderr
+    assert settled(bundle)["not_installed"] == {"openvino": "pip install openvino"}
+    assert ("pip install openvino" in ended.stderr) == (code == 2)
+    assert "MISSES" not in ended.stdout
+
+
+# What was changed
+
+
+def copied(done: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> Path:
+    """A bundle of its own to damage."""
+    shutil.copytree(done[0], tmp_path / "bundle")
+    (tmp_path / "bundle" / "settled.json").unlink()
+    return tmp_path / "bundle"
+
+
+def resealed(bundle: Path, **changes: Any) -> None:
+    """The manifest with changes and the digest that fits them, as an attacker writes it."""
+    content = {**json.loads((bundle / "manifest.json").read_text()), **changes}
+    del content["digest"]
+    (bundle / "manifest.json").write_text(json.dumps({**content, "digest": manifest_digest(content)}))
+
+
+def refused(bundle: Path) -> str:
+    """The one line that settling ends with; nothing was written."""
+    before = sorted(bundle.rglob("*"))
+    ended = run_settle(bundle)
+    assert ended.returncode == 2, ended.stdout
+    assert ended.stdout == ""
+    assert sorted(bundle.rglob("*")) == before
+    (line,) = ended.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_single_bit_of_the_manifest_can_be_flipped(
+    done: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, seed: int
+) -> None:
+    bundle = copied(done, tmp_path)
+    path = bundle / "manifest.json"
+    content = path.read_bytes()
+    assert settle.read_bundle(str(bundle))
+    for bit in range(seed * 37, 8 * len(content), 97 * 6):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(settle.ManifestError):
+            settle.read_bundle(str(bundle))
+
+
+def test_a_budget_that_was_raised_is_told_and_chooses_nothing(
+    done: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    bundle = copied(done, tmp_path)
+    path = bundle / "manifest.json"
+    path.write_text(path.read_text().replace('"max_latency_ms": 1000.0', '"max_latency_ms": 5000.0'))
+    assert refused(bundle).endswith("manifest.json was changed: its digest does not match")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '{"schema": 1', "[" * 100_000, "\ufeff{}"])
+def test_a_manifest_that_is_none_is_one_line(
+    done: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, content: str
+) -> None:
+    bundle = copied(done, tmp_path)
+    (bundle / "manifest.json").write_text(content)
+    assert "manifest.json" in refused(bundle)
+
+
+@pytest.mark.parametrize("field", ["id", "folder"])
+@pytest.mark.parametrize("name", ["../../outside", "/outside", "..", "a\\b", ""])
+def test_a_candidate_whose_name_leads_out_is_refused(
+    done: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, field: str, name: str
+) -> None:
+    bundle = copied(done, tmp_path)
+    first, second = json.loads((bundle / "manifest.json").read_text())["candidates"]
+    resealed(bundle, candidates=[{**first, field: name}, second])
+    assert "leads out of the bundle" in refused(bundle)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+    with pytest.raises(BundleError, match="leads out of the bundle"):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "candidates/openvino/golden.npz", "candidates"])
+def test_a_link_in_the_bundle_is_refused(
+    done: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, name: str
+) -> None:
+    bundle = copied(done, tmp_path)
+    (bundle / name).rename(tmp_path / "elsewhere")
+    (bundle / name).symlink_to(tmp_path / "elsewhere")
+    assert name in refused(bundle)
+
+
+def test_a_pipe_in_the_place_of_a_file_does_not_hang(
+    done: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    bundle = copied(done, tmp_path)
+    for name in ("candidates/openvino/golden.npz", "manifest.json"):
+        (bundle / name).unlink()
+        os.mkfifo(bundle / name)
+        assert name in refused(bundle)
+
+
+@pytest.mark.parametrize("content", ["mine", "{}", "[" * 100_000])
+def test_a_settled_json_of_another_is_not_overwritten(
+    done: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, content: str
+) -> None:
+    bundle = copied(done, tmp_path)
+    (bundle / "settled.json").write_text(content)
+    assert "settled.json is there and is not of this program" in refused(bundle)
+    assert (bundle / "settled.json").read_text() == content
+
+
+def test_a_folder_called_settling_stays_and_settling_again_works(
+    done: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    bundle = copied(done, tmp_path)
+    (bundle / "settling").mkdir()
+    (bundle / "settling" / "mine.txt").write_text("mine")
+    assert [run_settle(bundle).returncode for _ in range(2)] == [0, 0]
+    assert (bundle / "settling" / "mine.txt").read_text() == "mine"
+    assert [path.name for path in bundle.glob("settling*")] == ["settling"]

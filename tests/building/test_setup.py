@@ -96,3 +96,17 @@ def test_a_factory_s_network_is_found_anew_when_a_file_that_it_reads_has_changed
         digests.append(locate_model(request).ref.digest)
     assert digests[0] != digests[1]
     assert locate_model(request).ref.digest == digests[1]
+
+
+@pytest.mark.parametrize("name", ["result.json", "report.html", "bundle/mine.txt", "bundle"])
+def test_what_is_not_edgekits_in_the_output_folder_is_told_before_any_work(
+    request_: BuildRequest, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(
+        OutputError, match=r"is there and is not .*edgekit; move it away, or give another --out"
+    ):
+        prepare(request_, print)
+    assert not (tmp_path / "store").exists()
+    assert (tmp_path / "out" / name).read_text() == "mine"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +21,7 @@ from click.testing import CliRunner, Result
 from edgekit import board
 from edgekit.bundle import BUNDLE_SCHEMA, read_manifest, verify_bundle
 from edgekit.bundle.manifest import encode_manifest, hash_file
+from edgekit.bundle.placing import replacing
 from edgekit.errors import BundleError, OutputError, UserError
 from edgekit.types import (
     BackendName,
@@ -263,6 +267,68 @@ def test_golden_outputs_that_no_longer_come_out_are_told(bundle: Path) -> None:
     assert verify_bundle(bundle, run=False).ok
 
 
+def raw_array(shape: str, content: bytes = b"") -> bytes:
+    """A .npy that says it has this shape, whatever it holds."""
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    head += b" " * (-(len(head) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + content
+
+
+GOOD_INPUT = raw_array("(4, 2, 4, 4)", SAMPLES.tobytes())
+GOOD_OUTPUT = raw_array("(4, 3)", network(SAMPLES).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [
+        (raw_array(f"({2**43}, 3)"), "declares 105553116266496 bytes"),
+        (raw_array(f"(4, {2**62}, {2**62})"), "declares"),
+        (raw_array("(5, 3)", network(SAMPLES).tobytes()), r"cannot be read|does not hold"),
+        (raw_array("()", b"\0" * 4), "out0 is not an array of samples"),
+        (raw_array("(-4, 3)", network(SAMPLES).tobytes()), "out0 is not an array of samples"),
+        (raw_array("(" * 300 + ")" * 300), "out0 is not an array"),
+        (b"hello", "out0 is not an array"),
+        (b"", "out0 is not an array"),
+        (GOOD_OUTPUT[:-4], r"cannot be read|declares"),
+        (None, r"out0\.npy"),
+    ],
+)
+def test_a_golden_member_that_is_no_array_of_samples_is_one_line(
+    bundle: Path, member: bytes | None, told: str
+) -> None:
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(bundle / "golden.npz", "w", compression) as archive:
+            archive.writestr("in0.npy", GOOD_INPUT)
+            if member is not None:
+                archive.writestr("out0.npy", member)
+        files = tuple(
+            hash_file(bundle / file.path, file.path) if file.path == "golden.npz" else file
+            for file in read_manifest(bundle).files
+        )
+        rewrite_manifest(bundle, files=files)
+        (problem,) = verify_bundle(bundle).problems
+        assert re.search(told, problem)
+        assert "\n" not in problem
+
+
+@pytest.mark.parametrize("tolerance", [1e300, 1.0, 0.0, -1.0])
+def test_a_tolerance_that_every_answer_or_none_would_meet_is_refused(bundle: Path, tolerance: float) -> None:
+    rewrite_manifest(bundle, golden=replace(read_manifest(bundle).golden, tolerance=tolerance))
+    with pytest.raises(BundleError, match=r"the golden tolerance is .*; allowed: above 0 to 0\.5"):
+        verify_bundle(bundle)
+
+
+def test_a_manifest_that_is_a_link_or_a_pipe_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "manifest.json").rename(tmp_path / "manifest.json")
+    (bundle / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match="is a link or a device"):
+        verify_bundle(bundle)
+    (bundle / "manifest.json").unlink()
+    os.mkfifo(bundle / "manifest.json")
+    with pytest.raises(BundleError, match="is a link or a device"):
+        verify_bundle(bundle)
+
+
 def test_golden_arrays_of_another_shape_are_told(bundle: Path) -> None:
     np.savez(bundle / "golden.npz", allow_pickle=False, in0=SAMPLES[:, :1], out0=network(SAMPLES))
     files = tuple(
@@ -377,14 +443,61 @@ def test_an_artifact_whose_file_leads_out_of_its_folder_is_refused(tmp_path: Pat
         bundle_of(outside, tmp_path / "bundle")
 
 
+KILLED_WHILE_WRITING = """
+import os, sys
+from pathlib import Path
+from edgekit.bundle.placing import replacing
+with replacing(Path(sys.argv[1])) as partial:
+    (partial / "model.onnx").write_bytes(b"half")
+    os._exit(9)
+"""
+
+
 def test_what_a_killed_run_left_half_written_is_cleared(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    left = tmp_path / "out" / f".bundle.partial-{dead.pid}-abcd"
-    left.mkdir(parents=True)
-    (left / "model.onnx").write_bytes(b"half")
-    bundle_of(artifact_of("onnxruntime", tmp_path / "a"), tmp_path / "out" / "bundle")
+    place = tmp_path / "out" / "bundle"
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(place)], check=False)
+    assert list((tmp_path / "out").glob(".bundle.partial-*/new/model.onnx"))
+    bundle_of(artifact_of("onnxruntime", tmp_path / "a"), place)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["bundle"]
+
+
+def test_an_older_bundle_that_a_killed_run_had_moved_aside_comes_back(tmp_path: Path) -> None:
+    place = bundle_of(artifact_of("onnxruntime", tmp_path / "a"), tmp_path / "out" / "bundle")
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(place)], check=False)
+    (left,) = (tmp_path / "out").glob(".bundle.partial-*")
+    place.replace(left / "old")
+    with pytest.raises(ZeroDivisionError), replacing(place):
+        raise ZeroDivisionError
+    assert verify_bundle(place, run=False).ok
+
+
+@pytest.mark.parametrize("name", ["settled.json", "notes.txt", "model/mine.bin", "candidates/a/readme"])
+def test_a_file_that_was_put_into_a_bundle_keeps_it_from_being_replaced(tmp_path: Path, name: str) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "a")
+    bundle = bundle_of(artifact, tmp_path / "bundle")
+    (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+    (bundle / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"{name} is not of the bundle that it lies in; move it away"):
+        bundle_of(artifact, bundle)
+    assert (bundle / name).read_text() == "mine"
+
+
+def test_a_link_in_a_bundle_is_not_followed_when_it_is_replaced(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "a")
+    bundle = bundle_of(artifact, tmp_path / "bundle")
+    (tmp_path / "mine").mkdir()
+    (bundle / "linked").symlink_to(tmp_path / "mine")
+    with pytest.raises(OutputError, match="linked is not of the bundle"):
+        bundle_of(artifact, bundle)
+
+
+def test_what_a_bundle_holds_once_it_ran_is_replaced_with_it(tmp_path: Path) -> None:
+    artifact = artifact_of("onnxruntime", tmp_path / "a")
+    bundle = bundle_of(artifact, tmp_path / "bundle")
+    for name in ("model/engine/model.engine", "board/__pycache__/infer.cpython-311.pyc"):
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / name).write_bytes(b"x")
+    assert verify_bundle(bundle_of(artifact, bundle), run=False).ok
 
 
 # The command

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgekit.data import DataSource, open_source
-from edgekit.errors import DataError
+from edgekit.errors import DataError, StoreError
 from edgekit.types import Preprocess
 
 
@@ -130,3 +132,39 @@ def test_a_failed_factory_leaves_no_spool(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         opened(tmp_path, "def make():\n  yield np.ones((2, 2))\n  1 / 0\n")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def flip_last_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:8])
+
+
+def to_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("damage", [flip_last_bit, cut, Path.unlink, to_pipe])
+def test_a_spooled_copy_that_differs_is_made_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    code = "def make(): return [(np.arange(6.0).reshape(2, 3), np.array([0, 1]))]\n"
+    digest = opened(tmp_path, code).digest
+    (spooled,) = (tmp_path / "cache").rglob("0.bin")
+    damage(spooled)
+    again = opened(tmp_path, code)
+    assert again.digest == digest
+    assert again.take(np.arange(2)).inputs[0].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_nothing_is_spooled_through_a_link(tmp_path: Path) -> None:
+    code = "def make(): return [(np.arange(6.0).reshape(2, 3), np.array([0, 1]))]\n"
+    opened(tmp_path, code)
+    (spooled,) = (tmp_path / "cache").rglob("0.bin")
+    spooled.parent.rename(tmp_path / "elsewhere")
+    spooled.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is not a plain folder"):
+        opened(tmp_path, code)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgekit.data import DataSource, open_source
-from edgekit.errors import DataError
+from edgekit.errors import DataError, StoreError
 from edgekit.types import Preprocess
 
 X = np.arange(40, dtype=np.float32).reshape(10, 4)
@@ -102,3 +105,75 @@ def test_a_file_cut_while_in_use_is_told(tmp_path: Path) -> None:
 def test_an_absent_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         open_source(tmp_path / "absent.npz", Preprocess(), tmp_path)
+
+
+def swap_rows(path: Path) -> None:
+    """Two rows of the unpacked x change places: same size, same values."""
+    content = bytearray(path.read_bytes())
+    rows = len(content) - X.nbytes
+    content[rows : rows + 16], content[rows + 16 : rows + 32] = (
+        content[rows + 16 : rows + 32],
+        content[rows : rows + 16],
+    )
+    path.write_bytes(content)
+
+
+def flip_last_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def to_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def to_link(path: Path) -> None:
+    changed = path.with_name("elsewhere")
+    changed.write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(changed)
+
+
+@pytest.mark.parametrize("damage", [swap_rows, flip_last_bit, cut, to_pipe, to_link])
+def test_an_unpacked_copy_that_differs_is_made_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    opened(tmp_path, compressed=True, x=X, y=Y)
+    (unpacked,) = (tmp_path / "cache").rglob("x.npy")
+    damage(unpacked)
+    again = open_source(tmp_path / "d.npz", Preprocess(), tmp_path / "cache")
+    assert np.array_equal(again.take(np.arange(10)).inputs[0], X)
+    assert not unpacked.is_symlink()
+
+
+@pytest.mark.parametrize("member", ["x", "y", "classes"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_wrong_checksum_is_refused_as_numpy_refuses_it(
+    tmp_path: Path, member: str, compressed: bool
+) -> None:
+    members = {"x": X, "y": Y, "classes": np.array(["no", "yes"])}
+    opened(tmp_path, compressed=compressed, **members)
+    path = tmp_path / "d.npz"
+    with zipfile.ZipFile(path) as archive:
+        crc = archive.getinfo(f"{member}.npy").CRC
+    content = path.read_bytes()
+    wrong = content.replace(crc.to_bytes(4, "little"), (crc ^ 1).to_bytes(4, "little"))
+    assert wrong != content
+    path.write_bytes(wrong)
+    with pytest.raises(zipfile.BadZipFile), np.load(path) as archive:
+        archive[member]
+    with pytest.raises(DataError, match=rf"not a readable \.npz file: Bad CRC-32 for file '{member}\.npy'"):
+        open_source(path, Preprocess(), tmp_path / "other")
+
+
+def test_nothing_is_unpacked_through_a_link(tmp_path: Path) -> None:
+    opened(tmp_path, compressed=True, x=X, y=Y)
+    (unpacked,) = (tmp_path / "cache").rglob("x.npy")
+    unpacked.parent.rename(tmp_path / "elsewhere")
+    unpacked.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a link"):
+        open_source(tmp_path / "d.npz", Preprocess(), tmp_path / "cache")

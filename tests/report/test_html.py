@@ -232,3 +232,12 @@ def test_a_result_of_an_older_edgekit_makes_a_page_too() -> None:
     text = read_page(render_html(replace(result, candidates=older, environment=environment))).text
     assert "Temperaturenot read Clocknot read" in text
     assert "480–––" in text
+
+
+def test_a_page_that_is_not_ours_is_not_overwritten(tmp_path: Path) -> None:
+    path = write_report(example_result(), tmp_path / "report.html")
+    assert write_report(example_result(), path) == path
+    path.write_text("<html>mine</html>")
+    with pytest.raises(OutputError, match="is there and is not of edgekit; move it away"):
+        write_report(example_result(), path)
+    assert path.read_text() == "<html>mine</html>"

@@ -37,10 +37,17 @@ TimingRun = Mapping[str, Measured | Failure]
 
 @dataclass(frozen=True)
 class Timed:
-    """One row of the stored measurements: exactly one of the two."""
+    """One row of the stored measurements."""
 
-    measurement: Measurement | None = None
-    failure: Failure | None = None
+    measurement: Measurement
+
+
+class FailedRunError(Exception):
+    """A run in which some candidate failed. Never leaves the timer."""
+
+    def __init__(self, run: TimingRun) -> None:
+        super().__init__()
+        self.run = run
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,22 @@ class Timer:
     def time(
         self, artifacts: Sequence[Artifact], samples: SplitFiles, seconds: float
     ) -> dict[str, Measurement | Failure]:
-        """Candidate → latency, load time and memory. `seconds` of timed runs for each, fed with the first sample."""
+        """Candidate → latency, load time and memory. `seconds` of timed runs for each, fed with the first sample.
+
+        Only a run without failures is stored. Each candidate has run over the samples before it is timed, so what
+        fails here (killed, out of memory, too slow for its time) may not fail again: the next build tries all anew.
+        """
         options = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed)
 
         def make(folder: Path) -> Mapping[str, Any]:
             run = self._measured(artifacts, samples, options, folder / "job")
-            rows = [row_of(run[artifact.candidate]) for artifact in artifacts]
+            rows = [
+                Timed(row.measurement)
+                for row in (run[artifact.candidate] for artifact in artifacts)
+                if isinstance(row, Measured)
+            ]
+            if len(rows) < len(artifacts):
+                raise FailedRunError(run)
             # Beside the meta, not in it: thousands of raw samples.
             (folder / FILE).write_bytes(msgspec.json.encode(rows))
             return {"candidates": len(rows)}
@@ -70,11 +87,17 @@ class Timer:
             "intervals": METHOD,
             "noise_limit": NOISE_LIMIT,
             "repeats": REPEATS,
+            "kept": "measurements only",
         }
-        entry = self.cache.entry("latency", parts, make)
+        try:
+            entry = self.cache.entry("latency", parts, make)
+        except FailedRunError as failed:
+            return {
+                name: row if isinstance(row, Failure) else row.measurement for name, row in failed.run.items()
+            }
         rows = msgspec.json.decode((entry.path / FILE).read_bytes(), type=list[Timed])
         return {
-            artifact.candidate: named(row, artifact.candidate)
+            artifact.candidate: replace(row.measurement, candidate=artifact.candidate)
             for artifact, row in zip(artifacts, rows, strict=True)
         }
 
@@ -138,16 +161,3 @@ def widest_relative_interval(run: TimingRun) -> float:
         ),
         default=0.0,
     )
-
-
-def row_of(result: Measured | Failure) -> Timed:
-    """What is stored of one candidate."""
-    return Timed(failure=result) if isinstance(result, Failure) else Timed(measurement=result.measurement)
-
-
-def named(row: Timed, candidate: str) -> Measurement | Failure:
-    """The stored row under this run's name of the candidate."""
-    if row.failure is not None:
-        return replace(row.failure, candidate=candidate)
-    assert row.measurement is not None
-    return replace(row.measurement, candidate=candidate)

@@ -25,7 +25,7 @@ def save_pruned(path: Path, module: torch.nn.Module, plan: PrunePlan) -> None:
 
 def load_pruned(path: Path, original: torch.nn.Module, example: Example) -> tuple[torch.nn.Module, PrunePlan]:
     """Rebuild what `save_pruned` wrote on a copy of `original`. Raises ModelError when it does not fit."""
-    tensors, note = read_tensors(path)
+    tensors, note = read_tensors(path, sealed=False)
     plan = PrunePlan.from_json(str(note.get("plan")))
     module = apply_plan(original, example, plan)
     try:

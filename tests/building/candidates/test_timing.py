@@ -72,6 +72,22 @@ def test_measurements_carry_their_accuracy_and_failures_are_apart(
     assert [failure.candidate for failure in failures] == ["slow"]
 
 
+@pytest.mark.parametrize("failing", [("slow",), ("fast",), ("fast", "slow")])
+def test_a_run_in_which_a_candidate_failed_is_not_kept(
+    tmp_path: Path, attempts: tuple[Attempt, Attempt], failing: tuple[str, ...]
+) -> None:
+    artifacts, samples = [attempt.artifact for attempt in attempts], split_files(tmp_path)
+    with opened_cache(tmp_path / "store") as cache:
+        killed = bench(tmp_path / "board", {"fast": 0.5}, failing=failing)
+        rows = Timer(cache, killed, SilentReporter(), 0).time(artifacts, samples, 0.5)
+        assert [name for name, row in rows.items() if isinstance(row, Failure)] == list(failing)
+        assert count_entries(cache) == 0
+        well = bench(tmp_path / "board", {"fast": 0.5})
+        again = Timer(cache, well, SilentReporter(), 0).time(artifacts, samples, 0.5)
+        assert all(isinstance(row, Measurement) for row in again.values())
+        assert count_entries(cache) == 1
+
+
 def test_a_stored_run_is_read_under_the_names_of_this_run(
     tmp_path: Path, attempts: tuple[Attempt, Attempt]
 ) -> None:

@@ -161,6 +161,19 @@ def test_a_finished_run_is_read_back(tmp_path: Path) -> None:
     assert [record.accuracy for record in second.history] == [record.accuracy for record in first.history]
 
 
+def test_a_half_zeroed_step_is_trained_again(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    for file in tmp_path.glob("*.safetensors"):
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    second = run(tmp_path)
+    assert [record.accuracy for record in second.history] == [record.accuracy for record in first.history]
+    assert all(
+        torch.equal(tensor, second.module.state_dict()[name])
+        for name, tensor in first.module.state_dict().items()
+    )
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     plan = nets.half_of_all(trained_net(), EXAMPLE, PRUNE)
     save_pruned(tmp_path / "x.safetensors", apply_plan(trained_net(), EXAMPLE, plan), PrunePlan())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +274,69 @@ def test_tensors_and_note_come_back(tmp_path: Path) -> None:
     assert torch.equal(tensors["x"], tensor)
     assert note == {"step": 3}
     assert [path.name for path in file.parent.iterdir()] == ["x.safetensors"]
+
+
+def zero_second_half(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+
+
+def flip_last_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def change_the_note(path: Path) -> None:
+    content = path.read_bytes()
+    changed = content.replace(b'\\"step\\": 3', b'\\"step\\": 9')
+    assert changed != content
+    path.write_bytes(changed)
+
+
+def to_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("damage", [zero_second_half, flip_last_bit, change_the_note, to_pipe])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_file_that_is_not_as_written_is_refused(
+    tmp_path: Path, damage: Callable[[Path], None], sealed: bool
+) -> None:
+    file = tmp_path / "x.safetensors"
+    write_tensors(file, {"x": torch.ones(1000), "n": torch.tensor(3)}, {"step": 3})
+    damage(file)
+    with pytest.raises(ModelError):
+        read_tensors(file, sealed=sealed)
+
+
+def test_a_file_of_before_there_were_digests_is_read_where_the_store_vouches_for_it(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.ones(2)}, str(tmp_path / "x.safetensors"), {"edgekit": '{"step": 3}'})
+    assert read_tensors(tmp_path / "x.safetensors", sealed=False)[1] == {"step": 3}
+    with pytest.raises(ModelError, match="its digest does not match"):
+        read_tensors(tmp_path / "x.safetensors")
+
+
+def test_equal_tensors_give_equal_files(tmp_path: Path) -> None:
+    contents = set()
+    for number in range(8):
+        write_tensors(
+            tmp_path / f"{number}", {"x": torch.ones(2), "y": torch.zeros(1)}, {"step": 3, "a": [1]}
+        )
+        contents.add((tmp_path / f"{number}").read_bytes())
+    assert len(contents) == 1
+
+
+@pytest.mark.parametrize("damage", [zero_second_half, flip_last_bit])
+def test_a_checkpoint_that_is_not_as_written_is_ignored(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    file = tmp_path / "c.safetensors"
+    first, _ = trained(checkpoint=file)
+    damage(file)
+    again, report = trained(checkpoint=file)
+    assert report.resumed_at == 0
+    assert same(first, again)
