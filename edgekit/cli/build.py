@@ -93,6 +93,9 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
 @click.option("--time-limit", help="Of the whole build, as 30m; training is cut to fit.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("edgekit-out"), show_default=True)
 @click.option("--store", type=click.Path(path_type=Path), default=Path(".edgekit"), show_default=True)
+@click.option(
+    "--allow-weak-original", is_flag=True, help="Also build a network that is no better than a guess."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
 @preprocess_options
 @click.pass_obj
@@ -144,6 +147,7 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
         time_limit_s=parse_seconds(options["time_limit"]) if options["time_limit"] else None,
         out=options["out"],
         store=options["store"],
+        allow_weak_original=options["allow_weak_original"],
         command=shlex.join(["edgekit", *(given or ())]),
     )
     result = build_request(request, RichReporter())
