@@ -40,6 +40,7 @@ from edgekit.building.variants.base import (
 )
 from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.probing import time_structures
+from edgekit.data import compare_classes
 from edgekit.errors import Interrupted
 from edgekit.measure import read_environment
 from edgekit.plan import Plan
@@ -168,13 +169,14 @@ def build(context: Context) -> Result:
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
     setting = context.setting
-    warnings = told_weakness(
+    weaknesses = told_weakness(
         context.evaluator,
         reference,
         context.validation(original.signature),
         setting.model,
         allowed=setting.request.allow_weak_original,
     )
+    warnings = (*compare_classes(setting.source, original.signature), *weaknesses)
     for warning in warnings:
         context.reporter.say(f"warning: {warning}")
     return replace(context, setting=replace(setting, warnings=(*setting.warnings, *warnings)))

@@ -49,6 +49,9 @@ def epochs_option(context: click.Context, parameter: click.Parameter, value: flo
 @click.option("--model", required=True, help="net.py:factory, package.module:factory, .pt2 or .onnx.")
 @click.option("--weights", type=click.Path(path_type=Path), help=".safetensors or .pt for a factory.")
 @click.option("--data", required=True, help=".npz, image folder, file.py:factory, or `digits`.")
+@click.option(
+    "--classes", type=click.Path(path_type=Path), help="A text file of the classes' names, in label order."
+)
 @click.option("--max-latency", default="auto", show_default=True, help="As 2ms or 800us; auto: the fastest.")
 @click.option("--percentile", type=click.Choice(["p50", "p90", "p99"]), default="p90", show_default=True)
 @click.option("--max-drop", default="1%", show_default=True, help="Accuracy that may be lost: 1% or 0.01.")
@@ -147,6 +150,7 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
         time_limit_s=parse_seconds(options["time_limit"]) if options["time_limit"] else None,
         out=options["out"],
         store=options["store"],
+        classes=options["classes"],
         allow_weak_original=options["allow_weak_original"],
         command=shlex.join(["edgekit", *(given or ())]),
     )
