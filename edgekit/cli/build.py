@@ -8,15 +8,9 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import (
-    parse_fraction,
-    parse_latency_ms,
-    parse_seconds,
-    parse_size_bytes,
-    preprocess_options,
-    read_preprocess,
-)
+from edgekit.cli.options import preprocess_options, read_preprocess
 from edgekit.precisions import PRECISIONS
+from edgekit.quantities import parse_fraction, parse_latency_ms, parse_seconds, parse_size_bytes, read_drop
 from edgekit.types import Budget
 
 __all__ = ["build"]
@@ -117,7 +111,7 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
         max_latency_ms=None if limit == "auto" else parse_latency_ms(limit),
         fastest=limit == "auto",
         percentile=options["percentile"],
-        max_drop=parse_fraction(options["max_drop"]),
+        max_drop=read_drop(options["max_drop"]),
         max_size_bytes=parse_size_bytes(options["max_size"]) if options["max_size"] else None,
         max_memory_bytes=parse_size_bytes(options["max_memory"]) if options["max_memory"] else None,
     )

@@ -133,7 +133,13 @@ def test_too_few_samples_to_calibrate_are_refused(digits_network: UserNetwork, t
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("max_latency", "fast"), ("max_drop", "1 apple"), ("max_size", "-3MB"), ("time_limit", "soon")],
+    [
+        ("max_latency", "fast"),
+        ("max_drop", "1 apple"),
+        ("max_drop", "1"),
+        ("max_size", "-3MB"),
+        ("time_limit", "soon"),
+    ],
 )
 def test_a_budget_that_is_no_quantity_is_refused(
     digits_network: UserNetwork, tmp_path: Path, option: str, value: str
