@@ -21,7 +21,7 @@ Result:
                    peak_memory_bytes (highest resident set of the worker process when timing ends, VmHWM:
                    interpreter, numpy, runtime, model and activations),
                    outputs: {output: FILE.npy [N, ...]}, samples N}
-              or  {status "failed", stage, cause, signal, exit_code, stderr [last lines]}}
+              or  {status "failed", stage, cause, signal, stderr [last lines]}}
 
 Progress goes to stdout, one JSON object a line: {"progress": {stage, entry, done, total}}.
 """

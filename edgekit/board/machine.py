@@ -172,14 +172,18 @@ def first_cpus(facts: Mapping[str, Any], threads: int) -> List[int]:
     return list(facts["cpus"][:threads])
 
 
-def sensors() -> Dict[str, Dict[str, float]]:
-    """Temperatures (degrees Celsius, by zone) and clocks (MHz, by CPU) where /sys tells them."""
-    temperatures, clocks = {}, {}
-    thermal = "/sys/class/thermal"
+def sensors(thermal: str = "/sys/class/thermal") -> Dict[str, Dict[str, float]]:
+    """Temperatures (degrees Celsius, by zone) and clocks (MHz, by CPU) where /sys tells them.
+
+    Zones of one type are told apart by their number.
+    """
+    temperatures: Dict[str, float] = {}
+    clocks = {}
     for zone in sorted(os.listdir(thermal)) if os.path.isdir(thermal) else []:
         value = read_text(os.path.join(thermal, zone, "temp"))
         if zone.startswith("thermal_zone") and value.lstrip("-").isdigit():
-            temperatures[read_text(os.path.join(thermal, zone, "type")) or zone] = int(value) / 1000.0
+            kind = read_text(os.path.join(thermal, zone, "type")) or zone
+            temperatures["%s (%s)" % (kind, zone) if kind in temperatures else kind] = int(value) / 1000.0
     for cpu in range(os.cpu_count() or 1):
         value = read_text("/sys/devices/system/cpu/cpu%d/cpufreq/scaling_cur_freq" % cpu)
         if value.isdigit():

@@ -100,7 +100,6 @@ class Peer(object):
             "stage": stage,
             "cause": cause,
             "signal": name or None,
-            "exit_code": code,
         }
         raise EntryError(dict(details, stderr=lines))
 

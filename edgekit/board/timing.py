@@ -41,7 +41,7 @@ def warm_up(step: Callable[[], Any], cap_s: float) -> Dict[str, Any]:
         count += window
         steady = len(medians) == 3 and max(medians) - min(medians) <= STEADY_TOLERANCE * min(medians)
         if steady or time.perf_counter() - begin > cap_s:
-            return {"runs": count, "steady": steady, "median_ms": min(medians), "first_ms": first}
+            return {"runs": count, "steady": steady, "median_ms": min(medians)}
 
 
 def peak_memory_bytes() -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.recipe import Recipe
 
-__all__ = ["OBSERVES_ITSELF", "TAKES_FLOAT", "Planner", "Refusal", "Settled", "make_plan", "named_by_recipe"]
+__all__ = ["Planner", "Refusal", "Settled", "make_plan", "named_by_recipe", "refused_keys"]
 
 NO_SETTINGS = frozenset({"name", "title", "backends", "next"})
 """Keys of a recipe that say nothing of how a network is quantized."""
@@ -124,6 +124,16 @@ def make_plan(
         "versions": versions(),
     }
     return replace(decode_plan(recall("plan", parts, make)), recipe=recipe.name)
+
+
+def refused_keys(recipe: Recipe, *, nncf: bool = False, int8_io: bool = False) -> Mapping[str, Refusal]:
+    """Keys that a runtime refuses which has no NNCF, or whose artifacts take and give float alone, and why."""
+    refused = {}
+    if recipe.observer == "nncf" and not nncf:
+        refused["observer"] = OBSERVES_ITSELF
+    if recipe.io == "int8" and not int8_io:
+        refused["io"] = TAKES_FLOAT
+    return refused
 
 
 def refuse(planner: Planner, recipe: Recipe) -> None:

@@ -114,7 +114,7 @@ class FakeBoardDevice:
     def _entry(self, entry: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
         if not self._runs(entry):
             failed = {"status": "failed", "stage": "load", "cause": "said to fail", "stderr": []}
-            return {**failed, "signal": None, "exit_code": 1}
+            return {**failed, "signal": None}
         shape = {"name": "out", "dtype": "float32", "shape": [1, 10]}
         rng = np.random.default_rng(job.get("seed", 0))
         center = self._latency_ms.get(entry["id"], 1.0)

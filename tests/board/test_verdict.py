@@ -76,8 +76,7 @@ def some_rounds(chance: random.Random) -> list[list[float]]:
 
 def some_entry(chance: random.Random) -> dict[str, Any]:
     if chance.random() < 0.08:
-        return {"status": "failed", "stage": "load", "cause": "no kernel", "signal": None, "exit_code": 1,
-                "stderr": []}  # fmt: skip
+        return {"status": "failed", "stage": "load", "cause": "no kernel", "signal": None, "stderr": []}  # fmt: skip
     entry: dict[str, Any] = {
         "status": "ok", "signature": {"inputs": [TENSOR], "outputs": [TENSOR]}, "runtime_facts": {},
         "preemptions": 0, "import_ms": 1.0, "load_ms": 1.0, "warmup_runs": 3, "steady": True, "notes": [],

@@ -21,7 +21,7 @@ from edgekit.quantize import Range, Scheme, make_observer
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
 from edgekit.quantize.plan import Part, followed
-from edgekit.quantize.planning import OBSERVES_ITSELF, Refusal, Settled, named_by_recipe
+from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys
 from edgekit.quiet import quiet
 from edgekit.types import FloatLayer
 
@@ -50,7 +50,7 @@ class LiteRtPlanner:
         return "LiteRT"
 
     def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
-        return {"observer": OBSERVES_ITSELF} if recipe.observer == "nncf" else {}
+        return refused_keys(recipe, int8_io=True)
 
     def depends_on(self) -> Mapping[str, object]:
         return {"versions": self.versions}

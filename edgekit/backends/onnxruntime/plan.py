@@ -17,7 +17,7 @@ from edgekit.graph.wiring import Wiring
 from edgekit.quantize import Scheme
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part, followed
-from edgekit.quantize.planning import OBSERVES_ITSELF, TAKES_FLOAT, Refusal, Settled, named_by_recipe
+from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -58,12 +58,7 @@ class OnnxRuntimePlanner:
         return "ONNX Runtime"
 
     def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
-        refused = {}
-        if recipe.observer == "nncf":
-            refused["observer"] = OBSERVES_ITSELF
-        if recipe.io == "int8":
-            refused["io"] = TAKES_FLOAT
-        return refused
+        return refused_keys(recipe)
 
     def depends_on(self) -> Mapping[str, object]:
         return {"versions": self.versions, "ops": QUANTIZED_OPS, "same scale": sorted(SAME_SCALE_OPS)}

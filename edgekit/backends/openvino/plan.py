@@ -11,7 +11,7 @@ from edgekit.backends.openvino.quantize import SMALL_SHARE, place_quantizers
 from edgekit.quantize import Scheme
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part, united
-from edgekit.quantize.planning import TAKES_FLOAT, Refusal, Settled, named_by_recipe
+from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class OpenVinoPlanner:
         return "OpenVINO"
 
     def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
-        return {"io": TAKES_FLOAT} if recipe.io == "int8" else {}
+        return refused_keys(recipe, nncf=True)
 
     def depends_on(self) -> Mapping[str, object]:
         return {"versions": self.versions, "small": self._small_products()}
