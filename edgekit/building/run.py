@@ -169,6 +169,9 @@ def build(context: Context) -> Result:
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
     setting = context.setting
+    classes = compare_classes(setting.source, original.signature)
+    for warning in classes:  # before a refusal, which it may explain
+        context.reporter.say(f"warning: {warning}")
     weaknesses = told_weakness(
         context.evaluator,
         reference,
@@ -176,10 +179,10 @@ def warned(context: Context, original: Variant, reference: Artifact) -> Context:
         setting.model,
         allowed=setting.request.allow_weak_original,
     )
-    warnings = (*compare_classes(setting.source, original.signature), *weaknesses)
-    for warning in warnings:
+    for warning in weaknesses:
         context.reporter.say(f"warning: {warning}")
-    return replace(context, setting=replace(setting, warnings=(*setting.warnings, *warnings)))
+    warnings = (*setting.warnings, *classes, *weaknesses)
+    return replace(context, setting=replace(setting, warnings=warnings))
 
 
 def planned(context: Context, variant: Variant) -> Plan:

@@ -168,6 +168,16 @@ def test_forgotten_weights_are_refused_with_what_is_likely_wrong_and_how_to_go_o
     expect_refusal(digits_network, tmp_path, *words, weights="", target="generic-cpu")
 
 
+def test_fewer_classes_than_outputs_are_told_before_a_refusal_that_they_may_explain(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    data = save(tmp_path / "d.npz", x=images(), y=np.arange(200) % 4)
+    done = run(build_arguments(digits_network, tmp_path, data=data))
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert said.index("knows 4 classes, the network has 10 outputs") < said.index("edgekit: the original")
+
+
 def test_data_of_another_scale_are_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
