@@ -37,6 +37,7 @@ from typing import Any, Callable, Dict, List, Optional
 import numpy as np
 
 from .files import read_json, write_atomically
+from .intervals import drift
 from .machine import describe, sensors
 from .peer import EntryError, Peer
 
@@ -103,7 +104,7 @@ class Coordinator(object):
         self.tell("time", "", self.job["rounds"], self.job["rounds"])
 
     def judge(self, peer: Peer) -> None:
-        """Peak memory, and whether the rounds agree with each other."""
+        """Peak memory, and whether the rounds agree with each other and go nowhere."""
         peer.result.update(peer.ask("memory"))
         medians = [float(np.median(samples)) for samples in peer.result.get("rounds_ms", ())]
         if medians:
@@ -112,6 +113,13 @@ class Coordinator(object):
             if spread > ROUND_SPREAD:
                 peer.result["steady"] = False
                 peer.result["notes"].append("medians of the rounds spread by %.0f %%" % (spread * 100))
+            change = drift(medians)
+            if change:
+                peer.result["steady"] = False
+                told = ("rose" if change > 0 else "fell", abs(change) * 100)
+                peer.result["notes"].append(
+                    "medians of the rounds %s by %.0f %% from the first to the last" % told
+                )
 
     def evaluate(self, peer: Peer) -> None:
         wanted = peer.entry.get("evaluate")

@@ -46,7 +46,9 @@ Examples:
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--cpus", help="Pin to these CPUs, as 0,1; none: do not pin.  [default: the first THREADS]")
 @click.option("--seconds", default="5", show_default=True, help="Timed time, as 5 or 1m.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random inputs and of the bootstrap.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of random inputs and of the samples drawn."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
 @preprocess_options
 def bench(**options: Any) -> int:

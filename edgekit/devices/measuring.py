@@ -182,7 +182,6 @@ class _Reader:
                 entry["rounds_ms"],
                 warmup_runs=entry["warmup_runs"],
                 steady=entry["steady"],
-                seed=self.options.seed,
                 turns=self._turns(artifact.candidate),
                 preemptions=entry["preemptions"],
             )

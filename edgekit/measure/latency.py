@@ -15,15 +15,14 @@ def summarize_latency(
     *,
     warmup_runs: int = 0,
     steady: bool = True,
-    seed: int = 0,
     turns: Sequence[int] = (),
     preemptions: int | None = None,
 ) -> Latency:
-    """p50, p90 and p99 over all runs, with 95 % intervals from a cluster bootstrap (`board/intervals.py`).
+    """p50, p90 and p99 over all runs, with 95 % intervals whose unit is the round (`board/intervals.py`).
 
     Raises ValueError without samples, or on a time that is negative or not finite.
     """
-    p50, p90, p99 = (Estimate(*interval) for interval in percentiles(rounds_ms, seed))
+    p50, p90, p99 = (Estimate(*interval) for interval in percentiles(rounds_ms))
     kept = tuple(tuple(float(sample) for sample in samples) for samples in rounds_ms if len(samples))
     return Latency(
         p50,

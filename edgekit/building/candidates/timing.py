@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from edgekit.board.intervals import METHOD
 from edgekit.building.cache import Cache
 from edgekit.building.measuring import Bench
 from edgekit.building.samples import SplitFiles
@@ -66,6 +67,7 @@ class Timer:
 
         parts = {
             **self.bench.key_parts(artifacts, samples, options),
+            "intervals": METHOD,
             "noise_limit": NOISE_LIMIT,
             "repeats": REPEATS,
         }

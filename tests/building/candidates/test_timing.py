@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.building.candidates import timing
 from edgekit.building.candidates.timing import (
     Timer,
     calmest_run,
@@ -97,3 +98,15 @@ def test_seconds_seed_samples_and_company_are_in_the_key(
         timer.time(artifacts, replace(samples, digest="of others"), 0.5)
         timer.time(artifacts[:1], samples, 0.5)
         assert count_entries(cache) == 5
+
+
+def test_intervals_by_another_method_are_not_read(
+    tmp_path: Path, attempts: tuple[Attempt, Attempt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = split_files(tmp_path)
+    with opened_cache(tmp_path / "store") as cache:
+        timer = Timer(cache, bench(tmp_path / "board"), SilentReporter(), 0)
+        timer.time([attempts[0].artifact], samples, 0.5)
+        monkeypatch.setattr(timing, "METHOD", "another")
+        timer.time([attempts[0].artifact], samples, 0.5)
+        assert count_entries(cache) == 2
