@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.building import BuildRequest, run_build
 from edgekit.progress import Reporter, SilentReporter
+from edgekit.quantities import read_drop
 from edgekit.report import write_report
 from edgekit.result import Result
 from edgekit.types import Budget, Preprocess
@@ -30,7 +31,7 @@ def build(
     model: Any,
     data: Any,
     max_latency_ms: float | None = None,
-    max_drop: float | None = 0.01,
+    max_drop: float | str | None = 0.01,
     out: str | Path = "edgekit-out",
     store: str | Path = ".edgekit",
     reporter: Reporter | None = None,
@@ -39,9 +40,10 @@ def build(
     """Find the most accurate build of `model` that meets the budget on `target`.
 
     `model` is a path (`net.py:make`, .pt2, .onnx) or a trained `torch.nn.Module`; `data` a path, a built-in
-    name or arrays (x [N, ...], y int [N]). Without `max_latency_ms` the fastest within `max_drop` (a fraction:
-    0.01 is one point) is sought. `options` are the other fields of `Budget` (`percentile`, `max_size_bytes`,
-    `max_memory_bytes`) and of `BuildRequest` (`weights`, `threads`, `prune`, `seed`, …).
+    name or arrays (x [N, ...], y int [N]). Without `max_latency_ms` the fastest within `max_drop` is sought: a
+    fraction or text, 0.01 or "1%" for one point; a number above 0.3 is refused, "50%" is not. `options` are the other
+    fields of `Budget` (`percentile`, `max_size_bytes`, `max_memory_bytes`) and of `BuildRequest` (`weights`,
+    `threads`, `prune`, `classes`, `seed`, …).
 
     Raises UserError for input that cannot be used, Interrupted when stopped.
 
@@ -49,7 +51,10 @@ def build(
     """
     budget_fields = {name: options.pop(name) for name in tuple(options) if name in Budget.__annotations__}
     budget = Budget(
-        max_latency_ms=max_latency_ms, fastest=max_latency_ms is None, max_drop=max_drop, **budget_fields
+        max_latency_ms=max_latency_ms,
+        fastest=max_latency_ms is None,
+        max_drop=read_drop(max_drop),
+        **budget_fields,
     )
     options.setdefault("preprocess", Preprocess())
     request = BuildRequest(

@@ -48,7 +48,8 @@ class BuildRequest:
     """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N].
 
     `executor`: where lints and exports run, a name of EXECUTORS. `device`: what stands for the board, a name of
-    `devices.DEVICES`.
+    `devices.DEVICES`. `classes`: names in label order, or a text file with one a line.
+    `allow_weak_original`: a network that is no better than a guess is built with a warning.
     """
 
     target: str
@@ -70,6 +71,8 @@ class BuildRequest:
     out: Path = Path("edgekit-out")
     store: Path = Path(".edgekit")
     command: str = ""
+    classes: str | Path | Sequence[str] | None = None
+    allow_weak_original: bool = False
     executor: str = DEFAULT_EXECUTOR
     device: str = DEFAULT_DEVICE
 

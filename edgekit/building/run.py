@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 from edgekit.building.cache import Cache
@@ -16,7 +17,7 @@ from edgekit.building.candidates.exporting import Exporter
 from edgekit.building.candidates.judging import judged, without
 from edgekit.building.candidates.ladder import try_all
 from edgekit.building.candidates.planning import lint, plan_for, refuse_too_large
-from edgekit.building.candidates.reference import reference_artifact
+from edgekit.building.candidates.reference import reference_artifact, told_weakness
 from edgekit.building.candidates.timing import Timer, time_attempts
 from edgekit.building.context import Context
 from edgekit.building.executor import Executor, make_executor
@@ -39,6 +40,7 @@ from edgekit.building.variants.base import (
 )
 from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.probing import time_structures
+from edgekit.data import compare_classes
 from edgekit.errors import Interrupted
 from edgekit.measure import read_environment
 from edgekit.plan import Plan
@@ -127,6 +129,7 @@ def build(context: Context) -> Result:
         reporter,
         setting.board.target.name,
     )
+    context = warned(context, original, reference)
     candidates, rejections = lint(partial(context.exporter.lint, original), backends, plan.candidates)
     state = state.plus(rejections=rejections, ruled_out=plan.rejections)
     state = tried(context, state, reference, original, candidates)
@@ -161,6 +164,25 @@ def build(context: Context) -> Result:
         variants=state.variants,
     )
     return finish(context, outcome)
+
+
+def warned(context: Context, original: Variant, reference: Artifact) -> Context:
+    """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
+    setting = context.setting
+    classes = compare_classes(setting.source, original.signature)
+    for warning in classes:  # before a refusal, which it may explain
+        context.reporter.say(f"warning: {warning}")
+    weaknesses = told_weakness(
+        context.evaluator,
+        reference,
+        context.validation(original.signature),
+        setting.model,
+        allowed=setting.request.allow_weak_original,
+    )
+    for warning in weaknesses:
+        context.reporter.say(f"warning: {warning}")
+    warnings = (*setting.warnings, *classes, *weaknesses)
+    return replace(context, setting=replace(setting, warnings=warnings))
 
 
 def planned(context: Context, variant: Variant) -> Plan:

@@ -16,7 +16,7 @@ from edgekit.building.executor import EXECUTORS
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.request import BuildRequest
 from edgekit.bundle import check_replaceable
-from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source
+from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source, read_classes
 from edgekit.devices import DEVICES, Device, make_device
 from edgekit.errors import DataError, OutputError, UserError
 from edgekit.hardware import Machine, Target, find_target
@@ -213,11 +213,15 @@ def locate_model(request: BuildRequest) -> GivenModel:
 
 def open_data(request: BuildRequest, cache: Path) -> DataSource:
     """The data as a source, whichever way it was given."""
-    data = request.data
+    data, classes = request.data, request.classes
+    if isinstance(classes, (str, Path)):
+        classes = read_classes(Path(classes))
     if isinstance(data, (str, Path)):
-        return open_source(data, request.preprocess, cache)
+        return open_source(data, request.preprocess, cache, classes)
     if isinstance(data, tuple):
         if len(data) != 2:
             raise DataError(f"data is a tuple of {len(data)}", allowed="(x, y), or (x, None) without labels")
-        return from_arrays(data[0], data[1], preprocess=request.preprocess)
+        return from_arrays(data[0], data[1], preprocess=request.preprocess, classes=classes)
+    if classes is not None:
+        raise DataError("classes are given beside a data source", remedy="let the source name them")
     return data

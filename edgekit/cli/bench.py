@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import parse_cpus, parse_seconds, preprocess_options, read_preprocess
+from edgekit.cli.options import parse_cpus, preprocess_options, read_preprocess
 from edgekit.errors import ModelError, StageError
+from edgekit.quantities import parse_seconds
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import Artifact, Estimate
 from edgekit.types.measurements import LARGEST_SEED

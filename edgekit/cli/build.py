@@ -9,15 +9,9 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import (
-    parse_fraction,
-    parse_latency_ms,
-    parse_seconds,
-    parse_size_bytes,
-    preprocess_options,
-    read_preprocess,
-)
+from edgekit.cli.options import preprocess_options, read_preprocess
 from edgekit.precisions import PRECISIONS
+from edgekit.quantities import parse_fraction, parse_latency_ms, parse_seconds, parse_size_bytes, read_drop
 from edgekit.types import Budget
 from edgekit.types.measurements import LARGEST_SEED
 
@@ -51,6 +45,9 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--model", required=True, help="net.py:factory, package.module:factory, .pt2 or .onnx.")
 @click.option("--weights", type=click.Path(path_type=Path), help=".safetensors or .pt for a factory.")
 @click.option("--data", required=True, help=".npz, image folder, file.py:factory, or `digits`.")
+@click.option(
+    "--classes", type=click.Path(path_type=Path), help="A text file of the classes' names, in label order."
+)
 @click.option("--max-latency", default="auto", show_default=True, help="As 2ms or 800us; auto: the fastest.")
 @click.option("--percentile", type=click.Choice(["p50", "p90", "p99"]), default="p90", show_default=True)
 @click.option("--max-drop", default="1%", show_default=True, help="Accuracy that may be lost: 1% or 0.01.")
@@ -102,6 +99,9 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--time-limit", help="Of the whole build, as 30m; training is cut to fit.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("edgekit-out"), show_default=True)
 @click.option("--store", type=click.Path(path_type=Path), default=Path(".edgekit"), show_default=True)
+@click.option(
+    "--allow-weak-original", is_flag=True, help="Also build a network that is no better than a guess."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
 @preprocess_options
 @click.pass_obj
@@ -120,7 +120,7 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
         max_latency_ms=None if limit == "auto" else parse_latency_ms(limit),
         fastest=limit == "auto",
         percentile=options["percentile"],
-        max_drop=parse_fraction(options["max_drop"]),
+        max_drop=read_drop(options["max_drop"]),
         max_size_bytes=parse_size_bytes(options["max_size"]) if options["max_size"] else None,
         max_memory_bytes=parse_size_bytes(options["max_memory"]) if options["max_memory"] else None,
     )
@@ -153,6 +153,8 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
         time_limit_s=parse_seconds(options["time_limit"]) if options["time_limit"] else None,
         out=options["out"],
         store=options["store"],
+        classes=options["classes"],
+        allow_weak_original=options["allow_weak_original"],
         command=shlex.join(["edgekit", *(given or ())]),
     )
     result = build_request(request, RichReporter())

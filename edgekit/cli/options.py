@@ -1,4 +1,4 @@
-"""Options that commands share, and quantities as people write them."""
+"""Options that commands share."""
 
 from __future__ import annotations
 
@@ -11,64 +11,16 @@ from typing import Any, TypeVar
 
 import click
 
-from edgekit.errors import BudgetError, DataError, UserError
+from edgekit.errors import DataError, UserError
 from edgekit.types import Preprocess
 
 __all__ = [
     "parse_cpus",
-    "parse_fraction",
-    "parse_latency_ms",
-    "parse_seconds",
-    "parse_size_bytes",
     "preprocess_options",
     "read_preprocess",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ%]*)\s*")
-LATENCY_MS = {"": 1.0, "ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
-SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-SHARES = {"": 1.0, "%": 0.01}
-
-
-def parse_latency_ms(text: str) -> float:
-    """Milliseconds from '2ms', '1.5s', '800us' or '2' (milliseconds). Raises BudgetError."""
-    return _quantity(text, LATENCY_MS, "a latency", "a number above 0 with ms, us or s, as 2ms")
-
-
-def parse_seconds(text: str) -> float:
-    """Seconds from '30m', '2h', '90s' or '90' (seconds). Raises BudgetError."""
-    return _quantity(text, SECONDS, "a duration", "a number above 0 with s, m or h, as 30m")
-
-
-def parse_size_bytes(text: str) -> int:
-    """Bytes from '2MB' (10^6), '2MiB' (2^20) or '2000' (bytes). Raises BudgetError."""
-    size = _quantity(text, BYTES, "a size", "a number above 0 with kB, MB, GB, KiB, MiB or GiB, as 2MB")
-    if size < 1:
-        raise BudgetError(f"{text!r} is no size", allowed="one byte or more, as 2MB")
-    return round(size)
-
-
-def parse_fraction(text: str) -> float:
-    """A share from '1%' or '0.01', 0 to 1. Raises BudgetError."""
-    allowed = "0% to 100%, or 0 to 1, as 1% or 0.01"
-    share = _quantity(text, SHARES, "a share", allowed, zero=True)
-    if share > 1:
-        raise BudgetError(f"{text!r} is no share", allowed=allowed)
-    return share
-
-
-def _quantity(text: str, units: Mapping[str, float], kind: str, allowed: str, *, zero: bool = False) -> float:
-    match = QUANTITY.fullmatch(text)
-    unit = match[2].lower() if match else ""
-    if match is None or unit not in units:
-        raise BudgetError(f"{text!r} is not {kind}", allowed=allowed)
-    value = float(match[1]) * units[unit]
-    if not math.isfinite(value) or (value == 0 and not zero):
-        raise BudgetError(f"{text!r} is not {kind}", allowed=allowed)
-    return value
 
 
 def parse_cpus(text: str, available: Sequence[int]) -> tuple[int, ...]:

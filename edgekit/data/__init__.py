@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.data.base import Batch, DataSource
 from edgekit.data.checks import check_data
+from edgekit.data.classes import compare_classes, read_classes
 from edgekit.data.opening import from_arrays, open_source
 from edgekit.data.preprocess import load_preprocess
 from edgekit.data.splits import Split, Splits, make_splits
@@ -14,8 +15,10 @@ __all__ = [
     "Split",
     "Splits",
     "check_data",
+    "compare_classes",
     "from_arrays",
     "load_preprocess",
     "make_splits",
     "open_source",
+    "read_classes",
 ]

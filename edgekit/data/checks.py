@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.data.classes import class_count, classes_without_samples
 from edgekit.data.images import ImageFolderSource
 from edgekit.data.rows import chunks
 from edgekit.data.splits import Splits
@@ -29,7 +30,8 @@ def check_data(
     """Raises DataError for data that cannot be used; returns warnings.
 
     Checks: finite values (streaming; skipped where the stored type has no NaN), labels of more than one
-    class, none negative; with a signature also the shape and type of the samples and the range of the labels.
+    class, none negative, all named where there are names; with a signature also the shape and type of the
+    samples and the range of the labels.
     """
     if len(source) == 0:
         raise DataError(f"{source.name} is empty")
@@ -37,7 +39,8 @@ def check_data(
         _check_inputs(source, signature)
     warnings = _check_labels(source, splits, signature)
     _check_finite(source)
-    return tuple(warnings)
+    told = source.warnings if isinstance(source, ImageFolderSource) else ()
+    return (*told, *warnings)
 
 
 def _check_inputs(source: DataSource, signature: Signature) -> None:
@@ -85,7 +88,7 @@ def _check_labels(source: DataSource, splits: Splits | None, signature: Signatur
             f"{source.name}: label {lowest} of sample {int(labels.argmin())} is out of range",
             allowed="0, 1, 2, ...",
         )
-    classes = _class_count(signature)
+    classes = class_count(signature)
     if classes is not None and highest >= classes:
         raise DataError(
             f"{source.name}: label {highest} of sample {int(labels.argmax())} is out of range: "
@@ -96,20 +99,12 @@ def _check_labels(source: DataSource, splits: Splits | None, signature: Signatur
         raise DataError(
             f"{source.name}: every label is {lowest}", allowed="labels of two classes or more, or no labels"
         )
-    warnings = []
+    warnings = list(classes_without_samples(source))
     for split in splits.all() if splits else ():
         own = split.labels
         if own is not None and len(own) and int(own.min()) == int(own.max()):
             warnings.append(f"every label of the {split.name} split is {int(own.min())}")
     return warnings
-
-
-def _class_count(signature: Signature | None) -> int | None:
-    """The number of classes, where the network has one output of class scores [1, K]."""
-    if signature is None or len(signature.outputs) != 1:
-        return None
-    shape = signature.outputs[0].shape
-    return shape[1] if len(shape) == 2 and shape[1] is not None and shape[1] > 1 else None
 
 
 def _check_finite(source: DataSource) -> None:

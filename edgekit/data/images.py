@@ -1,9 +1,13 @@
-"""Image folders: one folder per class, perhaps under train/, val/ and test/; or images without labels."""
+"""Image folders: one folder per class, perhaps under train/, val/ and test/; or images without labels.
+
+A label is the place of the class folder among all class folders in alphabetical order, empty ones too, or in a list
+of names that is given.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.data.base import Batch
+from edgekit.data.decoding import ImageHeader, check_decodes, decode, read_headers
 from edgekit.data.preprocess import preprocess_samples, resized
 from edgekit.data.stored import combined_digest
-from edgekit.errors import DataError, MissingExtraError
+from edgekit.errors import DataError
 from edgekit.files import sha256_file
 from edgekit.types import Preprocess
 
@@ -41,6 +46,7 @@ class ImageFolderSource:
     parts: Mapping[str, range] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
     always_finite: bool = True
+    warnings: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -59,19 +65,18 @@ class ImageFolderSource:
         return Batch((np.concatenate(images),), labels)
 
     def _decode(self, index: int) -> NDArray[np.generic]:
-        from PIL import Image
-
-        path = self.files[index]
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert(self.mode), dtype=np.uint8)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-            raise DataError(f"{path} cannot be decoded: {problem}") from problem
+        pixels = decode(self.files[index], self.mode)
         return preprocess_samples(pixels.reshape(1, *pixels.shape[:2], -1), self.preprocess)
 
 
-def open_images(folder: Path, preprocess: Preprocess) -> ImageFolderSource:
-    """Open a folder of images. Raises DataError when there are none or sizes differ after resize and crop."""
+def open_images(
+    folder: Path, preprocess: Preprocess, names: Sequence[str] | None = None
+) -> ImageFolderSource:
+    """Open a folder of images; `names`: the class folders' names in label order.
+
+    Every file is decoded once. Raises DataError when there are none, when one cannot be decoded, when sizes differ
+    after resize and crop, and for a class folder that is not among `names`.
+    """
     if preprocess.input_layout == "nchw":
         raise DataError(
             "input_layout is nchw, but decoded images are nhwc", allowed="nhwc or as-is for images"
@@ -94,55 +99,64 @@ def open_images(folder: Path, preprocess: Preprocess) -> ImageFolderSource:
     for part, indices in ranges.items():
         if len(indices) == 0:
             raise DataError(f"{folder / part} holds no images")
-    classes = tuple(sorted(set(owners)))
-    if "" in classes and len(classes) > 1:
+    if "" in owners and len(set(owners)) > 1:
         stray = files[owners.index("")]
         raise DataError(
             f"{stray} lies beside the class folders", allowed="images in class folders, or none at all"
         )
-    labelled = classes != ("",)
+    labelled = "" not in owners
+    class_folders = [path for part in tops or [""] for path in _class_folders(folder / part)]
+    classes = _numbered(class_folders, names) if labelled else ()
     number = {name: index for index, name in enumerate(classes)}
-    mode = _common_mode(files, preprocess)
+    headers = _checked_headers(files, preprocess)
     return ImageFolderSource(
         name=str(folder),
-        digest=combined_digest(_digest(folder, files), preprocess),
+        digest=combined_digest(_digest(folder, files, classes), preprocess),
         files=tuple(files),
-        mode=mode,
+        mode="L" if all(header.grey for header in headers) else "RGB",
         labels=np.array([number[owner] for owner in owners], dtype=np.int64) if labelled else None,
         preprocess=preprocess,
         parts={} if not tops else ranges,
         classes=classes if labelled else None,
+        warnings=_warnings(folder, headers),
     )
 
 
 def _listing(folder: Path) -> list[tuple[str, Path]]:
     """(class name, file) in sorted order; the class is empty for files directly in `folder`."""
     images = [("", path) for path in sorted(folder.iterdir()) if _is_image(path)]
-    for top in sorted(folder.iterdir()):
-        if top.is_dir() and not top.name.startswith("."):
-            images += [(top.name, path) for path in sorted(top.rglob("*")) if _is_image(path)]
+    for top in _class_folders(folder):
+        images += [(top.name, path) for path in sorted(top.rglob("*")) if _is_image(path)]
     return images
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+
+def _numbered(folders: Sequence[Path], names: Sequence[str] | None) -> tuple[str, ...]:
+    """The classes in label order: as `names` has them, else in alphabetical order."""
+    if names is None:
+        return tuple(sorted({folder.name for folder in folders}))
+    for folder in folders:
+        if folder.name not in names:
+            raise DataError(
+                f"the class folder {folder} is not among the {len(names)} classes that are named",
+                remedy="name it as the list does",
+            )
+    return tuple(names)
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _common_mode(files: list[Path], preprocess: Preprocess) -> str:
-    """RGB unless every image is grey; also checks that all have one size in the end. Reads headers only."""
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as problem:
-        raise MissingExtraError("Pillow", "images") from problem
-    grey = True
+def _checked_headers(files: Sequence[Path], preprocess: Preprocess) -> list[ImageHeader]:
+    """Every file's header, once all come out in one size and every file can be decoded to its end."""
+    headers: list[ImageHeader] = []
     first: tuple[int, int] | None = None
-    for path in files:
-        try:
-            with Image.open(path) as image:
-                grey &= image.mode in ("1", "L", "I;16", "I", "F")
-                size = resized(image.height, image.width, preprocess)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-            raise DataError(f"{path} is not a readable image: {problem}") from problem
+    for path, header in zip(files, read_headers(files), strict=True):
+        size = resized(header.height, header.width, preprocess)
         first = first or size
         if size != first:
             raise DataError(
@@ -150,11 +164,27 @@ def _common_mode(files: list[Path], preprocess: Preprocess) -> str:
                 allowed="images of one size",
                 remedy="set resize and crop",
             )
-    return "L" if grey else "RGB"
+        headers.append(header)
+    with ThreadPoolExecutor(READERS) as pool:
+        for _ in pool.map(check_decodes, files):
+            pass
+    return headers
 
 
-def _digest(folder: Path, files: list[Path]) -> str:
-    digest = hashlib.sha256()
+def _warnings(folder: Path, headers: Sequence[ImageHeader]) -> tuple[str, ...]:
+    made = []
+    turned, deep = sum(header.turned for header in headers), sum(header.deep for header in headers)
+    if turned:
+        made.append(f"{folder}: {turned} of {len(headers)} images are turned upright, as their EXIF says")
+    if deep:
+        made.append(
+            f"{folder}: {deep} of {len(headers)} images have 16 bits and are read as 8: 65535 becomes 255"
+        )
+    return tuple(made)
+
+
+def _digest(folder: Path, files: Sequence[Path], classes: Sequence[str]) -> str:
+    digest = hashlib.sha256(f"upright, 8 bits, labelled by {list(classes)}\n".encode())
     for path in files:
         digest.update(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n".encode())
     return digest.hexdigest()

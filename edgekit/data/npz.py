@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.data.classes import check_names
 from edgekit.data.rows import FileRows, JoinedRows, Rows
 from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
@@ -43,7 +44,7 @@ def open_npz(path: Path, preprocess: Preprocess, cache: Path) -> StoredSource:
             for part, (x, y) in parts.items():
                 inputs[part] = _rows(archive, path, members[x], cache / digest)
                 labels[part] = None if y is None else _labels(archive, path, members[y])
-            classes = _classes(archive, members)
+            classes = _classes(archive, path, members)
     except (zipfile.BadZipFile, EOFError, struct.error) as problem:
         raise DataError(
             f"{path} is not a readable .npz file: {problem}", remedy="write it with numpy.savez"
@@ -191,7 +192,9 @@ def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDAr
     return as_labels(str(path), array)
 
 
-def _classes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> tuple[str, ...] | None:
+def _classes(
+    archive: zipfile.ZipFile, path: Path, members: Mapping[str, zipfile.ZipInfo]
+) -> tuple[str, ...] | None:
     """An optional member `classes`: names in label order."""
     if "classes" not in members:
         return None
@@ -199,6 +202,14 @@ def _classes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -
         try:
             array = np.lib.format.read_array(file, allow_pickle=False)
             _read_out(file)
-        except ValueError:
-            return None
-    return tuple(str(name) for name in array) if array.ndim == 1 and array.dtype.kind in "US" else None
+        except ValueError as problem:
+            raise DataError(
+                f"{path}: classes cannot be read", remedy="save numpy.array(names, dtype=str)"
+            ) from problem
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise DataError(
+            f"{path}: classes is {array.dtype} {list(array.shape)}", allowed="names in label order"
+        )
+    names = tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in array)
+    check_names(str(path), names)
+    return names

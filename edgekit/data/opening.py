@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.data.classes import check_names
 from edgekit.data.factory import as_array, open_factory
 from edgekit.data.images import open_images
 from edgekit.data.npz import open_npz
@@ -30,21 +32,30 @@ ALLOWED = "an .npz file, a folder of images, file.py:factory, package.module:fac
 HASHED_ROWS = 256
 
 
-def open_source(spec: str | Path, preprocess: Preprocess, cache: Path) -> DataSource:
-    """Open the data that `spec` names; `cache` takes what has to be unpacked. Raises DataError."""
+def open_source(
+    spec: str | Path, preprocess: Preprocess, cache: Path, classes: Sequence[str] | None = None
+) -> DataSource:
+    """Open the data that `spec` names; `cache` takes what has to be unpacked. Raises DataError.
+
+    `classes`: names in label order. They number the folders of images, and name the labels of all else.
+    """
     check_preprocess(preprocess)
+    if classes is not None:
+        check_names("classes", classes)
     text = str(spec)
     path = Path(text).expanduser()
+    if path.is_dir() and text != "digits":
+        return open_images(path, preprocess, classes)
     if text == "digits":
-        return _digits(preprocess)
-    if path.is_dir():
-        return open_images(path, preprocess)
-    if path.suffix == ".npz":
-        return open_npz(path, preprocess, cache)
-    if is_reference(text):
-        return open_factory(text, preprocess, cache)
-    state = "" if path.exists() else ": no such file or folder"
-    raise DataError(f"{text!r} is not a data source{state}", allowed=ALLOWED)
+        source = _digits(preprocess)
+    elif path.suffix == ".npz":
+        source = open_npz(path, preprocess, cache)
+    elif is_reference(text):
+        source = open_factory(text, preprocess, cache)
+    else:
+        state = "" if path.exists() else ": no such file or folder"
+        raise DataError(f"{text!r} is not a data source{state}", allowed=ALLOWED)
+    return source if classes is None else replace(source, classes=tuple(classes))
 
 
 def from_arrays(

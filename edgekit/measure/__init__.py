@@ -11,6 +11,7 @@ from edgekit.measure.accuracy import (
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
 from edgekit.measure.metrics import METRICS, agreement, cosine, find_metric, holds_class_scores
+from edgekit.measure.weakness import find_weakness
 
 __all__ = [
     "METRICS",
@@ -21,6 +22,7 @@ __all__ = [
     "estimate_mean",
     "evaluate",
     "find_metric",
+    "find_weakness",
     "holds_class_scores",
     "read_environment",
     "summarize_latency",

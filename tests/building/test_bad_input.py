@@ -133,7 +133,13 @@ def test_too_few_samples_to_calibrate_are_refused(digits_network: UserNetwork, t
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("max_latency", "fast"), ("max_drop", "1 apple"), ("max_size", "-3MB"), ("time_limit", "soon")],
+    [
+        ("max_latency", "fast"),
+        ("max_drop", "1 apple"),
+        ("max_drop", "1"),
+        ("max_size", "-3MB"),
+        ("time_limit", "soon"),
+    ],
 )
 def test_a_budget_that_is_no_quantity_is_refused(
     digits_network: UserNetwork, tmp_path: Path, option: str, value: str
@@ -153,6 +159,42 @@ def test_an_unknown_recipe_gets_the_known_ones(digits_network: UserNetwork, tmp_
 
 def test_an_unknown_precision_gets_the_known_ones(digits_network: UserNetwork, tmp_path: Path) -> None:
     expect_refusal(digits_network, tmp_path, "int9", "int8", precision="int9")
+
+
+def test_forgotten_weights_are_refused_with_what_is_likely_wrong_and_how_to_go_on(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    words = ("no better", "no --weights is given", "the order of the classes", "--allow-weak-original")
+    expect_refusal(digits_network, tmp_path, *words, weights="", target="generic-cpu")
+
+
+def test_fewer_classes_than_outputs_are_told_before_a_refusal_that_they_may_explain(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    data = save(tmp_path / "d.npz", x=images(), y=np.arange(200) % 4)
+    done = run(build_arguments(digits_network, tmp_path, data=data))
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert said.index("knows 4 classes, the network has 10 outputs") < said.index("edgekit: the original")
+
+
+def test_data_of_another_scale_are_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    dark = (digits.images[:, None] / 16).astype(np.float32)
+    data = save(tmp_path / "d.npz", x=dark, y=digits.target)
+    expect_refusal(digits_network, tmp_path, "scale, mean and std", data=data, scale="100000")
+
+
+def test_a_metric_with_its_arguments_swapped_is_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n\n\ndef right(labels, outputs):\n    return np.zeros(len(outputs))\n"
+    )
+    metric = f"{tmp_path / 'own.py'}:right"
+    expect_refusal(
+        digits_network, tmp_path, "is 0 for every one", "arguments (outputs, labels)", metric=metric
+    )
 
 
 def test_an_unknown_metric_is_refused_before_any_work(digits_network: UserNetwork, tmp_path: Path) -> None:

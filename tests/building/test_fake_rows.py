@@ -153,7 +153,7 @@ def test_a_device_is_one_row(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     add_board(monkeypatch, FakeBoardDevice)
     (project / "targets" / "fake-board.toml").write_text(BOARD.replace("NAME", "litert"))
 
-    result = build(project, device="fake-board")
+    result = build(project, device="fake-board", allow_weak_original=True)
 
     assert [(row.id, row.origin) for row in result.candidates] == [("original-ort-fp32", "device")]
     assert result.environment.cpu == "Fake-A53"

@@ -56,6 +56,20 @@ def test_class_names_may_be_in_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (np.array([1, 2]), "names in label order"),
+        (np.array([["no", "yes"]]), "names in label order"),
+        (np.array(["no", "yes"], dtype=object), r"save numpy\.array"),
+        (np.array(["no", "no"]), "'no' is class 0 and class 1"),
+    ],
+)
+def test_class_names_that_cannot_be_used_are_told(tmp_path: Path, classes: np.ndarray, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        opened(tmp_path, x=X, y=Y, classes=classes)
+
+
+@pytest.mark.parametrize(
     ("members", "message"),
     [
         ({"x": X, "y": Y[:9]}, "10 samples but 9 labels"),

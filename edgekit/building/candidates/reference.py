@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 
 from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
+from edgekit.building.setup import GivenModel
 from edgekit.errors import StageError, UserError
+from edgekit.measure import find_weakness
 from edgekit.plan import candidate_id
 from edgekit.progress import Reporter
+from edgekit.reference import is_reference
 from edgekit.types import Artifact, BackendName, Candidate, Signature, Variant
 
-__all__ = ["reference_artifact"]
+__all__ = ["reference_artifact", "told_weakness"]
 
 
 def reference_artifact(
@@ -35,3 +38,33 @@ def reference_artifact(
         except StageError as error:
             problems.append(f"{backend}: {error}")
     raise UserError(f"the network runs in no runtime of {target}: {'; '.join(problems)}")
+
+
+def told_weakness(
+    evaluator: Evaluator, reference: Artifact, samples: SplitFiles, model: GivenModel, *, allowed: bool
+) -> tuple[str, ...]:
+    """The original's own score is judged: every drop from a network that only guesses is small.
+
+    Nothing where it is fine, a warning where a weak one is `allowed`; UserError, with what is likely wrong, where not.
+    """
+    labels = samples.files.labels
+    without_weights = model.ref.kind == "factory" and model.ref.weights is None
+    fact = find_weakness(evaluator.outputs(reference, samples), labels, evaluator.metric)
+    if not fact and labels is None and without_weights:
+        return ("neither labels nor --weights are given: whether the network is trained cannot be seen",)
+    if not fact:
+        return ()
+    weak = f"the original does not do its task on the {samples.split} split: {fact}"
+    if allowed:
+        return (weak,)
+    weights = "the weights (no --weights is given)" if without_weights else "the weights"
+    suspects = [weights, "scale, mean and std", "the layout"]
+    if labels is not None:
+        suspects.append("the order of the classes")
+    if is_reference(evaluator.metric):
+        suspects.append("the metric's arguments (outputs, labels)")
+    raise UserError(
+        weak,
+        remedy=f"are these right: {', '.join(suspects)}? To build it regardless: --allow-weak-original "
+        "(allow_weak_original=True)",
+    )

@@ -55,7 +55,7 @@ def build(
         model=load_module(locate(network.model, network.weights)),
         data=(images, digits.target.astype(np.int64) if labels else None),
         max_latency_ms=100.0,
-        max_drop=0.5,
+        max_drop="50%",
         backends=(backend,),
         precisions=(precision,),
         prune=False,

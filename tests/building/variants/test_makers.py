@@ -108,7 +108,7 @@ def test_a_row_more_in_each_table_is_all_that_a_maker_and_an_executor_need(
         model=str(residual_network(tmp_path / "net.onnx")),
         data=(samples(200), None),
         max_latency_ms=50.0,
-        max_drop=1.0,
+        max_drop="100%",
         backends=("onnxruntime",),
         precisions=("fp32",),
         executor="fake",

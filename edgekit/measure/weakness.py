@@ -1,0 +1,108 @@
+"""Whether a network does its task at all: better than a guess, by more than the noise of its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.measure.accuracy import estimate_drop
+from edgekit.measure.metrics import METRICS, Floats, find_metric, holds_class_scores
+
+__all__ = ["find_weakness"]
+
+Outputs = Mapping[str, NDArray[np.generic]]
+
+NEARLY_ALL = 0.9
+REORDERED = 0.5  # least accuracy with the classes in another order that is worth telling
+
+
+def find_weakness(outputs: Outputs, labels: NDArray[np.int64] | None, metric: str) -> str:
+    """What shows that the network cannot be meant as it stands; "" where nothing does.
+
+    `outputs`: name → array [N, ...] of the network itself; `labels` [N, ...] and `metric` as for `evaluate`. Always:
+    NaN among the outputs. With labels also a score that a guess reaches. For top1 and top5 the guess is the commonest
+    class (the five commonest), whose share is never below 1 / classes; for a metric of the user's it is the same
+    outputs scored with the labels of other samples. The network has to be better by more than the paired 95 %
+    interval (`estimate_drop`), or right everywhere. A metric with one value for every sample, other than 1, says
+    nothing either. Without labels there is no score to judge: a network always agrees with itself.
+    """
+    for name, values in outputs.items():
+        bad = _first_nan(values)
+        if bad is not None:
+            return f"output {name} is NaN for sample {bad}"
+    if labels is None:
+        return ""
+    scores = find_metric(metric)(outputs, labels)
+    if len(scores) > 1 and np.ptp(scores) == 0 and scores[0] != 1:
+        fact = f"{metric} is {scores[0]:g} for every one of {len(scores)} samples"
+    elif metric in METRICS:
+        fact = _no_better_than_commonest(scores, labels, metric)
+    else:
+        fact = _no_better_than_shuffled(scores, outputs, labels, metric)
+    hint = _hint(outputs, labels) if fact else ""
+    return f"{fact}: {hint}" if hint else fact
+
+
+def _first_nan(values: NDArray[np.generic]) -> int | None:
+    if values.dtype.kind != "f":
+        return None
+    return next((index for index, row in enumerate(values) if np.isnan(row).any()), None)
+
+
+def _no_better_than_commonest(scores: Floats, labels: NDArray[np.int64], metric: str) -> str:
+    count = 5 if metric == "top5" else 1
+    classes, sizes = np.unique(labels, return_counts=True)
+    commonest = classes[np.argsort(-sizes, kind="stable")[:count]]
+    guess = np.isin(labels, commonest).astype(np.float64)
+    if count > 1 and guess.all():
+        return f"{metric} says nothing of labels of {len(classes)} classes"
+    if scores.all() or estimate_drop(guess, scores).low > 0:
+        return ""
+    always = "the commonest class" if count == 1 else f"the {count} commonest classes"
+    return (
+        f"{metric} is {_percent(scores.mean())} of {len(scores)} samples, which is no better, by more than noise, "
+        f"than to answer {always} always ({_percent(guess.mean())})"
+    )
+
+
+def _no_better_than_shuffled(scores: Floats, outputs: Outputs, labels: NDArray[np.int64], metric: str) -> str:
+    others = np.random.default_rng(0).permutation(len(labels))
+    shuffled = find_metric(metric)(outputs, labels[others])
+    if len(scores) < 2 or estimate_drop(shuffled, scores).low > 0:
+        return ""
+    return (
+        f"{metric} is {scores.mean():.4g} over {len(scores)} samples, which is no better, by more than noise, than "
+        f"with the labels of other samples ({shuffled.mean():.4g})"
+    )
+
+
+def _hint(outputs: Outputs, labels: NDArray[np.int64]) -> str:
+    """What a classifier's answers look like; "" where they show nothing."""
+    if not holds_class_scores(outputs) or labels.ndim != 1:
+        return ""
+    scores = next(iter(outputs.values())).reshape(len(labels), -1)
+    answers = np.argmax(scores, axis=1)
+    classes, sizes = np.unique(answers, return_counts=True)
+    if sizes.max() >= NEARLY_ALL * len(answers):
+        return f"it answers class {classes[sizes.argmax()]} to {_percent(sizes.max() / len(answers))} of them"
+    share = _best_order(answers, labels, scores.shape[1])
+    if share >= REORDERED and share > 2 * float(np.mean(answers == labels)):
+        return f"with its classes in another order it would be right for {_percent(share)}"
+    return ""
+
+
+def _best_order(answers: NDArray[np.intp], labels: NDArray[np.int64], classes: int) -> float:
+    """The best top-1 that a renaming of the classes reaches."""
+    from scipy.optimize import linear_sum_assignment
+
+    counts = np.zeros((classes, classes))
+    inside = (labels >= 0) & (labels < classes)
+    np.add.at(counts, (answers[inside], labels[inside]), 1)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    return float(counts[rows, columns].sum() / len(labels))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
