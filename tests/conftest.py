@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 
 SOURCE = '''"""A user's network."""
+import torch
+
 from edgekit.testing.networks import TinyConvNet
 
 
 def make():
     return TinyConvNet(width=32)
+
+
+def untrained():
+    torch.manual_seed(0)
+    return make()
 
 
 def broken():

@@ -165,7 +165,14 @@ def test_forgotten_weights_are_refused_with_what_is_likely_wrong_and_how_to_go_o
     digits_network: UserNetwork, tmp_path: Path
 ) -> None:
     words = ("no better", "no --weights is given", "the order of the classes", "--allow-weak-original")
-    expect_refusal(digits_network, tmp_path, *words, weights="", target="generic-cpu")
+    model = digits_network.model.replace(":make", ":untrained")
+    expect_refusal(digits_network, tmp_path, *words, weights="", model=model, target="generic-cpu")
+
+
+def test_forgotten_weights_of_a_random_factory_are_told_at_once(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    expect_refusal(digits_network, tmp_path, "another network each time", "--weights", weights="")
 
 
 def test_fewer_classes_than_outputs_are_told_before_a_refusal_that_they_may_explain(
