@@ -51,7 +51,11 @@ def state_parts(module: torch.nn.Module) -> dict[str, str]:
     own = frozenset(vars(torch.nn.Module()))
     for place, part in module.named_modules():
         tensors = {**part._parameters, **part._buffers}
-        attributes = {name: value for name, value in vars(part).items() if name not in own}
+        attributes = {
+            name: value
+            for name, value in vars(part).items()
+            if name not in own and not _is_computed(name, value, tensors)
+        }
         for name, value in {**attributes, **tensors}.items():
             path = f"{place}.{name}" if place else name
             if torch.nn.parameter.is_lazy(value):
@@ -60,6 +64,17 @@ def state_parts(module: torch.nn.Module) -> dict[str, str]:
                 )
             parts[path] = _hashed(value)
     return parts
+
+
+def _is_computed(name: str, value: object, tensors: Mapping[str, object]) -> bool:
+    """Whether an attribute is made anew from parameters by each forward: it holds what they were before loading.
+
+    Weight norm (NAME_g, NAME_v), spectral norm and torch.nn.utils.prune (NAME_orig) in their form as hooks.
+    """
+    import torch
+
+    makers = ({f"{name}_g", f"{name}_v"}, {f"{name}_orig"})
+    return isinstance(value, torch.Tensor) and any(names <= tensors.keys() for names in makers)
 
 
 def not_finite(module: torch.nn.Module) -> str:

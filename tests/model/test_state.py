@@ -177,3 +177,32 @@ def test_live_networks_of_every_kind_have_a_digest_that_follows_their_values(mod
     with torch.no_grad():
         next(module.parameters()).add_(1)
     assert locate_module(module).digest != before
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "nn.utils.weight_norm",
+        "nn.utils.spectral_norm",
+        "partial(prune.l1_unstructured, name='weight', amount=0.5)",
+    ],
+)
+def test_what_a_hook_computes_from_loaded_weights_is_not_random(tmp_path: Path, hook: str) -> None:
+    from functools import partial
+
+    from torch.nn.utils import prune
+
+    (tmp_path / "net.py").write_text(
+        "from functools import partial\nfrom torch import nn\nfrom torch.nn.utils import prune\n\n\n"
+        f"def make():\n    layer = nn.Linear(4, 3)\n    {hook}(layer)\n    return nn.Sequential(layer)\n"
+    )
+    trained = nn.Linear(4, 3)
+    eval(hook, {"nn": nn, "partial": partial, "prune": prune})(trained)  # noqa: S307 one of the three above
+    weights = tmp_path / "w.pt"
+    torch.save(nn.Sequential(trained).state_dict(), weights)
+    first, second = (identified(locate(f"{tmp_path / 'net.py'}:make", weights)) for _ in range(2))
+    assert first.digest == second.digest
+    other = nn.Sequential(trained).state_dict()
+    torch.save({name: value + 1.0 for name, value in other.items()}, weights)
+    assert identified(locate(f"{tmp_path / 'net.py'}:make", weights)).digest != first.digest
