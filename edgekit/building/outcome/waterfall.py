@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.backends import get_backend, simulated
+from edgekit.board.verdict import FLOATS
 from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt, Outcome
@@ -29,8 +30,6 @@ FindLosses = Callable[[Artifact, Artifact], tuple[LayerLoss, ...]]
 
 TRAINED_METRICS = ("top1", "agreement")
 """Metrics that training validates with too: only then its figures belong into the same row."""
-
-FLOATS = ("fp32", "fp16", "bf16")
 
 
 @dataclass(frozen=True)
