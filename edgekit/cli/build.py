@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgekit.cli.options import preprocess_options, read_preprocess
-from edgekit.precisions import PRECISIONS
-from edgekit.quantities import parse_fraction, parse_latency_ms, parse_seconds, parse_size_bytes, read_drop
-from edgekit.types import Budget
+from edgekit.cli.options import preprocess_options
+from edgekit.cli.request import OFFERED
 from edgekit.types.measurements import LARGEST_SEED
 
 __all__ = ["build"]
 
-OFFERED = tuple(row.name for row in PRECISIONS.values() if row.is_offered)
 EXIT_CODES = {"MEETS": 0, "MISSES": 3, "INFEASIBLE": 3, "PROVISIONAL": 4}
 
 EPILOG = """\b
@@ -112,51 +108,10 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
     OUT/report.html. Run the same command again to go on after a stop: everything finished is kept.
     """
     from edgekit.api import build_request
-    from edgekit.building import BuildRequest, TrainOptions
     from edgekit.cli.progress import RichReporter
+    from edgekit.cli.request import read_request
 
-    limit = options["max_latency"]
-    budget = Budget(
-        max_latency_ms=None if limit == "auto" else parse_latency_ms(limit),
-        fastest=limit == "auto",
-        percentile=options["percentile"],
-        max_drop=read_drop(options["max_drop"]),
-        max_size_bytes=parse_size_bytes(options["max_size"]) if options["max_size"] else None,
-        max_memory_bytes=parse_size_bytes(options["max_memory"]) if options["max_memory"] else None,
-    )
-    train = TrainOptions(
-        epochs=options["epochs"],
-        learning_rate=options["learning_rate"],
-        temperature=options["temperature"],
-        alpha=options["alpha"],
-        importance=options["importance"],
-        step_ratio=parse_fraction(options["prune_step"]),
-        device=options["device"],
-        loss=options["loss"],
-        step=options["train_step"],
-    )
-    request = BuildRequest(
-        target=options["target"],
-        model=options["model"],
-        weights=options["weights"],
-        data=options["data"],
-        budget=budget,
-        preprocess=read_preprocess(options),
-        threads=options["threads"],
-        recipe=options["recipe"],
-        precisions=read_precisions(options["precision"]),
-        prune=not options["no_prune"],
-        train=train,
-        metric=options["metric"],
-        calibration_samples=options["calibration_samples"],
-        seed=options["seed"],
-        time_limit_s=parse_seconds(options["time_limit"]) if options["time_limit"] else None,
-        out=options["out"],
-        store=options["store"],
-        classes=options["classes"],
-        allow_weak_original=options["allow_weak_original"],
-        command=shlex.join(["edgekit", *(given or ())]),
-    )
+    request = read_request(options, given or ())
     result = build_request(request, RichReporter())
     if options["as_json"]:
         click.echo((request.out / "result.json").read_text())
@@ -167,16 +122,3 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
 
         print_summary(result, Console(), request.out)
     return EXIT_CODES[result.verdict]
-
-
-def read_precisions(text: str | None) -> Any:
-    """`int8,fp16` → ("int8", "fp16"). Raises UserError for a name that is not a precision."""
-    from edgekit.errors import UserError
-
-    if text is None:
-        return None
-    names = tuple(name.strip().lower() for name in text.split(","))
-    for name in names:
-        if name not in OFFERED:
-            raise UserError(f"--precision {text}: {name!r} is not a precision", allowed=", ".join(OFFERED))
-    return names
