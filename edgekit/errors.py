@@ -13,7 +13,8 @@ EdgekitError
 │   └── BundleError           a bundle that is incomplete or was changed
 ├── StageError                one candidate failed at one stage; becomes a `Failure` in the report
 ├── StoreError                the store is damaged or the disk is full (exit code 1)
-└── Interrupted               Ctrl-C or the time limit: what is done is kept, a rerun resumes
+├── TimeLimitReached          work that the time limit leaves undone; becomes a `Rejection` in the report
+└── Interrupted               Ctrl-C, or a time limit before anything was measured: a rerun resumes
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = [
     "StageError",
     "StoreError",
     "TargetFileError",
+    "TimeLimitReached",
     "UnknownTargetError",
     "UserError",
     "in_one_line",
@@ -102,6 +104,10 @@ class StageError(EdgekitError):
 
 class StoreError(EdgekitError):
     """The store is damaged or cannot be written (a full disk)."""
+
+
+class TimeLimitReached(EdgekitError):
+    """The time limit of a build ended before this piece of work; the build goes on with what is finished."""
 
 
 class Interrupted(EdgekitError):

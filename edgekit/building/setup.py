@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
 from edgekit.board.runtimes import find_runtime
-from edgekit.building.cache import TimeLimit
 from edgekit.building.executor import EXECUTORS
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.request import BuildRequest
+from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
 from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source, read_classes
 from edgekit.devices import DEVICES, Device, make_device
@@ -93,7 +93,7 @@ class Setting:
     def time_limit(self) -> TimeLimit | None:
         """The request's, from when it was read."""
         limit_s = self.request.time_limit_s
-        return None if limit_s is None else TimeLimit(limit_s, self.started + limit_s, self.request.store)
+        return None if limit_s is None else TimeLimit(limit_s, self.started + limit_s)
 
 
 def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
@@ -37,6 +38,7 @@ from edgekit.model.state import not_finite
 from edgekit.plan import shortfall, widest_that_fits
 from edgekit.reference import locate_reference
 from edgekit.result import TrainedStep
+from edgekit.store import StoreEntry
 from edgekit.types import Budget, Failure, Measurement, Rejection, Signature
 
 __all__ = ["PrunedMaker"]
@@ -57,7 +59,7 @@ class PruneJob:
     """One pruned network, by all that its weights depend on. `limit`: the largest accuracy drop, a fraction.
 
     `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `code`: digests of the user's own
-    loss and step. A time limit cuts the training short, so it counts too.
+    loss and step. What a time limit cut short has a key of its own (`cut_parts`), so that a longer one goes on.
     """
 
     model_digest: str
@@ -68,13 +70,24 @@ class PruneJob:
     steps: IterateConfig
     limit: float
     fraction: float | None
-    time_limit_s: float | None
     code: tuple[str, ...]
 
     def key_parts(self) -> dict[str, Any]:
         """Every field."""
         parts: dict[str, Any] = msgspec.to_builtins(self)
         return parts
+
+    def cut_parts(self, limit: TimeLimit) -> dict[str, Any]:
+        """What a network depends on whose training `limit` cut short."""
+        return {**self.key_parts(), "time_limit_s": limit.limit_s}
+
+
+class CutShortError(Exception):
+    """The training that the time limit cut short; usable, but not to be kept as the whole one. Never leaves here."""
+
+    def __init__(self, outcome: PruneOutcome) -> None:
+        super().__init__()
+        self.outcome = outcome
 
 
 class PrunedMaker:
@@ -95,8 +108,6 @@ class PrunedMaker:
             return Rejection(
                 "pruning", "there are no training samples to train a pruned network with", "a train part"
             )
-        if seconds_left(context.time_limit) < LEAST_TRAINING_S:
-            return Rejection("pruning", "the time limit leaves no room for training", "a longer --time-limit")
         if context.choice.verdict == "MEETS" and not request.budget.fastest:
             return Rejection(
                 "pruning",
@@ -104,6 +115,8 @@ class PrunedMaker:
             )
         if leading(context.attempts, context.measurements, request.budget) is None:
             return Rejection("pruning", "no build of the unpruned network could be measured")
+        if context.time_limit is not None and seconds_left(context.time_limit) < LEAST_TRAINING_S:
+            return context.time_limit.not_tried("pruning")
         return None
 
     def make(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
@@ -136,7 +149,7 @@ class PrunedMaker:
         job = job_for(context, config, fraction)
         store = context.cache.store
         job = trained_already(job, lambda other: store.holds("pruned", other.key_parts()))
-        yield train_pruned(context, job)
+        yield from train_pruned(context, job)
 
 
 def leading(
@@ -188,7 +201,6 @@ def job_for(context: MakerContext, config: PruneConfig, fraction: float | None) 
         ),
         limit=DEFAULT_LIMIT if limit is None else limit,
         fraction=fraction,
-        time_limit_s=request.time_limit_s,
         code=tuple(locate_reference(spec, UserError).digest for spec in (options.loss, options.step) if spec),
     )
 
@@ -206,54 +218,89 @@ def trained_already(job: PruneJob, holds: Callable[[PruneJob], bool]) -> PruneJo
     return job
 
 
-def train_pruned(context: MakerContext, job: PruneJob) -> MadeVariant:
-    """Prune in steps, fine-tune with the original as the teacher, export. Raises StageError."""
-    cache, model, train = context.cache, context.model, context.splits.train
-    assert train is not None
+def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant | Rejection]:
+    """The network, and what the time limit left out of its training. Raises StageError, TimeLimitReached."""
     example = example_inputs(context.source)
-    key = cache.store.key("pruned", job.key_parts())
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        module = model.load()
-        with context.reporter.step("Pruning and distilling") as step:
-            outcome = prune_iteratively(
-                module,
-                example,
-                train,
-                validator(context.splits.validation, module),
-                job.config,
-                job.train,
-                limit=job.limit,
-                target_fraction=job.fraction,
-                steps=job.steps,
-                progress=step,
-                folder=cache.store.scratch(key),
-                deadline=training_deadline(context.time_limit),
-            )
-        broken = not_finite(outcome.module)
-        if broken:
-            raise StageError(
-                "finetune", f"the trained network cannot be used: {broken}", "a lower --learning-rate"
-            )
-        save_pruned(folder / "pruned.safetensors", outcome.module, outcome.plan)
-        return {
-            "history": history_lines(outcome),
-            "fraction": outcome.plan.fraction,
-            "steps": msgspec.to_builtins(trained_steps(outcome)),
-        }
-
-    entry = cache.entry("pruned", job.key_parts(), make)
+    entry, cut = trained(context, job)
 
     def write(path: Path) -> Signature:
-        module, _ = load_pruned(entry.path / "pruned.safetensors", model.load(), example)
+        module, _ = load_pruned(entry.path / "pruned.safetensors", context.model.load(), example)
         return export_onnx(module, example, path)
 
     fraction = entry.meta["fraction"]
     name = f"pruned-{round(100 * fraction)}"
     description = f"{fraction:.0%} of the MACs, distilled from the original"
-    variant = make_variant(cache, name, "pruned", ORIGINAL, description, {"pruned": key}, write)
+    # What was trained is handed over: its export is outside of what the makers' limit keeps free.
+    cache = replace(context.cache, time_limit=None)
+    variant = make_variant(cache, name, "pruned", ORIGINAL, description, {"pruned": entry.key}, write)
     steps = msgspec.convert(entry.meta["steps"], tuple[TrainedStep, ...])
-    return MadeVariant(variant, tuple(entry.meta["history"]), steps)
+    yield MadeVariant(variant, tuple(entry.meta["history"]), steps)
+    if cut is not None:
+        yield cut.cut_short(f"training of {name}")
+
+
+def trained(context: MakerContext, job: PruneJob) -> tuple[StoreEntry, TimeLimit | None]:
+    """The trained network's entry: the whole training, or what the time limit, given beside it, left of it."""
+    cache, limit = context.cache, context.time_limit
+    if limit is None or cache.store.holds("pruned", job.key_parts()):
+        return cache.entry("pruned", job.key_parts(), lambda folder: train(context, job, folder)), None
+    parts = job.cut_parts(limit)
+    if not cache.store.holds("pruned", parts):
+        try:
+            return cache.entry("pruned", job.key_parts(), lambda folder: train(context, job, folder)), None
+        except CutShortError as cut:
+            outcome = cut.outcome
+            cache = replace(cache, time_limit=None)
+            return cache.entry("pruned", parts, lambda folder: save_outcome(outcome, folder)), limit
+    return cache.entry("pruned", parts, lambda folder: train_anyhow(context, job, folder)), limit
+
+
+def train_anyhow(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
+    """What the time limit allows, where a network that it cut short is stored, but damaged. Raises StageError."""
+    try:
+        return train(context, job, folder)
+    except CutShortError as cut:
+        return save_outcome(cut.outcome, folder)
+
+
+def train(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
+    """Prune in steps, fine-tune with the original as the teacher, save. Raises StageError, CutShortError."""
+    store, model, samples = context.cache.store, context.model, context.splits.train
+    assert samples is not None
+    module = model.load()
+    with context.reporter.step("Pruning and distilling") as step:
+        outcome = prune_iteratively(
+            module,
+            example_inputs(context.source),
+            samples,
+            validator(context.splits.validation, module),
+            job.config,
+            job.train,
+            limit=job.limit,
+            target_fraction=job.fraction,
+            steps=job.steps,
+            progress=step,
+            folder=store.scratch(store.key("pruned", job.key_parts())),
+            deadline=training_deadline(context.time_limit),
+        )
+    broken = not_finite(outcome.module)
+    if broken:
+        raise StageError(
+            "finetune", f"the trained network cannot be used: {broken}", "a lower --learning-rate"
+        )
+    if outcome.shortened:
+        raise CutShortError(outcome)
+    return save_outcome(outcome, folder)
+
+
+def save_outcome(outcome: PruneOutcome, folder: Path) -> dict[str, Any]:
+    """The network into `folder`; gives the meta of its entry."""
+    save_pruned(folder / "pruned.safetensors", outcome.module, outcome.plan)
+    return {
+        "history": history_lines(outcome),
+        "fraction": outcome.plan.fraction,
+        "steps": msgspec.to_builtins(trained_steps(outcome)),
+    }
 
 
 def trained_steps(outcome: PruneOutcome) -> tuple[TrainedStep, ...]:

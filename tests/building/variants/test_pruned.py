@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.building.cache import TimeLimit
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.pruned import (
     DEFAULT_LIMIT,
@@ -74,7 +74,7 @@ def test_without_training_samples_nothing_is_trained(context: MakerContext) -> N
 
 
 def test_a_time_limit_that_is_nearly_over_leaves_no_room(context: MakerContext) -> None:
-    limit = TimeLimit(600.0, time.monotonic() + 80.0, Path("store"))
+    limit = TimeLimit(600.0, time.monotonic() + 80.0)
     assert "time limit" in reason(replace(context, time_limit=limit))
     long = replace(limit, ends=time.monotonic() + 500.0)
     assert PrunedMaker().why_not(replace(context, time_limit=long)) is None
@@ -132,7 +132,6 @@ JOB = PruneJob(
     steps=IterateConfig(),
     limit=0.01,
     fraction=0.5,
-    time_limit_s=None,
     code=(),
 )
 
@@ -158,7 +157,6 @@ OTHERS: dict[str, Any] = {
     "validation_digest": "other",
     "limit": 0.02,
     "fraction": None,
-    "time_limit_s": 60.0,
     "code": ("of a loss",),
     "config": {"ratio_step": 0.2, "importance": "taylor", "round_to": 16, "min_channels": 2, "scope": "inner",
                "keep": ("stem",), "importance_samples": 8},
@@ -180,7 +178,9 @@ def test_everything_that_a_pruned_network_depends_on_is_in_its_key(tmp_path: Pat
             jobs.append(replace(JOB, **{field.name: other}))
     with Store.open(tmp_path) as store:
         keys = {store.key("pruned", job.key_parts()) for job in jobs}
+        cut = {store.key("pruned", JOB.cut_parts(TimeLimit(seconds, 0.0))) for seconds in (60.0, 90.0)}
     assert len(keys) == len(jobs)
+    assert len(cut - keys) == 2
 
 
 def test_the_request_is_the_job(context: MakerContext) -> None:
@@ -210,13 +210,41 @@ def test_a_trained_network_is_kept_and_comes_back_without_training(
     loose = replace(context, request=replace(context.request, budget=budget(max_drop=1.0)))
     options = loose.request.train
     job = job_for(loose, prune_config(options, 8), 0.8)
-    first = train_pruned(loose, job)
+    (first,) = train_pruned(loose, job)
+    assert isinstance(first, MadeVariant)
     assert first.variant.kind == "pruned"
     assert first.variant.parent == "original"
     assert first.variant.id.startswith("pruned-")
     assert first.steps[-1].kind == "final"
     assert len(first.history) == len(first.steps) + 1
     entries = count_entries(loose.cache)
-    again: MadeVariant = train_pruned(replace(loose, model=replace(loose.model, module=None)), job)
-    assert again == first
+    assert list(train_pruned(replace(loose, model=replace(loose.model, module=None)), job)) == [first]
     assert count_entries(loose.cache) == entries
+    late = replace(loose, time_limit=TimeLimit(600.0, time.monotonic() + 600.0))
+    assert list(train_pruned(late, job)) == [first]  # whole, so it serves with a limit too
+
+
+def test_a_training_that_the_time_limit_cut_short_is_kept_apart_and_a_longer_one_goes_on(
+    context: MakerContext, tmp_path: Path
+) -> None:
+    endless = replace(context.request.train, epochs=1e5)
+    request = replace(context.request, budget=budget(max_drop=1.0), train=endless, seed=7)
+    loose = replace(context, request=request)
+    job = job_for(loose, prune_config(endless, 8), 0.8)
+    short = replace(loose, time_limit=TimeLimit(60.0, time.monotonic() + 60.0 + 5.0))  # 60 s are reserved
+    made, told = train_pruned(short, job)
+    assert isinstance(made, MadeVariant)
+    assert isinstance(told, Rejection)
+    assert told.what == f"training of {made.variant.id}"
+    assert told.reason == "cut short: the time limit of 1m ended"
+    store = loose.cache.store
+    assert not store.holds("pruned", job.key_parts())
+    kept = {file.name for file in store.scratch(store.key("pruned", job.key_parts())).iterdir()}
+    assert "step-01.safetensors" in kept
+    assert not any(name.startswith("final") for name in kept)
+    assert list(train_pruned(replace(short, model=replace(loose.model, module=None)), job)) == [made, told]
+    longer = replace(loose, time_limit=TimeLimit(61.0, time.monotonic() + 61.0 + 3.0))
+    other, _ = train_pruned(longer, job)
+    assert isinstance(other, MadeVariant)
+    assert other.steps[0] == made.steps[0]
+    assert other.variant.digest != made.variant.digest  # trained anew, from the same steps
