@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,7 @@ __all__ = [
     "check_own_file",
     "json_schema",
     "load_result",
+    "result_json",
     "save_result",
 ]
 
@@ -249,6 +250,22 @@ def save_result(result: Result, path: Path) -> None:
         raise OutputError(
             f"{path} cannot be written: {error.strerror}", remedy="give another --out"
         ) from error
+
+
+def result_json(result: Result, *, raw: bool) -> str:
+    """The result as JSON; `raw`: with the single timings, which are most of `result.json`."""
+    import msgspec
+
+    if not raw:
+        result = replace(result, candidates=tuple(_without_rounds(row) for row in result.candidates))
+    return msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
+
+
+def _without_rounds(row: CandidateResult) -> CandidateResult:
+    """The candidate without the timings that its latency was estimated from."""
+    if row.latency_ms is None:
+        return row
+    return replace(row, latency_ms=replace(row.latency_ms, rounds_ms=(), turns=()))
 
 
 def check_own_file(path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,11 +23,15 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Cache:
-    """The store and the record of this run. With a `time_limit` no product is begun after it; stored ones are taken."""
+    """The store and the record of this run. With a `time_limit` no product is begun after it; stored ones are taken.
+
+    `took_s`: stage → how long each of its products took to make, in this run or in the one that made it.
+    """
 
     store: Store
     run: Run
     time_limit: TimeLimit | None = None
+    took_s: dict[str, list[float]] = field(default_factory=dict)
 
     def entry(
         self, stage: str, parts: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
@@ -46,6 +50,7 @@ class Cache:
             if limit is not None and limit.left_s() <= 0:
                 raise TimeLimitReached(limit.told) from error
             raise
+        self.took_s.setdefault(stage, []).append(entry.seconds)
         self.run.event(stage, entry.key, reused=entry.reused, seconds=time.monotonic() - started)
         return entry
 

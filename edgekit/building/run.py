@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import replace
 from functools import partial
 
 from edgekit.building.candidates.estimates import (
@@ -14,18 +12,16 @@ from edgekit.building.candidates.estimates import (
 )
 from edgekit.building.candidates.judging import judged, without
 from edgekit.building.candidates.ladder import try_all
-from edgekit.building.candidates.planning import lint, plan_for, refuse_too_large
-from edgekit.building.candidates.reference import reference_artifact, told_weakness
 from edgekit.building.candidates.timing import time_attempts
-from edgekit.building.context import LOG, Context, assembled
-from edgekit.building.executor import make_executor
+from edgekit.building.context import LOG, Context
+from edgekit.building.opening import in_run, opened, planned
 from edgekit.building.outcome.assemble import assemble, run_info
 from edgekit.building.outcome.bundling import Bundler, hand_over
 from edgekit.building.outcome.finish import claimed, make_folder
 from edgekit.building.outcome.layer_losses import layer_losses
 from edgekit.building.outcome.waterfall import Scorer, waterfall_of
 from edgekit.building.request import BuildRequest
-from edgekit.building.setup import Setting, prepare
+from edgekit.building.setup import Setting
 from edgekit.building.values import Attempt, BuildState, Outcome
 from edgekit.building.variants.base import (
     MadeVariant,
@@ -34,12 +30,9 @@ from edgekit.building.variants.base import (
     made_by,
     open_makers,
 )
-from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.probing import time_structures
-from edgekit.data import compare_classes
-from edgekit.errors import Interrupted, TimeLimitReached
+from edgekit.errors import TimeLimitReached
 from edgekit.measure import read_environment
-from edgekit.plan import Plan
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
 from edgekit.result import Result, TargetInfo, save_result
@@ -56,52 +49,17 @@ def run_build(request: BuildRequest, reporter: Reporter) -> Result:
     Raises UserError for input that cannot be used, Interrupted when stopped by Ctrl-C, or by the time limit before
     anything could be measured (what is finished is in the store), StoreError when the store cannot be used.
     """
-    setting = prepare(request, reporter.say)
-    for warning in setting.warnings:
-        reporter.say(f"warning: {warning}")
-    store = setting.store
-    begun = store.begin_run(
-        request.command, target=setting.board.target.name, seed=request.seed, out=str(request.out)
-    )
-    try:
-        with begun as run, closing(make_executor(request.executor, store.folder / LOG)) as executor:
-            result = build(assembled(setting, reporter, run, executor))
-            run.finish("done", result.verdict)
-            return result
-    except TimeLimitReached as error:
-        raise Interrupted(
-            f"{error} before anything could be measured; everything finished is in {request.store}: "
-            "the same command, or one with a longer --time-limit, goes on from there"
-        ) from error
-    except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"stopped; everything finished is in {request.store}: the same command goes on from there"
-        ) from error
-    finally:
-        store.close()
+    return in_run(request, reporter, build)
 
 
 def build(context: Context) -> Result:
     """All stages, once the request is known to be good."""
+    opening = opened(context)
+    context, original, reference = opening.context, opening.original, opening.reference
     setting, reporter = context.setting, context.reporter
-    original = original_variant(context.cache, reporter, setting.model, setting.source, setting.splits)
     state = BuildState().with_network(original, MadeVariant(original).described())
-    plan = planned(context, original)
-    refuse_too_large(plan)
-    backends = setting.runtimes.usable
-    reference = reference_artifact(
-        original,
-        backends,
-        context.exporter.export,
-        context.evaluator,
-        context.validation,
-        reporter,
-        setting.board.target.name,
-    )
-    context = warned(context, original, reference)
-    candidates, rejections = lint(partial(context.exporter.lint, original), backends, plan.candidates)
-    state = state.plus(rejections=rejections, ruled_out=plan.rejections)
-    state = tried(context, state, reference, original, candidates)
+    state = state.plus(rejections=opening.rejections, ruled_out=opening.ruled_out)
+    state = tried(context, state, reference, original, opening.candidates)
     if not state.attempts:
         for failure in state.failures:  # told at once; the report has the reasons
             reporter.say(f"failed: {failure.candidate} ({failure.stage}): {failure.cause}")
@@ -150,32 +108,6 @@ def varied(
                 state = state.with_network(variant, made.described()).plus(ruled_out=plan.rejections)
                 state = tried(context, state, reference, variant, plan.candidates)
     return state
-
-
-def warned(context: Context, original: Variant, reference: Artifact) -> Context:
-    """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
-    setting = context.setting
-    classes = compare_classes(setting.source, original.signature)
-    for warning in classes:  # before a refusal, which it may explain
-        context.reporter.say(f"warning: {warning}")
-    weaknesses = told_weakness(
-        context.evaluator,
-        reference,
-        context.validation(original.signature),
-        setting.model,
-        allowed=setting.request.allow_weak_original,
-    )
-    for warning in weaknesses:
-        context.reporter.say(f"warning: {warning}")
-    warnings = (*setting.warnings, *classes, *weaknesses)
-    return replace(context, setting=replace(setting, warnings=warnings))
-
-
-def planned(context: Context, variant: Variant) -> Plan:
-    """The candidates of one variant on the target."""
-    setting, request = context.setting, context.setting.request
-    recipe = find_recipe(request.recipe, setting.project) if request.recipe is not None else None
-    return plan_for(variant, setting.board, setting.runtimes, request.precisions, recipe)
 
 
 def tried(

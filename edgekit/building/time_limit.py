@@ -10,7 +10,7 @@ from edgekit.errors import TimeLimitReached
 from edgekit.quantities import told_seconds
 from edgekit.types import Rejection
 
-__all__ = ["TimeLimit"]
+__all__ = ["TIMING_S", "TimeLimit"]
 
 TIMING_S = 7.0
 """Of one candidate among others: loading, warming up, 3 s of timed runs (7 to 9 s, small networks on a busy CPU)."""

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli.config import config_option, in_effect
 from edgekit.cli.options import preprocess_options
 from edgekit.cli.request import OFFERED
+from edgekit.errors import UserError
+from edgekit.runtimes import RUNTIMES
 from edgekit.types.measurements import LARGEST_SEED
+
+if TYPE_CHECKING:
+    from edgekit.progress import Reporter
 
 __all__ = ["build"]
 
@@ -37,7 +44,9 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 
 
 @click.command(epilog=EPILOG)
-@click.option("--target", required=True, help="The board; `edgekit targets` lists them.")
+@click.option(
+    "--target", required=True, help="The board; `edgekit targets` lists them. auto: what this machine is."
+)
 @click.option("--model", required=True, help="net.py:factory, package.module:factory, .pt2 or .onnx.")
 @click.option("--weights", type=click.Path(path_type=Path), help=".safetensors or .pt for a factory.")
 @click.option("--data", required=True, help=".npz, image folder, file.py:factory, or `digits`.")
@@ -52,6 +61,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--recipe", help="Calibration recipe to begin with; a file's name in calibration/.")
 @click.option("--precision", help=f"Only these, separated by commas: {','.join(OFFERED)}.")
+@click.option("--runtime", help=f"Only these, separated by commas: {','.join(RUNTIMES)}.")
 @click.option("--metric", default="top1", show_default=True, help="top1, top5, or file.py:function.")
 @click.option(
     "--calibration-samples",
@@ -60,7 +70,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     show_default=True,
     help="Set aside; a recipe uses as many as it says.",
 )
-@click.option("--no-prune", is_flag=True, help="Quantize only; no training.")
+@click.option("--no-prune/--prune", help="Quantize only; no training.")
 @click.option("--epochs", type=float, callback=positive, help="Of the last fine-tuning.  [default: 12]")
 @click.option("--learning-rate", type=float, callback=positive, help="Peak of the one-cycle schedule.")
 @click.option(
@@ -98,23 +108,42 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--allow-weak-original", is_flag=True, help="Also build a network that is no better than a guess."
 )
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Only say what would be tried, how long it would take, and the original's score.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
+@click.option("--raw", is_flag=True, help="With the single timings in what --json prints.")
+@click.option("--quiet", is_flag=True, help="Nothing but the result.")
+@click.option("--verbose", is_flag=True, help="Every detail, and what libraries say.")
+@config_option
 @preprocess_options
-@click.pass_obj
-def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
+@click.pass_context
+def build(context: click.Context, /, **options: Any) -> int:
     """Find the most accurate build that meets a budget on a board.
 
     Prunes, distils and quantizes; measures each candidate on the board; writes OUT/result.json, OUT/bundle and
     OUT/report.html. Run the same command again to go on after a stop: everything finished is kept.
     """
-    from edgekit.api import build_request
-    from edgekit.cli.progress import RichReporter
     from edgekit.cli.request import read_request
 
-    request = read_request(options, given or ())
-    result = build_request(request, RichReporter())
+    refuse_contradictions(options)
+    request = read_request(options, in_effect(context, context.obj or ()))
+    reporter = reporter_of(options, request.store)
+    if options["plan"]:
+        from edgekit.building import preview_build
+        from edgekit.cli.plan import print_preview
+
+        print_preview(preview_build(request, reporter), as_json=options["as_json"])
+        return 0
+    from edgekit.api import build_request
+
+    result = build_request(request, reporter)
     if options["as_json"]:
-        click.echo((request.out / "result.json").read_text())
+        from edgekit.result import result_json
+
+        click.echo(result_json(result, raw=options["raw"]))
     else:
         from rich.console import Console
 
@@ -122,3 +151,26 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
 
         print_summary(result, Console(), request.out)
     return EXIT_CODES[result.verdict]
+
+
+def refuse_contradictions(options: Mapping[str, Any]) -> None:
+    """Raises UserError for options that exclude each other."""
+    if options["quiet"] and options["verbose"]:
+        raise UserError("--quiet and --verbose exclude each other", allowed="one of them")
+    if options["raw"] and not options["as_json"]:
+        raise UserError("--raw is for what --json prints", remedy="give both, or read OUT/result.json")
+
+
+def reporter_of(options: Mapping[str, Any], store: Path) -> Reporter:
+    """Who tells what is being done, as much as is asked for."""
+    if options["quiet"]:
+        from edgekit.progress import SilentReporter
+
+        return SilentReporter()
+    from edgekit.cli.progress import RichReporter
+
+    if options["verbose"]:
+        from edgekit.building import LOG
+
+        return RichReporter(store / LOG)
+    return RichReporter()

@@ -55,6 +55,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         threads=options["threads"],
         recipe=options["recipe"],
         precisions=read_precisions(options["precision"]),
+        backends=read_runtimes(options["runtime"]),
         prune=not options["no_prune"],
         train=train,
         metric=options["metric"],
@@ -78,3 +79,8 @@ def read_precisions(text: str | None) -> Any:
         if name not in OFFERED:
             raise UserError(f"--precision {text}: {name!r} is not a precision", allowed=", ".join(OFFERED))
     return names
+
+
+def read_runtimes(text: str | None) -> Any:
+    """`litert,onnxruntime` → ("litert", "onnxruntime"); whether there are such is found by the request's check."""
+    return None if text is None else tuple(name.strip().lower() for name in text.split(","))

@@ -13,6 +13,7 @@ folder, or in `targets/` of the user's config folder. Copy the nearest one and c
 
 from __future__ import annotations
 
+from edgekit.hardware.choosing import AUTO, fitting_targets
 from edgekit.hardware.folders import config_dir, data_dir
 from edgekit.hardware.loading import load_target_file
 from edgekit.hardware.machine import Machine
@@ -21,6 +22,7 @@ from edgekit.hardware.sections import Int8Rule, Lack, Requirement, Runtime
 from edgekit.hardware.target import Target
 
 __all__ = [
+    "AUTO",
     "Int8Rule",
     "Lack",
     "Machine",
@@ -33,6 +35,7 @@ __all__ = [
     "config_dir",
     "data_dir",
     "find_target",
+    "fitting_targets",
     "load_registry",
     "load_target_file",
 ]

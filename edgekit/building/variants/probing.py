@@ -24,9 +24,10 @@ from edgekit.types import Candidate, Measurement, Percentile, Signature, Variant
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["time_structures", "untrained_structures"]
+__all__ = ["PROBE_SECONDS", "time_structures", "untrained_structures"]
 
 PROBE_SECONDS = 1.5
+"""Of timed runs of each structure."""
 
 
 def structure_parts(

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from edgekit.building.request import BuildRequest
+from edgekit.building.setup import GivenModel
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.building.variants.base import MadeVariant, MakerContext
@@ -32,6 +34,7 @@ from edgekit.compress import (
     prune_iteratively,
     save_pruned,
 )
+from edgekit.data import Splits
 from edgekit.errors import StageError, UserError
 from edgekit.model import export_onnx
 from edgekit.model.state import not_finite
@@ -41,7 +44,7 @@ from edgekit.result import TrainedStep
 from edgekit.store import StoreEntry
 from edgekit.types import Budget, Failure, Measurement, Rejection, Signature
 
-__all__ = ["PrunedMaker"]
+__all__ = ["PrunedMaker", "never_pruned"]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
@@ -95,19 +98,10 @@ class PrunedMaker:
 
     def why_not(self, context: MakerContext) -> Rejection | None:
         """See VariantMaker."""
-        request, kind = context.request, context.model.ref.kind
-        if not request.prune:
-            return Rejection("pruning", "left out by the request")
-        if kind in ("onnx", "pt2"):
-            return Rejection(
-                "pruning",
-                f"a .{kind} file is quantized and measured as it is: its layers cannot be made narrower",
-                "give the network as net.py:factory with --weights",
-            )
-        if context.splits.train is None:
-            return Rejection(
-                "pruning", "there are no training samples to train a pruned network with", "a train part"
-            )
+        request = context.request
+        never = never_pruned(request, context.model, context.splits)
+        if never is not None:
+            return never
         if context.choice.verdict == "MEETS" and not request.budget.fastest:
             return Rejection(
                 "pruning",
@@ -150,6 +144,24 @@ class PrunedMaker:
         store = context.cache.store
         job = trained_already(job, lambda other: store.holds("pruned", other.key_parts()))
         yield from train_pruned(context, job)
+
+
+def never_pruned(request: BuildRequest, model: GivenModel, splits: Splits) -> Rejection | None:
+    """Why nothing is pruned whatever is measured; None where it may be."""
+    kind = model.ref.kind
+    if not request.prune:
+        return Rejection("pruning", "left out by the request")
+    if kind in ("onnx", "pt2"):
+        return Rejection(
+            "pruning",
+            f"a .{kind} file is quantized and measured as it is: its layers cannot be made narrower",
+            "give the network as net.py:factory with --weights",
+        )
+    if splits.train is None:
+        return Rejection(
+            "pruning", "there are no training samples to train a pruned network with", "a train part"
+        )
+    return None
 
 
 def leading(
