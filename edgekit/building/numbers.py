@@ -1,4 +1,4 @@
-"""The numbers of a request: which of them make sense, in one table, whoever wrote them."""
+"""The numbers and choices of a request: which of them make sense, in one table, whoever wrote them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import get_args
 
 from edgekit.building.request import BuildRequest
 from edgekit.errors import BudgetError, DataError, UserError
-from edgekit.types.measurements import LARGEST_SEED
+from edgekit.types.measurements import LARGEST_SEED, Percentile
 
 __all__ = ["refuse_bad_numbers"]
 
@@ -63,10 +64,19 @@ TRAIN = {
 PREPROCESS = {"resize": COUNT, "crop": COUNT}
 OPTIONAL = frozenset((*BUDGET, "time_limit_s", "epochs", "learning_rate", "resize", "crop"))
 """None says: not asked for."""
+CHOICES = {"percentile": get_args(Percentile)}
+TRAIN_CHOICES = {"importance": ("magnitude", "taylor", "activation"), "device": ("auto", "cpu", "cuda")}
 
 
 def refuse_bad_numbers(request: BuildRequest) -> None:
-    """Raises UserError (BudgetError, DataError) for the first number that makes no sense, with what is allowed."""
+    """Raises UserError (BudgetError, DataError) for the first value that makes no sense, with what is allowed."""
+    for error, part, choices in (
+        (BudgetError, request.budget, CHOICES),
+        (UserError, request.train, TRAIN_CHOICES),
+    ):
+        for name, offered in choices.items():
+            if getattr(part, name) not in offered:
+                raise error(f"{name} is {getattr(part, name)!r:.80}", allowed=", ".join(offered))
     for error, part, table in (
         (BudgetError, request.budget, BUDGET),
         (UserError, request, REQUEST),

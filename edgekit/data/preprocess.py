@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ def load_preprocess(path: str | Path) -> Preprocess:
         if key in ("mean", "std") and not isinstance(value, list):
             content[key] = [value]
     try:
-        preprocess = msgspec.convert(content, Preprocess)
+        preprocess = replace(msgspec.convert(content, Preprocess))  # with its defaults: msgspec sets none
     except msgspec.ValidationError as problem:
         layouts = f"; input_layout is one of {', '.join(LAYOUTS)}" if "input_layout" in str(problem) else ""
         raise DataError(f"{path}: {problem}{layouts}") from problem

@@ -87,6 +87,7 @@ def run_info(setting: Setting, run: str) -> RunInfo:
         preprocess=setting.source.preprocess,
         split_sizes=setting.splits.sizes(),
         classes=setting.source.classes or (),
+        out=str(request.out),
     )
 
 
