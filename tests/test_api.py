@@ -150,7 +150,7 @@ def test_a_bundle_answers_what_the_build_was_fed(
 
 
 def test_what_is_no_bundle_is_told(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BundleError, match="manifest.json is missing"):
+    with pytest.raises(BundleError, match=r"manifest.json is missing"):
         edgekit.load(tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match="onnxruntime"):

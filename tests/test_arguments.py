@@ -90,7 +90,7 @@ def test_training_is_a_dict_of_its_options() -> None:
     held = read_training({"loss": lambda outputs, labels, guide: outputs.sum()}).loss
     assert held is not None
     assert held.startswith("<lambda>@")
-    with pytest.raises(UserError, match="train has no 'epoch'; allowed: epochs, .*did you mean 'epochs'"):
+    with pytest.raises(UserError, match=r"train has no 'epoch'; allowed: epochs, .*did you mean 'epochs'"):
         read_training({"epoch": 3})
     with pytest.raises(UserError, match="train is a int"):
         read_training(3)  # type: ignore[arg-type]
@@ -110,5 +110,5 @@ def test_preprocessing_is_a_dict_or_a_file(tmp_path: Path) -> None:
 
 
 def test_the_nearest_name_is_offered() -> None:
-    with pytest.raises(UserError, match="no argument 'max_latncy'; allowed: .*did you mean 'max_latency'"):
+    with pytest.raises(UserError, match=r"no argument 'max_latncy'; allowed: .*did you mean 'max_latency'"):
         refuse_unknown("no argument", ["max_latncy"], ["max_latency", "max_drop"])

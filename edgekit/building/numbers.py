@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import get_args
@@ -70,13 +70,8 @@ TRAIN_CHOICES = {"importance": ("magnitude", "taylor", "activation"), "device": 
 
 def refuse_bad_numbers(request: BuildRequest) -> None:
     """Raises UserError (BudgetError, DataError) for the first value that makes no sense, with what is allowed."""
-    for error, part, choices in (
-        (BudgetError, request.budget, CHOICES),
-        (UserError, request.train, TRAIN_CHOICES),
-    ):
-        for name, offered in choices.items():
-            if getattr(part, name) not in offered:
-                raise error(f"{name} is {getattr(part, name)!r:.80}", allowed=", ".join(offered))
+    _refuse_other(BudgetError, request.budget, CHOICES)
+    _refuse_other(UserError, request.train, TRAIN_CHOICES)
     for error, part, table in (
         (BudgetError, request.budget, BUDGET),
         (UserError, request, REQUEST),
@@ -90,6 +85,12 @@ def refuse_bad_numbers(request: BuildRequest) -> None:
     for name, value in divisors(request):
         if not ANY.holds(value) or (name != "mean" and value == 0):
             raise DataError(f"{name} is {value!r:.80}", allowed="finite numbers, and no divisor of 0")
+
+
+def _refuse_other(error: type[UserError], part: object, choices: Mapping[str, Sequence[str]]) -> None:
+    for name, offered in choices.items():
+        if getattr(part, name) not in offered:
+            raise error(f"{name} is {getattr(part, name)!r:.80}", allowed=", ".join(offered))
 
 
 def divisors(request: BuildRequest) -> Iterator[tuple[str, object]]:
