@@ -141,7 +141,7 @@ def build(context: click.Context, /, **options: Any) -> int:
 
     result = build_request(request, reporter)
     if options["as_json"]:
-        from edgekit.result import result_json
+        from edgekit.cli.result_json import result_json
 
         click.echo(result_json(result, raw=options["raw"]))
     else:
@@ -167,7 +167,7 @@ def reporter_of(options: Mapping[str, Any], store: Path) -> Reporter:
         from edgekit.progress import SilentReporter
 
         return SilentReporter()
-    from edgekit.cli.progress import RichReporter
+    from edgekit.report.progress import RichReporter
 
     if options["verbose"]:
         from edgekit.building import LOG
