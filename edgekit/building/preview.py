@@ -141,7 +141,10 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
     if not request.budget.fastest:
         timed_s = 0.0 if setting.board.absent else 2 * PROBE_SECONDS
         probing_s = len(FRACTIONS) * (once_s + timed_s)
-        steps.append(step(f"probing {len(FRACTIONS)} narrower structures", probing_s, 3 * probing_s))
+        runtimes = len({candidate.backend for candidate in opening.candidates})
+        steps.append(
+            step(f"probing {len(FRACTIONS)} narrower structures", probing_s, 2 * runtimes * probing_s)
+        )
     options, count = request.train, len(train)
     with context.reporter.step("Running one batch through the network"):
         batch_s = forward_seconds(setting.model.load(), train, options.batch_size, options.device)

@@ -29,8 +29,8 @@ MAKERS: Mapping[str, tuple[str, str]] = {
 }
 """Name → module and class, in the order in which they are asked; the original itself is there before them."""
 
-ProbeStructures = Callable[[Sequence[Variant], Variant, Candidate], list[Structure]]
-"""(untrained networks, original, leading candidate) → what they take on the board, measured or estimated."""
+ProbeStructures = Callable[[Sequence[Variant], Variant, Sequence[Candidate]], list[Structure]]
+"""(untrained networks, original, its leading candidates) → what they take on the board, measured or estimated."""
 
 
 @dataclass(frozen=True)
