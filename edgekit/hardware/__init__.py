@@ -19,6 +19,7 @@ from edgekit.hardware.loading import load_target_file
 from edgekit.hardware.machine import Machine
 from edgekit.hardware.registry import Registry, TargetEntry, all_targets, find_target, load_registry
 from edgekit.hardware.sections import Int8Rule, Lack, Requirement, Runtime
+from edgekit.hardware.skeleton import write_skeleton
 from edgekit.hardware.target import Target
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "fitting_targets",
     "load_registry",
     "load_target_file",
+    "write_skeleton",
 ]

@@ -36,7 +36,7 @@ from edgekit.result import TrainedStep
 from edgekit.store import StoreEntry
 from edgekit.types import Rejection, Signature
 
-__all__ = ["job_for", "train_pruned", "trained_already"]
+__all__ = ["PruneJob", "job_for", "train_pruned", "trained_already"]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
