@@ -30,6 +30,8 @@ Examples:
   edgekit build --target intel-cpu --model net.onnx --data val.npz \\
       --input-layout nhwc --scale 255 --max-latency auto --max-drop 0.5%
 \b
+Functions of your own (model, data, metric, loss, step): edgekit help TOPIC.
+\b
 Exit codes: 0 the budget is met, 3 it is missed or cannot be met, 4 the board
 is not here and nothing is settled, 2 something in the command is wrong,
 130 stopped (run it again to go on).

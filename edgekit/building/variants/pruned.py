@@ -59,7 +59,7 @@ class PrunedMaker:
             structures = probed(context, config, leads)
             pick = widest_that_fits(structures, budget)
             if pick is None:
-                narrowest = min(structures, key=lambda each: (each.fraction, each.latency_ms))
+                narrowest = min(structures, key=lambda structure: (structure.fraction, structure.latency_ms))
                 yield Rejection(
                     "pruning",
                     f"even {narrowest.fraction:.0%} of the MACs need {shortfall(narrowest, budget)}",
