@@ -10,9 +10,9 @@ EdgekitError
 │   ├── BudgetError           a budget that is not a quantity
 │   ├── OutputError           a folder or file that cannot be written
 │   ├── MissingExtraError     an optional package is absent; the pip line is in the message
-│   └── BundleError           a bundle that is incomplete or was changed
+│   ├── BundleError           a bundle that is incomplete or was changed
+│   └── StoreError            the store is damaged, in use by another for too long, or the disk is full
 ├── StageError                one candidate failed at one stage; becomes a `Failure` in the report
-├── StoreError                the store is damaged or the disk is full (exit code 1)
 └── Interrupted               Ctrl-C or the time limit: what is done is kept, a rerun resumes
 """
 
@@ -81,6 +81,10 @@ class BundleError(UserError):
     """A bundle that is incomplete, was changed, or was made by an unknown version."""
 
 
+class StoreError(UserError):
+    """The store is damaged or cannot be written (a full disk); the message says how to go on."""
+
+
 class MissingExtraError(UserError):
     """An optional package is not installed; the message carries the exact pip line."""
 
@@ -98,10 +102,6 @@ class StageError(EdgekitError):
         self.stage = stage
         self.cause = cause
         self.remedy = remedy
-
-
-class StoreError(EdgekitError):
-    """The store is damaged or cannot be written (a full disk)."""
 
 
 class Interrupted(EdgekitError):

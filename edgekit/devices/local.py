@@ -21,6 +21,7 @@ from edgekit.board.machine import describe
 from edgekit.board.process import command
 from edgekit.devices.base import JobProgress
 from edgekit.errors import OutputError, StageError
+from edgekit.files import full_disk, is_starved, tells_full
 from edgekit.types import Origin
 
 if TYPE_CHECKING:
@@ -94,7 +95,10 @@ class LocalDevice:
     def run(
         self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
-        """Run one job in a fresh process. Raises StageError when the runner dies or exceeds `timeout_s`."""
+        """Run one job in a fresh process.
+
+        Raises StageError when the runner dies or exceeds `timeout_s`, OSError when the disk is full.
+        """
         from filelock import FileLock, Timeout
 
         user = os.getuid() if sys.platform != "win32" else 0
@@ -121,7 +125,10 @@ class LocalDevice:
             with paths["log"].open("w") as log:
                 code = _follow(program, log.fileno(), timeout_s, progress)
             if code != 0:
-                raise StageError("measure", _death(code, timeout_s, paths["log"]))
+                how = _death(code, timeout_s, paths["log"])
+                if tells_full(how) or is_starved(self.work):
+                    raise full_disk(self.work)
+                raise StageError("measure", how)
             result: dict[str, Any] = read_json(paths["result.json"])
             return result
         finally:

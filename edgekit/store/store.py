@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import OutputError, StoreError
+from edgekit.files import is_full
 from edgekit.store.claim import IGNORE, claim_folder, is_plain_file, is_plain_folder
 from edgekit.store.content import DamagedError, StoreEntry, read_entry, seal
-from edgekit.store.disk import full_disk_told, is_full, remove_tree, sync_folder
+from edgekit.store.disk import full_disk_told, remove_tree, sync_folder
 from edgekit.store.keys import check_key, entry_key
 from edgekit.store.runs import Run, RunEvent, RunLog, RunRecord
 
