@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.board.files import atomic_path, is_safe, sha256_file, write_atomically
 
 __all__ = [
     "atomic_path",
+    "expanded",
     "full_disk",
     "is_full",
     "is_safe",
     "is_starved",
+    "may_write",
+    "only_one_in",
     "sha256_file",
     "tells_full",
     "write_atomically",
@@ -24,6 +28,39 @@ __all__ = [
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 STARVED_BYTES = 1 << 18
 """Less than this left: what fails in a library without a reason has failed for want of room."""
+
+
+@contextmanager
+def only_one_in(folder: Path) -> Iterator[None]:
+    """One process at a time per folder: the others wait. The lock is the kernel's and leaves no file.
+
+    Where folders cannot be locked (Windows), nothing is.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def may_write(path: Path) -> bool:
+    """Whether this process may write there."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` as the home folder; `~nobody`, whom this machine does not know, stays a plain name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def is_full(error: OSError) -> bool:

@@ -42,6 +42,7 @@ from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.probing import time_structures
 from edgekit.data import compare_classes
 from edgekit.errors import Interrupted
+from edgekit.files import only_one_in
 from edgekit.measure import read_environment
 from edgekit.plan import Plan
 from edgekit.progress import Reporter
@@ -318,6 +319,6 @@ def finish(context: Context, outcome: Outcome) -> Result:
         evaluator=evaluator,
         validation=validation,
     )
-    with saving_result(result, out / "result.json"):
+    with only_one_in(out), saving_result(result, out / "result.json"):
         hand_over(bundler, outcome, claim, request.budget, absent=bool(board.absent))
     return result

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from edgekit.errors import StageError, StoreError
 from edgekit.files import full_disk, is_full, is_starved, tells_full
+from edgekit.store.claim import foreign
 
 __all__ = ["full_disk_told", "remove_tree", "sync_file", "sync_folder", "write_durably"]
 
 
 @contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
-    """Turns an OSError of a full disk into a StoreError with one line; lets every other error pass.
+    """A full disk, and files of another user's, become one line (StoreError, OutputError); all other errors pass.
 
     So it does with a stage that failed for it in another process, which says so or dies without a word.
     """
@@ -26,6 +27,8 @@ def full_disk_told(folder: Path) -> Iterator[None]:
         if tells_full(error.cause) or is_starved(folder):
             raise _told(folder, full_disk(folder)) from error
         raise
+    except PermissionError as error:
+        raise foreign(folder, Path(os.fsdecode(error.filename or folder))) from error
     except OSError as error:
         if not is_full(error):
             raise

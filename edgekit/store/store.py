@@ -75,8 +75,9 @@ class Store:
                 f"the store {path} cannot be written: {error.strerror}",
                 remedy="give --store DIR, a folder that you may write",
             ) from error
-        store = cls(folder, session, lock, warn)
-        store._runs.mark_stopped(dead)
+        with full_disk_told(folder):
+            store = cls(folder, session, lock, warn)
+            store._runs.mark_stopped(dead)
         return store
 
     def __enter__(self) -> Store:
@@ -253,7 +254,7 @@ def _clear_dead_sessions(temp: Path) -> tuple[str, ...]:
             with FileLock(file, timeout=0):
                 remove_tree(folder)
                 file.unlink(missing_ok=True)
-        except Timeout:
+        except (Timeout, PermissionError):  # alive, or another user's
             continue
         dead.append(folder.name)
     return tuple(dead)

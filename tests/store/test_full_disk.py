@@ -55,7 +55,7 @@ def test_a_stage_that_failed_for_want_of_room_is_told_so(disk: Path, cause: str)
 
     with Store.open(disk / "store") as store:
         with pytest.raises(
-            StoreError, match="No space left on device while writing to .*; nothing half-written"
+            StoreError, match=r"No space left on device while writing to .*; nothing half-written"
         ):
             store.entry("export", {}, fails)
         assert not is_starved(disk)
@@ -73,11 +73,11 @@ def test_a_stage_that_failed_otherwise_is_left_alone(tmp_path: Path) -> None:
 def test_a_result_whose_bundle_found_no_room_is_not_written(disk: Path) -> None:
     save_result(example_result(seed=1), disk / "result.json")
     before = (disk / "result.json").read_bytes()
-    with pytest.raises(
-        OutputError, match=r"result.json cannot be written: No space left .*; free some space"
+    with (
+        pytest.raises(OutputError, match=r"result.json cannot be written: No space left .*; free some space"),
+        saving_result(example_result(seed=2), disk / "result.json"),
     ):
-        with saving_result(example_result(seed=2), disk / "result.json"):
-            (disk / "bundle").write_bytes(bytes(2_000_000))
+        (disk / "bundle").write_bytes(bytes(2_000_000))
     assert (disk / "result.json").read_bytes() == before
 
 
