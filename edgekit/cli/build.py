@@ -147,11 +147,10 @@ def build(context: click.Context, /, **options: Any) -> int:
 
         click.echo(result_json(result, raw=options["raw"]))
     else:
-        from rich.console import Console
-
+        from edgekit.console import make_console
         from edgekit.report import print_summary
 
-        print_summary(result, Console(), request.out)
+        print_summary(result, make_console(), request.out)
     return EXIT_CODES[result.verdict]
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.errors import visible
+
 if TYPE_CHECKING:
     from edgekit.building import Preview
 
@@ -18,7 +20,7 @@ def print_preview(preview: Preview, *, as_json: bool) -> None:
         click.echo(preview_json(preview))
         return
     for line in preview_lines(preview):
-        click.echo(line)
+        click.echo(visible(line))
 
 
 def preview_json(preview: Preview) -> str:

@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from edgekit.console import make_console
 from edgekit.progress import Step
 
 __all__ = ["RichReporter"]
@@ -72,7 +73,7 @@ class RichReporter:
     """
 
     def __init__(self, log: Path | None = None) -> None:
-        self._console = Console(stderr=True)
+        self._console = make_console(stderr=True)
         self._log = log
         self._read = log.stat().st_size if log is not None and log.is_file() else 0
 
