@@ -35,6 +35,10 @@ def try_all(
         for done, candidate in enumerate(candidates):
             step.advance(done / len(candidates), candidate.id)
             made, failed = climb(check, recipes, variant, candidate, limit)
+            for attempt in made:
+                worst = attempt.accuracy.worst_part
+                if worst is not None and worst.lost:
+                    reporter.say(f"{attempt.candidate.id} loses a part of the outputs: {worst.text}")
             attempts += made
             failures += failed
     return attempts, failures
