@@ -62,7 +62,9 @@ class _Output:
 
     def of_part(self, part: int) -> Floats:
         """What one part keeps of each sample, [N]."""
-        values, reference = (np.take(each, [part], axis=self.axis) for each in (self.values, self.reference))
+        values, reference = (
+            np.take(array, [part], axis=self.axis) for array in (self.values, self.reference)
+        )
         return _kept(_part_errors(_squares(values, reference), self.axis), self.scale[part : part + 1])[:, 0]
 
     def told(self) -> str:
@@ -73,7 +75,7 @@ class _Output:
         while last + 1 < len(self.kept) and self.kept[last + 1] <= limit:
             last += 1
         values, reference = (
-            np.take(each, range(first, last + 1), axis=self.axis) for each in (self.values, self.reference)
+            np.take(array, range(first, last + 1), axis=self.axis) for array in (self.values, self.reference)
         )
         place = f"{first}" if first == last else f"{first} to {last}"
         what = f"{_span(values)} where the original has {_span(reference)}"
