@@ -77,7 +77,10 @@ class LatencyResult:
 
 @dataclass(frozen=True)
 class AccuracyResult:
-    """Fractions with 95 % intervals. `drop` is paired with the original on the same samples; positive is worse."""
+    """Fractions with 95 % intervals. `drop` is paired with the original on the same samples; positive is worse.
+
+    `worst_part`: without labels, the channel or column of the outputs of which least is kept.
+    """
 
     metric: str
     split: str
@@ -88,6 +91,7 @@ class AccuracyResult:
     drop: float
     drop_low: float
     drop_high: float
+    worst_part: str = ""
 
 
 @dataclass(frozen=True)

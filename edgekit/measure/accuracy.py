@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
-from edgekit.measure.metrics import Floats, agreement, cosine, find_metric, holds_class_scores
-from edgekit.types import Accuracy, Estimate
+from edgekit.measure.kept import kept_variation
+from edgekit.measure.metrics import Floats, agreement, find_metric, holds_class_scores
+from edgekit.types import Accuracy, Estimate, WorstPart
 
-__all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate"]
+__all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate", "likeness"]
 
 Z95 = 1.959963984540054
 
@@ -28,8 +30,8 @@ def evaluate(
     """Score a network's outputs, and how far it falls behind `reference`, the original's on the same samples.
 
     `outputs` and `reference`: name → array [N, ...]. With labels: `metric` (default top1). Without: the
-    metric `agreement` (same class first) where the outputs are class scores, else `cosine` (mean over
-    samples and outputs); the original scores 1 there, so the drop is one minus the value. Raises DataError
+    metric `agreement` (same class first) where the outputs are class scores, else `r2` (`kept_variation`); the
+    original scores 1 there, so the drop is one minus the value. Raises DataError
     on outputs that do not fit each other, the labels or the metric.
     """
     if set(outputs) != set(reference):
@@ -45,11 +47,18 @@ def evaluate(
         return compare_scores(score(outputs, labels), score(reference, labels), metric=chosen, split=split)
     if metric is not None:
         raise DataError(f"metric {metric} needs labels", remedy="give labelled data, or leave --metric out")
+    chosen, scores, worst = likeness(outputs, reference)
+    accuracy = compare_scores(scores, np.ones_like(scores), metric=chosen, split=split)
+    return replace(accuracy, worst_part=worst)
+
+
+def likeness(
+    outputs: Mapping[str, NDArray[np.generic]], reference: Mapping[str, NDArray[np.generic]]
+) -> tuple[str, Floats, WorstPart | None]:
+    """Metric, scores [N] and worst part of outputs without labels: `agreement` for class scores, else `r2`."""
     if holds_class_scores(reference):
-        scores = agreement(outputs, reference)
-        return compare_scores(scores, np.ones_like(scores), metric="agreement", split=split)
-    scores = np.mean([cosine(outputs[name], reference[name]) for name in sorted(outputs)], axis=0)
-    return compare_scores(scores, np.ones_like(scores), metric="cosine", split=split)
+        return "agreement", agreement(outputs, reference), None
+    return "r2", *kept_variation(outputs, reference)
 
 
 def compare_scores(scores: Floats, reference: Floats, *, metric: str, split: str) -> Accuracy:

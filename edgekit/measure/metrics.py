@@ -17,7 +17,6 @@ __all__ = [
     "Floats",
     "Metric",
     "agreement",
-    "cosine",
     "find_metric",
     "holds_class_scores",
     "top1",
@@ -77,19 +76,6 @@ def top5(outputs: Outputs, labels: NDArray[np.int64]) -> Floats:
 def agreement(outputs: Outputs, reference: Outputs) -> Floats:
     """1 where both networks put the same class first."""
     return top1(outputs, np.argmax(_class_scores(reference), axis=1).astype(np.int64))
-
-
-def cosine(values: NDArray[np.generic], reference: NDArray[np.generic]) -> Floats:
-    """Cosine between output and reference per sample, [N, ...] each. Two zero outputs agree: 1."""
-    a, b = _rows(values), _rows(reference)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    same = (norms == 0) & (a == b).all(axis=1)
-    result = np.sum(a * b, axis=1) / np.where(norms == 0, 1.0, norms)
-    return np.clip(np.where(same, 1.0, result), -1.0, 1.0)
-
-
-def _rows(values: NDArray[np.generic]) -> Floats:
-    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
 
 
 METRICS: dict[str, Metric] = {"top1": top1, "top5": top5}

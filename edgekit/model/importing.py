@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
-from edgekit.graph.equivalence import difference, probe_inputs, run_onnx
+from edgekit.graph.equivalence import REPEATED, difference, onnx_runner, probe_inputs, run_onnx
 from edgekit.graph.proto import (
     check,
     opset_of,
@@ -36,9 +36,10 @@ LOWEST_OPSET = 13
 def import_onnx(source: str | Path, destination: str | Path) -> Signature:
     """Bring a user's ONNX file into edgekit's form and write it to `destination`.
 
-    The file must pass onnx.checker with shape inference, and its weights hold no NaN. A dynamic batch becomes 1;
-    opsets below 13 are converted up where ONNX can; constants and batch normalization are folded. Every rewriting
-    step is kept only if ONNX Runtime gives the same outputs on a random input. Raises ModelError with one line.
+    The file must pass onnx.checker with shape inference, its weights hold no NaN, and it answers one input in one
+    way. A dynamic batch becomes 1; opsets below 13 are converted up where ONNX can; constants and batch normalization
+    are folded. Every rewriting step is kept only if ONNX Runtime gives the same outputs on a random input. Raises
+    ModelError with one line.
     """
     path = Path(source)
     model = read_model(path)
@@ -53,7 +54,14 @@ def import_onnx(source: str | Path, destination: str | Path) -> Signature:
     if not signature.inputs:
         raise ModelError(f"{path.name} takes no inputs")
     probe = probe_inputs(signature.inputs)
-    expected = run_onnx(model, probe, path.name)
+    run = onnx_runner(model, path.name)
+    expected = run(probe)
+    reason = difference(expected, run(probe), tolerance=REPEATED)
+    if reason:
+        raise ModelError(
+            f"{path.name} is random: it answers one input in two ways ({reason})",
+            remedy="export it in eval mode, and give random numbers as an input",
+        )
     for step in (_upgraded, simplify):
         # Either may fail on unusual graphs; what came in is still a valid network.
         changed = step(model)

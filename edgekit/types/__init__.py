@@ -26,6 +26,7 @@ from edgekit.types.measurements import (
     Origin,
     Percentile,
     SensorReading,
+    WorstPart,
 )
 from edgekit.types.networks import Cost, LayerCost, Preprocess, Signature, TensorSpec, Variant, VariantKind
 
@@ -63,4 +64,5 @@ __all__ = [
     "Variant",
     "VariantKind",
     "Verdict",
+    "WorstPart",
 ]

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from edgekit.errors import DataError
 from edgekit.measure import find_metric, holds_class_scores
-from edgekit.measure.metrics import agreement, cosine, top1, top5
+from edgekit.measure.metrics import agreement, top1, top5
 
 scores = arrays(np.float32, (6, 8), elements=st.integers(-3, 3).map(float))
 
@@ -30,12 +30,6 @@ def test_what_top1_hits_top5_hits(values: np.ndarray, labels: np.ndarray) -> Non
 @given(scores)
 def test_a_network_agrees_with_itself(values: np.ndarray) -> None:
     assert agreement({"s": values}, {"s": values}).all()
-
-
-@given(arrays(np.float64, (4, 5), elements=st.floats(-10, 10)))
-def test_cosine_is_between_minus_one_and_one_and_one_with_itself(values: np.ndarray) -> None:
-    assert (np.abs(cosine(values, values[::-1])) <= 1).all()
-    np.testing.assert_allclose(cosine(values, values.copy()), 1.0, atol=1e-6)
 
 
 def test_an_answer_that_is_no_number_is_never_right() -> None:

@@ -18,10 +18,11 @@ from edgekit.backends.litert.interpreter import open_all
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph.layers import weighted_layers
 from edgekit.quantize import Range, Scheme, make_observer
+from edgekit.quantize.apart import mixed_scales
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
 from edgekit.quantize.plan import Part, followed
-from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys
+from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys, unique_layers
 from edgekit.quiet import quiet
 from edgekit.types import FloatLayer
 
@@ -61,7 +62,8 @@ class LiteRtPlanner:
     def network(self, folder: Path) -> Path:
         return self.onnx_path
 
-    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
+    def in_float(self, measured: MeasuredNetwork, recipe: Recipe) -> tuple[FloatLayer, ...]:
+        model = measured.model
         kept = named_by_recipe(recipe, model)
         tensors, in_file = computed_tensors(model), self._computed()
         lost = [layer.name for layer in kept if tensors[layer.name] not in in_file]
@@ -72,7 +74,8 @@ class LiteRtPlanner:
                 "operation of its own",
                 "leave that operation out",
             )
-        return kept
+        apart = mixed_scales(measured, recipe)
+        return unique_layers(*kept, *(layer for layer in apart if tensors[layer.name] in in_file))
 
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         in_file = self._computed()

@@ -55,7 +55,12 @@ def try_all(
     with reporter.step(f"Exporting and checking {variant.id}") as step:
         for done, candidate in enumerate(candidates):
             step.advance(done / len(candidates), candidate.id)
-            tried = tried.plus(climb(check, recipes, variant, candidate, limit, time_limit))
+            made = climb(check, recipes, variant, candidate, limit, time_limit)
+            for attempt in made.attempts:
+                worst = attempt.accuracy.worst_part
+                if worst is not None and worst.lost:
+                    reporter.say(f"{attempt.candidate.id} loses a part of the outputs: {worst.text}")
+            tried = tried.plus(made)
     return tried
 
 

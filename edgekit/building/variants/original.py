@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.building.cache import Cache
 from edgekit.building.setup import GivenModel
-from edgekit.data import DataSource, Splits, check_data
+from edgekit.data import DataSource, Splits, check_data, most_different
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost
 from edgekit.model import export_onnx, import_onnx
@@ -36,15 +36,22 @@ def example_inputs(source: DataSource) -> tuple[NDArray[np.generic], ...]:
 def original_variant(
     cache: Cache, reporter: Reporter, model: GivenModel, source: DataSource, splits: Splits
 ) -> Variant:
-    """The user's network as ONNX, batch 1. Raises UserError when it or its data cannot be used."""
+    """The user's network as ONNX, batch 1. Raises UserError when it or its data cannot be used.
+
+    What torch wrote is compared with torch on samples of the whole source, those that differ most among them.
+    """
 
     def write(path: Path) -> Signature:
         if model.ref.kind == "onnx":
             return import_onnx(Path(model.ref.source), path)
-        return export_onnx(model.load(), example_inputs(source), path)
+        return export_onnx(model.load(), source.take(most_different(source)).inputs, path)
 
     shapes = [[str(array.dtype), *array.shape] for array in example_inputs(source)]
-    parts = {"model": model.ref.digest, "example": shapes}
+    parts: dict[str, Any] = {"model": model.ref.digest, "example": shapes}
+    if model.ref.kind != "onnx":
+        parts["compared on"] = (
+            source.digest
+        )  # an export that is right for one set of samples may not be for another
     with reporter.step("Reading the network"):
         variant = make_variant(cache, ORIGINAL, "original", None, model.name, parts, write)
     check_data(source, splits, variant.signature)

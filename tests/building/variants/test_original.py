@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgekit.building.setup import GivenModel
 from edgekit.building.variants import original
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant, original_variant
+from edgekit.data import from_arrays, make_splits
+from edgekit.errors import ModelError
+from edgekit.model import locate_module
 from edgekit.progress import SilentReporter
 from edgekit.testing.onnx_networks import as_variant, residual_network
 from edgekit.types import Signature
 from tests.building.parts import count_entries, digit_splits, opened_cache
 from tests.building.variants.contexts import given_model
+from tests.model.test_fidelity import UntilTheEnd
 
 
 def test_a_torch_network_becomes_onnx_with_its_cost(tmp_path: Path) -> None:
@@ -59,3 +65,24 @@ def test_parts_and_exporters_are_in_a_network_s_key_and_names_are_not(
             make_variant(cache, "a", "original", None, "", {"model": "1"}, write)
             monkeypatch.undo()
         assert count_entries(cache) == 6
+
+
+def test_a_network_is_compared_with_torch_on_samples_of_the_whole_source(tmp_path: Path) -> None:
+    """Only the last of 70 sentences is shorter: the network is right for all others."""
+    ids = np.random.default_rng(0).integers(1, 9, (70, 6))
+    ids[-1, 4:] = 0
+    model = GivenModel(locate_module(UntilTheEnd().eval()), UntilTheEnd().eval(), "UntilTheEnd")
+    with opened_cache(tmp_path) as cache:
+        source = from_arrays(ids, None)
+        splits = make_splits(source, seed=0, calibration_samples=16)
+        with pytest.raises(ModelError, match="1 of 64 samples"):
+            original_variant(cache, SilentReporter(), model, source, splits)
+
+
+def test_other_samples_are_compared_anew(tmp_path: Path) -> None:
+    model = given_model()
+    with opened_cache(tmp_path) as cache:
+        for source in (digit_splits().validation.source, digit_splits(200).validation.source):
+            splits = make_splits(source, seed=0, calibration_samples=16)
+            original_variant(cache, SilentReporter(), model, source, splits)
+        assert count_entries(cache) == 2
