@@ -218,7 +218,7 @@ def _print(findings: list[ComponentState], machine: dict[str, Any], targets: lis
     )
     known = [name for name in targets if not name.startswith("generic")] + targets
     console.print(
-        f"targets that are this machine: {', '.join(targets) or 'none'}", highlight=False, markup=False
+        f"targets that this machine fits: {', '.join(targets) or 'none'}", highlight=False, markup=False
     )
     if known:
         console.print(f"edgekit build --target {known[0]} ... builds for it", highlight=False, markup=False)

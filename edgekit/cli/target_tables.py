@@ -60,9 +60,11 @@ def print_target(target: Target, plan: Plan, machine: Machine) -> None:
         sources.add_row(name, text)
     console.print(sources, "")
     misfits = target.misfits(machine)
-    console.print(
-        "This machine is that board." if not misfits else f"Not this machine: {'; '.join(misfits)}."
-    )
+    like = target.likeness(machine)
+    if misfits:
+        console.print(f"Not this machine: {'; '.join(misfits)}.")
+    else:
+        console.print(f"{like[:1].upper()}{like[1:]}." if like else "This machine is that board.")
 
 
 def print_machine(
