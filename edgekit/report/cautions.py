@@ -21,7 +21,7 @@ def cautions(result: Result) -> tuple[str, ...]:
         elsewhere,
         _unsettled_best(result),
         _unsettled_others(result),
-        *result.environment.notes,
+        *(note for note in result.environment.notes if note not in result.explanation),
     )
     return tuple(text for text in told if text)
 

@@ -18,7 +18,7 @@ from edgekit.report.plots.figures import (
     row_margins,
     runtime_colour,
 )
-from edgekit.report.plots.scales import log_scale, near, set_latency_axis, visible_ceiling
+from edgekit.report.plots.scales import interval_ceiling, log_scale, near, set_latency_axis, visible_ceiling
 from edgekit.report.wording import latency_at, latency_sentence, ms_text
 from edgekit.result import LatencyResult
 from edgekit.types import Budget
@@ -103,7 +103,8 @@ def _span(rows: Sequence[TimedRow], budget: Budget) -> tuple[float, float]:
     ends = [end for row in rows for end in (row.at, row.latency.low, row.latency.high, *row.cuts)]
     within = near(budget.max_latency_ms, ends)
     ends += [within] if within is not None else []
-    high = max(min(end, 2 * top) for end in ends)
+    most = interval_ceiling(top, [row.latency.high for row in rows])
+    high = max(min(end, most) for end in ends)
     return (
         (min(ends) / 1.15, high * 1.15) if log_scale([*(row.at for row in rows), top]) else (0.0, high * 1.06)
     )

@@ -20,6 +20,7 @@ __all__ = [
     "Point",
     "Scales",
     "axis_label",
+    "interval_ceiling",
     "log_scale",
     "near",
     "points_of",
@@ -115,6 +116,11 @@ def visible_ceiling(times: Sequence[float], always: Sequence[float]) -> float:
     return max([time for time in times if time <= far] + list(always))
 
 
+def interval_ceiling(top: float, highs: Sequence[float]) -> float:
+    """How far intervals are drawn: to twice the slowest value drawn, `top`, or further where most of them reach."""
+    return max(2 * top, 1.2 * statistics.median(highs))
+
+
 def near(most: float | None, times: Sequence[float]) -> float | None:
     """A latency budget that lies so near the measured times that a plot should reach it; else None."""
     return most if most is not None and min(times) / 3 <= most <= max(times) * 2 else None
@@ -177,13 +183,14 @@ def points_of(numbered: Sequence[Numbered]) -> list[Point]:
 def scales_of(points: Sequence[Point], budget: Budget, always: Collection[str]) -> Scales:
     """Ranges that hold the points that lie together, those in `always`, and a budget that is not far off.
 
-    Needs a point. Intervals are held as far as twice the slowest of these points.
+    Needs a point.
     """
     metric = points[0].accuracy.metric
     kept = [point.x for point in points if point.numbered.candidate.id in always]
     top = visible_ceiling([point.x for point in points], kept)
     shown = [point for point in points if point.x <= top]
-    ends = [min(point.latency.high, 2 * top) for point in shown] + [point.latency.low for point in shown]
+    most = interval_ceiling(top, [point.latency.high for point in shown])
+    ends = [min(point.latency.high, most) for point in shown] + [point.latency.low for point in shown]
     within = near(budget.max_latency_ms, ends)
     ends += [within] if within is not None else []
     log = log_scale(ends)
