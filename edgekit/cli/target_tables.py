@@ -71,10 +71,12 @@ def print_machine(
     machine: Machine, runtimes: Mapping[BackendName, str], fits: Mapping[str, tuple[str, ...]]
 ) -> None:
     """What the machine is, its runtimes, and for every target whether it fits."""
+    from edgekit.report.wording import plural
+
     console = _console()
     facts = _table("this machine", "")
     facts.add_row("name", machine.name)
-    facts.add_row("CPU", f"{machine.cpu} ({machine.arch}), {machine.cores} cores")
+    facts.add_row("CPU", f"{machine.cpu} ({machine.arch}), {plural(machine.cores, 'core')}")
     facts.add_row(
         "features",
         " ".join(name for name in sorted(machine.features) if _telling(name)) or "none that matter",
