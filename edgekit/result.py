@@ -60,6 +60,8 @@ WaterfallStage = Literal["original", "pruned", "fine-tuned", "exported", "quanti
 class LatencyResult:
     """Milliseconds at batch 1. `low` and `high` bound the budget's percentile (95 % interval).
 
+    Of origin `estimated` all three percentiles are the likely value, and `low` and `high` the range of the estimate.
+
     `turns` and `preemptions` as in `types.Latency`.
     """
 
@@ -180,10 +182,11 @@ class WaterfallStep:
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """The board, as its description names it."""
+    """The board, as its description names it. `likeness`: that the machine only fits the description, if so."""
 
     name: str
     title: str
+    likeness: str = ""
 
 
 @dataclass(frozen=True)

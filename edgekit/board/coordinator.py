@@ -184,7 +184,8 @@ def run_job(job: Dict[str, Any], folder: str, report: Callable[[Dict[str, Any]],
             }
     notes = []
     if facts["load_1m"] > 0.5 * facts["cores"]:
-        notes.append("the machine was busy: load %.1f on %d cores" % (facts["load_1m"], facts["cores"]))
+        cores = facts["cores"], "" if facts["cores"] == 1 else "s"
+        notes.append("the machine was busy: load %.1f on %d core%s" % ((facts["load_1m"],) + cores))
     if facts["cpu_quota"] is not None and facts["cpu_quota"] < facts["cores"]:
         notes.append("a container limits this machine to %.2f CPUs" % facts["cpu_quota"])
     whole: Dict[str, Any] = {

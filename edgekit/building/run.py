@@ -229,7 +229,7 @@ def finish(context: Context, outcome: Outcome) -> Result:
     result = assemble(
         outcome,
         request.budget,
-        TargetInfo(board.target.name, board.target.title),
+        TargetInfo(board.target.name, board.target.title, board.target.likeness(board.machine)),
         run_info(setting, context.cache.run.id),
         claim=claim,
         waterfall=waterfall_of(outcome, scorer, context.exporter.export, losses),

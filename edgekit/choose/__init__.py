@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgekit.choose.entry import Entry
+from edgekit.choose.estimated import outlook, retold, speed
 from edgekit.choose.frontier import pareto_frontier
 from edgekit.choose.rules import choose
 
-__all__ = ["Entry", "choose", "pareto_frontier"]
+__all__ = ["Entry", "choose", "outlook", "pareto_frontier", "retold", "speed"]

@@ -76,6 +76,8 @@ def _in_words(check: Check, entry: Entry, percentile: Percentile) -> Finding:
 
 def _accuracy(drop: float, limit: float) -> tuple[str, str]:
     drop_text, limit_text = points(drop, apart_from=limit), points(limit, apart_from=drop)
+    if drop < 0 <= limit:
+        return f"accuracy gain {points(-drop)}, a drop of {limit_text} is allowed", ""
     if drop <= limit:
         return f"accuracy drop {drop_text} <= {limit_text}", ""
     return (

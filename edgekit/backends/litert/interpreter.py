@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.board.hush import without_talk
 from edgekit.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ def open_all(path: Path, threads: int = 1) -> Iterator[Watched]:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError as error:
         raise MissingExtraError("ai-edge-litert", "tflite") from error
-    with warnings.catch_warnings():
+    with without_talk(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of the memory that all tensors take
         interpreter = Interpreter(str(path), num_threads=threads, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
+        interpreter.allocate_tensors()
     inputs = tuple(int(details["index"]) for details in interpreter.get_input_details())
     # There is no public list of operations; this is the one that AI Edge Quantizer reads too.
     ops = interpreter._get_ops_details()

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
+from ..hush import without_talk
 from ..runtimes import find_runtime
 from ..session import RuntimeSession, import_first, in_order, tensor_spec
 
@@ -20,8 +21,9 @@ class LiteRtSession(RuntimeSession):
 
     def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
         module = import_first(find_runtime("litert").modules)
-        self.raw = module.Interpreter(path, num_threads=threads)
-        self.raw.allocate_tensors()
+        with without_talk():  # of the delegate that it made
+            self.raw = module.Interpreter(path, num_threads=threads)
+            self.raw.allocate_tensors()
         self.inputs = self._ports(self.raw.get_input_details(), options.get("inputs"), True)
         self.outputs = self._ports(self.raw.get_output_details(), options.get("outputs"), False)
         self.signature = {

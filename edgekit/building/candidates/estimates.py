@@ -151,17 +151,14 @@ def best_per_precision(
 
 
 def provisional(board: Board, choice: Choice, attempts: Sequence[Attempt], bundle: Path) -> Choice:
-    """The choice among estimates as what it is: an expectation, with the command that settles it."""
+    """The choice among estimates (as `choose.retold` tells it) as what it is, with the command that settles it."""
     if not attempts:
         return choice  # nothing to take to the board
     lead = choice.winner or choice.nearest
     if lead is None:
         most_accurate = min(attempts, key=lambda attempt: (attempt.accuracy.drop.value, attempt.candidate.id))
         lead = most_accurate.candidate.id
-    expectation = (
-        f"By the estimates: {choice.explanation.removesuffix('; estimated, not measured, not on the board.')}"
-    )
-    expectation = expectation.rstrip(".") + "."
+    expectation = f"By the estimates: {choice.explanation}"
     text = (
         f"{board.target.name} is not here ({'; '.join(board.absent)}): accuracy was measured on this machine, "
         f"latency is an estimate, and nothing is settled. {expectation} "

@@ -61,7 +61,7 @@ def test_an_estimate_is_held_against_a_budget_by_its_likely_value_alone() -> Non
 
 
 def test_the_choice_among_estimates_settles_nothing_and_says_how_to() -> None:
-    choice = Choice("MEETS", "a", None, "a meets it; estimated, not measured, not on the board.")
+    choice = Choice("MEETS", "a", None, "a meets it.")
     told = provisional(PI, choice, [attempt("a")], Path("out/bundle"))
     assert (told.verdict, told.winner, told.nearest) == ("PROVISIONAL", None, "a")
     assert "By the estimates: a meets it. To settle it, copy out/bundle" in told.explanation
