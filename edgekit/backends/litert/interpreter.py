@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgekit.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -19,18 +21,25 @@ __all__ = ["Watched", "open_all"]
 
 @dataclass(frozen=True)
 class Watched:
-    """`tensors` are the indices of what the network computes, its inputs first."""
+    """`tensors` are the indices of the floats that the network takes and computes, its inputs first."""
 
     interpreter: Any
-    inputs: tuple[int, ...]
     tensors: tuple[int, ...]
 
     def look(self, feeds: Sequence[NDArray[Any]]) -> dict[int, NDArray[Any]]:
-        """One sample, one array per input in the file's layout; gives tensor index → its value (copies)."""
-        for index, feed in zip(self.inputs, feeds, strict=True):
-            self.interpreter.set_tensor(index, feed)
+        """One sample, one array per input in the file's layout; gives tensor index → its value (copies).
+
+        Arrays are brought to the file's types: it has int32 where the network has int64.
+        """
+        for details, feed in zip(self.interpreter.get_input_details(), feeds, strict=True):
+            self.interpreter.set_tensor(int(details["index"]), np.ascontiguousarray(feed, details["dtype"]))
         self.interpreter.invoke()
         return {index: self.interpreter.get_tensor(index) for index in self.tensors}
+
+    def results(self) -> dict[int, NDArray[Any]]:
+        """Output index → what the last `look` gave, integers too."""
+        indices = [int(details["index"]) for details in self.interpreter.get_output_details()]
+        return {index: self.interpreter.get_tensor(index) for index in indices}
 
 
 @contextmanager
@@ -54,4 +63,4 @@ def open_all(path: Path, threads: int = 1) -> Iterator[Watched]:
         if details["dtype"].__name__ == "float32"
     }
     tensors = tuple(dict.fromkeys(index for index in (*inputs, *made) if index in floats))
-    yield Watched(interpreter, inputs, tensors)
+    yield Watched(interpreter, tensors)

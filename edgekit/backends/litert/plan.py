@@ -135,7 +135,7 @@ def collect(
         observers = {index: make_observer(recipe.observer, recipe.percentile) for index in network.tensors}
         for arrays in data.chunks(1, recipe.samples):
             feeds = [
-                np.ascontiguousarray(np.moveaxis(array, 1, -1) if port.channels_last else array, np.float32)
+                np.moveaxis(array, 1, -1) if port.channels_last else array
                 for array, port in zip(arrays, inputs, strict=True)
             ]
             for index, value in network.look(feeds).items():

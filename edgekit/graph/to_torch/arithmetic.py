@@ -162,6 +162,22 @@ def _arg(function: Callable[..., Any]) -> Builder:
     return build
 
 
+def _top_k(node: NodeView) -> Call:
+    """The largest along an axis, or the smallest, with their places."""
+    count, axis = node.numbers(1)[0], node.axis(node.attribute("axis", -1))
+    largest = bool(node.attribute("largest", 1))
+    return Call(lambda x: tuple(torch.topk(x, count, axis, largest)), node.operands(1))
+
+
+def _sum_so_far(node: NodeView) -> Call:
+    if node.attribute("exclusive", 0):
+        raise Refused("CumSum without the value itself")
+    axis = node.axis(node.numbers(1)[0])
+    if node.attribute("reverse", 0):
+        return Call(lambda x: torch.flip(torch.cumsum(torch.flip(x, [axis]), axis), [axis]), node.operands(1))
+    return Call(partial(torch.cumsum, dim=axis), node.operands(1))
+
+
 def _drop_out(node: NodeView) -> Call:
     node.one_output()
     return Call(lambda x: x, node.operands(1))
@@ -174,6 +190,7 @@ OPS: Mapping[str, Builder] = {
     "ArgMin": _arg(torch.argmin),
     "Cast": _cast,
     "Clip": _clip,
+    "CumSum": _sum_so_far,
     "Div": _divide,
     "Dropout": _drop_out,
     "Elu": _elu,
@@ -191,5 +208,6 @@ OPS: Mapping[str, Builder] = {
     "ReduceSum": _reduce(torch.sum),
     "Softmax": _softmax(functional.softmax),
     "Sum": _many(torch.add),
+    "TopK": _top_k,
 }
 """Op type → builder."""
