@@ -182,8 +182,11 @@ def _write(network: Converted, path: Path, way: _Way) -> None:
             *(RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, IndexError, AttributeError),
             AssertionError,
         ) as error:
+            cause = in_one_line(error).split(": error: ")[-1]  # without the line of edgekit's own source
             raise StageError(
-                "export", f"litert-torch cannot convert the network: {in_one_line(error)}"
+                "export",
+                f"litert-torch cannot convert the network: {cause}",
+                "write the operation otherwise, or build for another runtime",
             ) from error
 
 

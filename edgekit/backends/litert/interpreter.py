@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import MissingExtraError
+from edgekit.errors import MissingExtraError, StageError, in_one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,15 +44,25 @@ class Watched:
 
 @contextmanager
 def open_all(path: Path, threads: int = 1) -> Iterator[Watched]:
-    """Open the file. XNNPACK stays on, as `experimental_preserve_all_tensors` shows its tensors too."""
+    """Open the file. XNNPACK stays on, as `experimental_preserve_all_tensors` shows its tensors too.
+
+    Raises StageError for a file that LiteRT cannot run.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError as error:
         raise MissingExtraError("ai-edge-litert", "tflite") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of the memory that all tensors take
-        interpreter = Interpreter(str(path), num_threads=threads, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
+        try:
+            interpreter = Interpreter(str(path), num_threads=threads, experimental_preserve_all_tensors=True)
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise StageError(
+                "export",
+                f"LiteRT cannot run what litert-torch made of the network: {in_one_line(error)}",
+                "write the operation otherwise, or build for another runtime",
+            ) from error
     inputs = tuple(int(details["index"]) for details in interpreter.get_input_details())
     # There is no public list of operations; this is the one that AI Edge Quantizer reads too.
     ops = interpreter._get_ops_details()

@@ -7,7 +7,7 @@ operations say the same of the turned image: what is left to turn is the network
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from edgekit.graph.to_torch.editing import (
     GraphEditor,
     attributes_of,
 )
-from edgekit.graph.to_torch.sinking import merge_transposes, sink_transposes
+from edgekit.graph.to_torch.sinking import ELEMENTWISE, REDUCTIONS, merge_transposes, sink_transposes
 
 if TYPE_CHECKING:
     import onnx
@@ -32,72 +32,19 @@ IMAGE_OPS = frozenset(
 )
 """They have channels as their second axis, by definition."""
 
-CARRIERS = frozenset(
-    {
-        *(
-            "Abs",
-            "Add",
-            "And",
-            "Cast",
-            "Ceil",
-            "Clip",
-            "Concat",
-            "Cos",
-            "Div",
-            "Dropout",
-            "Elu",
-            "Equal",
-            "Erf",
-        ),
-        *("Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity"),
-        *(
-            "LeakyRelu",
-            "Less",
-            "LessOrEqual",
-            "Log",
-            "LogSoftmax",
-            "Max",
-            "Min",
-            "Mish",
-            "Mul",
-            "Neg",
-            "Not",
-            "Or",
-        ),
-        *(
-            "PRelu",
-            "Pad",
-            "Pow",
-            "Reciprocal",
-            "ReduceL2",
-            "ReduceMax",
-            "ReduceMean",
-            "ReduceMin",
-            "ReduceSum",
-        ),
-        *(
-            "Relu",
-            "Round",
-            "Sigmoid",
-            "Sign",
-            "Sin",
-            "Slice",
-            "Softmax",
-            "Softplus",
-            "Softsign",
-            "Split",
-            "Sqrt",
-        ),
-        *("Sub", "Sum", "Tanh", "Where", "Xor"),
-    }
+CARRIERS = (
+    ELEMENTWISE
+    | REDUCTIONS
+    | {"Concat", "Dropout", "Identity", "LogSoftmax", "PRelu", "Pad", "Slice", "Softmax", "Split"}
 )
 """They compute with any layout: an image stays one."""
 
+ARITHMETIC = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Where"})
 RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 TURNED_ALONG = frozenset({"LogSoftmax", "Softmax"})
 """They work along one axis, which is best the last."""
 
-UNKNOWN_TO_CONVERTER = frozenset({"Cast", "Elu", "Mish", "Softsign"})
+UNKNOWN_TO_CONVERTER = frozenset({"Cast", "Celu", "Elu", "Mish", "Selu", "Softsign"})
 """Elementwise, but litert-torch 0.10 does not let them read channels last."""
 
 
@@ -129,7 +76,7 @@ def channels_last(model: onnx.ModelProto, known: Iterable[str]) -> frozenset[str
     """
     editor = GraphEditor(model)
     images = images_of(editor, known)
-    editor.rewrite(partial(_spread, editor))
+    editor.rewrite(partial(_spread, editor, editor.readers()))
     editor.rewrite(partial(_turn_along, editor, images))
     editor.rewrite(partial(_reshape, editor, images))
     sink_transposes(editor, images)
@@ -175,8 +122,13 @@ def _has_pixels(shape: Sequence[int]) -> bool:
     return shape[1] > 1 and math.prod(shape[2:]) > 1
 
 
-def _spread(editor: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """DepthToSpace and SpaceToDepth as what they are: a reshape, a transpose, a reshape."""
+def _spread(
+    editor: GraphEditor, readers: Mapping[str, list[onnx.NodeProto]], node: onnx.NodeProto
+) -> list[onnx.NodeProto]:
+    """DepthToSpace and SpaceToDepth as what they are: a reshape, a transpose, a reshape; Expand as nothing, where what
+    reads it broadcasts."""
+    if node.op_type == "Expand" and _needless(editor, readers, node):
+        return []
     if node.op_type not in ("DepthToSpace", "SpaceToDepth") or not _known(editor, node):
         return [node]
     settings = attributes_of(node)
@@ -194,6 +146,23 @@ def _spread(editor: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     last = editor.reshape(turn.output[0], editor.shapes[node.output[0]], node.output[0])
     last.name = node.name
     return [first, turn, last]
+
+
+def _needless(editor: GraphEditor, readers: Mapping[str, list[onnx.NodeProto]], node: onnx.NodeProto) -> bool:
+    """Whether all that reads an Expand would broadcast as far by itself; those then read what it expands."""
+    wide = editor.shapes.get(node.output[0])
+    after = readers[node.output[0]]
+    for reader in after:
+        others = [editor.shapes.get(name) for name in reader.input if name != node.output[0]]
+        if reader.op_type not in ARITHMETIC or wide not in others:
+            return False
+    if not after or node.output[0] in editor.outputs:
+        return False
+    for reader in after:
+        for place, name in enumerate(reader.input):
+            if name == node.output[0]:
+                reader.input[place] = node.input[0]
+    return True
 
 
 def _known(editor: GraphEditor, node: onnx.NodeProto) -> bool:

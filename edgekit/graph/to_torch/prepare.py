@@ -32,7 +32,8 @@ GELU_ONE, GELU_HALF, SQRT_TWO = 1.0, 0.5, 2.0**0.5
 
 @dataclass(frozen=True)
 class ReadyGraph:
-    """`images` [N, C, H, W] are best laid out with channels last, and so are `signals` [N, C, L]."""
+    """`images` [N, C, H, W] are best laid out with channels last, and so are `signals` [N, C, L] among the inputs and
+    outputs."""
 
     model: onnx.ModelProto
     images: frozenset[str]
@@ -70,7 +71,8 @@ def ready_graph(path: Path) -> ReadyGraph:
     _flatten_channels_last(model, images_of(GraphEditor(model), known))
     images = channels_last(model, known)
     shortcuts_as_convolutions(model, constants_of(model), shapes_of(model))
-    return ReadyGraph(model, images, frozenset(signals))
+    ports = {port.name for port in (*model.graph.input, *model.graph.output)}
+    return ReadyGraph(model, images, frozenset(signals) & ports)
 
 
 def _consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.graph.to_torch.editing import GraphEditor, attributes_of
 from edgekit.graph.to_torch.layout import CARRIERS, images_of
+from edgekit.graph.to_torch.sinking import REDUCTIONS
 
 if TYPE_CHECKING:
     import onnx
@@ -31,7 +32,6 @@ SOURCES = frozenset(
 SHAPERS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 """They read an image as they read the signal: the values lie in the same order."""
 
-REDUCTIONS = frozenset({"ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"})
 AXIS = {0: 0, 1: 1, 2: 3}
 WINDOWS = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_padding": 0, "output_shape": 1}
 """Attribute → its value along the axis of height 1."""

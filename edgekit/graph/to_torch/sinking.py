@@ -24,55 +24,18 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["merge_transposes", "sink_transposes"]
+__all__ = ["ELEMENTWISE", "REDUCTIONS", "merge_transposes", "sink_transposes"]
 
 ELEMENTWISE = frozenset(
     {
-        *(
-            "Abs",
-            "Add",
-            "And",
-            "Cast",
-            "Ceil",
-            "Clip",
-            "Cos",
-            "Div",
-            "Elu",
-            "Equal",
-            "Erf",
-            "Exp",
-            "Floor",
-            "Gelu",
-        ),
-        *(
-            "Greater",
-            "GreaterOrEqual",
-            "HardSigmoid",
-            "HardSwish",
-            "LeakyRelu",
-            "Less",
-            "LessOrEqual",
-            "Log",
-            "Max",
-        ),
-        *(
-            "Min",
-            "Mish",
-            "Mul",
-            "Neg",
-            "Not",
-            "Or",
-            "Pow",
-            "Reciprocal",
-            "Relu",
-            "Round",
-            "Sigmoid",
-            "Sign",
-            "Sin",
-        ),
-        *("Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Tanh", "Where", "Xor"),
+        *("Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div"),
+        *("Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid"),
+        *("HardSwish", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Min", "Mish", "Mul"),
+        *("Neg", "Not", "Or", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid"),
+        *("Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Tanh", "Where"),
+        *("Xor"),
     }
-)
+)  # fmt: skip
 ALONG_AXIS = frozenset({"Concat", "LogSoftmax", "Softmax", "Split"})
 REDUCTIONS = frozenset({"ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"})
 PLACE = {0: 0, 1: 3, 2: 1, 3: 2}
@@ -89,7 +52,7 @@ def sink_transposes(editor: GraphEditor, images: frozenset[str]) -> None:
                 turned[node.output[0]] = node.input[0]
             return [node]
         data = [name for name in node.input if name and name not in editor.constants]
-        better = any(name in turned for name in data) or _loses_axes(editor, node)
+        better = any(name in turned for name in data) or _is_misread(editor, node)
         if not better or not _can_sink(editor, node, data, images, turned):
             return [node]
         return _behind(editor, node, turned)
@@ -97,9 +60,13 @@ def sink_transposes(editor: GraphEditor, images: frozenset[str]) -> None:
     editor.rewrite(sunk)
 
 
-def _loses_axes(editor: GraphEditor, node: onnx.NodeProto) -> bool:
-    """Whether a reduction leaves no image: the converter then reads it with channels first. A mean over the image it
-    knows as a pooling."""
+def _is_misread(editor: GraphEditor, node: onnx.NodeProto) -> bool:
+    """Whether the converter would read an image with channels first: to pad it with a number, to take its norm, and
+    to reduce it to something that is no image, but for a mean over the image, which it knows as a pooling."""
+    if node.op_type == "Pad":
+        return bool(attributes_of(node).get("mode", b"constant") == b"constant")
+    if node.op_type == "ReduceL2":
+        return True
     kept = attributes_of(node).get("keepdims", 1)
     pooled = node.op_type == "ReduceMean" and _axes(editor, node) == [2, 3]
     return node.op_type in REDUCTIONS and not kept and not pooled
