@@ -13,7 +13,8 @@ EdgekitError
 │   ├── BundleError           a bundle that is incomplete or was changed
 │   └── StoreError            the store is damaged, in use by another for too long, or the disk is full
 ├── StageError                one candidate failed at one stage; becomes a `Failure` in the report
-└── Interrupted               Ctrl-C or the time limit: what is done is kept, a rerun resumes
+├── TimeLimitReached          work that the time limit leaves undone; becomes a `Rejection` in the report
+└── Interrupted               Ctrl-C, or a time limit before anything was measured: a rerun resumes
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "StageError",
     "StoreError",
     "TargetFileError",
+    "TimeLimitReached",
     "UnknownTargetError",
     "UserError",
     "in_one_line",
@@ -109,6 +111,10 @@ class StageError(EdgekitError):
         self.stage = stage
         self.cause = cause
         self.remedy = remedy
+
+
+class TimeLimitReached(EdgekitError):
+    """The time limit of a build ended before this piece of work; the build goes on with what is finished."""
 
 
 class Interrupted(EdgekitError):

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 
 from edgekit.errors import BudgetError
 
-__all__ = ["parse_fraction", "parse_latency_ms", "parse_seconds", "parse_size_bytes", "read_drop"]
+__all__ = [
+    "parse_fraction",
+    "parse_latency_ms",
+    "parse_seconds",
+    "parse_size_bytes",
+    "read_drop",
+    "told_seconds",
+]
 
 QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ%]*)\s*")
 LATENCY_MS = {"": 1.0, "ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
@@ -28,6 +35,14 @@ def parse_latency_ms(text: str) -> float:
 def parse_seconds(text: str) -> float:
     """Seconds from '30m', '2h', '90s' or '90' (seconds). Raises BudgetError."""
     return _quantity(text, SECONDS, "a duration", "a number above 0 with s, m or h, as 30m")
+
+
+def told_seconds(seconds: float) -> str:
+    """A duration as one would ask for it: '30m', '2h', '90s', '0.1s'."""
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
 
 
 def parse_size_bytes(text: str) -> int:

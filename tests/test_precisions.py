@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from edgekit.cli.build import OFFERED
+from edgekit.cli.request import OFFERED
 from edgekit.precisions import PRECISIONS
 from edgekit.types import Precision
 

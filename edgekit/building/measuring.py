@@ -112,6 +112,7 @@ class Evaluator:
                 options=options,
                 samples=samples.files.inputs,
                 origin=self.bench.origin,
+                within_s=self.cache.left_s(),
             )[artifact.candidate]
             if isinstance(result, Failure):
                 raise StageError(result.stage, result.cause, result.remedy)

@@ -7,25 +7,26 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
 from edgekit.board.runtimes import find_runtime
-from edgekit.building.cache import TimeLimit
 from edgekit.building.executor import EXECUTORS
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.request import BuildRequest
+from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
 from edgekit.data import Splits, check_data, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEVICES, Device, make_device
 from edgekit.errors import OutputError, UserError
-from edgekit.hardware import Machine, Target, find_target
+from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
 from edgekit.model import ModelRef, identified, load_module, locate, locate_module
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
 from edgekit.result import check_own_file
-from edgekit.runtimes import RUNTIMES
+from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.store import Store
 from edgekit.types import BackendName
 
@@ -93,18 +94,19 @@ class Setting:
     def time_limit(self) -> TimeLimit | None:
         """The request's, from when it was read."""
         limit_s = self.request.time_limit_s
-        return None if limit_s is None else TimeLimit(limit_s, self.started + limit_s, self.request.store)
+        return None if limit_s is None else TimeLimit(limit_s, self.started + limit_s)
 
 
 def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
-    """Resolve and check the request; `warn` is told of what had to be mended in the store.
+    """Resolve and check the request; `warn` is told of what had to be mended in the store, and of what `auto` is.
 
     Raises UserError (a subclass per cause) with one line.
     """
     started = time.monotonic()
     refuse_bad_numbers(request)
     project = Path.cwd()
-    target = find_target(request.target, project)
+    target = asked_target(request, project, warn)
+    refuse_impossible_runtimes(request, target)
     refuse_impossible_precisions(request, target)
     check_references(request, project)
     check_output(request.out)
@@ -133,6 +135,29 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     )
 
 
+def asked_target(request: BuildRequest, project: Path, tell: Callable[[str], None]) -> Target:
+    """The target of that name; `auto` is what the device is, and told with the reason. Raises UnknownTargetError."""
+    if request.target != AUTO:
+        return find_target(request.target, project)
+    check_device(request)
+    with TemporaryDirectory(prefix="edgekit-") as work:
+        machine = Machine.from_facts(make_device(request.device, Path(work)).describe())
+    target, *others = fitting_targets(machine, project)
+    why = f"; it is also {', '.join(other.name for other in others)}, which say less of it" if others else ""
+    tell(f"target: {target.name} ({target.title}), which this machine is{why}")
+    return target
+
+
+def refuse_impossible_runtimes(request: BuildRequest, target: Target) -> None:
+    """Each runtime that is asked for has to be known, and one of the target's. Raises UserError."""
+    offered = [runtime.name for runtime in target.runtimes]
+    for name in request.backends or ():
+        if name not in RUNTIMES:
+            raise UserError(f'no runtime "{name}"', allowed=", ".join(RUNTIMES), remedy=near_runtimes(name))
+        if name not in offered:
+            raise UserError(f"{target.name} does not run {RUNTIMES[name].title}", allowed=", ".join(offered))
+
+
 def refuse_impossible_precisions(request: BuildRequest, target: Target) -> None:
     """A user who asks only for what the board lacks is told before anything else."""
     if request.precisions is None:
@@ -152,13 +177,18 @@ def check_references(request: BuildRequest, project: Path) -> None:
     find_metric(request.metric)
     if request.executor not in EXECUTORS:
         raise UserError(f'no executor "{request.executor}"', allowed=", ".join(EXECUTORS))
-    if request.device not in DEVICES:
-        raise UserError(f'no device "{request.device}"', allowed=", ".join(DEVICES))
+    check_device(request)
     if request.recipe is not None:
         ladder(request.recipe, project)
     for reference in (request.train.loss, request.train.step):
         if reference is not None:
             load_function(reference, UserError)
+
+
+def check_device(request: BuildRequest) -> None:
+    """Raises UserError for a device that there is not."""
+    if request.device not in DEVICES:
+        raise UserError(f'no device "{request.device}"', allowed=", ".join(DEVICES))
 
 
 def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any] | None) -> Runtimes:

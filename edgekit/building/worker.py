@@ -83,12 +83,12 @@ class ProcessExecutor:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, task: Task[Answer], folder: Path) -> Answer:
+    def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         """Hand over one task and wait. Raises StageError as Executor says."""
         kind = type(task)
         raw = msgspec.Raw(msgspec.json.encode(task))
         message = Message(kind.__module__, kind.__qualname__, task.stage, str(folder), raw)
-        line = self._ask(msgspec.json.encode(message), task.stage, task.timeout_s)
+        line = self._ask(msgspec.json.encode(message), task.stage, shorter(task.timeout_s, within_s))
         reply = msgspec.json.decode(line, type=Reply)
         if reply.failure is not None:
             raise StageError(reply.failure.stage, reply.failure.cause, reply.failure.remedy)
@@ -139,6 +139,11 @@ class ProcessExecutor:
                     start_new_session=True,  # Ctrl-C is for the parent to handle
                 )
         return self._process
+
+
+def shorter(*limits_s: float | None) -> float | None:
+    """The shortest of times, of which None is endless."""
+    return min((limit_s for limit_s in limits_s if limit_s is not None), default=None)
 
 
 def command() -> list[str]:

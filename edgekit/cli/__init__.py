@@ -32,6 +32,11 @@ COMMANDS = {
         "doctor",
         "Say which runtimes are usable here, and how to get the others.",
     ),
+    "help": (
+        "edgekit.cli.topics",
+        "help_",
+        "What your own metric, loss, step, data and model functions are given and give back.",
+    ),
 }
 
 
@@ -57,6 +62,9 @@ EXAMPLE = """\b
 Example:
   edgekit build --target generic-cpu --model net.py:make --weights net.safetensors \\
       --data val/ --max-latency 2ms --max-drop 1%
+\b
+Completion in bash (zsh and fish: edgekit help completion):
+  eval "$(_EDGEKIT_COMPLETE=bash_source edgekit)"
 """
 
 

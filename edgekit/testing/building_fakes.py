@@ -63,6 +63,8 @@ class FakeTask:
             os.kill(os.getpid(), signal.SIGSEGV)
         elif self.deed == "leave":
             os._exit(7)
+        elif self.deed == "hang":
+            time.sleep(600)
         return self.value
 
 
@@ -107,9 +109,9 @@ class FakeExecutor:
         self.stages: list[str] = []
         self.closed = False
 
-    def run(self, task: Task[Answer], folder: Path) -> Answer:
+    def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         self.stages.append(task.stage)
-        return self._inner.run(task, folder)
+        return self._inner.run(task, folder, within_s)
 
     def close(self) -> None:
         self.closed = True

@@ -13,6 +13,7 @@ from edgekit.board.intervals import METHOD
 from edgekit.building.cache import Cache
 from edgekit.building.measuring import Bench
 from edgekit.building.samples import SplitFiles
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.devices import Measured, MeasureOptions, measure
 from edgekit.progress import Reporter
@@ -42,8 +43,8 @@ class Timed:
     measurement: Measurement
 
 
-class FailedRunError(Exception):
-    """A run in which some candidate failed. Never leaves the timer."""
+class UnkeptRunError(Exception):
+    """A run in which some candidate failed, or that the time limit kept from its repetition. Never leaves the timer."""
 
     def __init__(self, run: TimingRun) -> None:
         super().__init__()
@@ -52,32 +53,37 @@ class FailedRunError(Exception):
 
 @dataclass(frozen=True)
 class Timer:
-    """Times artifacts on a bench. `seed`: of the order within a round."""
+    """Times artifacts on a bench. `seed`: of the order within a round.
+
+    A run that has begun is finished; after `repeat_until` a noisy one is not repeated.
+    """
 
     cache: Cache
     bench: Bench
     reporter: Reporter
     seed: int
+    repeat_until: TimeLimit | None = None
 
     def time(
         self, artifacts: Sequence[Artifact], samples: SplitFiles, seconds: float
     ) -> dict[str, Measurement | Failure]:
         """Candidate → latency, load time and memory. `seconds` of timed runs for each, fed with the first sample.
 
-        Only a run without failures is stored. Each candidate has run over the samples before it is timed, so what
-        fails here (killed, out of memory, too slow for its time) may not fail again: the next build tries all anew.
+        Only a run without failures that lacks no repetition is stored. Each candidate has run over the samples before
+        it is timed, so what fails here (killed, out of memory, too slow for its time) may not fail again: the next
+        build tries all anew.
         """
         options = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed)
 
         def make(folder: Path) -> Mapping[str, Any]:
-            run = self._measured(artifacts, samples, options, folder / "job")
+            run, whole = self._measured(artifacts, samples, options, folder / "job")
             rows = [
                 Timed(row.measurement)
                 for row in (run[artifact.candidate] for artifact in artifacts)
                 if isinstance(row, Measured)
             ]
-            if len(rows) < len(artifacts):
-                raise FailedRunError(run)
+            if len(rows) < len(artifacts) or not whole:
+                raise UnkeptRunError(run)
             # Beside the meta, not in it: thousands of raw samples.
             (folder / FILE).write_bytes(msgspec.json.encode(rows))
             return {"candidates": len(rows)}
@@ -91,9 +97,9 @@ class Timer:
         }
         try:
             entry = self.cache.entry("latency", parts, make)
-        except FailedRunError as failed:
+        except UnkeptRunError as unkept:
             return {
-                name: row if isinstance(row, Failure) else row.measurement for name, row in failed.run.items()
+                name: row if isinstance(row, Failure) else row.measurement for name, row in unkept.run.items()
             }
         rows = msgspec.json.decode((entry.path / FILE).read_bytes(), type=list[Timed])
         return {
@@ -103,7 +109,7 @@ class Timer:
 
     def _measured(
         self, artifacts: Sequence[Artifact], samples: SplitFiles, options: MeasureOptions, folder: Path
-    ) -> TimingRun:
+    ) -> tuple[TimingRun, bool]:
         with self.reporter.step(f"Measuring {len(artifacts)} candidates") as step:
 
             def progress(stage: str, entry: str, done: int, total: int) -> None:
@@ -120,7 +126,13 @@ class Timer:
                     progress=progress,
                 )
 
-            return calmest_run(run, lambda: step.advance(0.0, "the machine was not quiet: measuring again"))
+            def may_repeat() -> bool:
+                if self.repeat_until is not None and self.repeat_until.left_s() <= 0:
+                    return False
+                step.advance(0.0, "the machine was not quiet: measuring again")
+                return True
+
+            return calmest_run(run, may_repeat)
 
 
 def time_attempts(
@@ -139,15 +151,16 @@ def time_attempts(
     return measurements, failures
 
 
-def calmest_run(run: Callable[[], TimingRun], tell_again: Callable[[], None]) -> TimingRun:
-    """A run that is quiet enough, or else the calmer of it and its repetition."""
+def calmest_run(run: Callable[[], TimingRun], may_repeat: Callable[[], bool]) -> tuple[TimingRun, bool]:
+    """A run that is quiet enough, or else the calmer of it and its repetition; and whether no repetition is missing."""
     calmest = run()
     for _ in range(REPEATS):
         if widest_relative_interval(calmest) <= NOISE_LIMIT:
             break
-        tell_again()
+        if not may_repeat():
+            return calmest, False
         calmest = min(calmest, run(), key=widest_relative_interval)
-    return calmest
+    return calmest, True
 
 
 def widest_relative_interval(run: TimingRun) -> float:

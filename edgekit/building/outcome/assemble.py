@@ -31,7 +31,7 @@ from edgekit.types import (
     Percentile,
 )
 
-__all__ = ["assemble", "run_info"]
+__all__ = ["accuracy_result", "assemble", "run_info"]
 
 
 def assemble(

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from edgekit.building.cache import TimeLimit
 from edgekit.building.request import TrainOptions
+from edgekit.building.time_limit import TimeLimit
 from edgekit.compress import PruneConfig, TrainConfig
 from edgekit.compress import accuracy as torch_accuracy
 from edgekit.compress import agreement as torch_agreement

@@ -83,8 +83,8 @@ def test_a_narrower_structure_is_estimated_to_be_faster(tmp_path: Path) -> None:
 
     original, half = (replace(variant, cost=with_macs(macs)) for macs in (10**8, 5 * 10**7))
     lead = attempt(precision="fp32").candidate
-    (structure,) = estimate_structures(PI.target, 1, [half], original, lead)
-    (whole,) = estimate_structures(PI.target, 1, [original], original, lead)
+    (structure,) = estimate_structures(PI.target, 1, [half], original, [lead])
+    (whole,) = estimate_structures(PI.target, 1, [original], original, [lead])
     assert (structure.fraction, structure.size_bytes, structure.peak_memory_bytes) == (0.5, 4000, 4100)
     assert structure.latency_ms < whole.latency_ms
 
