@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.building import BuildRequest, run_build
 from edgekit.progress import Reporter, SilentReporter
-from edgekit.quantities import read_drop
+from edgekit.quantities import read_drop, read_input_shapes
 from edgekit.report import write_report
 from edgekit.result import Result
 from edgekit.types import Budget, Preprocess
@@ -43,7 +43,7 @@ def build(
     name or arrays (x [N, ...], y int [N]). Without `max_latency_ms` the fastest within `max_drop` is sought: a
     fraction or text, 0.01 or "1%" for one point; a number above 0.3 is refused, "50%" is not. `options` are the other
     fields of `Budget` (`percentile`, `max_size_bytes`, `max_memory_bytes`) and of `BuildRequest` (`weights`,
-    `threads`, `prune`, `classes`, `seed`, …).
+    `threads`, `prune`, `classes`, `seed`, …); `input_shapes` may be {"x": (1, 3, 320, 320)} or "x=1x3x320x320".
 
     Raises UserError for input that cannot be used, Interrupted when stopped.
 
@@ -57,6 +57,7 @@ def build(
         **budget_fields,
     )
     options.setdefault("preprocess", Preprocess())
+    options["input_shapes"] = read_input_shapes(options.get("input_shapes", ()))
     request = BuildRequest(
         target=target, model=model, data=data, budget=budget, out=Path(out), store=Path(store), **options
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import preprocess_options, read_preprocess
+from edgekit.cli.options import input_shape_option, preprocess_options, read_preprocess
 from edgekit.precisions import PRECISIONS
 from edgekit.quantities import parse_fraction, parse_latency_ms, parse_seconds, parse_size_bytes, read_drop
 from edgekit.types import Budget
@@ -103,6 +103,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     "--allow-weak-original", is_flag=True, help="Also build a network that is no better than a guess."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
+@input_shape_option
 @preprocess_options
 @click.pass_obj
 def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
@@ -155,6 +156,7 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
         store=options["store"],
         classes=options["classes"],
         allow_weak_original=options["allow_weak_original"],
+        input_shapes=options["input_shapes"],
         command=shlex.join(["edgekit", *(given or ())]),
     )
     result = build_request(request, RichReporter())

@@ -14,17 +14,18 @@ from edgekit.errors import MissingExtraError, ModelError
 from edgekit.graph.equivalence import difference, run_onnx
 from edgekit.graph.proto import check, first_line, simplify, write_model
 from edgekit.graph.signature import signature_of
+from edgekit.graph.sizes import shapes_by_name
 from edgekit.model.state import not_finite
 from edgekit.quiet import quiet, quiet_descriptor
 from edgekit.reference import UserCode
-from edgekit.types import Signature
+from edgekit.types import InputShape, Signature, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["export_onnx"]
+__all__ = ["check_example", "default_input_names", "export_onnx"]
 
 Arrays = tuple["NDArray[np.generic]", ...]
 
@@ -60,7 +61,7 @@ def export_onnx(
     probes = _probes(example)
     network = _flat(module, probes[0])
     expected = [_run_torch(network, probe) for probe in probes]
-    inputs = list(input_names or _names("input", len(example)))
+    inputs = list(input_names or default_input_names(len(example)))
     outputs = list(output_names or _names("output", len(expected[0])))
     reasons = []
     for exporter in (_trace, _dynamo):
@@ -112,6 +113,28 @@ def _best(
         if reason:
             return None, f"the exported network differs from torch's: {reason}"
     return model, ""
+
+
+def default_input_names(count: int) -> list[str]:
+    """What a torch network's inputs are called in ONNX."""
+    return _names("input", count)
+
+
+def check_example(given: Sequence[InputShape], example: Arrays) -> None:
+    """A torch network is exported for the shape of its samples [N, ...]: another one that was given is a mistake.
+
+    Raises ModelError for it, and what `shapes_by_name` raises.
+    """
+    names = default_input_names(len(example))
+    specs = [TensorSpec(name, str(array.dtype), ()) for name, array in zip(names, example, strict=True)]
+    for name, dims in shapes_by_name(given, specs).items():
+        own = (1, *example[names.index(name)].shape[1:])
+        if dims != own:
+            said, samples = InputShape(name, dims), InputShape(name, own)
+            raise ModelError(
+                f"--input-shape {said.text()}, but a sample of the data is {samples.text()}",
+                remedy="leave the option out: a torch network takes the shape of the samples",
+            )
 
 
 def _names(stem: str, count: int) -> list[str]:

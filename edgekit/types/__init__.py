@@ -27,7 +27,16 @@ from edgekit.types.measurements import (
     Percentile,
     SensorReading,
 )
-from edgekit.types.networks import Cost, LayerCost, Preprocess, Signature, TensorSpec, Variant, VariantKind
+from edgekit.types.networks import (
+    Cost,
+    InputShape,
+    LayerCost,
+    Preprocess,
+    Signature,
+    TensorSpec,
+    Variant,
+    VariantKind,
+)
 
 __all__ = [
     "Accuracy",
@@ -45,6 +54,7 @@ __all__ = [
     "FileHash",
     "FloatLayer",
     "FloatReason",
+    "InputShape",
     "Issue",
     "Latency",
     "LayerAudit",

@@ -22,7 +22,7 @@ __all__ = ["examine"]
 
 
 def examine(path: Path, target: Target) -> Examination:
-    """Every issue of one float ONNX file. Raises StageError when the file cannot be read."""
+    """Every issue of one float ONNX file of fixed sizes. Raises StageError when the file cannot be read."""
     from edgekit.graph.taps import load_graph
 
     model = load_graph(path)
@@ -32,16 +32,13 @@ def examine(path: Path, target: Target) -> Examination:
             (Issue("error", "", reason, "choose a jetson or an rtx target"),), "nothing to check"
         )
     kit = toolkit(target)
-    dynamic = tuple(_dynamic(model))
-    if any(issue.severity == "error" for issue in dynamic):
-        return Examination((*dynamic, *operation_issues(model, kit.known)), "rules only: shapes are dynamic")
     try:
         ready = prepared(path, kit)
     except StageError as error:
         issues = tuple(operation_issues(model, kit.known))
         if not any(issue.severity == "error" for issue in issues):
             issues = (*issues, Issue("error", "", error.cause, error.remedy))
-        return Examination((*dynamic, *issues), "rules only: the network cannot be written for this parser")
+        return Examination(issues, "rules only: the network cannot be written for this parser")
     issues = tuple(operation_issues(ready, kit.known))
     have = opset_of(model)
     if have > kit.opset:
@@ -50,7 +47,7 @@ def examine(path: Path, target: Target) -> Examination:
     if target.has_dla():
         issues = (*issues, *_dla_issues(ready))
     if any(issue.severity == "error" for issue in issues):
-        return Examination((*dynamic, *issues), "rules only: what they refuse was not compiled")
+        return Examination(issues, "rules only: what they refuse was not compiled")
     check = compile_check(ready, kit)
     said = tuple(
         Issue(
@@ -60,32 +57,13 @@ def examine(path: Path, target: Target) -> Examination:
         )
         for problem in check.problems
     )
-    return Examination((*dynamic, *issues, *said), f"rules; {check.done}")
+    return Examination((*issues, *said), f"rules; {check.done}")
 
 
 def _placed(problem: str) -> tuple[str, str]:
     """(node, reason) of one of the parser's lines."""
     place, _, reason = problem.removeprefix("node ").partition(": ")
     return (place, reason) if reason and "node " in problem[:5] else ("", problem)
-
-
-def _dynamic(model: onnx.ModelProto) -> list[Issue]:
-    """Inputs without fixed sizes. A free batch becomes 1."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    issues = []
-    for value in model.graph.input:
-        for position, dim in enumerate(value.type.tensor_type.shape.dim if value.name not in weights else ()):
-            if dim.dim_value > 0:
-                continue
-            told = f"dimension {position} of input {value.name} is dynamic ({dim.dim_param or '?'})"
-            if position == 0:
-                issues.append(
-                    Issue("warning", "", f"{told}; it becomes 1", "nothing, or export with a batch of 1")
-                )
-            else:
-                reason = f"{told}; engines are built for fixed sizes, and the DLA takes no others"
-                issues.append(Issue("error", "", reason, "export with fixed sizes"))
-    return issues
 
 
 def _dla_issues(model: onnx.ModelProto) -> list[Issue]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import MissingExtraError
-from edgekit.graph.proto import read_model, set_static_batch, simplify
+from edgekit.graph.proto import read_model, simplify
+from edgekit.graph.sizes import fix_sizes
 from edgekit.graph.to_torch.shortcut import shortcuts_as_convolutions
 from edgekit.graph.to_torch.shuffle import picks_as_convolutions
 
@@ -34,7 +35,7 @@ def ready_graph(path: Path) -> onnx.ModelProto:
     import onnx
 
     model = read_model(path)
-    changed = set_static_batch(model, path.name)
+    changed = fix_sizes(model, path.name)
     listed = {port.name for port in model.graph.initializer} & {port.name for port in model.graph.input}
     unnamed = any(not node.name for node in model.graph.node)
     foldable = any(node.op_type in FOLDABLE for node in model.graph.node)

@@ -67,19 +67,6 @@ def test_a_foreign_operation_is_an_error(tmp_path: Path) -> None:
     assert any("my.domain.Magic" in issue.reason for issue in errors(lint(model, tmp_path)))
 
 
-def test_a_dynamic_image_size_is_an_error(tmp_path: Path) -> None:
-    model = graph([conv("x", "y")], W, shape=(1, 4, "height", "width"))
-    found = errors(lint(model, tmp_path))
-    assert ["height" in found[0].reason, "width" in found[1].reason] == [True, True]
-    assert found[0].remedy == "export with fixed sizes"
-
-
-def test_a_dynamic_batch_is_only_told(tmp_path: Path) -> None:
-    found = lint(graph([conv("x", "y")], W, shape=("batch", 4, 8, 8)), tmp_path)
-    assert errors(found) == []
-    assert any("becomes 1" in issue.reason for issue in found.issues)
-
-
 def test_indices_of_a_pool_are_an_error(tmp_path: Path) -> None:
     model = graph([node("MaxPool", ["x"], ["y", "i"], kernel_shape=[2, 2])], {}, outputs=("y", "i"))
     model.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.INT64
