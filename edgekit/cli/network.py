@@ -76,6 +76,7 @@ def feeds_for(
     from dataclasses import asdict, replace
 
     from edgekit.board.session import random_feeds
+    from edgekit.data import check_values
     from edgekit.graph.sizes import shapes_by_name
 
     given = shapes_by_name(shapes, signature.inputs)
@@ -97,5 +98,6 @@ def feeds_for(
         same = len(array.shape) == len(spec.shape)
         if not same or any(d is not None and d != a for d, a in zip(spec.shape, array.shape, strict=True)):
             raise DataError(f"a sample is {list(array.shape)}, input {spec.name} takes {wanted}")
+        check_values(array, spec, "a sample of the data")
         feeds[spec.name] = array
     return feeds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.data.base import Batch, DataSource
-from edgekit.data.checks import check_data
+from edgekit.data.checks import check_data, check_values
 from edgekit.data.classes import compare_classes, read_classes
 from edgekit.data.opening import from_arrays, open_source
 from edgekit.data.preprocess import load_preprocess
@@ -15,6 +15,7 @@ __all__ = [
     "Split",
     "Splits",
     "check_data",
+    "check_values",
     "compare_classes",
     "from_arrays",
     "load_preprocess",

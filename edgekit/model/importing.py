@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, StageError
 from edgekit.graph.equivalence import difference, probe_inputs, run_onnx
+from edgekit.graph.opset import in_opset
 from edgekit.graph.proto import (
     check,
     opset_of,
@@ -32,15 +33,17 @@ __all__ = ["import_onnx"]
 
 # Per-channel QuantizeLinear and DequantizeLinear came with opset 13.
 LOWEST_OPSET = 13
+HIGHEST_OPSET = 21
+"""What the oldest ONNX Runtime and OpenVINO of the targets read."""
 
 
 def import_onnx(source: str | Path, destination: str | Path, shapes: Sequence[InputShape] = ()) -> Signature:
     """Bring a user's ONNX file into edgekit's form and write it to `destination`.
 
     The file must pass onnx.checker with shape inference, and its weights hold no NaN. A dynamic batch becomes 1, other
-    dynamic sizes what `shapes` says; opsets below 13 are converted up where ONNX can; constants and batch
-    normalization are folded. Every rewriting step is kept only if ONNX Runtime gives the same outputs on a random
-    input. Raises ModelError with one line.
+    dynamic sizes what `shapes` says; opsets below 13 are converted up and those above 21 down where that can be;
+    constants and batch normalization are folded. Every rewriting step is kept only if ONNX Runtime gives the same
+    outputs on a random input. Raises ModelError with one line.
     """
     path = Path(source)
     model = read_model(path)
@@ -57,7 +60,7 @@ def import_onnx(source: str | Path, destination: str | Path, shapes: Sequence[In
     signature = signature_of(model)
     probe = probe_inputs(signature.inputs)
     expected = run_onnx(model, probe, path.name)
-    for step in (_upgraded, simplify):
+    for step in (_upgraded, _lowered, simplify):
         # Either may fail on unusual graphs; what came in is still a valid network.
         changed = step(model)
         if changed is not model and _same(changed, probe, expected):
@@ -104,3 +107,14 @@ def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
         return model  # the backends say what they miss
     changed.ir_version = max(changed.ir_version, 7)  # the IR version that came with opset 13's predecessors
     return changed
+
+
+def _lowered(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+
+    if opset_of(model) <= HIGHEST_OPSET:
+        return model
+    try:
+        return in_opset(onnx.shape_inference.infer_shapes(model, data_prop=True), HIGHEST_OPSET)
+    except (StageError, onnx.shape_inference.InferenceError):
+        return model  # the backends say what they miss

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.backends.tensorrt.build_recipe import toolkit
+from edgekit.backends.tensorrt.build_recipe import Toolkit, toolkit
 from edgekit.backends.tensorrt.compile_check import compile_check
 from edgekit.backends.tensorrt.operators import dla_fallbacks, operation_issues
 from edgekit.backends.tensorrt.plan import prepared
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgekit.hardware import Target
 
-__all__ = ["examine"]
+__all__ = ["examine", "prepared_or_issues"]
 
 
 def examine(path: Path, target: Target) -> Examination:
@@ -32,14 +32,9 @@ def examine(path: Path, target: Target) -> Examination:
             (Issue("error", "", reason, "choose a jetson or an rtx target"),), "nothing to check"
         )
     kit = toolkit(target)
-    try:
-        ready = prepared(path, kit)
-    except StageError as error:
-        issues = tuple(operation_issues(model, kit.known))
-        if not any(issue.severity == "error" for issue in issues):
-            issues = (*issues, Issue("error", "", error.cause, error.remedy))
+    ready, issues = prepared_or_issues(path, kit)
+    if ready is None:
         return Examination(issues, "rules only: the network cannot be written for this parser")
-    issues = tuple(operation_issues(ready, kit.known))
     have = opset_of(model)
     if have > kit.opset:
         reason = f"opset {have} is above what TensorRT {kit.versions} reads; it is written in opset {opset_of(ready)}"
@@ -58,6 +53,23 @@ def examine(path: Path, target: Target) -> Examination:
         for problem in check.problems
     )
     return Examination((*issues, *said), f"rules; {check.done}")
+
+
+def prepared_or_issues(path: Path, kit: Toolkit) -> tuple[onnx.ModelProto | None, tuple[Issue, ...]]:
+    """The graph as it is written for the board's parser, or nothing where that cannot be, and what the rules say.
+
+    Lint and export ask this, so that they give one answer.
+    """
+    from edgekit.graph.taps import load_graph
+
+    try:
+        ready = prepared(path, kit)
+    except StageError as error:
+        issues = tuple(operation_issues(load_graph(path), kit.known))
+        if not any(issue.severity == "error" for issue in issues):
+            issues = (*issues, Issue("error", "", error.cause, error.remedy))
+        return None, issues
+    return ready, tuple(operation_issues(ready, kit.known))
 
 
 def _placed(problem: str) -> tuple[str, str]:
