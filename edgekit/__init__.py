@@ -7,15 +7,24 @@ from typing import TYPE_CHECKING, Any
 from edgekit._version import __version__
 
 if TYPE_CHECKING:
-    from edgekit.api import build
+    from edgekit.api import build, load
+    from edgekit.result import load_result
 
-__all__ = ["__version__", "build"]
+__all__ = ["__version__", "build", "load", "load_result"]
 
 
 def __getattr__(name: str) -> Any:
     # `import edgekit` stays cheap: the build and what it needs are loaded when first asked for.
-    if name == "build":
-        from edgekit.api import build
+    if name == "load_result":
+        from edgekit.result import load_result
 
-        return build
+        return load_result
+    if name in __all__:
+        from edgekit import api
+
+        return getattr(api, name)
     raise AttributeError(f"module 'edgekit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

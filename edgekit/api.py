@@ -1,28 +1,40 @@
-"""`edgekit.build(...)`: the whole way from Python, as the command line goes it."""
+"""The front door in Python: `edgekit.build(...)`, as the command line goes it, and `edgekit.load(bundle)`."""
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgekit.building import BuildRequest, run_build
+from edgekit.arguments import (
+    read_function,
+    read_names,
+    read_preprocessing,
+    read_quantity,
+    read_training,
+    refuse_unknown,
+)
+from edgekit.building import BuildRequest, TrainOptions, run_build
+from edgekit.errors import BudgetError, BundleError, MissingExtraError
 from edgekit.progress import Reporter, SilentReporter
 from edgekit.quantities import read_drop, read_input_shapes
 from edgekit.report import write_report
-from edgekit.result import Result
+from edgekit.result import Result, located
 from edgekit.types import Budget, Preprocess
 
 if TYPE_CHECKING:
-    from typing import Any
+    from edgekit.board import Model
 
-__all__ = ["build", "build_request"]
+__all__ = ["build", "build_request", "load"]
 
 
 def build_request(request: BuildRequest, reporter: Reporter | None = None) -> Result:
     """Run `request` and write `result.json`, the bundle and `report.html` into `request.out`."""
     result = run_build(request, reporter or SilentReporter())
     write_report(result, request.out / "report.html")
-    return result
+    return located(result, request.out)
 
 
 def build(
@@ -30,35 +42,120 @@ def build(
     target: str,
     model: Any,
     data: Any,
-    max_latency_ms: float | None = None,
+    max_latency: str | float | None = None,
     max_drop: float | str | None = 0.01,
+    max_size: str | float | None = None,
+    max_memory: str | float | None = None,
+    time_limit: str | float | None = None,
+    metric: str | Callable[..., Any] = "top1",
+    loss: str | Callable[..., Any] | None = None,
+    step: str | Callable[..., Any] | None = None,
+    train: TrainOptions | Mapping[str, Any] | None = None,
+    precision: str | Iterable[str] | None = None,
+    runtime: str | Iterable[str] | None = None,
+    preprocess: Preprocess | Mapping[str, Any] | str | Path | None = None,
+    weights: str | Path | None = None,
     out: str | Path = "edgekit-out",
     store: str | Path = ".edgekit",
+    quiet: bool = False,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> Result:
     """Find the most accurate build of `model` that meets the budget on `target`.
 
-    `model` is a path (`net.py:make`, .pt2, .onnx) or a trained `torch.nn.Module`; `data` a path, a built-in
-    name or arrays (x [N, ...], y int [N]). Without `max_latency_ms` the fastest within `max_drop` is sought: a
-    fraction or text, 0.01 or "1%" for one point; a number above 0.3 is refused, "50%" is not. `options` are the other
-    fields of `Budget` (`percentile`, `max_size_bytes`, `max_memory_bytes`) and of `BuildRequest` (`weights`,
-    `threads`, `prune`, `classes`, `seed`, …); `input_shapes` may be {"x": (1, 3, 320, 320)} or "x=1x3x320x320".
+    model: a path (`net.py:make`, .pt2, .onnx) or a trained `torch.nn.Module`. data: a path, a built-in name, arrays or
+    tensors (x [N, ...], y [N]) or x alone, a torch Dataset or DataLoader (taken in the data set's order), a dict of
+    these by part ("train", "val", "test"), or a `DataSource`.
 
-    Raises UserError for input that cannot be used, Interrupted when stopped.
+    Quantities are texts as on the command line, "25ms", "2MB", "30m", or numbers in milliseconds, bytes, seconds.
+    Without `max_latency` (or with "auto") the fastest within `max_drop` is sought: "1%" or 0.01 for one point; a number
+    above 0.3 is refused, "50%" is not. `metric`, `loss` and `step` are functions or `file.py:function`; `train` a dict
+    of the fields of `TrainOptions`, as {"epochs": 4, "learning_rate": 0.02}; `preprocess` one of the fields of
+    `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
+    `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …); `input_shapes` may be
+    "x=1x3x320x320" or {"x": (1, 3, 320, 320)}.
 
-    Example: `edgekit.build(target="generic-cpu", model=net, data=(x, y), max_latency_ms=2.0)`
+    Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead.
+
+    Raises UserError, with the command line's own line, for input that cannot be used, before any work; Interrupted
+    when stopped.
+
+    Example: `edgekit.build(target="generic-cpu", model=net, data=(x, y), max_latency="2ms")`
     """
-    budget_fields = {name: options.pop(name) for name in tuple(options) if name in Budget.__annotations__}
+    given = {
+        "max_latency": max_latency,
+        "max_size": max_size,
+        "max_memory": max_memory,
+        "time_limit": time_limit,
+    }
+    fields = {"max_latency": "max_latency_ms", "max_size": "max_size_bytes", "max_memory": "max_memory_bytes"}
+    quantities: dict[str, Any] = {}
+    for name, value in given.items():
+        field = fields.get(name, "time_limit_s")
+        if value is not None and options.get(field) is not None:
+            raise BudgetError(f"{name} and {field} are both given", remedy="give one of them")
+        base = options.pop(field, None)
+        quantities[field] = base if value is None else read_quantity(name, value)
+    known = [field.name for kind in (Budget, BuildRequest) for field in dataclasses.fields(kind)]
+    refuse_unknown("build() has no argument", options, known)
+    time_limit_s = quantities.pop("time_limit_s")
     budget = Budget(
-        max_latency_ms=max_latency_ms,
-        fastest=max_latency_ms is None,
+        fastest=quantities["max_latency_ms"] is None,
         max_drop=read_drop(max_drop),
-        **budget_fields,
+        **quantities,
+        **{
+            field.name: options.pop(field.name)
+            for field in dataclasses.fields(Budget)
+            if field.name in options
+        },
     )
-    options.setdefault("preprocess", Preprocess())
-    options["input_shapes"] = read_input_shapes(options.get("input_shapes", ()))
     request = BuildRequest(
-        target=target, model=model, data=data, budget=budget, out=Path(out), store=Path(store), **options
+        target=target,
+        model=model,
+        data=data,
+        budget=budget,
+        metric=read_function("metric", metric) or "top1",
+        train=read_training(train, loss=read_function("loss", loss), step=read_function("step", step)),
+        precisions=read_names("precision", precision),
+        backends=read_names("runtime", runtime),
+        preprocess=read_preprocessing(preprocess),
+        weights=None if weights is None else Path(weights),
+        time_limit_s=time_limit_s,
+        input_shapes=read_input_shapes(options.pop("input_shapes", ())),
+        out=Path(out),
+        store=Path(store),
+        **options,
     )
-    return build_request(request, reporter)
+    return build_request(request, reporter or _default_reporter(quiet))
+
+
+def _default_reporter(quiet: bool) -> Reporter:
+    """Draws where somebody sees it."""
+    from rich.console import Console
+
+    if quiet or not (sys.stderr.isatty() or Console(stderr=True).is_jupyter):
+        return SilentReporter()
+    from edgekit.report.progress import RichReporter
+
+    return RichReporter()
+
+
+def load(bundle: str | Path | Result) -> Model:
+    """A bundle (or the output folder of a build, or its result) ready to answer: `edgekit.load("out").predict(x)`.
+
+    Raises BundleError for what is no bundle of one artifact or was changed, MissingExtraError for a runtime that is not
+    installed, and what `board.Model` says of samples that do not fit.
+    """
+    from edgekit.board import Model
+
+    folder = bundle.bundle if isinstance(bundle, Result) else Path(bundle)
+    if folder is None:
+        raise BundleError("this build has no bundle", remedy="result.explanation says why")
+    if not (folder / "manifest.json").exists() and (folder / "bundle" / "manifest.json").exists():
+        folder = folder / "bundle"
+    try:
+        return Model(folder)
+    except ImportError as problem:
+        raise MissingExtraError(problem.name or "the runtime", "all") from problem
+    except (OSError, ValueError, RuntimeError) as problem:
+        raise BundleError(str(problem)) from problem

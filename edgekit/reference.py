@@ -25,7 +25,31 @@ from typing import Any
 
 from edgekit.errors import EdgekitError, UserError
 
-__all__ = ["Reference", "UserCode", "is_reference", "load_function", "locate_reference", "using_reference"]
+__all__ = [
+    "Reference",
+    "UserCode",
+    "hold_function",
+    "is_installed",
+    "is_reference",
+    "load_function",
+    "local_sources",
+    "locate_reference",
+    "using_reference",
+]
+
+HELD: dict[str, tuple[Callable[..., Any], str]] = {}
+"""Functions that a Python caller gave themselves, with their digests, by what stands for them in this process."""
+
+
+def hold_function(function: Callable[..., Any], digest: str) -> str:
+    """A name that stands for a live function wherever a reference may: its own, with its digest's beginning.
+
+    `digest` has to change with all that the function depends on.
+    """
+    name = getattr(function, "__name__", type(function).__name__)
+    spec = f"{name}@{digest[:12]}"
+    HELD[spec] = (function, digest)
+    return spec
 
 
 @dataclass(frozen=True)
@@ -45,7 +69,9 @@ class Reference:
 
 
 def is_reference(spec: str) -> bool:
-    """Whether `spec` reads like `file.py:name` or `package.module:name`."""
+    """Whether `spec` reads like `file.py:name` or `package.module:name`, or stands for a function that is held."""
+    if spec in HELD:
+        return True
     place, _, name = spec.rpartition(":")
     if not place or not name.isidentifier():
         return False
@@ -54,6 +80,8 @@ def is_reference(spec: str) -> bool:
 
 def locate_reference(spec: str, error: type[UserError]) -> Reference:
     """Find and hash what `spec` names, without executing anything. Raises `error` with one clear line."""
+    if spec in HELD:
+        return Reference(spec, "", "", spec, "", HELD[spec][1])
     place, _, name = spec.rpartition(":")
     if not is_reference(spec):
         raise error(f"{spec!r} is not a Python reference", allowed="file.py:name or package.module:name")
@@ -140,21 +168,22 @@ def _top_level_names(tree: ast.Module) -> tuple[list[str], list[str], bool]:
 def _digest(file: Path, root: Path, module: str, name: str, error: type[UserError]) -> str:
     """SHA-256 over name, file and local imports; of an installed package its version counts instead of imports."""
     digest = hashlib.sha256(f"{name}\0".encode())
-    if module and _is_installed(file):
+    if module and is_installed(file):
         top = module.split(".")[0]
         distributions = importlib.metadata.packages_distributions().get(top, [top])
         versions = [(name, _version(name)) for name in distributions]
         digest.update(repr((module, versions)).encode())
         digest.update(file.read_bytes())
         return digest.hexdigest()
-    for source in sorted(_local_files(file, root, error)):
+    for source in local_sources(file, root, error):
         content = source.read_bytes()
         digest.update(f"{source.relative_to(root).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def _is_installed(file: Path) -> bool:
+def is_installed(file: Path) -> bool:
+    """Whether a file belongs to Python itself or to an installed package."""
     places = (sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib"))
     return any(file.is_relative_to(Path(place).resolve()) for place in places if place)
 
@@ -166,7 +195,8 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def _local_files(start: Path, root: Path, error: type[UserError]) -> set[Path]:
+def local_sources(start: Path, root: Path, error: type[UserError]) -> list[Path]:
+    """A module's file and the local ones under `root` that it imports, directly or not, sorted. Raises `error`."""
     seen: set[Path] = set()
     pending = [start]
     while pending:
@@ -176,7 +206,7 @@ def _local_files(start: Path, root: Path, error: type[UserError]) -> set[Path]:
         seen.add(file)
         for dotted in _imports(_parse(file, error), file, root):
             pending += [path for path in _files_of(dotted, root) if path not in seen]
-    return seen
+    return sorted(seen)
 
 
 def _imports(tree: ast.Module, file: Path, root: Path) -> Iterator[str]:
@@ -235,7 +265,7 @@ def describe(problem: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(problem.__traceback__)
-        if not frame.filename.startswith((here, "<")) and not _is_installed(Path(frame.filename).resolve())
+        if not frame.filename.startswith((here, "<")) and not is_installed(Path(frame.filename).resolve())
     ]
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
 
@@ -286,7 +316,7 @@ def _lies_under(module: ModuleType | None, root: Path) -> bool:
     if not isinstance(file, str):
         return False
     resolved = Path(file).resolve()
-    return resolved.is_relative_to(root) and not _is_installed(resolved)
+    return resolved.is_relative_to(root) and not is_installed(resolved)
 
 
 def load_reference(reference: Reference, error: type[UserError]) -> object:
@@ -297,6 +327,8 @@ def load_reference(reference: Reference, error: type[UserError]) -> object:
 
 def load_function(spec: str, error: type[UserError]) -> Callable[..., Any]:
     """The function that `spec` names, for good. Raises `error` with one line for anything else."""
+    if spec in HELD:
+        return HELD[spec][0]
     value = load_reference(locate_reference(spec, error), error)
     if not callable(value):
         raise error(f"{spec} is a {type(value).__name__}, not a function")

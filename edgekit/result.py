@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import OutputError, UserError
 from edgekit.files import write_atomically
+from edgekit.summary import as_html, as_rows, as_text
 from edgekit.types import (
     BackendName,
     Budget,
@@ -41,6 +43,7 @@ __all__ = [
     "check_own_file",
     "json_schema",
     "load_result",
+    "located",
     "save_result",
 ]
 
@@ -179,7 +182,7 @@ class TargetInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """How the run came about: enough to repeat it."""
+    """How the run came about: enough to repeat it. `out`: the folder that the build wrote to, as it was given."""
 
     id: str
     edgekit: str
@@ -194,9 +197,10 @@ class RunInfo:
     preprocess: Preprocess
     split_sizes: Mapping[str, int] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    out: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The whole answer of `edgekit build`. `claim` is the winner's accuracy on the test split, measured once.
 
@@ -220,6 +224,27 @@ class Result:
     run: RunInfo
     waterfall: tuple[WaterfallStep, ...] = ()
 
+    @property
+    def bundle(self) -> Path | None:
+        """The bundle's folder; None where the build made none, or where it is not there any more."""
+        folder = Path(self.run.out) / "bundle"
+        return folder if self.run.out and folder.is_dir() else None
+
+    def table(self) -> Any:
+        """Every measured candidate as a row: a pandas DataFrame, or a list of dicts where pandas is not installed."""
+        rows = as_rows(self)
+        if find_spec("pandas") is None:
+            return rows
+        import pandas
+
+        return pandas.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of `result.json`, as `docs/result.schema.json` has it."""
@@ -237,7 +262,8 @@ def save_result(result: Result, path: Path) -> None:
     """
     import msgspec
 
-    content = msgspec.json.format(msgspec.json.encode(result), indent=1)
+    # asdict: of a value that was decoded itself, msgspec leaves out the fields that have their defaults.
+    content = msgspec.json.format(msgspec.json.encode(asdict(result)), indent=1)
     try:
         msgspec.json.decode(content, type=Result)
     except msgspec.ValidationError as error:
@@ -271,10 +297,14 @@ def _is_own(path: Path) -> bool:
     return isinstance(content, dict) and {"schema", "verdict", "target", "budget"} <= content.keys()
 
 
-def load_result(path: Path) -> Result:
-    """Read `result.json`. Raises UserError when it is missing, damaged, or of another schema version."""
+def load_result(path: str | Path) -> Result:
+    """Read `result.json`, or that of a build's output folder; `run.out` is where it lies.
+
+    Raises UserError when it is missing, damaged, or of another schema version.
+    """
     import msgspec
 
+    path = Path(path) / "result.json" if Path(path).is_dir() else Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -292,7 +322,12 @@ def load_result(path: Path) -> Result:
             allowed=f"schema {SCHEMA_VERSION}",
             remedy="use the edgekit that made it, or build again",
         )
-    return result
+    return located(result, path.parent)
+
+
+def located(result: Result, folder: Path) -> Result:
+    """The result with the folder in which its files lie now."""
+    return replace(result, run=replace(result.run, out=str(folder.absolute())))
 
 
 @dataclass(frozen=True)

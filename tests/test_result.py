@@ -134,3 +134,11 @@ def test_a_result_is_not_written_in_the_place_of_a_link_or_a_pipe(tmp_path: Path
     os.mkfifo(tmp_path / "result.json")
     with pytest.raises(OutputError, match="is not of edgekit"):
         save_result(example_result(), tmp_path / "result.json")
+
+
+def test_a_result_that_was_read_is_written_whole(tmp_path: Path) -> None:
+    save_result(example_result(), tmp_path / "first.json")
+    save_result(load_result(tmp_path / "first.json"), tmp_path / "second.json")
+    first, second = (json.loads((tmp_path / name).read_text()) for name in ("first.json", "second.json"))
+    assert {**first, "run": None} == {**second, "run": None}
+    assert first["run"].keys() == second["run"].keys()

@@ -3,7 +3,7 @@
     from board import Model                  # the bundle's folder on sys.path; or: from edgekit.board import Model
 
     with Model("bundle") as model:
-        scores = model.predict(image)["scores"]
+        scores = model.predict("cat.jpg")["scores"]  # or an array, as the build was fed
 
 Importing this starts nothing and loads neither numpy nor a runtime.
 """
@@ -12,7 +12,8 @@ import os
 import sys
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, TypeVar, Union
 
-from .files import Path, read_json
+from .files import Path
+from .manifest import ManifestError, changed_file, read_manifest
 
 M = TypeVar("M", bound="Model")
 Samples = Union[Any, Sequence[Any], Mapping[str, Any]]
@@ -29,8 +30,8 @@ class Model(object):
     {name, dtype, shape} each. Which CPUs it runs on is the process's own matter (measured was on the first `threads`
     ones); calls must not overlap: give each thread a model of its own.
 
-    Raises OSError and ValueError for a folder that is no bundle of one artifact, ImportError with the line that
-    installs the runtime, and what the runtime raises.
+    Raises ValueError for a folder that is no bundle of one artifact or that was changed since it was written,
+    ImportError with the line that installs the runtime, and what the runtime raises.
     """
 
     def __init__(self, bundle: Path) -> None:
@@ -62,8 +63,9 @@ class Model(object):
         """Output name -> array, for one stored sample or for a batch of them, preprocessed as the build did.
 
         A sample has the shape in which it is stored (see preprocess.json), a batch one axis more in front: then every
-        output has it too, and samples run one after the other, as was measured. Several inputs come as a mapping from
-        their names, or as a sequence in the order of `inputs`. Always a dict, also for one output: what reads it need
+        output has it too, and samples run one after the other, as was measured. The name of a .npy file or of an image
+        stands for what it holds. Several inputs come as a mapping from their names, or as a sequence in the order of
+        `inputs`. Always a dict, also for one output: what reads it need
         not change with the network. Raises SampleError, a ValueError, for a shape that does not fit.
         """
         import numpy as np
@@ -83,9 +85,13 @@ class Model(object):
         import numpy as np
 
         from .preprocess import SampleError, prepared
+        from .reading import read_sample, resize
 
         arrays, batched = [], set()
         for number, (spec, sample) in enumerate(zip(self.inputs, self._in_order(samples))):
+            how = self._preprocess if number == 0 else AS_IT_IS
+            if isinstance(sample, (str, os.PathLike)):
+                sample = read_sample(os.fspath(sample), spec, how)
             array, axes = np.asarray(sample), len(spec["shape"])
             if array.ndim not in (axes - 1, axes):
                 raise SampleError(
@@ -94,7 +100,7 @@ class Model(object):
                 )
             batched.add(array.ndim == axes)
             stored = array if array.ndim == axes else array[None]
-            array = prepared(stored, self._preprocess if number == 0 else AS_IT_IS)
+            array = prepared(stored, how, resize)
             if not _fits(array.shape[1:], spec["shape"][1:]):
                 raise SampleError(
                     "input %s came as %s, which gives %s"
@@ -141,16 +147,17 @@ class Model(object):
 
 
 def _read_manifest(bundle: str) -> Dict[str, Any]:
-    """Of a bundle of one artifact. Raises OSError, ValueError."""
-    path = os.path.join(bundle, "manifest.json")
-    manifest = read_json(path)
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if schema != SCHEMA:
-        raise ValueError("%s has schema %s; allowed: %d" % (path, schema, SCHEMA))
+    """Of a bundle of one artifact, every file of which is as it was written. Raises ValueError."""
+    manifest = read_manifest(bundle)
+    if manifest.get("schema") != SCHEMA:
+        raise ManifestError("%s has schema %s; allowed: %d" % (bundle, manifest.get("schema"), SCHEMA))
     if manifest.get("kind") == "candidates":
         first = os.path.join(bundle, manifest["candidates"][0]["folder"])
-        raise ValueError("%s holds several candidates; give one of them, such as %s" % (bundle, first))
-    return dict(manifest)
+        raise ManifestError("%s holds several candidates; give one of them, such as %s" % (bundle, first))
+    changed = changed_file(bundle, manifest)
+    if changed:
+        raise ManifestError("%s: %s was changed or is missing; copy the bundle again" % (bundle, changed))
+    return manifest
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
@@ -160,24 +167,25 @@ def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
 
 # ---- infer.py at the bundle's root -------------------------------------------------------------------------
 
+USAGE = """usage: python3 infer.py               checks the golden outputs
+       python3 infer.py SAMPLES ...   answers them: for each input a .npy file of a stored sample or of a batch of
+                                      them, or an image (.jpg, .png, ...) where the build was fed images"""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Check the golden outputs; with files of stored samples, one for each input, answer them. Gives the exit code."""
     bundle = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if any(argument in ("-h", "--help") for argument in arguments):
-        print("usage: python3 infer.py             checks the golden outputs")
-        print("       python3 infer.py SAMPLE.npy  answers one stored sample, a file for each input")
+        print(USAGE)
         return 0
-    from .preprocess import SampleError
-
     try:
         with Model(bundle) as model:
             return _answer(model, arguments) if arguments else _check(model)
-    except SampleError as problem:
-        sys.stderr.write("%s\n" % problem)
     except (ImportError, OSError, RuntimeError, ValueError) as problem:
-        sys.stderr.write("infer.py: %s\n" % problem)
-    return 1
+        from .process import printable
+
+        sys.stderr.write(printable("infer.py: %s\n" % problem))
+    return 2
 
 
 def _check(model: Model) -> int:
@@ -188,23 +196,26 @@ def _check(model: Model) -> int:
 
 
 def _answer(model: Model, paths: Sequence[str]) -> int:
-    import numpy as np
-
+    """A line for each output of each sample, and its best class where the outputs are class scores."""
     from .preprocess import SampleError
     from .process import printable
 
     names = [spec["name"] for spec in model.inputs]
     if len(paths) != len(names):
         raise SampleError("%d files came" % len(paths), allowed="one for each of " + ", ".join(names))
-    arrays, _ = model.prepare({name: np.load(path, allow_pickle=False) for name, path in zip(names, paths)})
-    answers = model.run([array[:1] for array in arrays])
-    for spec, answer in zip(model.outputs, answers):
-        print(
-            "%s: shape %s, from %.6g to %.6g" % (spec["name"], list(answer.shape), answer.min(), answer.max())
-        )
-    scores, labels = answers[0], model.labels
-    if scores.size > 1 and scores.size in (len(labels), scores.shape[-1]):
-        top = int(scores.argmax())
-        label = labels[top] if len(labels) == scores.size else ""
-        print(printable("top class: %d %s" % (top, label)))
+    arrays, batched = model.prepare(dict(zip(names, paths)))
+    for index in range(len(arrays[0])):
+        answers = model.run([array[index : index + 1] for array in arrays])
+        begin = "sample %d: " % index if batched else ""
+        for spec, answer in zip(model.outputs, answers):
+            print(begin + _summary(spec["name"], answer))
+        if answers[0].size > 1 and answers[0].size in (len(model.labels), answers[0].shape[-1]):
+            top = int(answers[0].argmax())
+            label = model.labels[top] if len(model.labels) == answers[0].size else ""
+            print(printable("%stop class: %d %s" % (begin, top, label)))
     return 0
+
+
+def _summary(name: str, answer: Any) -> str:
+    text = "%s: shape %s" % (name, list(answer.shape))
+    return text + (", from %.6g to %.6g" % (answer.min(), answer.max()) if answer.size else "")

@@ -11,6 +11,7 @@ from .runtimes import RUNTIMES, importable_runtimes
 
 PACKAGES = (
     "numpy",
+    "pillow",
     *(package for row in RUNTIMES.values() for package in row.packages),
     "nncf",
     "onnx",

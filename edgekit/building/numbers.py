@@ -1,15 +1,16 @@
-"""The numbers of a request: which of them make sense, in one table, whoever wrote them."""
+"""The numbers and choices of a request: which of them make sense, in one table, whoever wrote them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import get_args
 
 from edgekit.building.request import BuildRequest
 from edgekit.errors import BudgetError, DataError, UserError
-from edgekit.types.measurements import LARGEST_SEED
+from edgekit.types.measurements import LARGEST_SEED, Percentile
 
 __all__ = ["refuse_bad_numbers"]
 
@@ -63,10 +64,14 @@ TRAIN = {
 PREPROCESS = {"resize": COUNT, "crop": COUNT}
 OPTIONAL = frozenset((*BUDGET, "time_limit_s", "epochs", "learning_rate", "resize", "crop"))
 """None says: not asked for."""
+CHOICES = {"percentile": get_args(Percentile)}
+TRAIN_CHOICES = {"importance": ("magnitude", "taylor", "activation"), "device": ("auto", "cpu", "cuda")}
 
 
 def refuse_bad_numbers(request: BuildRequest) -> None:
-    """Raises UserError (BudgetError, DataError) for the first number that makes no sense, with what is allowed."""
+    """Raises UserError (BudgetError, DataError) for the first value that makes no sense, with what is allowed."""
+    _refuse_other(BudgetError, request.budget, CHOICES)
+    _refuse_other(UserError, request.train, TRAIN_CHOICES)
     for error, part, table in (
         (BudgetError, request.budget, BUDGET),
         (UserError, request, REQUEST),
@@ -80,6 +85,12 @@ def refuse_bad_numbers(request: BuildRequest) -> None:
     for name, value in divisors(request):
         if not ANY.holds(value) or (name != "mean" and value == 0):
             raise DataError(f"{name} is {value!r:.80}", allowed="finite numbers, and no divisor of 0")
+
+
+def _refuse_other(error: type[UserError], part: object, choices: Mapping[str, Sequence[str]]) -> None:
+    for name, offered in choices.items():
+        if getattr(part, name) not in offered:
+            raise error(f"{name} is {getattr(part, name)!r:.80}", allowed=", ".join(offered))
 
 
 def divisors(request: BuildRequest) -> Iterator[tuple[str, object]]:

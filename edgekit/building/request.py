@@ -12,11 +12,7 @@ from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
-
-    from edgekit.data import DataSource
 
 __all__ = ["BuildRequest", "TrainOptions"]
 
@@ -45,7 +41,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One build. `data` is a path, a built-in name, a DataSource, or arrays (x, y) with x [N, ...] and y int [N].
+    """One build. `data` is a path, a built-in name, or what `data.from_python` takes: (x, y), a Dataset, a source, ….
 
     `executor`: where lints and exports run, a name of EXECUTORS. `device`: what stands for the board, a name of
     `devices.DEVICES`. `classes`: names in label order, or a text file with one a line.
@@ -55,7 +51,7 @@ class BuildRequest:
 
     target: str
     model: str | Path | torch.nn.Module
-    data: str | Path | DataSource | tuple[NDArray[np.generic], NDArray[np.generic] | None]
+    data: str | Path | object
     budget: Budget = field(default_factory=Budget)
     weights: Path | None = None
     preprocess: Preprocess = field(default_factory=Preprocess)

@@ -320,7 +320,7 @@ def finish(context: Context, outcome: Outcome) -> Result:
         folder=out / "bundle",
         target=board.target,
         threads=request.threads,
-        preprocess=request.preprocess,
+        preprocess=setting.source.preprocess,
         classes=tuple(setting.source.classes or ()),
         evaluator=evaluator,
         validation=validation,

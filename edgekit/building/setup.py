@@ -16,9 +16,9 @@ from edgekit.building.executor import EXECUTORS
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.request import BuildRequest
 from edgekit.bundle import check_replaceable
-from edgekit.data import Splits, check_data, from_arrays, make_splits, open_source, read_classes
+from edgekit.data import Splits, check_data, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEVICES, Device, make_device
-from edgekit.errors import DataError, OutputError, UserError
+from edgekit.errors import OutputError, UserError
 from edgekit.hardware import Machine, Target, find_target
 from edgekit.measure import find_metric
 from edgekit.model import ModelRef, identified, load_module, locate, locate_module
@@ -218,10 +218,4 @@ def open_data(request: BuildRequest, cache: Path) -> DataSource:
         classes = read_classes(Path(classes))
     if isinstance(data, (str, Path)):
         return open_source(data, request.preprocess, cache, classes)
-    if isinstance(data, tuple):
-        if len(data) != 2:
-            raise DataError(f"data is a tuple of {len(data)}", allowed="(x, y), or (x, None) without labels")
-        return from_arrays(data[0], data[1], preprocess=request.preprocess, classes=classes)
-    if classes is not None:
-        raise DataError("classes are given beside a data source", remedy="let the source name them")
-    return data
+    return from_python(data, request.preprocess, cache, classes)

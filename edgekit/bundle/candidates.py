@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.bundle.about import requirements, settling_readme
 from edgekit.bundle.manifest import (
     BUNDLE_SCHEMA,
     MANIFEST,
@@ -15,10 +16,9 @@ from edgekit.bundle.manifest import (
     CandidateFacts,
     CandidatesManifest,
     encode_manifest,
-    hash_file,
 )
 from edgekit.bundle.placing import replacing
-from edgekit.bundle.write import TEMPLATES, copy_board, now, write_bundle
+from edgekit.bundle.write import TEMPLATES, copy_board, hashed_files, now, write_bundle
 
 if TYPE_CHECKING:
     from edgekit.types import Budget
@@ -53,7 +53,6 @@ def write_candidates(
             write_bundle(partial / offer.facts.folder, **offer.bundle)
         copy_board(partial)
         shutil.copyfile(TEMPLATES / "settle.txt", partial / "settle.py")
-        files = sorted(path for path in partial.rglob("*") if path.is_file())
         manifest = CandidatesManifest(
             schema=BUNDLE_SCHEMA,
             kind="candidates",
@@ -64,7 +63,20 @@ def write_candidates(
             budget=budget,
             threads=threads,
             candidates=tuple(offer.facts for offer in offers),
-            files=tuple(hash_file(path, path.relative_to(partial).as_posix()) for path in files),
+            files=(),
         )
+        (partial / "requirements.txt").write_text(_needed(offers), encoding="utf-8")
+        (partial / "README.md").write_text(settling_readme(manifest), encoding="utf-8")
+        manifest = replace(manifest, files=hashed_files(partial))
         (partial / MANIFEST).write_bytes(encode_manifest(manifest))
     return manifest
+
+
+def _needed(offers: Sequence[Offer]) -> str:
+    """requirements.txt: of all runtimes that the candidates need."""
+    versions: dict[str, str] = {}
+    for offer in offers:
+        versions |= offer.bundle["artifact"].versions | offer.bundle["measurement"].environment.versions
+    backends = [offer.facts.backend for offer in offers]
+    images = any(offer.bundle["preprocess"].input_layout != "as-is" for offer in offers)
+    return requirements(backends, versions, images=images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -151,7 +151,8 @@ def encode_manifest(manifest: Manifest | CandidatesManifest) -> bytes:
     """The manifest as indented JSON, with `digest`, the SHA-256 over all its other keys."""
     import msgspec
 
-    content = json.loads(msgspec.json.encode(manifest))
+    # asdict: of a value that was decoded itself, msgspec leaves out the fields that have their defaults.
+    content = json.loads(msgspec.json.encode(asdict(manifest)))
     return (
         json.dumps({**content, "digest": manifest_digest(content)}, indent=1, ensure_ascii=False).encode()
         + b"\n"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.bundle.about import readme, requirements
 from edgekit.bundle.manifest import (
     BUNDLE_SCHEMA,
     MANIFEST,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["TEMPLATES", "Golden", "copy_board", "now", "write_bundle"]
+__all__ = ["TEMPLATES", "Golden", "copy_board", "hashed_files", "now", "write_bundle"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 BOARD = Path(__file__).parent.with_name("board")
@@ -77,7 +78,7 @@ def write_bundle(
         raise BundleError(f"no bundle can be made for {candidate.backend}", allowed=", ".join(RUNTIMES))
     _check_golden(variant, golden)
     with replacing(folder) as partial:
-        files = _write_files(partial, artifact, candidate, preprocess, classes, golden)
+        _write_files(partial, artifact, preprocess, classes, golden)
         manifest = Manifest(
             schema=BUNDLE_SCHEMA,
             edgekit=edgekit_version,
@@ -96,8 +97,13 @@ def write_bundle(
             labels=_labels(classes),
             golden=GoldenFacts(len(golden.inputs[0]), PRECISIONS[candidate.precision].golden_tolerance),
             measured=_measured(measurement, claim),
-            files=files,
+            files=(),
         )
+        versions = {**artifact.versions, **measurement.environment.versions}
+        needed = requirements([candidate.backend], versions, images=preprocess.input_layout != "as-is")
+        (partial / "requirements.txt").write_text(needed, encoding="utf-8")
+        (partial / "README.md").write_text(readme(manifest), encoding="utf-8")
+        manifest = replace(manifest, files=hashed_files(partial))
         (partial / MANIFEST).write_bytes(encode_manifest(manifest))
     return manifest
 
@@ -113,6 +119,12 @@ def copy_board(folder: Path) -> None:
         target = folder / "board" / source.relative_to(BOARD)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+
+
+def hashed_files(folder: Path) -> tuple[FileHash, ...]:
+    """All files of a folder, by names relative to it."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)
 
 
 def _check_golden(variant: Variant, golden: Golden) -> None:
@@ -135,12 +147,11 @@ def _check_golden(variant: Variant, golden: Golden) -> None:
 def _write_files(
     folder: Path,
     artifact: Artifact,
-    candidate: Candidate,
     preprocess: Preprocess,
     classes: Sequence[str],
     golden: Golden,
-) -> tuple[FileHash, ...]:
-    """Everything but the manifest; the hash of each, by name."""
+) -> None:
+    """Everything that a program reads, but the manifest."""
     import numpy as np
 
     for file in artifact.files:
@@ -161,8 +172,6 @@ def _write_files(
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in _labels(classes)), encoding="utf-8")
     shutil.copyfile(TEMPLATES / "infer.txt", folder / "infer.py")
     copy_board(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return tuple(hash_file(path, path.relative_to(folder).as_posix()) for path in paths)
 
 
 def _labels(classes: Sequence[str]) -> tuple[str, ...]:

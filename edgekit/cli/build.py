@@ -114,7 +114,7 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
     """
     from edgekit.api import build_request
     from edgekit.building import BuildRequest, TrainOptions
-    from edgekit.cli.progress import RichReporter
+    from edgekit.report.progress import RichReporter
 
     limit = options["max_latency"]
     budget = Budget(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.data.base import Batch, DataSource
 from edgekit.data.checks import check_data, check_values
 from edgekit.data.classes import compare_classes, read_classes
-from edgekit.data.opening import from_arrays, open_source
+from edgekit.data.opening import from_arrays, from_python, open_source
 from edgekit.data.preprocess import load_preprocess
 from edgekit.data.splits import Split, Splits, make_splits
 
@@ -18,6 +18,7 @@ __all__ = [
     "check_values",
     "compare_classes",
     "from_arrays",
+    "from_python",
     "load_preprocess",
     "make_splits",
     "open_source",

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgekit.types import Preprocess
+
 __all__ = ["Batch", "DataSource"]
 
 
@@ -39,6 +41,10 @@ class DataSource(Protocol):
     @property
     def parts(self) -> Mapping[str, range]:
         """Splits that the source itself declares ("train", "val", "test"); empty where it declares none."""
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What `take` does to stored samples of the first input; a bundle does the same to what it is given."""
 
     @property
     def labelled(self) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.board import images as board
+from edgekit.board.images import DEEP, LARGEST_PIXELS, PROBLEMS
 from edgekit.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -21,19 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageHeader", "check_decodes", "decode", "read_headers"]
 
-LARGEST_PIXELS = 64_000_000
-"""Of one image: decoded as RGB it takes 192 MB. A few kB of PNG can claim many times as much."""
-
-DEEP = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 GREY = frozenset({"1", "L", "LA", "La"}) | DEEP
 DEEP_FORMATS = frozenset({"PNG", "PPM"})  # whose mode "I" (32 bits in memory) holds 0 to 65535
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width (CIPA DC-008, 4.6.4)
-
-Problems = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, struct.error,
-    zlib.error,
-)  # fmt: skip
-"""What Pillow's readers raise on damaged files."""
 
 
 @dataclass(frozen=True)
@@ -107,31 +97,15 @@ def check_decodes(path: Path) -> None:
 
 
 def decode(path: Path, mode: str) -> NDArray[np.uint8]:
-    """Upright pixels, uint8: [H, W] for the mode "L", [H, W, 3] for "RGB". Raises DataError.
-
-    16 bits of grey become 8 (65535 is 255); alpha is dropped, as torchvision's ImageFolder does.
-    """
-    from PIL import Image, ImageOps
-
-    with _problems_told(path, "cannot be decoded"), Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        return np.asarray(_eight_bits(upright).convert(mode), dtype=np.uint8)
-
-
-def _eight_bits(image: Image) -> Image:
-    from PIL import Image as Images
-
-    if image.mode in DEEP:
-        # Pillow's own conversion clips at 255 instead (python-pillow/Pillow#3011).
-        return Images.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        return image.convert("RGBA")
-    return image
+    """Upright pixels, uint8: [H, W] for the mode "L", [H, W, 3] for "RGB", as in a bundle. Raises DataError."""
+    with _problems_told(path, "cannot be decoded"):
+        pixels: NDArray[np.uint8] = board.decode(str(path), mode)
+        return pixels
 
 
 @contextmanager
 def _problems_told(path: Path, what: str) -> Iterator[None]:
     try:
         yield
-    except Problems as problem:
+    except PROBLEMS as problem:
         raise DataError(f"{path} {what}: {problem}") from problem

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.data.loaders import in_order, refuse_random
 from edgekit.data.rows import FileRows
 from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
@@ -23,12 +24,10 @@ from edgekit.types import Preprocess
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["as_array", "open_factory"]
+__all__ = ["as_array", "from_object", "is_array", "open_factory"]
 
 PARTS = ("train", "val", "test")
-ALLOWED = (
-    "an iterable of batches (x, y) or x, a Dataset with __len__ and __getitem__, or a dict of these by part"
-)
+ALLOWED = "batches (x, y) or x, arrays, a Dataset with __len__ and __getitem__, a DataLoader, a dict of these by part"
 
 Arrays = tuple["NDArray[np.generic]", ...]
 
@@ -44,14 +43,19 @@ def open_factory(spec: str, preprocess: Preprocess, cache: Path) -> StoredSource
             raise DataError(f"{spec} is a {type(factory).__name__}", allowed="a function without arguments")
         with UserCode(f"the factory {spec}", DataError):
             data = factory()
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache, prefix=".spool-") as folder:
-                content = Path(folder) / "content"
-                content.mkdir()
-                return _spool(spec, data, preprocess, cache, content)
-        except OSError as problem:
-            raise StoreError(f"{cache} cannot be written: {problem.strerror or problem}") from problem
+        return from_object(data, spec, preprocess, cache)
+
+
+def from_object(data: object, name: str, preprocess: Preprocess, cache: Path) -> StoredSource:
+    """Spool what a factory may give: batches, a Dataset, a DataLoader, or a dict of these by part. Raises DataError."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".spool-") as folder:
+            content = Path(folder) / "content"
+            content.mkdir()
+            return _spool(name, data, preprocess, cache, content)
+    except OSError as problem:
+        raise StoreError(f"{cache} cannot be written: {problem.strerror or problem}") from problem
 
 
 def _spool(spec: str, data: object, preprocess: Preprocess, cache: Path, folder: Path) -> StoredSource:
@@ -163,8 +167,13 @@ def _text(layout: Sequence[tuple[np.dtype[np.generic], tuple[int, ...]]]) -> str
 
 def _batches(spec: str, data: object) -> Iterator[tuple[Arrays, NDArray[np.generic] | None]]:
     torch = sys.modules.get("torch")
+    if torch is not None and isinstance(data, torch.utils.data.DataLoader):
+        data = in_order(spec, data)
     streams = torch is not None and isinstance(data, torch.utils.data.IterableDataset)
-    if isinstance(data, Iterable) and not streams and not isinstance(data, (str, bytes, np.ndarray)):
+    if is_array(data) or (isinstance(data, tuple) and len(data) == 2 and all(map(is_array, data))):
+        yield _split(spec, data)  # all of it at once: x, or (x, y)
+        return
+    if isinstance(data, Iterable) and not streams and not isinstance(data, (str, bytes)):
         for batch in data:
             yield _split(spec, batch)
         return
@@ -172,12 +181,19 @@ def _batches(spec: str, data: object) -> Iterator[tuple[Arrays, NDArray[np.gener
     if streams and isinstance(data, Iterable):
         samples = data
     elif isinstance(data, Sized) and callable(getter := getattr(type(data), "__getitem__", None)):
+        refuse_random(spec, data, getter)
         samples = (getter(data, index) for index in range(len(data)))
     else:
         raise DataError(f"{spec} gave a {type(data).__name__}", allowed=ALLOWED)
     for sample in samples:
         inputs, label = _split(spec, sample)
         yield tuple(array[None] for array in inputs), None if label is None else label.reshape(1, -1)[:, 0]
+
+
+def is_array(value: object) -> bool:
+    """Whether it is a numpy array or a torch tensor."""
+    torch = sys.modules.get("torch")
+    return isinstance(value, np.ndarray) or (torch is not None and isinstance(value, torch.Tensor))
 
 
 def _split(spec: str, item: object) -> tuple[Arrays, NDArray[np.generic] | None]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.board.images import SUFFIXES
 from edgekit.data.base import Batch
 from edgekit.data.decoding import ImageHeader, check_decodes, decode, read_headers
 from edgekit.data.preprocess import preprocess_samples, resized
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["ImageFolderSource", "open_images"]
 
 PARTS = ("train", "val", "test")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".gif", ".webp", ".tif", ".tiff"})
 READERS = 2
 
 

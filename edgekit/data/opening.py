@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.data.classes import check_names
-from edgekit.data.factory import as_array, open_factory
+from edgekit.data.factory import as_array, from_object, is_array, open_factory
 from edgekit.data.images import open_images
 from edgekit.data.npz import open_npz
 from edgekit.data.preprocess import check_preprocess
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from edgekit.data.base import DataSource
 
-__all__ = ["from_arrays", "open_source"]
+__all__ = ["from_arrays", "from_python", "open_source"]
 
 ALLOWED = "an .npz file, a folder of images, file.py:factory, package.module:factory, or digits"
 HASHED_ROWS = 256
@@ -56,6 +56,32 @@ def open_source(
         state = "" if path.exists() else ": no such file or folder"
         raise DataError(f"{text!r} is not a data source{state}", allowed=ALLOWED)
     return source if classes is None else replace(source, classes=tuple(classes))
+
+
+def from_python(
+    data: object, preprocess: Preprocess, cache: Path, classes: Sequence[str] | None = None
+) -> DataSource:
+    """What a Python caller gives as data: arrays or tensors x or (x, y), what a factory may give, or a source.
+
+    `cache` takes what has to be spooled. Raises DataError.
+    """
+    check_preprocess(preprocess)
+    if classes is not None:
+        check_names("classes", classes)
+    if all(hasattr(data, name) for name in ("digest", "take", "labels")):
+        source: DataSource = data  # type: ignore[assignment]
+        if classes is not None or preprocess != Preprocess():
+            what = "classes" if classes is not None else "preprocess"
+            raise DataError(f"{what} is given beside a data source", remedy="let the source have it")
+        return source
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise DataError(f"data is a tuple of {len(data)}", allowed="(x, y), or (x, None) without labels")
+        return from_arrays(data[0], data[1], preprocess=preprocess, classes=classes)
+    if is_array(data):
+        return from_arrays(as_array("data", data), None, preprocess=preprocess, classes=classes)
+    stored = from_object(data, f"data ({type(data).__name__})", preprocess, cache)
+    return stored if classes is None else replace(stored, classes=tuple(classes))
 
 
 def from_arrays(

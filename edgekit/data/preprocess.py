@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.board import images
 from edgekit.board import preprocess as board
 from edgekit.errors import DataError, MissingExtraError
 from edgekit.types import Preprocess
@@ -38,7 +39,7 @@ def load_preprocess(path: str | Path) -> Preprocess:
         if key in ("mean", "std") and not isinstance(value, list):
             content[key] = [value]
     try:
-        preprocess = msgspec.convert(content, Preprocess)
+        preprocess = replace(msgspec.convert(content, Preprocess))  # with its defaults: msgspec sets none
     except msgspec.ValidationError as problem:
         layouts = f"; input_layout is one of {', '.join(LAYOUTS)}" if "input_layout" in str(problem) else ""
         raise DataError(f"{path}: {problem}{layouts}") from problem
@@ -98,16 +99,8 @@ def _told(problem: board.SampleError) -> DataError:
 
 
 def _resize_planes(planes: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
-    """Every channel by Pillow's bilinear filter, which smooths when it shrinks."""
     try:
-        from PIL import Image
+        result: NDArray[np.generic] = images.resize_planes(planes, height, width)
     except ModuleNotFoundError as problem:
         raise MissingExtraError("Pillow", "images") from problem
-    # Pillow resizes 8-bit and float planes; every other type goes through float.
-    dtype = np.dtype(np.uint8) if planes.dtype == np.uint8 else np.dtype(np.float32)
-    result = np.empty((*planes.shape[:2], height, width), dtype)
-    for sample in range(planes.shape[0]):
-        for channel in range(planes.shape[1]):
-            image = Image.fromarray(np.ascontiguousarray(planes[sample, channel], dtype=dtype))
-            result[sample, channel] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     return result

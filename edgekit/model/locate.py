@@ -90,6 +90,8 @@ def _hash(path: Path) -> str:
 def locate_module(module: torch.nn.Module) -> ModelRef:
     """A reference to a live module (Python callers), hashed over its structure, its state and its source.
 
-    Raises ModelError as `state_digest` does.
+    Raises ModelError for anything else, and as `state_digest` does.
     """
+    if not callable(getattr(module, "named_modules", None)):
+        raise ModelError(f"model is a {type(module).__name__}", allowed=f"a torch.nn.Module, {ALLOWED}")
     return ModelRef("module", type(module).__qualname__, None, state_digest(module))

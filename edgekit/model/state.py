@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError
+from edgekit.model.functions import feed_callable
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["combined", "not_finite", "state_digest", "state_parts"]
+__all__ = ["combined", "function_digest", "not_finite", "state_digest", "state_parts"]
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
@@ -28,6 +29,11 @@ def state_digest(module: torch.nn.Module) -> str:
     return combined(state_parts(module))
 
 
+def function_digest(function: Callable[..., object]) -> str:
+    """SHA-256 over a live function's code and all data that it depends on; not over open files, locks and the like."""
+    return _hashed(function)
+
+
 def combined(parts: Mapping[str, str]) -> str:
     """One SHA-256 over parts by name, in whatever order they come."""
     digest = hashlib.sha256()
@@ -36,14 +42,16 @@ def combined(parts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def state_parts(module: torch.nn.Module) -> dict[str, str]:
+def state_parts(module: torch.nn.Module, above: tuple[int, ...] = ()) -> dict[str, str]:
     """SHA-256 by part: the structure, each class's source, each parameter, buffer and attribute.
 
     Buffers that are not saved count too, and so do tensors, arrays, numbers and texts that modules keep as plain
-    attributes. Raises ModelError for lazy parameters, whose values are not decided yet.
+    attributes, and functions and other objects as far as they are data. `above`: what holds the module, by id. Raises
+    ModelError for lazy parameters, whose values are not decided yet.
     """
     import torch
 
+    above = (*above, *(id(part) for part in module.modules()))  # a method of its own is no second copy
     parts = {"the structure": _hashed(ADDRESS.sub("", str(module)))}
     for kind in {type(part) for part in module.modules()}:
         if not kind.__module__.startswith("torch."):
@@ -62,7 +70,7 @@ def state_parts(module: torch.nn.Module) -> dict[str, str]:
                 raise ModelError(
                     f"{path} has no values yet (a lazy module)", remedy="run the network once in the factory"
                 )
-            parts[path] = _hashed(value)
+            parts[path] = _hashed(value, above)
     return parts
 
 
@@ -95,9 +103,9 @@ def not_finite(module: torch.nn.Module) -> str:
     return ""
 
 
-def _hashed(value: object) -> str:
+def _hashed(value: object, above: tuple[int, ...] = ()) -> str:
     digest = hashlib.sha256()
-    _feed(digest, value, ())
+    _feed(digest, value, above)
     return digest.hexdigest()
 
 
@@ -109,6 +117,7 @@ def _feed(digest: Any, value: object, above: tuple[int, ...]) -> None:
     kind = type(value)
     digest.update(f"{kind.__module__}.{kind.__qualname__}\0".encode())
     if id(value) in above:
+        digest.update(f"{above.index(id(value))}\0".encode())
         return
     above = (*above, id(value))
     if isinstance(value, PLAIN) or kind in (torch.dtype, torch.device):
@@ -120,7 +129,7 @@ def _feed(digest: Any, value: object, above: tuple[int, ...]) -> None:
         if value.dtype.kind != "O":
             digest.update(value.tobytes())
     elif isinstance(value, torch.nn.Module):  # kept in a plain list: torch does not know of it
-        digest.update(state_digest(value).encode())
+        digest.update(combined(state_parts(value, above)).encode())
     elif isinstance(value, (list, tuple)):
         digest.update(f"{len(value)}\0".encode())
         for item in value:
@@ -133,7 +142,18 @@ def _feed(digest: Any, value: object, above: tuple[int, ...]) -> None:
     elif isinstance(value, (set, frozenset)):
         digest.update(repr(sorted(ADDRESS.sub("", repr(item)) for item in value)).encode())
     elif callable(value):
-        digest.update(f"{getattr(value, '__qualname__', '')}\0".encode())
+        feed_callable(digest, value, _feed, above)
+    else:
+        _feed_object(digest, value, above)
+
+
+def _feed_object(digest: Any, value: object, above: tuple[int, ...]) -> None:
+    """Any other object by what a copy of it would be made from; a lock or an open file has no such thing."""
+    try:
+        parts = value.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001  (whatever its class raises)
+        return
+    _feed(digest, ADDRESS.sub("", parts) if isinstance(parts, str) else list(parts[1:]), above)
 
 
 def _feed_tensor(digest: Any, tensor: torch.Tensor) -> None:

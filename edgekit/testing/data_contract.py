@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit.data.base import DataSource
+from edgekit.types import Preprocess
 
 __all__ = ["check_data_source"]
 
@@ -17,6 +18,7 @@ def check_data_source(source: DataSource) -> None:
     assert len(source.digest) == 64, "the digest is a SHA-256 in hexadecimal"
     assert int(source.digest, 16) >= 0, "the digest is a SHA-256 in hexadecimal"
     assert source.digest == source.digest, "the digest is stable"
+    assert isinstance(source.preprocess, Preprocess), "`preprocess` says what `take` does"
     _check_labels(source)
     _check_parts(source)
     _check_take(source)

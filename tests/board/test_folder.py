@@ -21,6 +21,7 @@ from tests.devices.models import write_classifier
 FOLDER = Path(board.__file__).parent
 SOURCES = sorted(FOLDER.rglob("*.py"))
 RUNTIMES = {"onnxruntime", "openvino"}  # others are imported by name
+OPTIONAL = RUNTIMES | {"PIL"}  # images, where there are any
 WITHOUT_NUMPY = (
     "", ".commands", ".files", ".identity", ".infer", ".machine", ".process", ".tensorrt.library", ".tensorrt.record",
     ".verdict",
@@ -64,12 +65,12 @@ def test_nothing_it_calls_is_newer_than_python_3_6() -> None:
 @every_source
 def test_it_imports_itself_by_relative_names_the_standard_library_and_numpy_only(source: Path) -> None:
     outside = {name for name, _ in imports(source) if name and name not in sys.stdlib_module_names}
-    assert outside <= {"numpy"} | RUNTIMES
+    assert outside <= {"numpy"} | OPTIONAL
 
 
 @every_source
-def test_runtimes_are_imported_inside_functions(source: Path) -> None:
-    assert not {name for name, within in imports(source) if name in RUNTIMES and not within}
+def test_runtimes_and_pillow_are_imported_inside_functions(source: Path) -> None:
+    assert not {name for name, within in imports(source) if name in OPTIONAL and not within}
 
 
 def test_what_needs_no_numpy_imports_none() -> None:

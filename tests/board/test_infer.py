@@ -10,16 +10,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edgekit.board import Model
+from edgekit.board.manifest import manifest_digest
 from edgekit.board.preprocess import SampleError
 from edgekit.bundle import CandidateFacts, Golden, Offer, verify_bundle, write_bundle, write_candidates
 from edgekit.bundle.manifest import BoardIdentity, hash_file
+from edgekit.bundle.write import TEMPLATES
+from edgekit.data import open_source
 from edgekit.data.preprocess import preprocess_samples
 from edgekit.types import BackendName, Budget, Preprocess, Signature, TensorSpec
 from tests.bundles import CLASSES, PREPROCESS, artifact_of, bundle_of, bundle_parts, network
@@ -140,11 +143,178 @@ def test_of_several_candidates_one_has_to_be_given(tmp_path: Path) -> None:
         assert model.golden_deviation() <= model.tolerance
 
 
-@pytest.mark.parametrize(("content", "schema"), [("[]", "None"), ('{"schema": 9}', "9")])
-def test_what_is_no_bundle_is_told(tmp_path: Path, content: str, schema: str) -> None:
-    (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(ValueError, match=f"manifest.json has schema {schema}; allowed: 1"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[]", "was changed: its digest does not match"), ("{", "cannot be read"), (None, "is missing")],
+)
+def test_what_is_no_bundle_is_told(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match=f"manifest.json .*{message}"):
         Model(tmp_path)
+
+
+def test_a_bundle_of_another_schema_is_told(tmp_path: Path) -> None:
+    manifest = {"schema": 9}
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "digest": manifest_digest(manifest)}))
+    with pytest.raises(ValueError, match="has schema 9; allowed: 1"):
+        Model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model/model.onnx", "preprocess.json"])
+def test_a_bundle_that_was_changed_does_not_answer(bundle: Path, tmp_path: Path, name: str) -> None:
+    copied = shutil.copytree(bundle, tmp_path / "copied")
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=f"{name}.*(was changed|cannot be read)"):
+        Model(copied)
+
+
+# ---- files of samples --------------------------------------------------------------------------------------
+
+
+def image_bundle(folder: Path, channels: int, layout: Literal["nhwc", "nchw", "as-is"] = "nhwc") -> Path:
+    """A bundle of a network that gives its input back, [1, channels, 4, 6]; images are resized to that."""
+    onnx = pytest.importorskip("onnx")
+    helper, real, shape = onnx.helper, onnx.TensorProto.FLOAT, (1, channels, 4, 6)
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["image"], ["same"])],
+        "same",
+        [helper.make_tensor_value_info("image", real, shape)],
+        [helper.make_tensor_value_info("same", real, shape)],
+    )
+    artifact = artifact_of("onnxruntime", folder / "artifact")
+    path = Path(artifact.folder) / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    artifact = replace(artifact, files=(hash_file(path, path.name),))
+    how = Preprocess(layout, 255.0, resize=4) if layout != "as-is" else Preprocess()
+    parts = bundle_parts(artifact, how)
+    specs = (TensorSpec("image", "float32", shape),), (TensorSpec("same", "float32", shape),)
+    parts["variant"] = replace(parts["variant"], signature=Signature(*specs))
+    samples = np.random.RandomState(0).rand(2, *shape[1:]).astype(np.float32)
+    parts["golden"] = Golden((samples,), (samples,))
+    write_bundle(folder / "bundle", **parts)
+    return folder / "bundle"
+
+
+def write_images(folder: Path, mode: str, suffix: str) -> Path:
+    """A folder of one class with two images of 8 x 12 pixels, the second turned by its EXIF."""
+    pillow = pytest.importorskip("PIL.Image")
+    (folder / "one").mkdir(parents=True)
+    for number, orientation in enumerate((1, 3)):
+        sizes = (8, 12) if mode == "L" else (8, 12, 3)
+        pixels = np.random.RandomState(number).randint(0, 256, sizes).astype(np.uint8)
+        exif = pillow.Exif()
+        exif[0x0112] = orientation
+        pillow.fromarray(pixels).save(folder / "one" / f"{number}{suffix}", exif=exif)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("RGB", ".png"), ("RGB", ".jpg"), ("L", ".png"), ("RGB", ".webp")]
+)
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_an_image_is_read_as_the_build_read_it(
+    tmp_path: Path, mode: str, suffix: str, layout: Literal["nhwc", "nchw"]
+) -> None:
+    folder = write_images(tmp_path / "images", mode, suffix)
+    source = open_source(folder, Preprocess("nhwc", 255.0, resize=4), tmp_path)
+    fed = source.take(np.arange(2)).inputs[0]
+    with Model(image_bundle(tmp_path, 1 if mode == "L" else 3, layout)) as model:
+        for number in range(2):
+            (seen,) = model.predict(folder / "one" / f"{number}{suffix}").values()
+            np.testing.assert_array_equal(seen, fed[number])
+
+
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", "RGB", ".png")
+    (tmp_path / "cut.png").write_bytes((folder / "one" / "0.png").read_bytes()[:60])
+    (tmp_path / "no.npy").write_bytes(b"nothing")
+    (tmp_path / "text.csv").write_text("1,2")
+    with Model(image_bundle(tmp_path, 3)) as model:
+        for name, message in (
+            ("cut.png", "cut.png cannot be decoded: "),
+            ("no.npy", "no.npy is no array of numbers in a .npy file"),
+            ("gone.npy", "gone.npy cannot be read: No such file or directory"),
+            ("gone.jpg", "gone.jpg cannot be decoded: .*No such file"),
+            ("text.csv", r"text.csv is no file of samples; allowed: .npy, or an image"),
+        ):
+            with pytest.raises(SampleError, match=message):
+                model.predict(tmp_path / name)
+
+
+def test_an_image_for_a_network_that_was_fed_arrays_is_told(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", "RGB", ".png")
+    with (
+        Model(image_bundle(tmp_path, 3, "as-is")) as model,
+        pytest.raises(
+            SampleError,
+            match=r"0.png is an image, but input image takes \[3, 4, 6\] of layout as-is; allowed: a .npy",
+        ),
+    ):
+        model.predict(str(folder / "one" / "0.png"))
+
+
+def test_without_pillow_the_line_that_installs_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_images(tmp_path / "images", "RGB", ".png")
+    with Model(image_bundle(tmp_path, 3)) as model:
+        monkeypatch.setitem(sys.modules, "PIL", None)
+        with pytest.raises(
+            SampleError, match=r"0\.png is an image: Pillow is not installed: pip install pillow"
+        ):
+            model.predict(folder / "one" / "0.png")
+        with pytest.raises(SampleError, match="a sample of 12x8 has to be resized: Pillow is not installed"):
+            model.predict(np.zeros((8, 12, 3), np.uint8))
+        assert model.predict(np.zeros((4, 6, 3), np.uint8))["same"].shape == (3, 4, 6)
+
+
+def infer(bundle: Path, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(bundle / "infer.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+
+
+def test_infer_py_answers_every_sample_of_a_batch(bundle: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "batch.npy", IMAGES)
+    np.save(tmp_path / "single.npy", IMAGES[1])
+    done = infer(bundle, tmp_path / "batch.npy")
+    assert done.returncode == 0, done.stderr
+    names = [" ".join(name.split()) for name in CLASSES]
+    tops = [line for line in done.stdout.splitlines() if "top class" in line]
+    best = SCORES.argmax(axis=1)
+    assert tops == [f"sample {index}: top class: {top} {names[top]}" for index, top in enumerate(best)]
+    single = infer(bundle, tmp_path / "single.npy").stdout.splitlines()[-1]
+    assert single == f"top class: {best[1]} {names[best[1]]}"
+
+
+def test_infer_py_tells_a_mistake_in_one_line_and_ends_with_2(bundle: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "row.npy", np.zeros(3))
+    for arguments in (["missing.npy"], [tmp_path / "row.npy"], ["a.npy", "b.npy"], ["cat.jpg"]):
+        done = infer(bundle, *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("infer.py: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_infer_py_and_settle_py_can_be_imported(bundle: Path, tmp_path: Path) -> None:
+    code = """
+sys.argv = ["service.py", "SAMPLE.npy"]
+import infer
+print(infer.Model.__name__, sys.dont_write_bytecode)
+"""
+    copied = shutil.copytree(bundle, tmp_path / "copied")
+    program = WITHOUT_EDGEKIT.format(bundle=str(copied)) + code
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Model False\n", "")
+    assert 'if __name__ == "__main__":' in (TEMPLATES / "settle.txt").read_text()
 
 
 # ---- several inputs ----------------------------------------------------------------------------------------

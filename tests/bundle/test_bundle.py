@@ -19,7 +19,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgekit import board
-from edgekit.bundle import BUNDLE_SCHEMA, read_manifest, verify_bundle
+from edgekit.bundle import BUNDLE_SCHEMA, Golden, read_manifest, verify_bundle, write_bundle
+from edgekit.bundle.about import requirements
 from edgekit.bundle.manifest import encode_manifest, hash_file
 from edgekit.bundle.placing import replacing
 from edgekit.errors import BundleError, OutputError, UserError
@@ -36,6 +37,7 @@ from tests.bundles import (
     SIGNATURE,
     artifact_of,
     bundle_of,
+    bundle_parts,
     network,
 )
 
@@ -68,7 +70,15 @@ def run_cli(*arguments: str) -> Result:
 
 def test_a_bundle_has_everything_and_a_manifest_that_lists_it(bundle: Path) -> None:
     names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    own = {"golden.npz", "infer.py", "labels.txt", "model/model.onnx", "preprocess.json"}
+    own = {
+        "golden.npz",
+        "infer.py",
+        "labels.txt",
+        "model/model.onnx",
+        "preprocess.json",
+        "requirements.txt",
+        "README.md",
+    }
     listed = own | {f"board/{path.relative_to(BOARD).as_posix()}" for path in BOARD.rglob("*.py")}
     assert names == listed | {"manifest.json"}
     manifest = read_manifest(bundle)
@@ -135,18 +145,23 @@ def test_infer_py_prepares_as_the_build_did(tmp_path: Path) -> None:
     ready = preprocess_samples(images, PREPROCESS)
     scores = network(ready.astype(np.float32))
     first = infer(bundle, str(tmp_path / "image.npy")).stdout.splitlines()[0]
-    assert first.startswith("scores: shape [1, 3], from ")
+    assert first.startswith("sample 0: scores: shape [1, 3], from ")
     low, high = first.partition(", from ")[2].split(" to ")
     np.testing.assert_allclose([float(low), float(high)], [scores.min(), scores.max()], rtol=1e-4)
 
 
-def test_infer_py_says_when_an_image_has_to_be_resized_first(tmp_path: Path) -> None:
-    artifact = artifact_of("onnxruntime", tmp_path / "artifact")
-    bundle = bundle_of(artifact, tmp_path / "bundle", replace(PREPROCESS, resize=4))
-    np.save(tmp_path / "image.npy", np.zeros((9, 9, 2), np.uint8))
-    done = infer(bundle, str(tmp_path / "image.npy"))
-    assert done.returncode == 1
-    assert done.stderr == "resize the image first: its shorter side must have 4 pixels\n"
+def test_infer_py_resizes_as_the_build_did(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    from edgekit.data.preprocess import preprocess_samples
+
+    how = replace(PREPROCESS, resize=4)
+    bundle = bundle_of(artifact_of("onnxruntime", tmp_path / "artifact"), tmp_path / "bundle", how)
+    image = RNG.integers(0, 256, (9, 9, 2), np.uint8)
+    np.save(tmp_path / "image.npy", image)
+    scores = network(preprocess_samples(image[None], how).astype(np.float32))
+    first = infer(bundle, str(tmp_path / "image.npy")).stdout.splitlines()[0]
+    low, high = first.partition(", from ")[2].split(" to ")
+    np.testing.assert_allclose([float(low), float(high)], [scores.min(), scores.max()], rtol=1e-4)
 
 
 def test_infer_py_gives_the_number_of_the_class_where_there_are_no_labels(tmp_path: Path) -> None:
@@ -160,26 +175,76 @@ def test_infer_py_gives_the_number_of_the_class_where_there_are_no_labels(tmp_pa
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["absent.npy"], "infer.py: [Errno 2] No such file or directory"),
-        (["image.npy", "image.npy"], "2 files came; allowed: one for each of image"),
+        (["absent.npy"], "infer.py: absent.npy cannot be read: No such file or directory"),
+        (["image.npy", "image.npy"], "infer.py: 2 files came; allowed: one for each of image"),
     ],
 )
 def test_infer_py_says_in_one_line_which_files_it_lacks(
     bundle: Path, tmp_path: Path, names: list[str], message: str
 ) -> None:
     np.save(tmp_path / "image.npy", np.zeros((6, 7, 2), np.uint8))
-    done = infer(bundle, *(str(tmp_path / name) for name in names))
-    assert done.returncode == 1
+    done = infer(bundle, *(str(tmp_path / name) if name == "image.npy" else name for name in names))
+    assert done.returncode == 2
     assert done.stderr.startswith(message)
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_infer_py_fails_when_the_answers_differ(bundle: Path) -> None:
-    golden = {"in0": SAMPLES, "out0": network(SAMPLES) + 1}
-    np.savez(bundle / "golden.npz", allow_pickle=False, **golden)
-    done = infer(bundle)
+def test_infer_py_fails_when_the_answers_differ(tmp_path: Path) -> None:
+    parts = bundle_parts(artifact_of("onnxruntime", tmp_path / "artifact"))
+    parts["golden"] = Golden((SAMPLES,), (network(SAMPLES) + 1,))
+    write_bundle(tmp_path / "bundle", **parts)
+    done = infer(tmp_path / "bundle")
     assert done.returncode == 1
     assert done.stdout.startswith("golden outputs DO NOT MATCH")
+
+
+# What it says of itself
+
+
+def test_its_readme_says_what_it_is_how_it_runs_and_what_was_measured(bundle: Path) -> None:
+    lines = (bundle / "README.md").read_text().splitlines()
+    assert lines[0] == "# original-ort-fp32"
+    assert len([line for line in lines if line]) <= 10
+    text = " ".join(lines)
+    for fact in (
+        "A network for generic-cpu, run by ONNX Runtime, fp32",
+        "image float32 [1, 2, 4, 4]; gives scores float32 [1, 3]",
+        "pip install -r requirements.txt",
+        "python3 infer.py SAMPLE.npy",
+        "Measured on the board (A CPU, threads: 1): p50 1 [0.9, 1.1] ms; p90 1 [0.9, 1.1] ms; peak memory 10 MB; "
+        "top-1 0.9 [0.8, 0.95], less than the original by 0.01 [0, 0.02], on 100 samples (test).",
+    ):
+        assert fact in text
+
+
+def test_an_estimated_latency_is_not_told_as_measured(tmp_path: Path) -> None:
+    parts = bundle_parts(artifact_of("onnxruntime", tmp_path / "artifact"))
+    parts["measurement"] = replace(parts["measurement"], origin="estimated")
+    write_bundle(tmp_path / "bundle", **parts)
+    text = (tmp_path / "bundle" / "README.md").read_text()
+    assert "Latency is not measured: the board was not here" in text
+    assert "p50" not in text
+
+
+@pytest.mark.parametrize(
+    ("backends", "images", "packages"),
+    [
+        (["onnxruntime"], True, ["numpy==2.2.0", "onnxruntime==1.31.1", "pillow"]),
+        (["litert", "litert"], False, ["numpy==2.2.0", "ai-edge-litert"]),
+        (["openvino", "onnxruntime"], False, ["numpy==2.2.0", "openvino==2026.0", "onnxruntime==1.31.1"]),
+    ],
+)
+def test_its_requirements_are_the_versions_that_were_measured(
+    backends: list[BackendName], images: bool, packages: list[str]
+) -> None:
+    versions = {"numpy": "2.2.0", "onnxruntime": "1.31.1", "openvino": "2026.0"}
+    first, *rest = requirements(backends, versions, images=images).splitlines()
+    assert first.startswith("# As it was measured.")
+    assert rest == packages
+
+
+def test_what_no_index_has_is_a_comment_in_the_requirements() -> None:
+    assert "# tensorrt: on a Jetson it comes with JetPack" in requirements(["tensorrt"], {}, images=False)
 
 
 # Verifying it

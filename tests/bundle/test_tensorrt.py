@@ -84,7 +84,7 @@ def test_its_program_says_in_one_line_what_is_missing(bundle: Path) -> None:
     if gpu() is None:
         command = [sys.executable, str(bundle / "infer.py")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert done.stderr.startswith("infer.py: ")
         assert len(done.stderr.splitlines()) == 1
         assert verify_bundle(bundle, run=False).ok

@@ -101,7 +101,7 @@ def test_local_helpers_are_found_and_leave_nothing_behind(tmp_path: Path) -> Non
         ),
         ("raise OSError('gone')\ndef make(): pass\n", r"importing .* raised OSError: gone"),
         ("def make(): exit(3)\n", "raised SystemExit"),
-        ("def make(): return 5\n", "gave a int; allowed: an iterable of batches"),
+        ("def make(): return 5\n", "gave a int; allowed: batches"),
         ("make = 5\n", "is a int; allowed: a function"),
         ("def make(): return []\n", "gave no samples"),
         ("def make(): return ['text']\n", "gave a str; allowed: numpy arrays"),

@@ -112,3 +112,8 @@ def test_wrong_toml_is_told_with_its_key(tmp_path: Path, text: str, message: str
 def test_absent_toml_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         load_preprocess(tmp_path / "absent.toml")
+
+
+def test_what_a_file_leaves_out_has_its_default_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text("scale = 255\n")
+    assert vars(load_preprocess(tmp_path / "p.toml")) == vars(Preprocess(scale=255.0))

@@ -84,9 +84,10 @@ def run_info(setting: Setting, run: str) -> RunInfo:
         model_digest=setting.model.ref.digest,
         data=setting.source.name,
         data_digest=setting.source.digest,
-        preprocess=request.preprocess,
+        preprocess=setting.source.preprocess,
         split_sizes=setting.splits.sizes(),
         classes=setting.source.classes or (),
+        out=str(request.out),
     )
 
 
