@@ -127,20 +127,22 @@ def collect(
 ) -> dict[str, Range]:
     """Tensor name → range of every float tensor that the .tflite at `path` computes; one pass, one sample at a time.
 
-    Raises StageError when a tensor holds NaN or infinity, or there are no samples.
+    What a maximum over an image is padded with, minus infinity, is no value of it: on the input's scale it is the least
+    integer, which never is a maximum. Raises StageError when a tensor holds NaN or infinity, or there are no samples.
     """
+    padded = {op.name for op in read_ops(read_flatbuffer(path)) if op.kind == "PADV2"}
     with open_all(path, threads) as network:
         tensors = network.interpreter.get_tensor_details()
         names = {int(tensor["index"]): str(tensor["name"]) for tensor in tensors}
         observers = {index: make_observer(recipe.observer, recipe.percentile) for index in network.tensors}
         for arrays in data.chunks(1, recipe.samples):
             feeds = [
-                np.ascontiguousarray(np.moveaxis(array, 1, -1) if port.channels_last else array, np.float32)
+                np.moveaxis(array, 1, -1) if port.channels_last else array
                 for array, port in zip(arrays, inputs, strict=True)
             ]
             for index, value in network.look(feeds).items():
                 try:
-                    observers[index].observe(value)
+                    observers[index].observe(value[value > -np.inf] if names[index] in padded else value)
                 except ValueError as error:
                     raise StageError(
                         "calibrate",
