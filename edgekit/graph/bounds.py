@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["index_limits", "made_up_inputs"]
+__all__ = ["made_up_inputs"]
 
 SAME_VALUES = frozenset(
     {

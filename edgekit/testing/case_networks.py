@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CASE_NETWORKS", "CaseNetwork"]
+__all__ = ["CASE_NETWORKS"]
 
 Arrays = tuple[NDArray[np.generic], ...]
 
