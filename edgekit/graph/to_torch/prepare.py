@@ -66,12 +66,12 @@ def ready_graph(path: Path) -> ReadyGraph:
         return ReadyGraph(model, frozenset(), frozenset())  # what has no shape is refused by name
     _name_gelu(model)
     picks_as_convolutions(model, constants_of(model), shapes_of(model))
+    shortcuts_as_convolutions(model, constants_of(model), shapes_of(model))
     signals = signals_as_images(model)
     normalized = norms_channels_last(model)
     known = frozenset((*signals.values(), *normalized))
     _flatten_channels_last(model, images_of(GraphEditor(model), known))
     images = channels_last(model, known)
-    shortcuts_as_convolutions(model, constants_of(model), shapes_of(model))
     ports = {port.name for port in (*model.graph.input, *model.graph.output)}
     return ReadyGraph(model, images, frozenset(signals) & ports)
 
