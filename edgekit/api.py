@@ -20,7 +20,7 @@ from edgekit.building import BuildRequest, TrainOptions, run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError
 from edgekit.files import only_one_in
 from edgekit.progress import Reporter, SilentReporter
-from edgekit.quantities import read_drop
+from edgekit.quantities import read_drop, read_input_shapes
 from edgekit.report import write_report
 from edgekit.result import Result, load_result, located
 from edgekit.types import Budget, Preprocess
@@ -78,7 +78,8 @@ def build(
     above 0.3 is refused, "50%" is not. `metric`, `loss` and `step` are functions or `file.py:function`; `train` a dict
     of the fields of `TrainOptions`, as {"epochs": 4, "learning_rate": 0.02}; `preprocess` one of the fields of
     `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
-    `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …).
+    `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …); `input_shapes` may be
+    "x=1x3x320x320" or {"x": (1, 3, 320, 320)}.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead.
 
@@ -121,11 +122,14 @@ def build(
         budget=budget,
         metric=read_function("metric", metric) or "top1",
         train=read_training(train, loss=read_function("loss", loss), step=read_function("step", step)),
-        precisions=read_names("precision", precision),
-        backends=read_names("runtime", runtime),
+        precisions=read_names(
+            "precision", options.pop("precisions", None) if precision is None else precision
+        ),
+        backends=read_names("runtime", options.pop("backends", None) if runtime is None else runtime),
         preprocess=read_preprocessing(preprocess),
         weights=None if weights is None else Path(weights),
         time_limit_s=time_limit_s,
+        input_shapes=read_input_shapes(options.pop("input_shapes", ())),
         out=Path(out),
         store=Path(store),
         **options,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from edgekit.errors import BudgetError
+from edgekit.errors import BudgetError, ModelError
+from edgekit.types import InputShape
 
 __all__ = [
     "parse_fraction",
+    "parse_input_shape",
     "parse_latency_ms",
     "parse_seconds",
     "parse_size_bytes",
     "read_drop",
+    "read_input_shapes",
     "told_seconds",
 ]
 
@@ -83,6 +86,29 @@ def read_drop(given: str | float | None) -> float | None:
     if share > 1 or not math.isfinite(share):
         raise BudgetError(f"{given!r} is no share", allowed="0% to 100%, as 1% or 0.01")
     return share
+
+
+def parse_input_shape(text: str) -> InputShape:
+    """A shape from 'x=1x3x320x320', or '1x3x320x320' without a name; commas do as well. Raises ModelError."""
+    name, named, sizes = text.rpartition("=")
+    match = re.fullmatch(r"\s*([0-9]{1,9})(?:\s*[x,]\s*[0-9]{1,9})*\s*", sizes)
+    dims = tuple(int(size) for size in re.findall("[0-9]+", sizes)) if match else ()
+    if not dims or 0 in dims or (named and not name.strip()):
+        raise ModelError(
+            f"--input-shape {text!r}",
+            allowed="whole numbers above 0, batch first, as 1x3x32x32, or with the input's name, as x=1x3x32x32",
+        )
+    return InputShape(name.strip(), dims)
+
+
+def read_input_shapes(
+    given: str | Mapping[str, Sequence[int]] | Iterable[str | InputShape],
+) -> tuple[InputShape, ...]:
+    """Shapes as Python callers give them: one text, several, or {"x": (1, 3, 320, 320)}. Raises ModelError."""
+    if isinstance(given, Mapping):
+        given = [f"{name}={'x'.join(str(size) for size in sizes)}" for name, sizes in given.items()]
+    texts = [given] if isinstance(given, str) else given
+    return tuple(parse_input_shape(shape) if isinstance(shape, str) else shape for shape in texts)
 
 
 def _quantity(text: str, units: Mapping[str, float], kind: str, allowed: str, *, zero: bool = False) -> float:

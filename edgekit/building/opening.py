@@ -76,7 +76,14 @@ def in_run(request: BuildRequest, reporter: Reporter, work: Callable[[Context], 
 def opened(context: Context) -> Opening:
     """Raises UserError when the original cannot be used, runs nowhere, or only guesses."""
     setting, reporter = context.setting, context.reporter
-    original = original_variant(context.cache, reporter, setting.model, setting.source, setting.splits)
+    original = original_variant(
+        context.cache,
+        reporter,
+        setting.model,
+        setting.source,
+        setting.splits,
+        setting.request.input_shapes,
+    )
     plan = planned(context, original)
     refuse_too_large(plan)
     backends = setting.runtimes.usable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.config import config_option, in_effect
-from edgekit.cli.options import preprocess_options
+from edgekit.cli.options import input_shape_option, preprocess_options
 from edgekit.cli.request import OFFERED
 from edgekit.errors import UserError
 from edgekit.runtimes import RUNTIMES
@@ -120,6 +120,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--quiet", is_flag=True, help="Nothing but the result.")
 @click.option("--verbose", is_flag=True, help="Every detail, and what libraries say.")
 @config_option
+@input_shape_option
 @preprocess_options
 @click.pass_context
 def build(context: click.Context, /, **options: Any) -> int:

@@ -15,6 +15,7 @@ from edgekit.errors import DataError, UserError
 from edgekit.types import Preprocess
 
 __all__ = [
+    "input_shape_option",
     "parse_cpus",
     "preprocess_options",
     "read_preprocess",
@@ -63,6 +64,23 @@ def preprocess_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def input_shape_option(command: Command) -> Command:
+    """Add `--input-shape`, which comes to the command as `input_shapes`, read."""
+    from edgekit.quantities import parse_input_shape
+
+    def read(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> object:
+        return tuple(parse_input_shape(text) for text in texts)
+
+    return click.option(
+        "--input-shape",
+        "input_shapes",
+        multiple=True,
+        metavar="[NAME=]SHAPE",
+        callback=read,
+        help="Of an input whose sizes are open, as x=1x3x320x320; without the name if there is one input only.",
+    )(command)
 
 
 def read_preprocess(options: Mapping[str, Any]) -> Preprocess:

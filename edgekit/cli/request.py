@@ -66,6 +66,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         store=options["store"],
         classes=options["classes"],
         allow_weak_original=options["allow_weak_original"],
+        input_shapes=options["input_shapes"],
         command=shlex.join(["edgekit", *given]),
     )
 

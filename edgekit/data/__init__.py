@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.data.base import Batch, DataSource
-from edgekit.data.checks import check_data
+from edgekit.data.checks import check_data, check_values
 from edgekit.data.classes import compare_classes, read_classes
 from edgekit.data.extremes import most_different
 from edgekit.data.opening import from_arrays, from_python, open_source
@@ -16,6 +16,7 @@ __all__ = [
     "Split",
     "Splits",
     "check_data",
+    "check_values",
     "compare_classes",
     "from_arrays",
     "from_python",

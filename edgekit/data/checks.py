@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgekit.data.base import DataSource
 
-__all__ = ["check_data"]
+__all__ = ["check_data", "check_values"]
 
 CHUNK_BYTES = 16 << 20
 
@@ -56,11 +56,37 @@ def _check_inputs(source: DataSource, signature: Signature) -> None:
                 f"{source.name}: samples become {list(array.shape[1:])}, the network takes {wanted}",
                 remedy=_remedy(array.shape[1:], spec),
             )
-        if array.dtype.kind != np.dtype(spec.dtype).kind:
-            raise DataError(
-                f"{source.name}: samples are {array.dtype}, the input {spec.name!r} is {spec.dtype}",
-                remedy=f"store them as {spec.dtype}",
-            )
+        check_values(array, spec, source.name)
+
+
+def check_values(samples: NDArray[np.generic], spec: TensorSpec, name: str) -> None:
+    """Whole numbers from 0 to 255 that stand in floats are a uint8 input's; anything that a cast would change is not.
+
+    `samples` [N, ...]. Raises DataError where the input's type cannot hold them.
+    """
+    kind, stored = np.dtype(spec.dtype), samples.dtype
+    if kind.kind == stored.kind == "f" or kind == stored:
+        return
+    if kind.kind == "f" or not _casts(samples, kind):
+        raise DataError(
+            f"{name}: samples are {stored}{_example(samples, kind)}, the input {spec.name!r} is {spec.dtype}",
+            remedy=f"store them as {spec.dtype}, and leave out --scale, --mean and --std",
+        )
+
+
+def _casts(samples: NDArray[np.generic], kind: np.dtype[np.generic]) -> bool:
+    """Whether every value is the same in that type."""
+    values = samples.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a value that does not fit
+        return bool(np.array_equal(values.astype(kind).astype(np.float64), values))
+
+
+def _example(samples: NDArray[np.generic], kind: np.dtype[np.generic]) -> str:
+    """The first value that the type cannot hold."""
+    for value in samples.ravel():
+        if kind.kind != "f" and not _casts(np.asarray(value), kind):
+            return f" such as {value:g}"
+    return ""
 
 
 def _fits(shape: tuple[int, ...], spec: TensorSpec) -> bool:

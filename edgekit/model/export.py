@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 from edgekit.errors import MissingExtraError, ModelError
 from edgekit.graph.proto import check, first_line, simplify, write_model
 from edgekit.graph.signature import signature_of
+from edgekit.graph.sizes import shapes_by_name
 from edgekit.model.fidelity import DIFFERS, unfaithful
 from edgekit.model.forward import Arrays, flat, refuse_unrepeatable, run_torch
 from edgekit.model.probes import made_up, single_samples
 from edgekit.model.state import not_finite
 from edgekit.quiet import quiet, quiet_descriptor
-from edgekit.types import Signature
+from edgekit.types import InputShape, Signature, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
     import torch
 
-__all__ = ["export_onnx"]
+__all__ = ["check_example", "default_input_names", "export_onnx"]
 
 # The lowest opset torch's newer exporter writes (2.13); it cannot convert ReduceMean and Pad down from there.
 DYNAMO_OPSET = 18
@@ -60,7 +61,7 @@ def export_onnx(
     others = made_up(samples[0])
     network = flat(module, samples[0])
     refuse_unrepeatable(network, samples[0], others[0] if others else samples[-1])
-    inputs = list(input_names or _names("input", len(example)))
+    inputs = list(input_names or default_input_names(len(example)))
     outputs = list(output_names or _names("output", len(run_torch(network, samples[0]))))
     reasons = []
     baked_in: tuple[str, ...] = ()
@@ -111,6 +112,28 @@ def _refuse_not_finite(module: torch.nn.Module) -> None:
         raise ModelError(
             f"the network cannot be used: {reason}", remedy="train it again, at a lower learning rate"
         )
+
+
+def default_input_names(count: int) -> list[str]:
+    """What a torch network's inputs are called in ONNX."""
+    return _names("input", count)
+
+
+def check_example(given: Sequence[InputShape], example: Arrays) -> None:
+    """A torch network is exported for the shape of its samples [N, ...]: another one that was given is a mistake.
+
+    Raises ModelError for it, and what `shapes_by_name` raises.
+    """
+    names = default_input_names(len(example))
+    specs = [TensorSpec(name, str(array.dtype), ()) for name, array in zip(names, example, strict=True)]
+    for name, dims in shapes_by_name(given, specs).items():
+        own = (1, *example[names.index(name)].shape[1:])
+        if dims != own:
+            said, samples = InputShape(name, dims), InputShape(name, own)
+            raise ModelError(
+                f"--input-shape {said.text()}, but a sample of the data is {samples.text()}",
+                remedy="leave the option out: a torch network takes the shape of the samples",
+            )
 
 
 def _names(stem: str, count: int) -> list[str]:

@@ -28,7 +28,16 @@ from edgekit.types.measurements import (
     SensorReading,
     WorstPart,
 )
-from edgekit.types.networks import Cost, LayerCost, Preprocess, Signature, TensorSpec, Variant, VariantKind
+from edgekit.types.networks import (
+    Cost,
+    InputShape,
+    LayerCost,
+    Preprocess,
+    Signature,
+    TensorSpec,
+    Variant,
+    VariantKind,
+)
 
 __all__ = [
     "Accuracy",
@@ -46,6 +55,7 @@ __all__ = [
     "FileHash",
     "FloatLayer",
     "FloatReason",
+    "InputShape",
     "Issue",
     "Latency",
     "LayerAudit",

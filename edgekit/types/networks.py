@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Cost", "LayerCost", "Preprocess", "Signature", "TensorSpec", "Variant", "VariantKind"]
+__all__ = [
+    "Cost",
+    "InputShape",
+    "LayerCost",
+    "Preprocess",
+    "Signature",
+    "TensorSpec",
+    "Variant",
+    "VariantKind",
+]
 
 
 @dataclass(frozen=True)
@@ -15,6 +24,19 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """The shape of one input as the user gives it, batch included; without a name where the network has one input."""
+
+    name: str
+    dims: tuple[int, ...]
+
+    def text(self) -> str:
+        """As the option takes it: `x=1x3x320x320`."""
+        sizes = "x".join(str(size) for size in self.dims)
+        return f"{self.name}={sizes}" if self.name else sizes
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def reference_artifact(
                 evaluator.outputs(artifact, samples_for(original.signature))
             return artifact
         except StageError as error:
-            problems.append(f"{backend}: {error}")
+            problems.append(f"{backend}: {error}" + (f" ({error.remedy})" if error.remedy else ""))
     raise UserError(f"the network runs in no runtime of {target}: {'; '.join(problems)}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -15,10 +15,11 @@ from edgekit.building.cache import Cache
 from edgekit.building.setup import GivenModel
 from edgekit.data import DataSource, Splits, check_data, most_different
 from edgekit.files import sha256_file
-from edgekit.graph import onnx_cost
-from edgekit.model import export_onnx, import_onnx
+from edgekit.graph import onnx_cost, read_signature
+from edgekit.graph.sizes import sizes_told
+from edgekit.model import check_example, export_onnx, import_onnx
 from edgekit.progress import Reporter
-from edgekit.types import Signature, Variant, VariantKind
+from edgekit.types import InputShape, Signature, Variant, VariantKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,26 +35,41 @@ def example_inputs(source: DataSource) -> tuple[NDArray[np.generic], ...]:
 
 
 def original_variant(
-    cache: Cache, reporter: Reporter, model: GivenModel, source: DataSource, splits: Splits
+    cache: Cache,
+    reporter: Reporter,
+    model: GivenModel,
+    source: DataSource,
+    splits: Splits,
+    given: Sequence[InputShape] = (),
 ) -> Variant:
-    """The user's network as ONNX, batch 1. Raises UserError when it or its data cannot be used.
+    """The user's network as ONNX, batch 1. `given`: shapes of its inputs, for sizes that an ONNX file leaves open.
 
-    What torch wrote is compared with torch on samples of the whole source, those that differ most among them.
+    What torch wrote is compared with torch on samples of the whole source, those that differ most among them. Raises
+    UserError when it or its data cannot be used.
     """
+    example = example_inputs(source)
+    is_onnx = model.ref.kind == "onnx"
+    if not is_onnx:
+        check_example(given, example)
 
     def write(path: Path) -> Signature:
-        if model.ref.kind == "onnx":
-            return import_onnx(Path(model.ref.source), path)
+        if is_onnx:
+            return import_onnx(Path(model.ref.source), path, given)
         return export_onnx(model.load(), source.take(most_different(source)).inputs, path)
 
-    shapes = [[str(array.dtype), *array.shape] for array in example_inputs(source)]
-    parts: dict[str, Any] = {"model": model.ref.digest, "example": shapes}
-    if model.ref.kind != "onnx":
-        parts["compared on"] = (
-            source.digest
-        )  # an export that is right for one set of samples may not be for another
+    shapes = [[str(array.dtype), *array.shape] for array in example]
+    parts: dict[str, Any] = {
+        "model": model.ref.digest,
+        "example": shapes,
+        "given": [shape.text() for shape in given],
+    }
+    if not is_onnx:  # an export that is right for one set of samples may not be for another
+        parts["compared on"] = source.digest
     with reporter.step("Reading the network"):
         variant = make_variant(cache, ORIGINAL, "original", None, model.name, parts, write)
+    if is_onnx:
+        for line in sizes_told(read_signature(model.ref.source), variant.signature):
+            reporter.say(line)
     check_data(source, splits, variant.signature)
     return variant
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import MissingExtraError
-from edgekit.graph.proto import read_model, set_static_batch, simplify
+from edgekit.graph.proto import read_model, simplify
+from edgekit.graph.sizes import fix_sizes
 from edgekit.graph.to_torch.editing import GraphEditor, constants_of, shapes_of
 from edgekit.graph.to_torch.layout import channels_last, images_of, layout_cost
 from edgekit.graph.to_torch.norms import norms_channels_last
@@ -53,7 +54,7 @@ def ready_graph(path: Path) -> ReadyGraph:
     import onnx
 
     model = read_model(path)
-    changed = set_static_batch(model, path.name)
+    changed = fix_sizes(model, path.name)
     listed = {port.name for port in model.graph.initializer} & {port.name for port in model.graph.input}
     unnamed = any(not node.name for node in model.graph.node)
     foldable = any(node.op_type in FOLDABLE for node in model.graph.node)
