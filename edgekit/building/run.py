@@ -17,7 +17,7 @@ from edgekit.building.candidates.exporting import Exporter
 from edgekit.building.candidates.judging import judged, without
 from edgekit.building.candidates.ladder import try_all
 from edgekit.building.candidates.planning import lint, plan_for, refuse_too_large
-from edgekit.building.candidates.reference import reference_artifact, told_weakness
+from edgekit.building.candidates.reference import default_told, reference_artifact, told_weakness
 from edgekit.building.candidates.timing import Timer, time_attempts
 from edgekit.building.context import Context
 from edgekit.building.executor import Executor, make_executor
@@ -115,7 +115,9 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
 def build(context: Context) -> Result:
     """All stages, once the request is known to be good."""
     setting, reporter = context.setting, context.reporter
-    original = original_variant(context.cache, reporter, setting.model, setting.source, setting.splits)
+    original = original_variant(
+        context.cache, reporter, setting.model, setting.source, setting.splits, setting.request.metric
+    )
     state = BuildState().with_network(original, MadeVariant(original).described())
     plan = planned(context, original)
     refuse_too_large(plan)
@@ -169,7 +171,7 @@ def build(context: Context) -> Result:
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
     setting = context.setting
-    classes = compare_classes(setting.source, original.signature)
+    classes = compare_classes(setting.source, original.signature, setting.request.metric)
     for warning in classes:  # before a refusal, which it may explain
         context.reporter.say(f"warning: {warning}")
     weaknesses = told_weakness(
@@ -181,6 +183,9 @@ def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     )
     for warning in weaknesses:
         context.reporter.say(f"warning: {warning}")
+    judged = default_told(context.evaluator, reference, context.validation(original.signature))
+    if judged:
+        context.reporter.say(judged)
     warnings = (*setting.warnings, *classes, *weaknesses)
     return replace(context, setting=replace(setting, warnings=warnings))
 

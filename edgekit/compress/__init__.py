@@ -17,6 +17,7 @@ from edgekit.compress.pruning.saved import load_pruned, save_pruned
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.evaluate import accuracy, agreement
 from edgekit.compress.training.finetune import TrainReport, finetune
+from edgekit.compress.training.goal import fits
 
 __all__ = [
     "IterateConfig",
@@ -33,6 +34,7 @@ __all__ = [
     "agreement",
     "apply_plan",
     "finetune",
+    "fits",
     "load_pruned",
     "propose",
     "propose_widths",

@@ -34,7 +34,12 @@ def example_inputs(source: DataSource) -> tuple[NDArray[np.generic], ...]:
 
 
 def original_variant(
-    cache: Cache, reporter: Reporter, model: GivenModel, source: DataSource, splits: Splits
+    cache: Cache,
+    reporter: Reporter,
+    model: GivenModel,
+    source: DataSource,
+    splits: Splits,
+    metric: str | None = None,
 ) -> Variant:
     """The user's network as ONNX, batch 1. Raises UserError when it or its data cannot be used."""
 
@@ -47,7 +52,7 @@ def original_variant(
     parts = {"model": model.ref.digest, "example": shapes}
     with reporter.step("Reading the network"):
         variant = make_variant(cache, ORIGINAL, "original", None, model.name, parts, write)
-    check_data(source, splits, variant.signature)
+    check_data(source, splits, variant.signature, metric)
     return variant
 
 

@@ -27,6 +27,7 @@ from edgekit.compress import (
     PruneConfig,
     PruneOutcome,
     TrainConfig,
+    fits,
     load_pruned,
     prune_iteratively,
     save_pruned,
@@ -215,6 +216,10 @@ def train_pruned(context: MakerContext, job: PruneJob) -> MadeVariant:
 
     def make(folder: Path) -> Mapping[str, Any]:
         module = model.load()
+        if train.labelled and job.train.loss is None and job.train.step is None and not fits(train, module):
+            context.reporter.say(
+                "the labels fit no output: pruned networks learn from the original alone (see --loss)"
+            )
         with context.reporter.step("Pruning and distilling") as step:
             outcome = prune_iteratively(
                 module,
