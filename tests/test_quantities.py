@@ -121,6 +121,6 @@ def test_an_error_may_grow_by_a_number_in_its_own_unit(
 
 @pytest.mark.parametrize("given", ["1%", "0.5 %", "-1", "much"])
 def test_a_share_of_an_error_is_refused(given: str) -> None:
-    with pytest.raises(BudgetError, match="allowed: .*(in that unit|a number of 0 or more)") as caught:
+    with pytest.raises(BudgetError, match=r"allowed: .*(in that unit|a number of 0 or more)") as caught:
         read_drop(given, "mae")
     assert "\n" not in str(caught.value)
