@@ -117,7 +117,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     runtimes = find_runtimes(request, target, None if absent else facts)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
-    warnings = (*splits.warnings, *check_data(source, splits, metric=request.metric))
+    warnings = (*model.ref.notes, *splits.warnings, *check_data(source, splits, metric=request.metric))
     return Setting(
         request=request,
         board=Board(target, machine, absent),
