@@ -83,7 +83,8 @@ def refuse_bad_numbers(request: BuildRequest) -> None:
     ):
         for name, allowed in table.items():
             value = getattr(part, name)
-            if not (value is None and name in OPTIONAL) and not allowed.holds(value):
+            values = value if isinstance(value, tuple) else (value,)
+            if not (value is None and name in OPTIONAL) and not all(map(allowed.holds, values)):
                 raise error(f"{name} is {value!r:.80}", allowed=allowed.allowed)
     for name, value in divisors(request):
         if not ANY.holds(value) or (name != "mean" and value == 0):

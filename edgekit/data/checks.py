@@ -76,6 +76,8 @@ def _fits(shape: tuple[int, ...], spec: TensorSpec) -> bool:
 def _remedy(shape: tuple[int, ...], spec: TensorSpec) -> str:
     if len(shape) == 3 and _fits((shape[2], shape[0], shape[1]), spec):
         return "set input_layout to nhwc"
+    if len(shape) == 3 and len(spec.shape) == 4 and (shape[0], spec.shape[1]) in ((1, 3), (3, 1)):
+        return f"set channels to {'grey' if shape[0] == 3 else 'rgb (or bgr)'}: --channels"
     if len(shape) == 3 and len(spec.shape) == 4:
         return "are input_layout, resize and crop right?"
     return "are these the data of this network?"

@@ -109,6 +109,10 @@ def _read_pt(path: Path) -> object:
         ) from problem
     except READ_ERRORS as problem:
         first = str(problem).strip().splitlines()
+        if first and "TorchScript" in first[0]:
+            raise ModelError(
+                f"{path} is a TorchScript archive", allowed="a state dict", remedy="save model.state_dict()"
+            ) from problem
         raise ModelError(f"{path} is not a readable checkpoint: {first[0] if first else ''}") from problem
 
 
