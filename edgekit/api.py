@@ -49,11 +49,11 @@ def build(
     model: Any,
     data: Any,
     max_latency: str | float | None = None,
-    max_drop: float | str | None = 0.01,
+    max_drop: float | str | None = "1%",
     max_size: str | float | None = None,
     max_memory: str | float | None = None,
     time_limit: str | float | None = None,
-    metric: str | Callable[..., Any] = "top1",
+    metric: str | Callable[..., Any] | None = None,
     loss: str | Callable[..., Any] | None = None,
     step: str | Callable[..., Any] | None = None,
     train: TrainOptions | Mapping[str, Any] | None = None,
@@ -107,7 +107,7 @@ def build(
     time_limit_s = quantities.pop("time_limit_s")
     budget = Budget(
         fastest=quantities["max_latency_ms"] is None,
-        max_drop=read_drop(max_drop),
+        max_drop=read_drop(max_drop, metric if isinstance(metric, str) else None),
         **quantities,
         **{
             field.name: options.pop(field.name)
@@ -120,7 +120,7 @@ def build(
         model=model,
         data=data,
         budget=budget,
-        metric=read_function("metric", metric) or "top1",
+        metric=read_function("metric", metric),
         train=read_training(train, loss=read_function("loss", loss), step=read_function("step", step)),
         precisions=read_names(
             "precision", options.pop("precisions", None) if precision is None else precision

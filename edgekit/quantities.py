@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from edgekit.errors import BudgetError, ModelError
+from edgekit.labels import ERROR_METRICS
 from edgekit.types import InputShape
 
 __all__ = [
@@ -65,13 +66,24 @@ def parse_fraction(text: str) -> float:
     return share
 
 
-def read_drop(given: str | float | None) -> float | None:
+def read_drop(given: str | float | None, metric: str | None = None) -> float | None:
     """The accuracy that may be lost, as a fraction, from '1%', '0.01' or 0.01; None is no limit.
 
-    Raises BudgetError, with both readings, for a bare number above 0.3: 1 is one point to some and all to others.
+    An error (`metric` rmse or mae) has the unit of the labels: what may be added to it comes as a bare number in that
+    unit. Raises BudgetError: for a share of an error, and, with both readings, for a bare number above 0.3 otherwise,
+    as 1 is one point to some and all to others.
     """
     if given is None:
         return None
+    if metric in ERROR_METRICS:
+        text = str(given)
+        if "%" in text:
+            raise BudgetError(
+                f"an accuracy drop of {text} with the metric {metric}, which has the labels' unit",
+                allowed="what may be added to the error, in that unit, as --max-drop 0.05 (max_drop=0.05)",
+                remedy="or --metric r2, of which one point can be lost",
+            )
+        return _quantity(text, {"": 1.0}, "an error", "a number of 0 or more", zero=True)
     if isinstance(given, str):
         share = _quantity(given, SHARES, "a share", "0% to 100%, or 0 to 0.3, as 1% or 0.01", zero=True)
     else:

@@ -19,7 +19,16 @@ M = TypeVar("M", bound="Model")
 Samples = Union[Any, Sequence[Any], Mapping[str, Any]]
 
 SCHEMA = 1  # of bundles
-AS_IT_IS = {"input_layout": "as-is", "scale": 1.0, "mean": (), "std": (), "resize": None, "crop": None}
+AS_IT_IS = {
+    "input_layout": "as-is",
+    "scale": 1.0,
+    "mean": (),
+    "std": (),
+    "resize": None,
+    "crop": None,
+    "channels": None,
+    "letterbox": None,
+}
 """Preprocessing is declared for the first input; the others are taken as they are stored."""
 
 

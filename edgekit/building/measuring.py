@@ -69,11 +69,11 @@ def artifact_identity(artifact: Artifact) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Artifacts → what they answer to samples. `metric`: of labelled samples."""
+    """Artifacts → what they answer to samples. `metric`: None is what the labels ask for."""
 
     cache: Cache
     bench: Bench
-    metric: str
+    metric: str | None
 
     def outputs(self, artifact: Artifact, samples: SplitFiles) -> dict[str, NDArray[np.generic]]:
         """What the artifact answers to each sample; [N, ...] each. Raises StageError when its runtime fails."""
@@ -90,12 +90,11 @@ class Evaluator:
 
     def accuracy(self, artifact: Artifact, reference: Artifact, samples: SplitFiles) -> Accuracy:
         """Accuracy on a split, and the paired drop from `reference`, the original in float."""
-        labels = samples.files.labels
         return evaluate(
             self.outputs(artifact, samples),
             self.outputs(reference, samples),
-            labels,
-            metric=None if labels is None else self.metric,
+            samples.files.labels,
+            metric=self.metric,
             split=samples.split,
         )
 

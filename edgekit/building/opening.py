@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from edgekit.building.candidates.planning import lint, plan_for, refuse_too_large
-from edgekit.building.candidates.reference import reference_artifact, told_weakness
+from edgekit.building.candidates.reference import default_told, reference_artifact, told_weakness
 from edgekit.building.context import LOG, Context, assembled
 from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
@@ -83,6 +83,7 @@ def opened(context: Context) -> Opening:
         setting.source,
         setting.splits,
         setting.request.input_shapes,
+        setting.request.metric,
     )
     plan = planned(context, original)
     refuse_too_large(plan)
@@ -104,7 +105,7 @@ def opened(context: Context) -> Opening:
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
     setting = context.setting
-    classes = compare_classes(setting.source, original.signature)
+    classes = compare_classes(setting.source, original.signature, setting.request.metric)
     for warning in classes:  # before a refusal, which it may explain
         context.reporter.say(f"warning: {warning}")
     weaknesses = told_weakness(
@@ -116,6 +117,9 @@ def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     )
     for warning in weaknesses:
         context.reporter.say(f"warning: {warning}")
+    judged = default_told(context.evaluator, reference, context.validation(original.signature))
+    if judged:
+        context.reporter.say(judged)
     warnings = (*setting.warnings, *classes, *weaknesses)
     return replace(context, setting=replace(setting, warnings=warnings))
 

@@ -61,7 +61,7 @@ class BuildRequest:
     backends: tuple[BackendName, ...] | None = None
     prune: bool = True
     train: TrainOptions = field(default_factory=TrainOptions)
-    metric: str = "top1"
+    metric: str | None = None
     calibration_samples: int = 512
     seed: int = 0
     time_limit_s: float | None = None

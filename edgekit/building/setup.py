@@ -119,7 +119,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     runtimes = find_runtimes(request, target, None if absent else facts)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
-    warnings = (*splits.warnings, *check_data(source, splits))
+    warnings = (*model.ref.notes, *splits.warnings, *check_data(source, splits, metric=request.metric))
     return Setting(
         request=request,
         board=Board(target, machine, absent),
@@ -174,7 +174,8 @@ def refuse_impossible_precisions(request: BuildRequest, target: Target) -> None:
 
 def check_references(request: BuildRequest, project: Path) -> None:
     """Names that the request gives are looked up now, not after an hour of training."""
-    find_metric(request.metric)
+    if request.metric is not None:
+        find_metric(request.metric)
     if request.executor not in EXECUTORS:
         raise UserError(f'no executor "{request.executor}"', allowed=", ".join(EXECUTORS))
     check_device(request)

@@ -14,7 +14,7 @@ import click
 
 from edgekit.cli.network import feeds_for
 from edgekit.cli.options import input_shape_option, parse_cpus, preprocess_options, read_preprocess
-from edgekit.errors import ModelError, StageError
+from edgekit.errors import DataError, ModelError, StageError
 from edgekit.quantities import parse_seconds
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import Artifact, Estimate, InputShape, TensorSpec
@@ -47,7 +47,7 @@ Examples:
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--data", help="Samples to score: .npz, image folder, file.py:factory, or `digits`.")
 @click.option("--samples", type=click.IntRange(1), default=2000, show_default=True, help="At most so many.")
-@click.option("--metric", help="top1, top5 or file.py:function.  [default: top1]")
+@click.option("--metric", help="As for `edgekit build`.  [default: by the labels]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--cpus", help="Pin to these CPUs, as 0,1; none: do not pin.  [default: the first THREADS]")
 @click.option("--seconds", default="5", show_default=True, help="Timed time, as 5 or 1m.")
@@ -189,7 +189,7 @@ def _summary(
 
     from edgekit.graph.sizes import shapes_by_name
     from edgekit.measure.accuracy import estimate_mean
-    from edgekit.measure.metrics import find_metric, holds_class_scores
+    from edgekit.measure.scoring import find_scoring
 
     notes = list(measured.notes)
     if samples is None:
@@ -208,12 +208,15 @@ def _summary(
         notes.append("the data has no labels: no accuracy")
     elif samples is not None and samples.labels is not None:
         outputs = measured.load_outputs()
-        if metric is None and not holds_class_scores(outputs):
-            notes.append("the outputs are no class scores: no accuracy (give --metric file.py:function)")
+        try:
+            scoring = find_scoring(metric, samples.labels, outputs)
+        except DataError as problem:
+            if metric is not None:
+                raise
+            notes.append(f"no accuracy: {problem}")
         else:
-            scores = find_metric(metric or "top1")(outputs, samples.labels)
-            value = msgspec.to_builtins(estimate_mean(scores))
-            accuracy = {"metric": metric or "top1", "samples": samples.count, **value}
+            value = msgspec.to_builtins(estimate_mean(scoring.scores(outputs)))
+            accuracy = {"metric": scoring.name, "samples": samples.count, **value}
     raw = msgspec.to_builtins(measured.measurement)
     return {
         "schema": 1,

@@ -57,14 +57,23 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 )
 @click.option("--max-latency", default="auto", show_default=True, help="As 2ms or 800us; auto: the fastest.")
 @click.option("--percentile", type=click.Choice(["p50", "p90", "p99"]), default="p90", show_default=True)
-@click.option("--max-drop", default="1%", show_default=True, help="Accuracy that may be lost: 1% or 0.01.")
+@click.option(
+    "--max-drop",
+    default="1%",
+    show_default=True,
+    help="What the metric may lose: 1% or 0.01; of rmse and mae what they may gain, in the labels' unit: 0.05.",
+)
 @click.option("--max-size", help="Of the artifact, as 2MB.")
 @click.option("--max-memory", help="Peak of the process that runs it, as 200MB.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--recipe", help="Calibration recipe to begin with; a file's name in calibration/.")
 @click.option("--precision", help=f"Only these, separated by commas: {','.join(OFFERED)}.")
 @click.option("--runtime", help=f"Only these, separated by commas: {','.join(RUNTIMES)}.")
-@click.option("--metric", default="top1", show_default=True, help="top1, top5, or file.py:function.")
+@click.option(
+    "--metric",
+    help="top1, top5, miou, r2, rmse, mae, cosine, or file.py:function of (outputs, labels); "
+    "without labels of (outputs, the original's outputs).  [default: by the labels: top1, miou or r2]",
+)
 @click.option(
     "--calibration-samples",
     type=click.IntRange(1),

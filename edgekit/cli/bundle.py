@@ -110,7 +110,8 @@ def rows(manifest: Manifest) -> list[tuple[str, str]]:
         ("outputs", "; ".join(tensor_text(spec) for spec in manifest.signature.outputs)),
         (
             "preprocess",
-            f"layout {preprocess.input_layout}, resize {preprocess.resize}, crop {preprocess.crop}, "
+            f"layout {preprocess.input_layout}, channels {preprocess.channels or 'as stored'}, "
+            f"resize {preprocess.resize}, letterbox {preprocess.letterbox}, crop {preprocess.crop}, "
             f"scale {preprocess.scale:g}, mean {list(preprocess.mean)}, std {list(preprocess.std)}",
         ),
         (

@@ -41,6 +41,18 @@ def parse_cpus(text: str, available: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(set(cpus) & set(available)))
 
 
+def _read_pixels(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> int | tuple[int, int] | None:
+    """'224' → 224, '640x480' → (640, 480): width and height."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,5})(?:x([1-9][0-9]{0,5}))?", text.strip())
+    if match is None:
+        raise click.BadParameter(f"{text}; allowed: pixels, as 224, or width x height, as 640x480")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
 def preprocess_options(command: Command) -> Command:
     """Add the options of preprocessing; the command hands its options to `read_preprocess`."""
     for option in reversed(
@@ -53,8 +65,27 @@ def preprocess_options(command: Command) -> Command:
             click.option("--scale", metavar="NUMBER", help="Divide samples by this, as 255.  [default: 1]"),
             click.option("--mean", metavar="A,B,C", help="Subtract after scaling: one per channel, or one."),
             click.option("--std", metavar="A,B,C", help="Divide after that: one per channel, or one."),
-            click.option("--resize", type=click.IntRange(1), help="Shorter side, in pixels."),
-            click.option("--crop", type=click.IntRange(1), help="Centred square, in pixels."),
+            click.option(
+                "--resize",
+                callback=_read_pixels,
+                help="Shorter side in pixels, or width x height as 640x480; bilinear, smoothed when it shrinks.",
+            ),
+            click.option(
+                "--letterbox",
+                is_flag=False,
+                flag_value=114,
+                type=click.IntRange(0, 255),
+                metavar="[VALUE]",
+                help="Keep proportions in --resize WxH and fill the rest with a stored value.  [without one: 114]",
+            ),
+            click.option(
+                "--crop", callback=_read_pixels, help="Centred, in pixels: a square, or as 320x240."
+            ),
+            click.option(
+                "--channels",
+                type=click.Choice(["rgb", "bgr", "grey"]),
+                help="What the network takes, of samples stored as RGB or grey.  [default: as stored]",
+            ),
             click.option(
                 "--preprocess",
                 type=click.Path(path_type=Path),
@@ -91,7 +122,9 @@ def read_preprocess(options: Mapping[str, Any]) -> Preprocess:
 
         start = load_preprocess(options["preprocess"])
     given: dict[str, Any] = {
-        key: options[key] for key in ("input_layout", "resize", "crop") if options.get(key) is not None
+        key: options[key]
+        for key in ("input_layout", "resize", "crop", "channels", "letterbox")
+        if options.get(key) is not None
     }
     for key in ("mean", "std"):
         if options.get(key) is not None:

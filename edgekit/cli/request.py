@@ -30,7 +30,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         max_latency_ms=None if limit == "auto" else parse_latency_ms(limit),
         fastest=limit == "auto",
         percentile=options["percentile"],
-        max_drop=read_drop(options["max_drop"]),
+        max_drop=read_drop(options["max_drop"], options["metric"]),
         max_size_bytes=parse_size_bytes(options["max_size"]) if options["max_size"] else None,
         max_memory_bytes=parse_size_bytes(options["max_memory"]) if options["max_memory"] else None,
     )

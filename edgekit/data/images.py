@@ -41,7 +41,7 @@ class ImageFolderSource:
     digest: str
     files: tuple[Path, ...]
     mode: str
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.generic] | None
     preprocess: Preprocess
     parts: Mapping[str, range] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None

@@ -6,15 +6,16 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.data.classes import check_names
+from edgekit.data.labels import as_labels
 from edgekit.data.rows import FileRows, JoinedRows, Rows
-from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
+from edgekit.data.stored import StoredSource, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
 from edgekit.files import atomic_path, sha256_file
 from edgekit.types import Preprocess
@@ -30,8 +31,13 @@ LOCAL_HEADER = 30
 PIECE_BYTES = 1 << 20
 
 
-def open_npz(path: Path, preprocess: Preprocess, cache: Path) -> StoredSource:
-    """Open an .npz file. Compressed members are unpacked once into `cache`. Raises DataError."""
+def open_npz(
+    path: Path, preprocess: Preprocess, cache: Path, names: Sequence[str] | None = None
+) -> StoredSource:
+    """Open an .npz file. Compressed members are unpacked once into `cache`. Raises DataError.
+
+    `names`: of the classes, in label order, in the place of a member `classes`.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
@@ -44,24 +50,26 @@ def open_npz(path: Path, preprocess: Preprocess, cache: Path) -> StoredSource:
             for part, (x, y) in parts.items():
                 inputs[part] = _rows(archive, path, members[x], cache / digest)
                 labels[part] = None if y is None else _labels(archive, path, members[y])
-            classes = _classes(archive, path, members)
+            classes = _classes(archive, path, members) if names is None else tuple(names)
     except (zipfile.BadZipFile, EOFError, struct.error) as problem:
         raise DataError(
             f"{path} is not a readable .npz file: {problem}", remedy="write it with numpy.savez"
         ) from problem
     except OSError as problem:
         raise DataError(f"{path} cannot be read: {problem.strerror or problem}") from problem
-    return _assemble(path, combined_digest(digest, preprocess), preprocess, inputs, labels, classes)
+    ranges = _ranges(path, inputs, labels)
+    joined = _joined_labels(path, labels, classes)
+    first = next(iter(inputs.values()))
+    rows = first if len(inputs) == 1 else JoinedRows(list(inputs.values()))
+    return StoredSource(
+        str(path), combined_digest(digest, preprocess, joined), (rows,), joined, preprocess, ranges, classes
+    )
 
 
-def _assemble(
-    path: Path,
-    digest: str,
-    preprocess: Preprocess,
-    inputs: Mapping[str, Rows],
-    labels: Mapping[str, NDArray[np.int64] | None],
-    classes: tuple[str, ...] | None,
-) -> StoredSource:
+def _ranges(
+    path: Path, inputs: Mapping[str, Rows], labels: Mapping[str, NDArray[np.generic] | None]
+) -> dict[str, range]:
+    """Where each part lies, once all fit together; empty for an undivided file."""
     first = next(iter(inputs.values()))
     ranges: dict[str, range] = {}
     start = 0
@@ -74,17 +82,25 @@ def _assemble(
             )
         ranges[part] = range(start, start + rows.shape[0])
         start += rows.shape[0]
-    known = [label for label in labels.values() if label is not None]
-    if known and len(known) != len(labels):
+    return {} if "" in ranges else ranges
+
+
+def _joined_labels(
+    path: Path, labels: Mapping[str, NDArray[np.generic] | None], classes: tuple[str, ...] | None
+) -> NDArray[np.generic] | None:
+    """All parts' labels, read as one array: whether they are one-hot is a matter of them all."""
+    known = {part: label for part, label in labels.items() if label is not None}
+    if not known:
+        return None
+    if len(known) != len(labels):
         lacking = next(part for part, label in labels.items() if label is None)
         raise DataError(
             f"{path}: y_{lacking} is absent, other parts have labels", allowed="labels for all or none"
         )
-    joined = np.concatenate(known) if known else None
-    rows = first if len(inputs) == 1 else JoinedRows(list(inputs.values()))
-    return StoredSource(
-        str(path), digest, (rows,), joined, preprocess, {} if "" in ranges else ranges, classes
-    )
+    if len({(label.dtype.kind in "US", label.shape[1:]) for label in known.values()}) > 1:
+        told = ", ".join(f"y_{part} {label.dtype} {list(label.shape)}" for part, label in known.items())
+        raise DataError(f"{path}: the labels differ: {told}", allowed="labels of one kind")
+    return as_labels(str(path), np.concatenate(list(known.values())), classes)
 
 
 def _parts(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, tuple[str, str | None]]:
@@ -181,7 +197,7 @@ def _read_out(member: IO[bytes]) -> None:
         pass
 
 
-def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDArray[np.int64]:
+def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDArray[np.generic]:
     with archive.open(info) as file:
         try:
             array = np.lib.format.read_array(file, allow_pickle=False)
@@ -189,7 +205,12 @@ def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDAr
         except ValueError as problem:
             reason = str(problem).splitlines()[0]
             raise DataError(f"{path}: {info.filename} is not a readable array: {reason}") from problem
-    return as_labels(str(path), array)
+    if array.ndim == 0:
+        raise DataError(
+            f"{path}: {info.filename} is a single value", allowed="one label per sample, [N, ...]"
+        )
+    labels: NDArray[np.generic] = array
+    return labels
 
 
 def _classes(

@@ -20,11 +20,11 @@ __all__ = ["SampleFiles", "write_samples"]
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """`inputs`: input name → .npy file [count, ...]; `first`: the first sample, batch 1; `labels` [count]."""
+    """`inputs`: input name → .npy file [count, ...]; `first`: the first sample, batch 1; `labels` [count, ...]."""
 
     inputs: dict[str, Path]
     first: dict[str, NDArray[np.generic]]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.generic] | None
     count: int
 
 
@@ -36,7 +36,7 @@ def write_samples(
     folder.mkdir(parents=True, exist_ok=True)
     paths = {spec.name: folder / f"input-{index}.npy" for index, spec in enumerate(inputs)}
     files: list[NDArray[np.generic]] = []
-    labels: list[NDArray[np.int64]] = []
+    labels: list[NDArray[np.generic]] = []
     done = 0
     for batch in batches:
         if len(batch.inputs) != len(inputs):

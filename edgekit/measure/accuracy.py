@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
-from edgekit.measure.kept import kept_variation
-from edgekit.measure.metrics import Floats, agreement, find_metric, holds_class_scores
-from edgekit.types import Accuracy, Estimate, WorstPart
+from edgekit.measure.metrics import Floats
+from edgekit.measure.scoring import find_scoring
+from edgekit.types import Accuracy, Estimate
 
-__all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate", "likeness"]
+__all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate"]
 
 Z95 = 1.959963984540054
 
@@ -22,17 +22,16 @@ Z95 = 1.959963984540054
 def evaluate(
     outputs: Mapping[str, NDArray[np.generic]],
     reference: Mapping[str, NDArray[np.generic]],
-    labels: NDArray[np.int64] | None,
+    labels: NDArray[np.generic] | None,
     *,
     metric: str | None = None,
     split: str = "",
 ) -> Accuracy:
     """Score a network's outputs, and how far it falls behind `reference`, the original's on the same samples.
 
-    `outputs` and `reference`: name → array [N, ...]. With labels: `metric` (default top1). Without: the
-    metric `agreement` (same class first) where the outputs are class scores, else `r2` (`kept_variation`); the
-    original scores 1 there, so the drop is one minus the value. Raises DataError
-    on outputs that do not fit each other, the labels or the metric.
+    `outputs` and `reference`: name → array [N, ...]. `metric` against `labels` or, without any, against the original's
+    outputs; None is what `find_scoring` finds fit. Raises DataError on outputs that do not fit each other, the labels
+    or the metric.
     """
     if set(outputs) != set(reference):
         raise DataError(f"outputs {sorted(outputs)}", allowed=f"the original's outputs {sorted(reference)}")
@@ -41,24 +40,10 @@ def evaluate(
             raise DataError(
                 f"output {name} has shape {list(values.shape)}, not {list(reference[name].shape)}"
             )
-    if labels is not None:
-        chosen = metric or "top1"
-        score = find_metric(chosen)
-        return compare_scores(score(outputs, labels), score(reference, labels), metric=chosen, split=split)
-    if metric is not None:
-        raise DataError(f"metric {metric} needs labels", remedy="give labelled data, or leave --metric out")
-    chosen, scores, worst = likeness(outputs, reference)
-    accuracy = compare_scores(scores, np.ones_like(scores), metric=chosen, split=split)
+    scoring = find_scoring(metric, labels, reference)
+    scores, worst = scoring.judged(outputs)
+    accuracy = compare_scores(scores, scoring.scores(reference), metric=scoring.name, split=split)
     return replace(accuracy, worst_part=worst)
-
-
-def likeness(
-    outputs: Mapping[str, NDArray[np.generic]], reference: Mapping[str, NDArray[np.generic]]
-) -> tuple[str, Floats, WorstPart | None]:
-    """Metric, scores [N] and worst part of outputs without labels: `agreement` for class scores, else `r2`."""
-    if holds_class_scores(reference):
-        return "agreement", agreement(outputs, reference), None
-    return "r2", *kept_variation(outputs, reference)
 
 
 def compare_scores(scores: Floats, reference: Floats, *, metric: str, split: str) -> Accuracy:

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 MINUS = "\u2212"
-NOT_SHARES = ("r2", "cosine", "sqnr", "psnr")
+NOT_SHARES = ("r2", "cosine", "neg_", "sqnr", "psnr")
 NOT_READ = "not read"
 NOT_TOLD = "not told by this machine"
 LISTED_CLOCKS = 4  # of more CPUs the range is told

@@ -49,18 +49,23 @@ class Signature:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How stored samples become network inputs: resize, crop, divide by scale, (x - mean) / std, layout.
+    """How stored samples become network inputs: layout, channels, resize, crop, divide by scale, (x - mean) / std.
 
-    `input_layout` is the layout of the *stored* samples; networks are fed NCHW. `resize` and `crop` are
-    pixels (the shorter side, and a centred square). `mean` and `std` hold one value per channel, or one for all.
+    `input_layout` is the layout of the *stored* samples; networks are fed NCHW. `channels`: what the network takes
+    where samples are stored as RGB or as grey; None leaves them. `resize` and `crop` are pixels: one number is the
+    shorter side, and a centred square; two are width and height. `letterbox`: resizing to two keeps an image's
+    proportions, centred, and fills the rest with this stored value (114 is common); None stretches. `mean` and `std`
+    hold one value per channel, or one for all.
     """
 
     input_layout: Literal["nhwc", "nchw", "as-is"] = "as-is"
     scale: float = 1.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    resize: int | None = None
-    crop: int | None = None
+    resize: int | tuple[int, int] | None = None
+    crop: int | tuple[int, int] | None = None
+    channels: Literal["rgb", "bgr", "grey"] | None = None
+    letterbox: int | None = None
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_negative_labels_are_told() -> None:
     y = Y.copy()
     y[5] = -1
     with pytest.raises(DataError, match="label -1 of sample 5 is out of range"):
-        check_data(from_arrays(X, y))
+        check_data(from_arrays(X, y), metric="top1")
 
 
 def test_labels_of_one_class_are_told() -> None:

@@ -70,7 +70,7 @@ def test_a_metric_of_ones_own_is_called_with_outputs_and_labels(tmp_path: Path) 
     [
         ("def other(o, l): return 0", "has no 'near'"),
         ("def near(o): return 0", "cannot be called with"),
-        ("def near(o, l): return 1.0", r"one finite score per sample, \[2\]"),
+        ("def near(o, l): return [1.0]", r"one finite score per sample, \[2\]"),
         ("def near(o, l): return [float('nan')] * 2", "one finite score"),
         ("def near(o, l): return o['absent']", "raised KeyError"),
         ("import absent_package", "absent_package"),

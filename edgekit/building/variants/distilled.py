@@ -24,6 +24,7 @@ from edgekit.compress import (
     PruneConfig,
     PruneOutcome,
     TrainConfig,
+    fits,
     load_pruned,
     prune_iteratively,
     save_pruned,
@@ -168,6 +169,11 @@ def train(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
     store, model, samples = context.cache.store, context.model, context.splits.train
     assert samples is not None
     module = model.load()
+    own = job.train.loss is not None or job.train.step is not None
+    if samples.labelled and not own and not fits(samples, module):
+        context.reporter.say(
+            "the labels fit no output: pruned networks learn from the original alone (see --loss)"
+        )
     with context.reporter.step("Pruning and distilling") as step:
         outcome = prune_iteratively(
             module,

@@ -41,6 +41,7 @@ def original_variant(
     source: DataSource,
     splits: Splits,
     given: Sequence[InputShape] = (),
+    metric: str | None = None,
 ) -> Variant:
     """The user's network as ONNX, batch 1. `given`: shapes of its inputs, for sizes that an ONNX file leaves open.
 
@@ -70,7 +71,7 @@ def original_variant(
     if is_onnx:
         for line in sizes_told(read_signature(model.ref.source), variant.signature):
             reporter.say(line)
-    check_data(source, splits, variant.signature)
+    check_data(source, splits, variant.signature, metric)
     return variant
 
 

@@ -72,7 +72,10 @@ def seconds_left(limit: TimeLimit | None) -> float:
 
 
 def validator(validation: Split, original: torch.nn.Module) -> Callable[[torch.nn.Module], float]:
-    """Module → accuracy on the validation split (agreement with the original where there are no labels)."""
-    if validation.labelled:
-        return lambda module: torch_accuracy(module, validation)
-    return lambda module: torch_agreement(module, original, validation)
+    """Module → accuracy on the validation split; agreement with the original without labels that fit."""
+
+    def validate(module: torch.nn.Module) -> float:
+        score = torch_accuracy(module, validation) if validation.labelled else None
+        return torch_agreement(module, original, validation) if score is None else score
+
+    return validate

@@ -17,6 +17,7 @@ from edgekit.compress.training.accelerate import multiplies_bf16, resolve_device
 from edgekit.compress.training.augment import augment_batch, resolve_augment
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig, one_cycle
+from edgekit.compress.training.goal import moves_with_the_image
 from edgekit.compress.training.loss import LossFunction, make_loss
 from edgekit.errors import DataError, ModelError, StageError
 from edgekit.progress import SilentStep, Step
@@ -122,7 +123,7 @@ def _train(
     if checkpoint is not None:
         _resume(run, checkpoint, limited=time_limit_s is not None)
     resumed_at, begun = run.step, time.monotonic()
-    loss_of = make_loss(config, None if teacher is None else _frozen(teacher, device), data.labelled)
+    loss_of = make_loss(config, None if teacher is None else _frozen(teacher, device), data.labels)
     clock = _Clock(planned, resumed_at, time_limit_s)
     saved, stopped = begun, ""
     for batch in _stream(data, batch_size, epoch_steps, config.seed, run.step):
@@ -173,7 +174,7 @@ def _one_step(
     torch.manual_seed(seed)
     device = next(run.student.parameters()).device.type
     inputs = _inputs(batch, device, run.channels_last)
-    augment = resolve_augment(config.augment, tuple(inputs[0].shape))
+    augment = resolve_augment(config.augment, tuple(inputs[0].shape), moves_with_the_image(batch.labels))
     if len(inputs) == 1 and inputs[0].ndim == 4:
         inputs = (augment_batch(inputs[0], augment, torch.Generator().manual_seed(seed)),)
     labels = None if batch.labels is None else torch.as_tensor(batch.labels, device=device)
