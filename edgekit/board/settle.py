@@ -119,7 +119,7 @@ def judge(
     what is allowed, of each that ran. A candidate that failed or that is off is none: the others are ranked.
     """
     budget = facts["budget"]
-    limits = Limits(**{name: budget[name] for name in Limits._fields})
+    limits = Limits(**{name: budget.get(name) for name in Limits._fields})
     rows, ranked = [], []
     for candidate in facts["candidates"]:
         entry = entries[candidate["id"]]
@@ -147,7 +147,7 @@ def judge(
 
 def figures_of(row: Mapping[str, Any]) -> Figures:
     """What the rule of choice looks at."""
-    times = row["latency_ms"] or {"at": None, "high": None}
+    times = row["latency_ms"] or {"at": None, "low": None, "high": None}
     return Figures(
         id=row["id"],
         variant=row["variant"],
@@ -157,6 +157,9 @@ def figures_of(row: Mapping[str, Any]) -> Figures:
         latency_high_ms=times["high"],
         drop=row["drop"],
         peak_memory_bytes=row["peak_memory_bytes"],
+        latency_low_ms=times["low"],
+        drop_low=row.get("drop_low"),
+        drop_bound=row.get("drop_bound"),
     )
 
 

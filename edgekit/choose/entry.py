@@ -45,6 +45,9 @@ class Entry:
             latency_high_ms=latency.high if latency else None,
             drop=drop.value if drop else None,
             peak_memory_bytes=self.measurement.peak_memory_bytes,
+            latency_low_ms=latency.low if latency else None,
+            drop_low=drop.low if drop else None,
+            drop_bound=accuracy.drop_bound if (accuracy := self.measurement.accuracy) else None,
         )
 
 
@@ -60,4 +63,5 @@ def limits_of(budget: Budget) -> Limits:
         max_drop=budget.max_drop,
         max_size_bytes=budget.max_size_bytes,
         max_memory_bytes=budget.max_memory_bytes,
+        confidence=budget.confidence,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from edgekit.types import Accuracy, Estimate
 
 __all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate"]
 
-Z95 = 1.959963984540054
+CONFIDENCE = 0.95  # of every interval that is told
 
 
 def evaluate(
@@ -24,13 +25,14 @@ def evaluate(
     *,
     metric: str | None = None,
     split: str = "",
+    confidence: float | None = None,
 ) -> Accuracy:
     """Score a network's outputs, and how far it falls behind `reference`, the original's on the same samples.
 
     `outputs` and `reference`: name → array [N, ...]. With labels: `metric` (default top1). Without: the
     metric `agreement` (same class first) where the outputs are class scores, else `cosine` (mean over
-    samples and outputs); the original scores 1 there, so the drop is one minus the value. Raises DataError
-    on outputs that do not fit each other, the labels or the metric.
+    samples and outputs); the original scores 1 there, so the drop is one minus the value. With a `confidence` the drop
+    gets its bound. Raises DataError on outputs that do not fit each other, the labels or the metric.
     """
     if set(outputs) != set(reference):
         raise DataError(f"outputs {sorted(outputs)}", allowed=f"the original's outputs {sorted(reference)}")
@@ -42,20 +44,28 @@ def evaluate(
     if labels is not None:
         chosen = metric or "top1"
         score = find_metric(chosen)
-        return compare_scores(score(outputs, labels), score(reference, labels), metric=chosen, split=split)
+        scores, originals = score(outputs, labels), score(reference, labels)
+        return compare_scores(scores, originals, metric=chosen, split=split, confidence=confidence)
     if metric is not None:
         raise DataError(f"metric {metric} needs labels", remedy="give labelled data, or leave --metric out")
     if holds_class_scores(reference):
         scores = agreement(outputs, reference)
-        return compare_scores(scores, np.ones_like(scores), metric="agreement", split=split)
+        return compare_scores(
+            scores, np.ones_like(scores), metric="agreement", split=split, confidence=confidence
+        )
     scores = np.mean([cosine(outputs[name], reference[name]) for name in sorted(outputs)], axis=0)
-    return compare_scores(scores, np.ones_like(scores), metric="cosine", split=split)
+    return compare_scores(scores, np.ones_like(scores), metric="cosine", split=split, confidence=confidence)
 
 
-def compare_scores(scores: Floats, reference: Floats, *, metric: str, split: str) -> Accuracy:
+def compare_scores(
+    scores: Floats, reference: Floats, *, metric: str, split: str, confidence: float | None = None
+) -> Accuracy:
     """Accuracy from the scores [N] of a network and of the original on the same samples."""
     value, drop = estimate_mean(scores), estimate_drop(scores, reference)
-    return Accuracy(metric=metric, split=split, samples=len(scores), value=value, drop=drop)
+    bound = None if confidence is None else estimate_drop(scores, reference, confidence).high
+    return Accuracy(
+        metric=metric, split=split, samples=len(scores), value=value, drop=drop, drop_bound=bound
+    )
 
 
 def estimate_mean(scores: Floats) -> Estimate:
@@ -75,8 +85,8 @@ def estimate_mean(scores: Floats) -> Estimate:
     return Estimate(value, min(value, float(interval.low)), max(value, float(interval.high)))
 
 
-def estimate_drop(scores: Floats, reference: Floats) -> Estimate:
-    """Mean of `reference` minus mean of `scores`, both [N] on the same samples, with a paired 95 % interval.
+def estimate_drop(scores: Floats, reference: Floats, confidence: float = CONFIDENCE) -> Estimate:
+    """Mean of `reference` minus mean of `scores`, both [N] on the same samples, with a paired interval (95 %).
 
     For scores of 0 and 1, Tango's score interval, which stays sensible with few or no discordant samples
     (Tango, Statistics in Medicine 17 (1998) 891; recommended by Fagerland, Lydersen and Laake, ibid. 33
@@ -85,20 +95,25 @@ def estimate_drop(scores: Floats, reference: Floats) -> Estimate:
     if len(scores) != len(reference) or not len(scores):
         raise DataError(f"{len(scores)} scores cannot be paired with {len(reference)}")
     if not (_binary(scores) and _binary(reference)):
-        return _student(reference - scores)
+        return _student(reference - scores, confidence)
     lost = int(np.sum(reference > scores))
     won = int(np.sum(scores > reference))
     value = (lost - won) / len(scores)
-    low, high = -_tango_upper(won, lost, len(scores)), _tango_upper(lost, won, len(scores))
+    deviate = NormalDist().inv_cdf(0.5 + confidence / 2)
+    low = -_tango_upper(won, lost, len(scores), deviate)
+    high = _tango_upper(lost, won, len(scores), deviate)
     return Estimate(value, min(value, low), max(value, high))
 
 
-def _tango_upper(b: int, c: int, n: int) -> float:
-    """Upper 97.5 % bound of (b - c) / n, b and c of n pairs being discordant either way, by bisection."""
+def _tango_upper(b: int, c: int, n: int, deviate: float) -> float:
+    """Upper bound of (b - c) / n, b and c of n pairs being discordant either way, by bisection.
+
+    `deviate`: the normal law's quantile of its confidence.
+    """
     low, high = (b - c) / n, 1.0
     for _ in range(60):
         middle = (low + high) / 2.0
-        if _tango_statistic(b, c, n, middle) >= -Z95:
+        if _tango_statistic(b, c, n, middle) >= -deviate:
             low = middle
         else:
             high = middle
@@ -116,13 +131,13 @@ def _tango_statistic(b: int, c: int, n: int, delta: float) -> float:
     return distance / math.sqrt(variance)
 
 
-def _student(values: Floats) -> Estimate:
+def _student(values: Floats, confidence: float = CONFIDENCE) -> Estimate:
     if len(values) < 2:
         raise DataError("one sample has no interval", allowed="two samples or more")
     from scipy.stats import t
 
     mean = float(values.mean())
-    half = float(t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = float(t.ppf(0.5 + confidence / 2, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return Estimate(mean, mean - half, mean + half)
 
 

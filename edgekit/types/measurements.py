@@ -89,13 +89,17 @@ class Latency:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """`value` and the paired `drop` from the original (positive: worse), on `samples` samples of `split`."""
+    """`value` and the paired `drop` from the original (positive: worse), on `samples` samples of `split`.
+
+    `drop_bound`: the high end of the drop's interval at the confidence that was asked for; None: none was.
+    """
 
     metric: str
     split: str
     samples: int
     value: Estimate
     drop: Estimate
+    drop_bound: float | None = None
 
 
 @dataclass(frozen=True)

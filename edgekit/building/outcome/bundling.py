@@ -129,6 +129,9 @@ def facts_of(attempt: Attempt, measurement: Measurement) -> CandidateFacts:
         value=attempt.accuracy.value.value,
         drop=attempt.accuracy.drop.value,
         size_bytes=attempt.artifact.size_bytes,
+        drop_low=attempt.accuracy.drop.low,
+        drop_high=attempt.accuracy.drop.high,
+        drop_bound=attempt.accuracy.drop_bound,
     )
 
 
