@@ -8,7 +8,14 @@ from collections.abc import Mapping
 
 from edgekit.errors import BudgetError
 
-__all__ = ["parse_fraction", "parse_latency_ms", "parse_seconds", "parse_size_bytes", "read_drop"]
+__all__ = [
+    "parse_fraction",
+    "parse_latency_ms",
+    "parse_seconds",
+    "parse_size_bytes",
+    "read_confidence",
+    "read_drop",
+]
 
 QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ%]*)\s*")
 LATENCY_MS = {"": 1.0, "ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
@@ -67,6 +74,21 @@ def read_drop(given: str | float | None) -> float | None:
         )
     if share > 1 or not math.isfinite(share):
         raise BudgetError(f"{given!r} is no share", allowed="0% to 100%, as 1% or 0.01")
+    return share
+
+
+def read_confidence(given: str | float | None) -> float | None:
+    """The confidence of an interval, as a share, from '95%', '0.95' or 0.95; None is none.
+
+    Raises BudgetError outside of 50 % to 99.99 %.
+    """
+    if given is None:
+        return None
+    allowed = "50% to 99.99%, as 95% or 0.95"
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    share = float(given) if is_number else _quantity(str(given), SHARES, "a confidence", allowed)
+    if not 0.5 <= share <= 0.9999:
+        raise BudgetError(f"{given!r} is no confidence", allowed=allowed)
     return share
 
 

@@ -75,7 +75,10 @@ class LatencyResult:
 
 @dataclass(frozen=True)
 class AccuracyResult:
-    """Fractions with 95 % intervals. `drop` is paired with the original on the same samples; positive is worse."""
+    """Fractions with 95 % intervals. `drop` is paired with the original on the same samples; positive is worse.
+
+    `drop_bound`: the high end of the drop's interval at the confidence that was asked for; None: none was.
+    """
 
     metric: str
     split: str
@@ -86,6 +89,7 @@ class AccuracyResult:
     drop: float
     drop_low: float
     drop_high: float
+    drop_bound: float | None = None
 
 
 @dataclass(frozen=True)
@@ -202,9 +206,12 @@ class RunInfo:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """The whole answer of `edgekit build`. `claim` is the winner's accuracy on the test split, measured once.
+    """The whole answer of `edgekit build`. `claim` is the accuracy on the test split of the winner (or the nearest).
 
-    `waterfall` follows the winner (or the nearest) from the original to its artifact.
+    `established`: whether the whole interval of the winner's drop there lies under the limit, or only its value; None
+    without a winner or a limit. `confirmed`: the latency of the winner (or the nearest) when it was timed once more, on
+    its own, which the verdict rests on; None where no latency was limited or the board is not here. `waterfall` follows
+    the winner (or the nearest) from the original to its artifact.
     """
 
     schema: int
@@ -223,6 +230,8 @@ class Result:
     environment: Environment
     run: RunInfo
     waterfall: tuple[WaterfallStep, ...] = ()
+    established: bool | None = None
+    confirmed: LatencyResult | None = None
 
     @property
     def bundle(self) -> Path | None:

@@ -12,7 +12,9 @@ WHOLE_DROP = (
     0.01  # an accuracy limit counts as at least one percentage point when an excess is relative to it
 )
 
-UNSEEN_DROP = 1e-4  # a difference in accuracy of a hundredth of a percentage point, the last digit told, is none
+UNSEEN_DROP = (
+    1e-4  # a difference in accuracy of a hundredth of a percentage point, the last digit told, is none
+)
 
 
 class Limits(NamedTuple):
@@ -171,10 +173,11 @@ def decide(candidates: Sequence[Figures], limits: Limits, refuted: Sequence[str]
     """The verdict on candidates that ran; their order does not matter.
 
     Of those that meet all limits, the most accurate leads. Tied with it are those whose drop's interval holds its drop,
-    or misses it by no more than UNSEEN_DROP: of these the fastest wins, then the smallest, then by id. With `fastest` only those are looked at whose latency's
-    interval reaches into that of the fastest. Both sets are taken against one leader, so the rule is no chain of
-    comparisons. Where others that meet are as fast, as accurate and as small as that one by the values, the most
-    accurate of them wins. A quantized build slower than a float build of its own variant that meets too never does.
+    or misses it by no more than UNSEEN_DROP: of these the fastest wins, then the smallest, then by id. With `fastest`
+    only those are looked at whose latency's interval reaches into that of the fastest. Both sets are taken against one
+    leader, so the rule is no chain of comparisons. Where others that meet are as fast, as accurate and as small as that
+    one by the values, the most accurate of them wins. A quantized build slower than a float build of its own variant
+    that meets too never does.
 
     `refuted` met the limits by the figures given, but did not when looked at again: they neither win nor lead.
     MISSES: some candidate was measured in all that the budget limits; the nearest is the first that was refuted, else

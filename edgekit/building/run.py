@@ -107,7 +107,7 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
         executor=executor,
         samples=samples,
         exporter=exporter,
-        evaluator=Evaluator(cache, bench, request.metric),
+        evaluator=Evaluator(cache, bench, request.metric, request.budget.confidence),
         timer=Timer(cache, bench, reporter, request.seed),
     )
 
@@ -285,15 +285,26 @@ def finish(context: Context, outcome: Outcome) -> Result:
     setting, evaluator = context.setting, context.evaluator
     request, board, out = setting.request, setting.board, setting.request.out
     validation = context.validation(outcome.original.signature)
-    outcome, claim = claimed(
+    claim = claimed(
         outcome,
         board,
-        request.budget.max_drop,
+        request.budget,
         out / "bundle",
         evaluator,
+        context.timer,
+        validation,
         partial(context.samples.files, setting.splits.test),
+        partial(
+            judged,
+            request.budget,
+            outcome.attempts,
+            outcome.measurements,
+            outcome.failures,
+            outcome.rejections,
+        ),
         context.reporter,
     )
+    outcome = replace(outcome, choice=claim.choice)
     losses = partial(
         layer_losses, context.cache, context.executor, context.reporter, evaluator.bench, validation
     )

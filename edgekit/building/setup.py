@@ -16,6 +16,7 @@ from edgekit.building.executor import EXECUTORS
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.request import BuildRequest
 from edgekit.bundle import check_replaceable
+from edgekit.choose import check_budget
 from edgekit.data import Splits, check_data, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEVICES, Device, make_device
 from edgekit.errors import OutputError, UserError
@@ -103,6 +104,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     """
     started = time.monotonic()
     refuse_bad_numbers(request)
+    check_budget(request.budget)
     project = Path.cwd()
     target = find_target(request.target, project)
     refuse_impossible_precisions(request, target)

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from edgekit.choose.entry import Entry
 from edgekit.choose.frontier import pareto_frontier
-from edgekit.choose.rules import choose
+from edgekit.choose.limits import check_budget, claim_sentence, judge, retry_confidence
+from edgekit.choose.rules import NONE_REFUTED, choose
 
-__all__ = ["Entry", "choose", "pareto_frontier"]
+__all__ = [
+    "NONE_REFUTED",
+    "Entry",
+    "check_budget",
+    "choose",
+    "claim_sentence",
+    "judge",
+    "pareto_frontier",
+    "retry_confidence",
+]

@@ -38,9 +38,9 @@ def _accuracy(entry: Entry, winner: Entry) -> str:
     return f"less accurate than the winner by {points(mine.value - its.value, apart_from=0)}"
 
 
-def _alike(one: Estimate, other: Estimate) -> bool:
+def _alike(mine: Estimate, its: Estimate) -> bool:
     """As the rule of choice ties drops: the worse one's interval holds the better one's value."""
-    return max(one, other, key=lambda drop: drop.value).low <= min(one.value, other.value) + UNSEEN_DROP
+    return max(mine, its, key=lambda drop: drop.value).low <= min(mine.value, its.value) + UNSEEN_DROP
 
 
 def _latency(entry: Entry, winner: Entry, budget: Budget) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgekit.board.verdict import Figures, Limits, measured
+from edgekit.board.verdict import Figures, Limits, is_unchanged, measured
 from edgekit.types import Budget, Candidate, Estimate, Measurement, Percentile
 
 __all__ = ["Entry", "limits_of"]
@@ -32,6 +32,11 @@ class Entry:
         """The paired accuracy drop, a fraction; None when it was not measured or is not a number."""
         accuracy = self.measurement.accuracy
         return _finite(accuracy.drop) if accuracy else None
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it is the original network in float32, which drops are counted from."""
+        return is_unchanged(self.figures("p50"))
 
     def figures(self, percentile: Percentile) -> Figures:
         """What the rule of choice looks at."""

@@ -10,9 +10,9 @@ from edgekit.choose.comparing import against, comparison, tie_text
 from edgekit.choose.entry import Entry, limits_of
 from edgekit.choose.frontier import dominates, pareto_frontier
 from edgekit.choose.limits import Finding, check_budget, judge, unestablished
-from edgekit.types import Budget, Choice, Failure, Origin, Rejection
+from edgekit.types import Budget, Choice, Failure, Origin, Rejection, Verdict
 
-__all__ = ["choose"]
+__all__ = ["NONE_REFUTED", "choose"]
 
 PLACES: dict[Origin, str] = {
     "device": "measured on the board",
@@ -77,24 +77,27 @@ def choose(
     judged = {entry.id: judge(entry, budget) for entry in ranked}
     known = {entry.id: entry for entry in ranked}
     meeting = [figures[name] for name in decision.meeting]
-    floats = {one.id: rival.id for one in meeting if (rival := verdict.faster_float(one, meeting))}
+    floats = {build.id: rival.id for build in meeting if (rival := verdict.faster_float(build, meeting))}
     winner = known[decision.winner] if decision.winner is not None else None
     for entry in ranked:
         float_build = known.get(floats.get(entry.id, ""))
         reasons[entry.id] = refuted.get(entry.id) or _reason(
             entry, judged[entry.id], winner, float_build, budget
         )
+    told: Verdict = "INFEASIBLE"
     if winner is not None:
-        leader = next(known[one.id] for one in meeting if one.id not in refuted and one.id not in floats)
+        leader = next(known[name] for name in decision.meeting if name not in refuted and name not in floats)
         tie = tie_text(winner, leader, budget)
         reasons[winner.id] = _with_reservation(f"chosen: {tie or _best(budget)}", winner, budget)
         text = _meets_text(winner, judged[winner.id], ranked, original, budget, tie, refuted)
+        told = "MEETS"
     elif decision.nearest is not None:
         text = _misses_text(known[decision.nearest], judged[decision.nearest], refuted)
+        told = "MISSES"
     else:
         text = _infeasible_text(ranked, reasons, failures, rejections, ranked_origin)
     reasons = {name: reasons[name] for name in sorted(reasons)}
-    return Choice(decision.verdict, decision.winner, decision.nearest, text, frontier, reasons)
+    return Choice(told, decision.winner, decision.nearest, text, frontier, reasons)
 
 
 def _most_trusted(entries: Sequence[Entry]) -> Origin:

@@ -11,7 +11,14 @@ import click
 
 from edgekit.cli.options import preprocess_options, read_preprocess
 from edgekit.precisions import PRECISIONS
-from edgekit.quantities import parse_fraction, parse_latency_ms, parse_seconds, parse_size_bytes, read_drop
+from edgekit.quantities import (
+    parse_fraction,
+    parse_latency_ms,
+    parse_seconds,
+    parse_size_bytes,
+    read_confidence,
+    read_drop,
+)
 from edgekit.types import Budget
 from edgekit.types.measurements import LARGEST_SEED
 
@@ -51,6 +58,9 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--max-latency", default="auto", show_default=True, help="As 2ms or 800us; auto: the fastest.")
 @click.option("--percentile", type=click.Choice(["p50", "p90", "p99"]), default="p90", show_default=True)
 @click.option("--max-drop", default="1%", show_default=True, help="Accuracy that may be lost: 1% or 0.01.")
+@click.option(
+    "--confidence", help="As 95%: the drop's whole interval must lie under --max-drop, not only its value."
+)
 @click.option("--max-size", help="Of the artifact, as 2MB.")
 @click.option("--max-memory", help="Peak of the process that runs it, as 200MB.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
@@ -121,6 +131,7 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
         fastest=limit == "auto",
         percentile=options["percentile"],
         max_drop=read_drop(options["max_drop"]),
+        confidence=read_confidence(options["confidence"]),
         max_size_bytes=parse_size_bytes(options["max_size"]) if options["max_size"] else None,
         max_memory_bytes=parse_size_bytes(options["max_memory"]) if options["max_memory"] else None,
     )

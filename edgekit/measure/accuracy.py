@@ -63,9 +63,7 @@ def compare_scores(
     """Accuracy from the scores [N] of a network and of the original on the same samples."""
     value, drop = estimate_mean(scores), estimate_drop(scores, reference)
     bound = None if confidence is None else estimate_drop(scores, reference, confidence).high
-    return Accuracy(
-        metric=metric, split=split, samples=len(scores), value=value, drop=drop, drop_bound=bound
-    )
+    return Accuracy(metric=metric, split=split, samples=len(scores), value=value, drop=drop, drop_bound=bound)
 
 
 def estimate_mean(scores: Floats) -> Estimate:
@@ -137,7 +135,11 @@ def _student(values: Floats, confidence: float = CONFIDENCE) -> Estimate:
     from scipy.stats import t
 
     mean = float(values.mean())
-    half = float(t.ppf(0.5 + confidence / 2, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = (
+        float(t.ppf(0.5 + confidence / 2, len(values) - 1))
+        * float(values.std(ddof=1))
+        / math.sqrt(len(values))
+    )
     return Estimate(mean, mean - half, mean + half)
 
 

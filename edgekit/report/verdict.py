@@ -107,7 +107,8 @@ def headline(result: Result) -> str:
     """One line that says how it ended."""
     board, best = result.target.title or result.target.name, best_candidate(result)
     if result.verdict == "MEETS" and best:
-        return f"{best.id} meets the budget on {board}"
+        standing = {True: " (established)", False: " (not established)", None: ""}[result.established]
+        return f"{best.id} meets the budget on {board}{standing}"
     if result.verdict == "PROVISIONAL":
         lead = f": {best.id} is expected to do best" if best else ""
         return f"Nothing is settled before a run on {board}{lead}"
@@ -134,7 +135,8 @@ def checks(result: Result) -> tuple[BudgetCheck, ...]:
     best, budget = best_candidate(result), result.budget
     if best is None:
         return ()
-    latency = (_latency_check(best.latency_ms, budget, best.origin),) if best.latency_ms else ()
+    timed = result.confirmed or best.latency_ms
+    latency = (_latency_check(timed, budget, best.origin),) if timed else ()
     accuracy = _accuracy_checks(result.claim or best.accuracy, budget) if best.accuracy else ()
     told = (*latency, *accuracy, _bytes_check("size", best.size_bytes, budget.max_size_bytes))
     if budget.max_memory_bytes is None:

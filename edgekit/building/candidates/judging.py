@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from edgekit.building.candidates.estimates import with_point_latency
 from edgekit.building.values import Attempt
-from edgekit.choose import Entry, choose
+from edgekit.choose import NONE_REFUTED, Entry, choose
 from edgekit.types import Budget, Choice, Failure, Measurement, Rejection
 
 __all__ = ["judged", "without"]
@@ -18,8 +18,9 @@ def judged(
     measurements: Mapping[str, Measurement],
     failures: Sequence[Failure],
     rejections: Sequence[Rejection],
+    refuted: Mapping[str, str] = NONE_REFUTED,
 ) -> Choice:
-    """The choice among the attempts that were measured."""
+    """The choice among the attempts that were measured. `refuted`: see `choose`."""
     entries = [
         with_point_latency(
             Entry(attempt.candidate, measurements[attempt.candidate.id], attempt.artifact.size_bytes)
@@ -27,7 +28,9 @@ def judged(
         for attempt in attempts
         if attempt.candidate.id in measurements
     ]
-    return choose(budget, entries, baseline_id(entries), failures=failures, rejections=rejections)
+    return choose(
+        budget, entries, baseline_id(entries), refuted=refuted, failures=failures, rejections=rejections
+    )
 
 
 def baseline_id(entries: Sequence[Entry]) -> str | None:
