@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from edgekit.board import settle
+from edgekit.board import choosing
 from edgekit.board.intervals import percentiles
 from edgekit.board.verdict import Figures, Limits, checks, decide
 from edgekit.bundle import BUNDLE_SCHEMA, BoardIdentity, CandidateFacts, CandidatesManifest
@@ -124,7 +124,7 @@ def by_settling(
     manifest = CandidatesManifest(
         BUNDLE_SCHEMA, "candidates", "0", "", "t", BoardIdentity("x86_64"), budget, 1, tuple(facts), ()
     )
-    _, decision = settle.judge(json.loads(encode_manifest(manifest)), entries, deviations)
+    _, decision = choosing.judge(json.loads(encode_manifest(manifest)), entries, deviations)
     return decision.verdict, decision.winner
 
 
