@@ -77,10 +77,7 @@ class LatencyResult:
 
 @dataclass(frozen=True)
 class AccuracyResult:
-    """Fractions with 95 % intervals. `drop` is paired with the original on the same samples; positive is worse.
-
-    `drop_bound`: the high end of the drop's interval at the confidence that was asked for; None: none was.
-    """
+    """Fractions with 95 % intervals; positive paired `drop`s are worse. `drop_bound` as in `types.Accuracy`."""
 
     metric: str
     split: str
@@ -208,12 +205,10 @@ class RunInfo:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """The whole answer of `edgekit build`. `claim` is the accuracy on the test split of the winner (or the nearest).
+    """The whole answer of `edgekit build`. `claim`: accuracy on the test split of the winner (or the nearest).
 
-    `established`: whether the whole interval of the winner's drop there lies under the limit, or only its value; None
-    without a winner or a limit. `confirmed`: the latency of the winner (or the nearest) when it was timed once more, on
-    its own, which the verdict rests on; None where no latency was limited or the board is not here. `waterfall` follows
-    the winner (or the nearest) from the original to its artifact.
+    `established`: whether the drop's whole interval there lies under the limit, or its value alone (docs/claim.md).
+    `confirmed`: latency of a run on its own, which the verdict rests on. `waterfall`: from the original to the artifact.
     """
 
     schema: int
