@@ -20,7 +20,7 @@ from edgekit.building import BuildRequest, TrainOptions, run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError
 from edgekit.files import only_one_in
 from edgekit.progress import Reporter, SilentReporter
-from edgekit.quantities import read_drop, read_input_shapes
+from edgekit.quantities import read_confidence, read_drop, read_input_shapes
 from edgekit.report import write_report
 from edgekit.result import Result, load_result, located
 from edgekit.types import Budget, Preprocess
@@ -50,6 +50,7 @@ def build(
     data: Any,
     max_latency: str | float | None = None,
     max_drop: float | str | None = "1%",
+    confidence: float | str | None = None,
     max_size: str | float | None = None,
     max_memory: str | float | None = None,
     time_limit: str | float | None = None,
@@ -75,7 +76,8 @@ def build(
 
     Quantities are texts as on the command line, "25ms", "2MB", "30m", or numbers in milliseconds, bytes, seconds.
     Without `max_latency` (or with "auto") the fastest within `max_drop` is sought: "1%" or 0.01 for one point; a number
-    above 0.3 is refused, "50%" is not. `metric`, `loss` and `step` are functions or `file.py:function`; `train` a dict
+    above 0.3 is refused, "50%" is not. With a `confidence`, as "95%", the drop's whole interval must lie under
+    `max_drop`. `metric`, `loss` and `step` are functions or `file.py:function`; `train` a dict
     of the fields of `TrainOptions`, as {"epochs": 4, "learning_rate": 0.02}; `preprocess` one of the fields of
     `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
     `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …); `input_shapes` may be
@@ -108,6 +110,7 @@ def build(
     budget = Budget(
         fastest=quantities["max_latency_ms"] is None,
         max_drop=read_drop(max_drop, metric if isinstance(metric, str) else None),
+        confidence=read_confidence(confidence),
         **quantities,
         **{
             field.name: options.pop(field.name)

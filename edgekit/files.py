@@ -10,9 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.board.files import atomic_path, is_safe, sha256_file, write_atomically
+from edgekit.errors import OutputError
 
 __all__ = [
     "atomic_path",
+    "check_own_file",
     "expanded",
     "full_disk",
     "is_full",
@@ -25,6 +27,8 @@ __all__ = [
     "write_atomically",
 ]
 
+PAGE_MARK = b'<meta name="generator" content="edgekit '
+PAGE_HEAD_BYTES = 1000  # the mark stands at the very beginning of a page
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 STARVED_BYTES = 1 << 18
 """Less than this left: what fails in a library without a reason has failed for want of room."""
@@ -83,3 +87,23 @@ def is_starved(folder: Path) -> bool:
 def full_disk(folder: Path) -> OSError:
     """The error of a full disk, for what was told of in words only."""
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def check_own_file(path: Path) -> None:
+    """Raises OutputError for a `result.json` or a page that edgekit did not write: those are not overwritten."""
+    if not os.path.lexists(path) or (path.is_file() and not path.is_symlink() and _is_own(path)):
+        return
+    raise OutputError(f"{path} is there and is not of edgekit", remedy="move it away, or give another --out")
+
+
+def _is_own(path: Path) -> bool:
+    import msgspec
+
+    if path.suffix != ".json":
+        with path.open("rb") as file:
+            return PAGE_MARK in file.read(PAGE_HEAD_BYTES)
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"schema", "verdict", "target", "budget"} <= content.keys()

@@ -16,6 +16,7 @@ __all__ = [
     "parse_latency_ms",
     "parse_seconds",
     "parse_size_bytes",
+    "read_confidence",
     "read_drop",
     "read_input_shapes",
     "told_seconds",
@@ -97,6 +98,21 @@ def read_drop(given: str | float | None, metric: str | None = None) -> float | N
         )
     if share > 1 or not math.isfinite(share):
         raise BudgetError(f"{given!r} is no share", allowed="0% to 100%, as 1% or 0.01")
+    return share
+
+
+def read_confidence(given: str | float | None) -> float | None:
+    """The confidence of an interval, as a share, from '95%', '0.95' or 0.95; None is none.
+
+    Raises BudgetError outside of 50 % to 99.99 %.
+    """
+    if given is None:
+        return None
+    allowed = "50% to 99.99%, as 95% or 0.95"
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    share = float(given) if is_number else _quantity(str(given), SHARES, "a confidence", allowed)
+    if not 0.5 <= share <= 0.9999:
+        raise BudgetError(f"{given!r} is no confidence", allowed=allowed)
     return share
 
 

@@ -46,8 +46,20 @@ def with_claims(facts: Mapping[str, Any], manifests: Manifests) -> Dict[str, Any
     candidates = []
     for candidate in facts["candidates"]:
         test = manifests[candidate["id"]]["measured"]["test"]
-        drop = candidate["drop"] if test is None else test["drop"]["value"]
-        candidates.append(dict(candidate, drop=drop, split="validation" if test is None else "test"))
+        if test is None:
+            candidates.append(dict(candidate, split="validation"))
+            continue
+        drop = test["drop"]
+        candidates.append(
+            dict(
+                candidate,
+                split="test",
+                drop=drop["value"],
+                drop_low=drop["low"],
+                drop_high=drop["high"],
+                drop_bound=test.get("drop_bound"),
+            )
+        )
     return dict(facts, candidates=candidates)
 
 

@@ -5,6 +5,7 @@ It lies in the folder board/ of the bundle, whose programs measure; the candidat
     python3 settle.py [--seconds 5] [--keep]
 
 Each candidate must give its golden outputs; of those that do, the one wins that a build on the board would have chosen.
+With a limit on latency the winner is timed once more, on its own, and gives way to the next if it does not hold.
 Accuracy was measured where the bundle was made: what counts is the drop on the test split, where it was measured there,
 else that on the validation split. Written: settled.json. Exit codes: 0 the budget is met, 3 it is missed or cannot be
 met, 4 this machine is not the board, so nothing is settled, 2 something is wrong with the bundle, or a runtime is
@@ -24,18 +25,12 @@ import numpy as np
 
 from . import golden
 from .candidates import Manifests, folder_of, is_answer, missing_runtimes, read_bundle, with_claims
+from .choosing import is_established, settle_choice
 from .files import read_json, write_json
 from .identity import misfits
-from .intervals import percentiles
 from .machine import describe, first_cpus
 from .manifest import ManifestError
 from .process import command, printable
-from .verdict import Check, Decision, Figures, Limits, checks, decide
-
-NAMES = ("p50", "p90", "p99")
-LIMITS = {"accuracy": "accuracy drop", "size": "size", "memory": "peak memory"}
-NOT_MEASURED = {"accuracy": "accuracy", "latency": "latency", "memory": "peak memory"}
-
 
 # ---- measuring ---------------------------------------------------------------------------------------------
 
@@ -88,6 +83,20 @@ def run_job(work: str, job: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     return result
 
 
+def time_alone(work: str, job: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The job's entry of one candidate, run once more and on its own."""
+    entries = [
+        {key: value for key, value in entry.items() if key != "evaluate"}
+        for entry in job["entries"]
+        if entry["id"] == name
+    ]
+    result = run_job(work, dict(job, entries=entries))
+    if result is None:
+        return {"status": "failed", "cause": "the measurement ended"}
+    measured: Mapping[str, Any] = result["entries"][name]
+    return measured
+
+
 def off_golden(folder: str, manifest: Mapping[str, Any], outputs: List[str]) -> Tuple[float, float]:
     """How far a candidate's outputs (files, in order) are from its golden ones, and what is allowed."""
     _, expected = golden.read(os.path.join(folder, "golden.npz"), 0, len(outputs))
@@ -98,74 +107,7 @@ def off_golden(folder: str, manifest: Mapping[str, Any], outputs: List[str]) -> 
     return worst, float(manifest["golden"]["tolerance"])
 
 
-# ---- choosing ----------------------------------------------------------------------------------------------
-
-
-def latency_ms(rounds_ms: List[List[float]], percentile: str) -> Dict[str, float]:
-    """Percentiles in ms; `at`, `low` and `high` are the budget's one with its 95 % interval."""
-    intervals = dict(zip(NAMES, percentiles(rounds_ms)))
-    row = {name: interval.value for name, interval in intervals.items()}
-    at = intervals[percentile]
-    row.update(low=at.low, high=at.high, at=at.value)
-    return row
-
-
-def judge(
-    facts: Mapping[str, Any], entries: Mapping[str, Any], deviations: Mapping[str, Tuple[float, float]]
-) -> Tuple[List[Dict[str, Any]], Decision]:
-    """One row a candidate (what was measured, and what speaks against it), and who wins.
-
-    `facts`: the manifest. `entries`: the job's, by candidate. `deviations`: how far its golden outputs are off, and
-    what is allowed, of each that ran. A candidate that failed or that is off is none: the others are ranked.
-    """
-    budget = facts["budget"]
-    limits = Limits(**{name: budget[name] for name in Limits._fields})
-    rows, ranked = [], []
-    for candidate in facts["candidates"]:
-        entry = entries[candidate["id"]]
-        row = dict(candidate, against="", latency_ms=None)
-        rows.append(row)
-        if entry["status"] != "ok":
-            row["against"] = "failed at %s: %s" % (entry["stage"], entry["cause"])
-            continue
-        row["notes"] = entry["notes"]
-        if entry.get("rounds_ms"):
-            row["latency_ms"] = latency_ms(entry["rounds_ms"], budget["percentile"])
-        row["peak_memory_bytes"], row["load_ms"] = entry["peak_memory_bytes"], entry["load_ms"]
-        figures = figures_of(row)
-        against = [
-            in_words(check, budget["percentile"]) for check in checks(figures, limits) if check.excess > 0
-        ]
-        off, allowed = deviations[candidate["id"]]
-        if off <= allowed:
-            ranked.append(figures)
-        else:
-            against.insert(0, "golden outputs do not match: off by %.3g, allowed %g" % (off, allowed))
-        row["against"] = "; ".join(against)
-    return rows, decide(ranked, limits)
-
-
-def figures_of(row: Mapping[str, Any]) -> Figures:
-    """What the rule of choice looks at."""
-    times = row["latency_ms"] or {"at": None, "high": None}
-    return Figures(
-        id=row["id"],
-        variant=row["variant"],
-        precision=row["precision"],
-        size_bytes=row["size_bytes"],
-        latency_ms=times["at"],
-        latency_high_ms=times["high"],
-        drop=row["drop"],
-        peak_memory_bytes=row["peak_memory_bytes"],
-    )
-
-
-def in_words(check: Check, percentile: str) -> str:
-    """A limit that is not met."""
-    if check.value is None or check.allowed is None:
-        return "its %s was not measured" % NOT_MEASURED[check.limit]
-    name = LIMITS.get(check.limit, "%s ms" % percentile)
-    return "%s %.4g > %.4g" % (name, check.value, check.allowed)
+# ---- telling -----------------------------------------------------------------------------------------------
 
 
 def show(rows: List[Dict[str, Any]], winner: Optional[str], percentile: str) -> None:
@@ -201,7 +143,8 @@ def settle(here: str, seconds: float, keep: bool) -> int:
         prefix="settling-", dir=here
     )  # a name of its own: nothing that was there is touched
     try:
-        result = run_job(work, make_job(here, work, facts, manifests, seconds))
+        job = make_job(here, work, facts, manifests, seconds)
+        result = run_job(work, job)
         if result is None:
             return 1
         folders = {candidate["id"]: folder_of(here, candidate) for candidate in facts["candidates"]}
@@ -214,6 +157,10 @@ def settle(here: str, seconds: float, keep: bool) -> int:
             for name, entry in result["entries"].items()
             if entry["status"] == "ok"
         }
+        claims = with_claims(facts, manifests)
+        rows, decision = settle_choice(
+            claims, result["entries"], deviations, lambda name: time_alone(work, job, name)
+        )
     finally:
         if not keep:
             shutil.rmtree(work, ignore_errors=True)
@@ -226,14 +173,15 @@ def settle(here: str, seconds: float, keep: bool) -> int:
             if manifests[name]["candidate"]["backend"] not in missing
         ]
         return fail("nothing was measured", *(lines + causes))
-    rows, decision = judge(with_claims(facts, manifests), result["entries"], deviations)
     others = misfits(facts["target"], facts["identity"], result["facts"])
     is_open = bool(missing) and decision.winner is None
     verdict = "PROVISIONAL" if others or is_open else decision.verdict
+    won = next((row for row in rows if row["id"] == decision.winner), None)
+    established = None if won is None else is_established(claims, won)
     settled = {
         "schema": 1, "target": facts["target"], "verdict": verdict, "winner": decision.winner,
         "not_the_board": others, "not_installed": missing, "candidates": rows, "facts": result["facts"],
-        "notes": result["notes"],
+        "notes": result["notes"], "established": established,
     }  # fmt: skip
     write_json(answer_path, settled)
     show(rows, decision.winner, facts["budget"]["percentile"])
@@ -245,12 +193,12 @@ def settle(here: str, seconds: float, keep: bool) -> int:
         return fail(
             "nothing is settled: no candidate that ran meets the budget, and others did not run", *lines
         )
-    if decision.winner is None:
+    if won is None:
         why = "meets the budget" if verdict == "MISSES" else "can be judged by the budget"
         print("%s: no candidate %s on %s." % (verdict, why, facts["target"]))
         return 3
-    folder = next(row["folder"] for row in rows if row["id"] == decision.winner)
-    print("MEETS: %s. Run it: python3 %s" % (decision.winner, os.path.join(folder, "infer.py")))
+    named = won["id"] if established else "%s (its accuracy drop is not established)" % won["id"]
+    print("MEETS: %s. Run it: python3 %s" % (named, os.path.join(won["folder"], "infer.py")))
     return 0
 
 

@@ -89,6 +89,6 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
         executor=executor,
         samples=samples,
         exporter=exporter,
-        evaluator=Evaluator(cache, bench, request.metric),
+        evaluator=Evaluator(cache, bench, request.metric, request.budget.confidence),
         timer=Timer(cache, bench, reporter, request.seed, setting.time_limit),
     )

@@ -69,11 +69,12 @@ def artifact_identity(artifact: Artifact) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Artifacts → what they answer to samples. `metric`: None is what the labels ask for."""
+    """Artifacts → what they answer to samples. `metric`: None: what the labels ask for. `confidence`: the budget's."""
 
     cache: Cache
     bench: Bench
     metric: str | None
+    confidence: float | None = None
 
     def outputs(self, artifact: Artifact, samples: SplitFiles) -> dict[str, NDArray[np.generic]]:
         """What the artifact answers to each sample; [N, ...] each. Raises StageError when its runtime fails."""
@@ -88,14 +89,24 @@ class Evaluator:
         """Of the process that ran it over the samples. Raises StageError when its runtime fails."""
         return int(self._run(artifact, samples).meta["peak_memory_bytes"])
 
-    def accuracy(self, artifact: Artifact, reference: Artifact, samples: SplitFiles) -> Accuracy:
-        """Accuracy on a split, and the paired drop from `reference`, the original in float."""
+    def accuracy(
+        self,
+        artifact: Artifact,
+        reference: Artifact,
+        samples: SplitFiles,
+        confidence: float | None = None,
+    ) -> Accuracy:
+        """Accuracy on a split, and the paired drop from `reference`, the original in float.
+
+        `confidence`: of the drop's bound; the budget's unless given.
+        """
         return evaluate(
             self.outputs(artifact, samples),
             self.outputs(reference, samples),
             samples.files.labels,
             metric=self.metric,
             split=samples.split,
+            confidence=confidence or self.confidence,
         )
 
     def _run(self, artifact: Artifact, samples: SplitFiles) -> StoreEntry:

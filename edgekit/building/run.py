@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from edgekit.building.candidates.estimates import (
@@ -213,15 +214,26 @@ def finish(context: Context, outcome: Outcome) -> Result:
     setting, evaluator = context.setting, context.evaluator
     request, board, out = setting.request, setting.board, setting.request.out
     validation = context.validation(outcome.original.signature)
-    outcome, claim = claimed(
+    claim = claimed(
         outcome,
         board,
-        request.budget.max_drop,
+        request.budget,
         out / "bundle",
         evaluator,
+        context.timer,
+        validation,
         partial(context.samples.files, setting.splits.test),
+        partial(
+            judged,
+            request.budget,
+            outcome.attempts,
+            outcome.measurements,
+            outcome.failures,
+            outcome.rejections,
+        ),
         context.reporter,
     )
+    outcome = replace(outcome, choice=claim.choice)
     losses = partial(
         layer_losses, context.cache, context.executor, context.reporter, evaluator.bench, validation
     )

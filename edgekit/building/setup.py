@@ -17,15 +17,16 @@ from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
+from edgekit.choose import check_budget
 from edgekit.data import Splits, check_data, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEVICES, Device, make_device
 from edgekit.errors import OutputError, UserError
+from edgekit.files import check_own_file
 from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
 from edgekit.model import ModelRef, identified, load_module, locate, locate_module
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
-from edgekit.result import check_own_file
 from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.store import Store
 from edgekit.types import BackendName
@@ -104,6 +105,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     """
     started = time.monotonic()
     refuse_bad_numbers(request)
+    check_budget(request.budget)
     project = Path.cwd()
     target = asked_target(request, project, warn)
     refuse_impossible_runtimes(request, target)

@@ -115,7 +115,8 @@ class CandidateFacts:
     """One candidate of several. `folder` holds its own bundle.
 
     `estimated_ms` is no measurement; `value` and `drop` are the accuracy on the validation split, as measured
-    where the bundle was made.
+    where the bundle was made; `drop_low` and `drop_high` are the drop's 95 % interval, `drop_bound` the high end at
+    the budget's confidence. None in bundles of before.
     """
 
     id: str
@@ -129,6 +130,9 @@ class CandidateFacts:
     value: float
     drop: float
     size_bytes: int
+    drop_low: float | None = None
+    drop_high: float | None = None
+    drop_bound: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgekit.board.verdict import Figures, Limits, measured
+from edgekit.board.verdict import Figures, Limits, is_unchanged, measured
 from edgekit.types import Budget, Candidate, Estimate, Measurement, Percentile
 
 __all__ = ["Entry", "limits_of"]
@@ -33,6 +33,11 @@ class Entry:
         accuracy = self.measurement.accuracy
         return _finite(accuracy.drop) if accuracy else None
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it is the original network in float32, which drops are counted from."""
+        return is_unchanged(self.figures("p50"))
+
     def figures(self, percentile: Percentile) -> Figures:
         """What the rule of choice looks at."""
         latency, drop = self.latency(percentile), self.drop
@@ -45,6 +50,9 @@ class Entry:
             latency_high_ms=latency.high if latency else None,
             drop=drop.value if drop else None,
             peak_memory_bytes=self.measurement.peak_memory_bytes,
+            latency_low_ms=latency.low if latency else None,
+            drop_low=drop.low if drop else None,
+            drop_bound=accuracy.drop_bound if (accuracy := self.measurement.accuracy) else None,
         )
 
 
@@ -60,4 +68,5 @@ def limits_of(budget: Budget) -> Limits:
         max_drop=budget.max_drop,
         max_size_bytes=budget.max_size_bytes,
         max_memory_bytes=budget.max_memory_bytes,
+        confidence=budget.confidence,
     )

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from edgekit.board.verdict import Check, checks
 from edgekit.choose.entry import Entry, limits_of
-from edgekit.choose.wording import ms, ms_interval, points, size
+from edgekit.choose.wording import ms, ms_interval, points, points_interval, size
 from edgekit.errors import BudgetError
 from edgekit.types import Budget, Estimate, Percentile
 
-__all__ = ["Finding", "check_budget", "judge", "unestablished"]
+__all__ = ["Finding", "check_budget", "claim_sentence", "judge", "retry_confidence", "unestablished"]
+
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ def check_budget(budget: Budget) -> None:
             raise BudgetError(f"the {name} budget is {limit}", allowed="a finite quantity above zero")
     if budget.max_drop is not None and not math.isfinite(budget.max_drop):
         raise BudgetError(f"the accuracy drop allowed is {budget.max_drop}", allowed="a finite fraction")
+    if budget.confidence is not None and budget.max_drop is None:
+        raise BudgetError("a confidence without a limit on the accuracy drop", allowed="both, as 95% and 1%")
 
 
 def judge(entry: Entry, budget: Budget) -> tuple[Finding, ...]:
     """One finding for each limit that the budget sets, in the order accuracy, latency, size, memory."""
     made = checks(entry.figures(budget.percentile), limits_of(budget))
-    return tuple(_in_words(check, entry, budget.percentile) for check in made)
+    return tuple(_in_words(check, entry, budget) for check in made)
 
 
 def unestablished(entry: Entry, budget: Budget) -> str:
@@ -57,10 +61,39 @@ def unestablished(entry: Entry, budget: Budget) -> str:
     drop, limit = entry.drop, budget.max_drop
     if drop is None or limit is None or not drop.value <= limit < drop.high:
         return ""
-    return f"not established: the 95 % interval reaches {points(drop.high, apart_from=limit)}"
+    if entry.is_unchanged or entry.measurement.accuracy is None:
+        return ""
+    split = entry.measurement.accuracy.split
+    return f"on the {split} split not established: the 95 % interval reaches {points(drop.high, apart_from=limit)}"
 
 
-def _in_words(check: Check, entry: Entry, percentile: Percentile) -> Finding:
+def retry_confidence(budget: Budget, retries: int) -> float:
+    """Of the drop's interval in each of so many retries: together they err upward as often as one interval of the
+    budget's confidence (95 % unless it asks for one) does at its high end. Bonferroni's correction.
+    """
+    return 1 - (1 - (budget.confidence or CONFIDENCE)) / retries
+
+
+def claim_sentence(entry: Entry, budget: Budget) -> tuple[bool | None, str]:
+    """Whether the drop that was claimed is established, and the sentence that says so; None without a limit.
+
+    The accuracy of `entry` is the claim's, on samples that no choice has seen.
+    """
+    accuracy, limit = entry.measurement.accuracy, budget.max_drop
+    if accuracy is None or limit is None:
+        return None, ""
+    if entry.is_unchanged:
+        return True, "Established: it is the unchanged network in float, whose drop is zero by definition."
+    bound = accuracy.drop.high if accuracy.drop_bound is None else accuracy.drop_bound
+    confidence = CONFIDENCE if accuracy.drop_bound is None else budget.confidence or CONFIDENCE
+    seen = f"on the {accuracy.split} split the drop is {points_interval(accuracy.drop)}"
+    reaches = f"the high end of its {100 * confidence:.4g} % interval is {points(bound, apart_from=limit)}"
+    said = f"{seen}, and {reaches}; the limit is {points(limit, apart_from=bound)}"
+    return (True, f"Established: {said}.") if bound <= limit else (False, f"Not established: {said}.")
+
+
+def _in_words(check: Check, entry: Entry, budget: Budget) -> Finding:
+    percentile = budget.percentile
     latency = entry.latency(percentile)
     if check.value is None:
         name = "peak memory" if check.limit == "memory" else check.limit
@@ -68,23 +101,28 @@ def _in_words(check: Check, entry: Entry, percentile: Percentile) -> Finding:
     if check.limit == "latency" and latency is not None:
         text, need = _latency(latency, percentile, check.allowed)
     elif check.limit == "accuracy" and check.allowed is not None:
-        text, need = _accuracy(check.value, check.allowed)
+        bounded = budget.confidence is not None and not entry.is_unchanged
+        text, need = _accuracy(check.value, check.allowed, budget.confidence if bounded else None)
     else:
         text, need = _bytes(check.limit, int(check.value), int(check.allowed or 0))
     return Finding(check.limit, check.excess, text, need)
 
 
-def _accuracy(drop: float, limit: float) -> tuple[str, str]:
+def _accuracy(drop: float, limit: float, confidence: float | None) -> tuple[str, str]:
+    """With a confidence, `drop` is the high end of its interval."""
     drop_text, limit_text = points(drop, apart_from=limit), points(limit, apart_from=drop)
-    if drop < 0 <= limit:
+    if confidence is not None:
+        drop_text = f"{drop_text} (high end of its {100 * confidence:.4g} % interval)"
+    elif drop < 0 <= limit:
         return f"accuracy gain {points(-drop)}, a drop of {limit_text} is allowed", ""
     if drop <= limit:
         return f"accuracy drop {drop_text} <= {limit_text}", ""
-    return (
-        f"less accurate than the budget: drop {drop_text} > {limit_text}",
+    need = (
         f"{points(drop - limit, apart_from=0)} less accuracy drop, "
-        f"or an accuracy limit of {points(drop, up=True)}",
+        f"or an accuracy limit of {points(drop, up=True)}"
     )
+    more = ", or more samples" if confidence is not None else ""
+    return f"less accurate than the budget: drop {drop_text} > {limit_text}", need + more
 
 
 def _latency(latency: Estimate, percentile: Percentile, limit: float | None) -> tuple[str, str]:

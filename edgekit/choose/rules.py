@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from edgekit.board import verdict
+from edgekit.choose.comparing import against, comparison, tie_text
 from edgekit.choose.entry import Entry, limits_of
 from edgekit.choose.estimated import speed
 from edgekit.choose.frontier import dominates, pareto_frontier
 from edgekit.choose.limits import Finding, check_budget, judge, unestablished
-from edgekit.choose.wording import ms_interval, points, size
-from edgekit.types import Budget, Choice, Failure, Origin, Rejection
+from edgekit.types import Budget, Choice, Failure, Origin, Rejection, Verdict
 
-__all__ = ["choose"]
+__all__ = ["NONE_REFUTED", "choose"]
 
 PLACES: dict[Origin, str] = {
     "device": "measured on the board",
@@ -22,6 +23,8 @@ PLACES: dict[Origin, str] = {
 }
 """Also the order of trust: the first origin that any entry has is the one that is ranked."""
 
+NONE_REFUTED: Mapping[str, str] = MappingProxyType({})
+
 
 def choose(
     budget: Budget,
@@ -29,6 +32,7 @@ def choose(
     original: str | None = None,
     *,
     origin: Origin | None = None,
+    refuted: Mapping[str, str] = NONE_REFUTED,
     failures: Sequence[Failure] = (),
     rejections: Sequence[Rejection] = (),
 ) -> Choice:
@@ -36,12 +40,14 @@ def choose(
 
     Meeting: the latency interval's high end at the percentile, the size and the peak memory lie at or
     under their limits, and the drop's value lies at or under `max_drop` (a drop whose interval reaches
-    further meets with a reservation in words). A limit on something not measured is not met.
+    further meets with a reservation in words; with a confidence the interval's high end counts). A limit on
+    something not measured is not met.
 
-    Winning: the most accurate of those that meet; equals go to the faster, then the smaller, then by id.
-    With `budget.fastest` the fastest, equals to the more accurate. Without a limit on latency the same rule
-    holds: the most accurate wins, mostly a float build; `fastest` trades accuracy within its limit for speed.
-    A quantized build slower than a float build of its own variant is never chosen when that one meets too.
+    Winning: the most accurate of those that meet and, of those that cannot be told from it in accuracy, the
+    fastest, then the smaller, then by id. With `budget.fastest` the fastest, of those that cannot be told from it
+    the most accurate; see `verdict.decide`. Without a limit on latency the same rule holds: the most accurate
+    wins, mostly a float build; `fastest` trades accuracy within its limit for speed. A quantized build slower
+    than a float build of its own variant is never chosen when that one meets too.
 
     MISSES: some candidate was measured in all that the budget limits; the nearest has the smallest sum of
     relative excesses ((value - limit) / limit for latency's high end, size and memory; (drop - limit) /
@@ -49,7 +55,8 @@ def choose(
 
     Origins are never ranked together: only `origin` is (by default the most trusted that occurs: device,
     host, emulated, estimated). `original` is the id of the unchanged network's entry, with which the
-    explanation compares; `failures` and `rejections` serve the explanation of INFEASIBLE. Raises BudgetError
+    explanation compares; `refuted`, by id, what a later look said against candidates that met, in the order of
+    looking: they do not win; `failures` and `rejections` serve the explanation of INFEASIBLE. Raises BudgetError
     for a limit that is not a positive finite number, ValueError for two entries of one id.
     """
     check_budget(budget)
@@ -61,7 +68,7 @@ def choose(
         for entry in entries
         if entry.measurement.origin == ranked_origin
     }
-    decision = verdict.decide(list(figures.values()), limits_of(budget))
+    decision = verdict.decide(list(figures.values()), limits_of(budget), tuple(refuted))
     ranked = sorted(
         (entry for entry in entries if entry.id in figures),
         key=lambda entry: verdict.rank(figures[entry.id], budget.fastest),
@@ -71,20 +78,27 @@ def choose(
     judged = {entry.id: judge(entry, budget) for entry in ranked}
     known = {entry.id: entry for entry in ranked}
     meeting = [figures[name] for name in decision.meeting]
+    floats = {build.id: rival.id for build in meeting if (rival := verdict.faster_float(build, meeting))}
     winner = known[decision.winner] if decision.winner is not None else None
     for entry in ranked:
-        rival = verdict.faster_float(figures[entry.id], meeting)
-        float_build = known[rival.id] if rival is not None else None
-        reasons[entry.id] = _reason(entry, judged[entry.id], winner, float_build, budget)
-    reasons = {name: reasons[name] for name in sorted(reasons)}
+        float_build = known.get(floats.get(entry.id, ""))
+        reasons[entry.id] = refuted.get(entry.id) or _reason(
+            entry, judged[entry.id], winner, float_build, budget
+        )
+    told: Verdict = "INFEASIBLE"
     if winner is not None:
-        text = _meets_text(winner, judged[winner.id], ranked, original, budget)
-        return Choice("MEETS", winner.id, None, text, frontier, reasons)
-    if decision.nearest is not None:
-        text = _misses_text(known[decision.nearest], judged[decision.nearest])
-        return Choice("MISSES", None, decision.nearest, text, frontier, reasons)
-    text = _infeasible_text(ranked, reasons, failures, rejections, ranked_origin)
-    return Choice("INFEASIBLE", None, None, text, frontier, reasons)
+        leader = next(known[name] for name in decision.meeting if name not in refuted and name not in floats)
+        tie = tie_text(winner, leader, budget)
+        reasons[winner.id] = _with_reservation(f"chosen: {tie or _best(budget)}", winner, budget)
+        text = _meets_text(winner, judged[winner.id], ranked, original, budget, tie, refuted)
+        told = "MEETS"
+    elif decision.nearest is not None:
+        text = _misses_text(known[decision.nearest], judged[decision.nearest], refuted)
+        told = "MISSES"
+    else:
+        text = _infeasible_text(ranked, reasons, failures, rejections, ranked_origin)
+    reasons = {name: reasons[name] for name in sorted(reasons)}
+    return Choice(told, decision.winner, decision.nearest, text, frontier, reasons)
 
 
 def _most_trusted(entries: Sequence[Entry]) -> Origin:
@@ -109,15 +123,12 @@ def _reason(
     missed = [finding.text for finding in findings if not finding.met]
     if missed or winner is None:
         return "; ".join(missed)
-    if entry.id == winner.id:
-        what = "fastest" if budget.fastest else "most accurate"
-        return _with_reservation(f"chosen: the {what} of those that meet the budget", entry, budget)
     if float_build is not None and _before(entry, winner, budget):
-        slower = _against(entry, float_build, budget)
+        slower = against(entry, float_build, budget)
         return f"slower than {float_build.id}, the float build of its own variant: {slower}"
     if dominates(winner, entry, budget.percentile):
-        return f"dominated by {winner.id}: {_comparison(entry, winner, budget)}"
-    return _comparison(entry, winner, budget)
+        return f"dominated by {winner.id}: {comparison(entry, winner, budget)}"
+    return comparison(entry, winner, budget)
 
 
 def _before(entry: Entry, winner: Entry, budget: Budget) -> bool:
@@ -128,34 +139,8 @@ def _before(entry: Entry, winner: Entry, budget: Budget) -> bool:
     return mine < its
 
 
-def _comparison(entry: Entry, winner: Entry, budget: Budget) -> str:
-    """In what a candidate that meets the budget is behind the winner, the deciding quantity first."""
-    parts = []
-    if entry.drop is None and winner.drop is not None:
-        parts.append("its accuracy was not measured")
-    elif entry.drop is not None and winner.drop is not None and entry.drop.value > winner.drop.value:
-        parts.append(
-            f"less accurate than the winner by {points(entry.drop.value - winner.drop.value, apart_from=0)}"
-        )
-    mine, its = entry.latency(budget.percentile), winner.latency(budget.percentile)
-    if its is not None and (mine is None or mine.value > its.value):
-        parts.append(f"slower than the winner: {_against(entry, winner, budget)}")
-    if budget.fastest:
-        parts.reverse()
-    if not parts and entry.size_bytes > winner.size_bytes:
-        larger = size(entry.size_bytes, apart_from=winner.size_bytes)
-        smaller = size(winner.size_bytes, apart_from=entry.size_bytes)
-        parts.append(f"as accurate and as fast as the winner, but larger: {larger} against {smaller}")
-    return (
-        ", and ".join(parts) or "equal to the winner in all that counts; the winner comes first by its name"
-    )
-
-
-def _against(entry: Entry, other: Entry, budget: Budget) -> str:
-    mine, its = entry.latency(budget.percentile), other.latency(budget.percentile)
-    if mine is None or its is None:
-        return "latency not measured"
-    return f"{budget.percentile} {ms_interval(mine)} against {ms_interval(its)}"
+def _best(budget: Budget) -> str:
+    return f"the {'fastest' if budget.fastest else 'most accurate'} of those that meet the budget"
 
 
 def _with_reservation(text: str, entry: Entry, budget: Budget) -> str:
@@ -164,7 +149,13 @@ def _with_reservation(text: str, entry: Entry, budget: Budget) -> str:
 
 
 def _meets_text(
-    winner: Entry, findings: Sequence[Finding], ranked: Sequence[Entry], original: str | None, budget: Budget
+    winner: Entry,
+    findings: Sequence[Finding],
+    ranked: Sequence[Entry],
+    original: str | None,
+    budget: Budget,
+    tie: str,
+    refuted: Mapping[str, str],
 ) -> str:
     facts = [
         _with_reservation(finding.text, winner, budget) if finding.limit == "accuracy" else finding.text
@@ -182,11 +173,19 @@ def _meets_text(
         told = speed(mine, its)
         text += f"; {told} than" if told else "; no difference in latency was seen from"
         text += f" the original ({first.id})"
+    text += f"; {tie}" if tie else ""
+    text += f"; tried before it: {_tried(refuted)}" if refuted else ""
     place = winner.measurement.origin
     return f"{text}." if place == "device" else f"{text}; {PLACES[place]}, not on the board."
 
 
-def _misses_text(nearest: Entry, findings: Sequence[Finding]) -> str:
+def _tried(refuted: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in refuted.items())
+
+
+def _misses_text(nearest: Entry, findings: Sequence[Finding], refuted: Mapping[str, str]) -> str:
+    if refuted:
+        return f"No candidate that met the budget at first holds it when looked at again: {_tried(refuted)}."
     missed = [finding for finding in findings if not finding.met]
     what = "; ".join(finding.text for finding in missed)
     needs = "; and ".join(finding.need for finding in missed)

@@ -6,7 +6,7 @@ import math
 
 from edgekit.types import Estimate
 
-__all__ = ["ms", "ms_interval", "points", "size"]
+__all__ = ["ms", "ms_interval", "points", "points_interval", "size"]
 
 MOST_DECIMALS = 9
 
@@ -31,6 +31,12 @@ def points(fraction: float, *, apart_from: float | None = None, up: bool = False
     text = text.rstrip("0").rstrip(".") if "." in text else text
     text = "0" if text == "-0" else text
     return f"{text} point" if text == "1" else f"{text} points"
+
+
+def points_interval(drop: Estimate) -> str:
+    """0.4 points [-0.1, 0.9]."""
+    low, high = (points(end).partition(" ")[0] for end in (drop.low, drop.high))
+    return f"{points(drop.value)} [{low}, {high}]"
 
 
 def size(count: int, *, apart_from: int | None = None, up: bool = False) -> str:

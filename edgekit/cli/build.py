@@ -63,6 +63,9 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     show_default=True,
     help="What the metric may lose: 1% or 0.01; of rmse and mae what they may gain, in the labels' unit: 0.05.",
 )
+@click.option(
+    "--confidence", help="As 95%: the drop's whole interval must lie under --max-drop, not only its value."
+)
 @click.option("--max-size", help="Of the artifact, as 2MB.")
 @click.option("--max-memory", help="Peak of the process that runs it, as 200MB.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)

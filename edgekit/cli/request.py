@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from edgekit.cli.options import read_preprocess
 from edgekit.errors import UserError
 from edgekit.precisions import PRECISIONS
-from edgekit.quantities import parse_fraction, parse_latency_ms, parse_seconds, parse_size_bytes, read_drop
+from edgekit.quantities import (
+    parse_fraction,
+    parse_latency_ms,
+    parse_seconds,
+    parse_size_bytes,
+    read_confidence,
+    read_drop,
+)
 from edgekit.types import Budget
 
 if TYPE_CHECKING:
@@ -31,6 +38,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         fastest=limit == "auto",
         percentile=options["percentile"],
         max_drop=read_drop(options["max_drop"], options["metric"]),
+        confidence=read_confidence(options["confidence"]),
         max_size_bytes=parse_size_bytes(options["max_size"]) if options["max_size"] else None,
         max_memory_bytes=parse_size_bytes(options["max_memory"]) if options["max_memory"] else None,
     )

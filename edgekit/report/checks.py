@@ -50,14 +50,17 @@ class BudgetCheck:
 def checks(result: Result) -> tuple[BudgetCheck, ...]:
     """The best candidate's, with its accuracy on the test split where that was measured."""
     best = best_candidate(result)
-    return () if best is None else checks_of(best, result.budget, result.claim)
+    return () if best is None else checks_of(best, result.budget, result.claim, result.confirmed)
 
 
 def checks_of(
-    candidate: CandidateResult, budget: Budget, claim: AccuracyResult | None = None
+    candidate: CandidateResult,
+    budget: Budget,
+    claim: AccuracyResult | None = None,
+    confirmed: LatencyResult | None = None,
 ) -> tuple[BudgetCheck, ...]:
-    """Latency, value, drop, size, and memory (if limited) of one candidate."""
-    latency = candidate.latency_ms
+    """Latency, value, drop, size, and memory (if limited) of one candidate; `confirmed`: of a run on its own."""
+    latency = confirmed or candidate.latency_ms
     timed = (_latency_check(latency, budget, candidate.origin),) if latency else ()
     accuracy = _accuracy_checks(claim or candidate.accuracy, budget) if candidate.accuracy else ()
     told = (*timed, *accuracy, _bytes_check("size", candidate.size_bytes, budget.max_size_bytes))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.files import write_atomically
+from edgekit.files import check_own_file, write_atomically
 from edgekit.report import wording
 from edgekit.report.answers import answers
 from edgekit.report.cautions import cautions
@@ -27,7 +27,7 @@ from edgekit.report.verdict import (
     ranked_origin,
     reference,
 )
-from edgekit.result import CandidateResult, Result, check_own_file
+from edgekit.result import CandidateResult, Result
 from edgekit.types import Origin
 
 if TYPE_CHECKING:

@@ -88,7 +88,8 @@ def headline(result: Result) -> str:
     """One line that says how it ended."""
     board, best = result.target.title or result.target.name, best_candidate(result)
     if result.verdict == "MEETS" and best:
-        return f"{best.id} meets the budget on {board}"
+        standing = {True: " (established)", False: " (not established)", None: ""}[result.established]
+        return f"{best.id} meets the budget on {board}{standing}"
     if result.verdict == "PROVISIONAL":
         return f"Nothing is settled before a run on {board}{_expectation(result)}"
     if result.verdict == "INFEASIBLE":

@@ -13,7 +13,10 @@ __all__ = ["Budget", "Choice", "Verdict"]
 
 @dataclass(frozen=True)
 class Budget:
-    """What the user asks for. `fastest` means: as fast as possible within the accuracy limit."""
+    """What the user asks for. `fastest` means: as fast as possible within the accuracy limit.
+
+    `confidence`, 0.5 to below 1: of the drop's interval whose high end must lie under `max_drop`; None: its value must.
+    """
 
     max_latency_ms: float | None = None
     fastest: bool = False
@@ -21,6 +24,7 @@ class Budget:
     max_drop: float | None = 0.01
     max_size_bytes: int | None = None
     max_memory_bytes: int | None = None
+    confidence: float | None = None
 
 
 Verdict = Literal["MEETS", "MISSES", "INFEASIBLE", "PROVISIONAL"]

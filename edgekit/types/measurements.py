@@ -106,6 +106,7 @@ class Accuracy:
     """`value` and the paired `drop` from the original (positive: worse), on `samples` samples of `split`.
 
     `worst_part`: of a comparison with the original's outputs, where there are no labels and no classes.
+    `drop_bound`: the high end of the drop's interval at the confidence that was asked for; None: none was.
     """
 
     metric: str
@@ -114,6 +115,7 @@ class Accuracy:
     value: Estimate
     drop: Estimate
     worst_part: WorstPart | None = None
+    drop_bound: float | None = None
 
 
 @dataclass(frozen=True)

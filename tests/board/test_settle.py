@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.board import settle
+from edgekit.board import choosing, settle
 from edgekit.board.manifest import manifest_digest
 from edgekit.bundle import BoardIdentity, CandidateFacts, Offer, verify_bundle, write_candidates
 from edgekit.devices import LocalDevice
@@ -93,6 +93,8 @@ def test_the_most_accurate_candidate_that_meets_the_budget_wins(
     assert ended.returncode == 0, ended.stderr
     assert settled(bundle)["verdict"] == "MEETS"
     assert settled(bundle)["winner"] == "onnxruntime"
+    assert settled(bundle)["established"] is True  # the unchanged network
+    assert [row["confirmed_ms"] is not None for row in settled(bundle)["candidates"]] == [True, False]
     assert "MEETS: onnxruntime" in ended.stdout
 
 
@@ -162,7 +164,7 @@ def judged(
     }
     manifest = {"budget": asdict(budget), "candidates": [asdict(candidate) for candidate in candidates]}
     exact = {candidate.id: (0.0, 0.01) for candidate in candidates}
-    rows, decision = settle.judge(manifest, {**measured, **entries}, exact)
+    rows, decision = choosing.judge(manifest, {**measured, **entries}, exact)
     return rows, decision.verdict, decision.winner
 
 
@@ -195,9 +197,81 @@ def test_what_was_not_timed_meets_no_limit_on_latency() -> None:
     assert (rows[0]["against"], verdict) == ("its latency was not measured", "INFEASIBLE")
 
 
+def settled_choice(
+    *candidates: CandidateFacts, seemed_ms: Mapping[str, float], alone_ms: Mapping[str, float], budget: Budget
+) -> tuple[str | None, Mapping[str, str], list[str]]:
+    """Winner, what is against each, and who was timed again, of candidates that seemed and are that fast."""
+    looked = []
+
+    def entry(time_ms: float) -> Mapping[str, Any]:
+        return {"status": "ok", "notes": [], "rounds_ms": [[time_ms]], "peak_memory_bytes": 1, "load_ms": 1.0}
+
+    def time_alone(name: str) -> Mapping[str, Any]:
+        looked.append(name)
+        return entry(alone_ms[name])
+
+    manifest = {"budget": asdict(budget), "candidates": [asdict(candidate) for candidate in candidates]}
+    exact = {candidate.id: (0.0, 0.01) for candidate in candidates}
+    entries = {name: entry(time_ms) for name, time_ms in seemed_ms.items()}
+    rows, decision = choosing.settle_choice(manifest, entries, exact, time_alone)
+    return decision.winner, {row["id"]: row["against"] for row in rows}, looked
+
+
+def test_a_winner_that_is_too_slow_on_its_own_gives_way_to_the_next() -> None:
+    winner, against, looked = settled_choice(
+        facts("lucky"), facts("sound", drop=0.004), seemed_ms={"lucky": 1.9, "sound": 1.0},
+        alone_ms={"lucky": 2.1, "sound": 1.1}, budget=Budget(max_latency_ms=2.0),
+    )  # fmt: skip
+    assert (winner, looked) == ("sound", ["lucky", "sound"])
+    assert against["lucky"] == "timed once more, on its own: p90 ms 2.1 > 2"
+
+
+def test_nothing_is_timed_again_where_no_latency_is_limited() -> None:
+    winner, _, looked = settled_choice(
+        facts("a"), seemed_ms={"a": 1.0}, alone_ms={}, budget=Budget(fastest=True)
+    )
+    assert (winner, looked) == ("a", [])
+
+
+def test_at_most_four_and_the_unchanged_network_are_timed_again() -> None:
+    names = [f"c{place}" for place in range(6)]
+    slow = [facts(name, drop=place / 1000, variant="pruned") for place, name in enumerate(names)]
+    winner, against, looked = settled_choice(
+        *slow, facts("float", drop=0.009), seemed_ms=dict.fromkeys([*names, "float"], 1.0),
+        alone_ms={**dict.fromkeys(names, 3.0), "float": 1.0}, budget=Budget(max_latency_ms=2.0),
+    )  # fmt: skip
+    assert (winner, looked) == ("float", [*names[:4], "float"])
+    assert against["c5"] == "not tried, since 4 before it did not hold"
+
+
+@pytest.mark.parametrize(
+    ("changes", "established"),
+    [
+        ({"split": "test", "drop_high": 0.009}, True),
+        ({"split": "test", "drop_high": 0.011}, False),
+        ({"split": "validation", "drop_high": 0.009}, False),
+        ({"split": "validation", "variant": "original"}, True),
+        ({"split": "test"}, False),
+    ],
+)
+def test_a_drop_is_established_by_its_interval_on_the_test_split(
+    changes: Mapping[str, Any], established: bool
+) -> None:
+    row = {**asdict(facts("a", variant="pruned")), "latency_ms": None, "peak_memory_bytes": 1, **changes}
+    assert choosing.is_established({"budget": asdict(Budget())}, row) is established
+
+
+def test_a_bundle_of_before_settles_without_intervals_and_confidence() -> None:
+    old = {name: value for name, value in asdict(facts("a")).items() if not name.startswith("drop_")}
+    budget = {name: value for name, value in asdict(EASY).items() if name != "confidence"}
+    entry = {"status": "ok", "notes": [], "rounds_ms": [[1.0]], "peak_memory_bytes": 1, "load_ms": 1.0}
+    _, decision = choosing.judge({"budget": budget, "candidates": [old]}, {"a": entry}, {"a": (0.0, 0.01)})
+    assert decision.winner == "a"
+
+
 @given(st.lists(st.lists(st.floats(0.001, 100), min_size=1, max_size=8), min_size=1, max_size=6))
 def test_the_interval_holds_its_percentile(rounds: list[list[float]]) -> None:
-    times = settle.latency_ms(rounds, "p90")
+    times = choosing.latency_ms(rounds, "p90")
     assert times["low"] <= times["at"] == times["p90"] <= times["high"]
     assert times["p50"] <= times["p90"] <= times["p99"]
 

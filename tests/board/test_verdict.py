@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from edgekit.board import settle
+from edgekit.board import choosing
 from edgekit.board.intervals import percentiles
 from edgekit.board.verdict import Figures, Limits, checks, decide
 from edgekit.bundle import BUNDLE_SCHEMA, BoardIdentity, CandidateFacts, CandidatesManifest
@@ -89,10 +89,11 @@ def some_entry(chance: random.Random) -> dict[str, Any]:
 
 def some_facts(chance: random.Random, index: int) -> CandidateFacts:
     drop = chance.choice([math.nan, -0.005, 0.0, 0.0, 0.0025, 0.005, 0.01])
+    half = chance.choice([0.0, 0.001, 0.0025, 0.005])
     return CandidateFacts(
-        f"c{chance.randint(0, 9)}-{index}", "candidates/c", chance.choice(["v", "w"]), "onnxruntime",
+        f"c{chance.randint(0, 9)}-{index}", "candidates/c", chance.choice(["original", "w"]), "onnxruntime",
         chance.choice(["fp32", "fp16", "bf16", "int8", "w8", "int8-dynamic"]), "", None, "top-1", 0.9, drop,
-        chance.choice([1000, 1000, 2000, 3000]),
+        chance.choice([1000, 1000, 2000, 3000]), drop - half, drop + half, drop + 2 * half,
     )  # fmt: skip
 
 
@@ -106,9 +107,10 @@ def some_budget(chance: random.Random, entries: Mapping[str, Any]) -> Budget:
         max_latency_ms=chance.choice([None, *limits]),
         fastest=chance.random() < 0.4,
         percentile=percentile,
-        max_drop=chance.choice([None, 0.0, 0.0025, 0.005, 0.01]),
+        max_drop=chance.choice([0.0, 0.0025, 0.005, 0.01]),
         max_size_bytes=chance.choice([None, None, 1000, 2000]),
         max_memory_bytes=chance.choice([None, None, 1000, 2000]),
+        confidence=chance.choice([None, None, 0.99]),
     )
 
 
@@ -122,7 +124,7 @@ def by_settling(
     manifest = CandidatesManifest(
         BUNDLE_SCHEMA, "candidates", "0", "", "t", BoardIdentity("x86_64"), budget, 1, tuple(facts), ()
     )
-    _, decision = settle.judge(json.loads(encode_manifest(manifest)), entries, deviations)
+    _, decision = choosing.judge(json.loads(encode_manifest(manifest)), entries, deviations)
     return decision.verdict, decision.winner
 
 
@@ -144,8 +146,9 @@ def by_building(
         if deviations[name] == OFF:
             failures.append(Failure(name, "measure", "golden outputs do not match"))
             continue
-        drop = Estimate(*[known[name].drop] * 3)
-        accuracy = Accuracy("top-1", "validation", 100, Estimate(0.9, 0.8, 1.0), drop)
+        one = known[name]
+        drop = Estimate(one.drop, one.drop_low or 0.0, one.drop_high or 0.0)
+        accuracy = Accuracy("top-1", "validation", 100, Estimate(0.9, 0.8, 1.0), drop, one.drop_bound)
         candidate = Candidate(name, known[name].variant, "onnxruntime", known[name].precision)
         measurement = replace(result.measurement, accuracy=accuracy)
         chosen_from.append(Entry(candidate, measurement, known[name].size_bytes))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -329,16 +330,168 @@ def test_the_winner_meets_the_budget_and_there_is_one_whenever_any_candidate_mee
     assert (choice.nearest is not None) == (choice.verdict == "MISSES")
 
 
+def low_of(one: Entry) -> float:
+    return one.measurement.accuracy.drop.low if one.measurement.accuracy else math.inf
+
+
 @given(budgets(), entry_lists())
 def test_no_other_candidate_that_meets_is_better(budget: Budget, entries: list[Entry]) -> None:
+    """By values none is both faster and more accurate; what is better in the first quantity is so within the noise."""
     choice = choose(budget, entries)
     meeting = [one for one in ranked(entries) if meets(one, budget)]
+    rivals = [one for one in meeting if not beaten_by_its_float_build(one, meeting)]
     for winner in [one for one in meeting if one.id == choice.winner]:
-        for rival in meeting:
-            if not beaten_by_its_float_build(rival, meeting):
-                better = time_of if budget.fastest else drop_of
-                assert better(winner) <= better(rival)
-        assert not beaten_by_its_float_build(winner, meeting)
+        assert winner in rivals
+        mine = time_of(winner), drop_of(winner), winner.size_bytes
+        for rival in rivals:
+            its = time_of(rival), drop_of(rival), rival.size_bytes
+            assert its == mine or any(more > less for more, less in zip(its, mine, strict=True))
+        if not budget.fastest:
+            least = min(drop_of(one) for one in meeting)
+            assert all(low_of(one) > least for one in rivals if time_of(one) < mine[0])
+
+
+@given(budgets(), entry_lists())
+def test_what_is_exact_is_ordered_by_its_values(budget: Budget, entries: list[Entry]) -> None:
+    """Without any noise the most accurate (or the fastest) wins, whatever else it may be."""
+    exact = [
+        replace(one, measurement=replace(one.measurement, latency=flat(one), accuracy=sure(one)))
+        for one in entries
+    ]
+    choice = choose(budget, exact)
+    meeting = [one for one in ranked(exact) if meets(one, budget)]
+    rivals = [one for one in meeting if not beaten_by_its_float_build(one, meeting)]
+    better = time_of if budget.fastest else drop_of
+    assert [better(one) for one in exact if one.id == choice.winner] == [
+        min(better(one) for one in rivals) for _ in rivals[:1]
+    ]
+
+
+def flat(one: Entry) -> Latency | None:
+    """Its latency without an interval."""
+    latency = one.measurement.latency
+    if latency is None:
+        return None
+    at = Estimate(*[latency.p90.value] * 3)
+    return replace(latency, p50=at, p90=at, p99=at)
+
+
+def sure(one: Entry) -> Accuracy | None:
+    """Its accuracy without an interval."""
+    accuracy = one.measurement.accuracy
+    return accuracy and replace(accuracy, drop=Estimate(*[accuracy.drop.value] * 3))
+
+
+# Within the noise of the data
+
+
+@pytest.mark.parametrize(
+    ("half", "winner"), [(0.0, "fp32"), (0.004, "fp32"), (0.006, "fp16"), (0.02, "fp16")]
+)
+def test_within_the_noise_of_the_samples_the_faster_wins_and_it_is_said(half: float, winner: str) -> None:
+    entries = [entry("fp32", 1.2, 0.0), entry("fp16", 1.0, 0.005, half_drop=half, precision="fp16")]
+    choice = choose(Budget(max_drop=0.01), entries)
+    assert choice.winner == winner
+    said = [
+        text
+        for text in (choice.explanation, *choice.reasons.values())
+        if "no difference in accuracy seen" in text
+    ]
+    assert len(said) == (3 if winner == "fp16" else 0)
+
+
+def test_of_two_as_fast_the_smaller_wins_within_the_noise() -> None:
+    entries = [entry("large", drop=0.0, size=3000), entry("small", drop=0.003, half_drop=0.004, size=1000)]
+    choice = choose(Budget(), entries)
+    assert choice.winner == "small"
+    assert (
+        "no difference in accuracy seen to large (drop 0.3 points [-0.1, 0.7] against 0 points [0, 0])"
+        in (choice.reasons["small"])
+    )
+    assert "and it is smaller" in choice.explanation
+
+
+def test_with_fastest_what_overlaps_is_as_fast_and_the_more_accurate_wins() -> None:
+    entries = [entry("quick", 1.0, 0.008, half_ms=0.05), entry("sure", 1.04, 0.0, half_ms=0.05)]
+    choice = choose(Budget(fastest=True), entries)
+    assert choice.winner == "sure"
+    assert "no difference in latency seen to quick" in choice.reasons["sure"]
+    assert "no difference in latency seen" in choice.reasons["quick"]
+    apart = [entry("quick", 1.0, 0.008, half_ms=0.01), entry("sure", 1.04, 0.0, half_ms=0.01)]
+    assert choose(Budget(fastest=True), apart).winner == "quick"
+
+
+def test_ties_are_no_chain() -> None:
+    """b cannot be told from a, nor c from b; but c from a can."""
+    entries = [
+        entry("a", 3.0, 0.0),
+        entry("b", 2.0, 0.003, half_drop=0.004),
+        entry("c", 1.0, 0.006, half_drop=0.004),
+    ]
+    choice = choose(Budget(), entries)
+    assert choice.winner == "b"
+    assert "less accurate" not in choice.reasons["c"]
+    assert "no difference in accuracy seen" in choice.reasons["c"]
+
+
+# Looked at again
+
+
+def test_what_was_refuted_neither_wins_nor_leads() -> None:
+    entries = [entry("a", 3.0, 0.0), entry("b", 2.0, 0.004), entry("c", 1.0, 0.006, half_drop=0.004)]
+    assert choose(Budget(), entries).winner == "a"
+    choice = choose(Budget(), entries, refuted={"a": "too slow on its own"})
+    assert choice.winner == "c"  # a, which it could be told from, leads no more
+    assert choice.reasons["a"] == "too slow on its own"
+    assert "tried before it: a: too slow on its own" in choice.explanation
+
+
+def test_when_all_are_refuted_the_first_that_was_tried_is_nearest() -> None:
+    entries = [entry("a", 3.0, 0.0), entry("b", 2.0, 0.004), entry("far", 9.0, 0.5)]
+    choice = choose(Budget(), entries, refuted={"b": "no", "a": "nor this"})
+    assert (choice.verdict, choice.winner, choice.nearest) == ("MISSES", None, "b")
+    assert choice.explanation.endswith("when looked at again: b: no; a: nor this.")
+
+
+def test_a_quantized_build_slower_than_a_refuted_float_build_is_still_not_chosen() -> None:
+    entries = [entry("float", 1.0, variant="v"), entry("int8", 1.2, precision="int8", variant="v")]
+    assert choose(Budget(), entries, refuted={"float": "no"}).verdict == "MISSES"
+
+
+# With a confidence
+
+
+def bounded(name: str, drop: float, bound: float, **more: Any) -> Entry:
+    one = entry(name, 1.0, drop, **more)
+    accuracy = one.measurement.accuracy
+    assert accuracy is not None
+    return replace(one, measurement=replace(one.measurement, accuracy=replace(accuracy, drop_bound=bound)))
+
+
+def test_with_a_confidence_the_high_end_of_the_interval_counts() -> None:
+    entries = [bounded("a", 0.004, 0.012), bounded("b", 0.006, 0.009)]
+    assert choose(Budget(max_drop=0.01), entries).winner == "a"
+    choice = choose(Budget(max_drop=0.01, confidence=0.99), entries)
+    assert choice.winner == "b"
+    assert choice.reasons["a"] == (
+        "less accurate than the budget: drop 1.2 points (high end of its 99 % interval) > 1 point"
+    )
+
+
+def test_a_bound_that_was_not_computed_meets_no_confidence() -> None:
+    assert choose(Budget(confidence=0.9), [entry("a")]).verdict == "INFEASIBLE"
+
+
+def test_the_unchanged_network_needs_no_interval() -> None:
+    one = bounded("a", 0.0, 0.04, variant="original")
+    choice = choose(Budget(max_drop=0.01, confidence=0.95), [one])
+    assert choice.verdict == "MEETS"
+    assert "established" not in choice.explanation
+
+
+def test_a_confidence_without_a_limit_is_refused() -> None:
+    with pytest.raises(BudgetError, match="allowed: both, as 95% and 1%"):
+        choose(Budget(max_drop=None, confidence=0.95), [entry("a")])
 
 
 @given(budgets(), entry_lists(), st.randoms(use_true_random=False))
@@ -351,10 +504,24 @@ def test_the_order_of_the_entries_does_not_matter(
 
 
 @given(
-    budgets(), entry_lists(least=1), GRID_MS, GRID_DROP, st.sampled_from(PRECISIONS), st.sampled_from("vw")
+    budgets(),
+    entry_lists(least=1),
+    GRID_MS,
+    GRID_DROP,
+    st.sampled_from([0.0, 0.5]),
+    st.sampled_from([0.0, 0.01]),
+    st.sampled_from(PRECISIONS),
+    st.sampled_from("vw"),
 )
 def test_adding_a_candidate_that_the_winner_dominates_changes_nothing(
-    budget: Budget, entries: list[Entry], more_ms: float, more_drop: float, precision: Precision, variant: str
+    budget: Budget,
+    entries: list[Entry],
+    more_ms: float,
+    more_drop: float,
+    half_ms: float,
+    half_drop: float,
+    precision: Precision,
+    variant: str,
 ) -> None:
     choice = choose(budget, entries)
     for winner in [one for one in entries if one.id == choice.winner]:
@@ -364,9 +531,11 @@ def test_adding_a_candidate_that_the_winner_dominates_changes_nothing(
             "aaa",
             time_of(winner) + more_ms,
             drop_of(winner) + abs(more_drop),
-            size=1,
+            size=winner.size_bytes,
             memory=1,
             origin=winner.measurement.origin,
+            half_ms=half_ms,
+            half_drop=half_drop,
             precision=precision,
             variant=variant,
         )

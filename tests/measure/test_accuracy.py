@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import DataError
 from edgekit.measure import compare_scores, estimate_drop, estimate_mean, evaluate
+from edgekit.types import Accuracy
 
 pairs = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=200)
 
@@ -129,3 +130,45 @@ def test_outputs_of_another_shape_are_refused() -> None:
 def test_a_metric_without_labels_is_refused() -> None:
     with pytest.raises(DataError, match="needs labels"):
         evaluate(class_outputs(0), class_outputs(0), None, metric="top5")
+
+
+# Intervals of a cosine, and at other confidences
+
+
+def cosine_of(drops: NDArray[np.float64]) -> Accuracy:
+    """The accuracy of outputs whose cosines to the original's are one minus these drops."""
+    angles = np.arccos(1 - drops)
+    turned = np.stack([np.cos(angles), np.sin(angles)], axis=1)[:, :, None]
+    straight = np.stack([np.ones_like(drops), np.zeros_like(drops)], axis=1)[:, :, None]
+    return evaluate({"map": np.repeat(turned, 2, axis=2)}, {"map": np.repeat(straight, 2, axis=2)}, None)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.0])
+def test_a_cosines_interval_holds_a_skewed_drop_at_20_samples(sigma: float) -> None:
+    chance = np.random.default_rng(5)
+    scale = 1e-6
+    truth = scale * np.exp(sigma**2 / 2)
+    made = [cosine_of(scale * chance.lognormal(0.0, sigma, 20)).drop for _ in range(300)]
+    assert np.mean([drop.low <= truth <= drop.high for drop in made]) >= 0.93
+
+
+def test_a_cosines_value_and_drop_have_the_same_interval() -> None:
+    accuracy = cosine_of(np.random.default_rng(0).lognormal(-9, 1, 30))
+    assert accuracy.metric == "cosine"
+    assert accuracy.value.low == pytest.approx(1 - accuracy.drop.high)
+    assert accuracy.value.high == pytest.approx(1 - accuracy.drop.low)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_more_confidence_is_a_higher_bound_and_95_percent_is_the_interval(binary: bool) -> None:
+    chance = np.random.default_rng(3)
+    reference = np.ones(60)
+    scores = np.where(chance.random(60) < 0.1, 0.0, 1.0) if binary else 1 - 0.1 * chance.random(60)
+    bounds = [
+        compare_scores(scores, reference, metric="m", split="test", confidence=share).drop_bound
+        for share in (0.5, 0.9, 0.95, 0.99)
+    ]
+    assert bounds == sorted(bounds)  # type: ignore[type-var]
+    accuracy = compare_scores(scores, reference, metric="m", split="test")
+    assert accuracy.drop_bound is None
+    assert bounds[2] == accuracy.drop.high

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from edgekit.building.candidates.estimates import with_point_latency
 from edgekit.building.values import Attempt
-from edgekit.choose import Entry, choose, retold
+from edgekit.choose import NONE_REFUTED, Entry, choose, retold
 from edgekit.types import Budget, Choice, Failure, Measurement, Rejection
 
 __all__ = ["judged", "without"]
@@ -18,15 +18,18 @@ def judged(
     measurements: Mapping[str, Measurement],
     failures: Sequence[Failure],
     rejections: Sequence[Rejection],
+    refuted: Mapping[str, str] = NONE_REFUTED,
 ) -> Choice:
-    """The choice among the attempts that were measured; among estimates it is told in ranges."""
+    """The choice among the attempts that were measured, told in ranges among estimates. `refuted`: see `choose`."""
     entries = [
         Entry(attempt.candidate, measurements[attempt.candidate.id], attempt.artifact.size_bytes)
         for attempt in attempts
         if attempt.candidate.id in measurements
     ]
     ranked = [with_point_latency(entry) for entry in entries]
-    choice = choose(budget, ranked, baseline_id(entries), failures=failures, rejections=rejections)
+    choice = choose(
+        budget, ranked, baseline_id(entries), refuted=refuted, failures=failures, rejections=rejections
+    )
     is_estimate = any(entry.measurement.origin == "estimated" for entry in entries)
     return retold(choice, entries, budget) if is_estimate else choice
 

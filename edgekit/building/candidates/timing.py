@@ -19,7 +19,7 @@ from edgekit.devices import Measured, MeasureOptions, measure
 from edgekit.progress import Reporter
 from edgekit.types import Artifact, Failure, Measurement
 
-__all__ = ["Timer", "time_attempts"]
+__all__ = ["Timer", "time_alone", "time_attempts"]
 
 FILE = "timed.json"
 ARTIFACT_SECONDS = 3.0
@@ -65,18 +65,23 @@ class Timer:
     repeat_until: TimeLimit | None = None
 
     def time(
-        self, artifacts: Sequence[Artifact], samples: SplitFiles, seconds: float
+        self, artifacts: Sequence[Artifact], samples: SplitFiles, seconds: float, *, again: bool = False
     ) -> dict[str, Measurement | Failure]:
         """Candidate → latency, load time and memory. `seconds` of timed runs for each, fed with the first sample.
+
+        `again`: a run of its own beside the one that chose, never that one out of the store.
 
         Only a run without failures that lacks no repetition is stored. Each candidate has run over the samples before
         it is timed, so what fails here (killed, out of memory, too slow for its time) may not fail again: the next
         build tries all anew.
         """
         options = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed)
+        title = (
+            "Timing the winner once more, on its own" if again else f"Measuring {len(artifacts)} candidates"
+        )
 
         def make(folder: Path) -> Mapping[str, Any]:
-            run, whole = self._measured(artifacts, samples, options, folder / "job")
+            run, whole = self._measured(artifacts, samples, options, folder / "job", title)
             rows = [
                 Timed(row.measurement)
                 for row in (run[artifact.candidate] for artifact in artifacts)
@@ -96,7 +101,7 @@ class Timer:
             "kept": "measurements only",
         }
         try:
-            entry = self.cache.entry("latency", parts, make)
+            entry = self.cache.entry("confirmation" if again else "latency", parts, make)
         except UnkeptRunError as unkept:
             return {
                 name: row if isinstance(row, Failure) else row.measurement for name, row in unkept.run.items()
@@ -108,9 +113,14 @@ class Timer:
         }
 
     def _measured(
-        self, artifacts: Sequence[Artifact], samples: SplitFiles, options: MeasureOptions, folder: Path
+        self,
+        artifacts: Sequence[Artifact],
+        samples: SplitFiles,
+        options: MeasureOptions,
+        folder: Path,
+        title: str,
     ) -> tuple[TimingRun, bool]:
-        with self.reporter.step(f"Measuring {len(artifacts)} candidates") as step:
+        with self.reporter.step(title) as step:
 
             def progress(stage: str, entry: str, done: int, total: int) -> None:
                 step.advance(done / max(total, 1), f"{STAGES.get(stage, stage)} {entry}".strip())
@@ -149,6 +159,12 @@ def time_attempts(
         else:
             measurements[attempt.candidate.id] = replace(result, accuracy=attempt.accuracy)
     return measurements, failures
+
+
+def time_alone(timer: Timer, samples: SplitFiles, attempt: Attempt) -> Measurement | Failure:
+    """One candidate in a run of its own, for as long as it had beside the others."""
+    name = attempt.candidate.id
+    return timer.time([attempt.artifact], samples, ARTIFACT_SECONDS, again=True)[name]
 
 
 def calmest_run(run: Callable[[], TimingRun], may_repeat: Callable[[], bool]) -> tuple[TimingRun, bool]:

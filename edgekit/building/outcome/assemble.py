@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from edgekit._version import __version__
+from edgekit.building.outcome.claim import Claim
 from edgekit.building.setup import Setting
 from edgekit.building.values import Attempt, Outcome
 from edgekit.result import (
@@ -40,7 +41,7 @@ def assemble(
     target: TargetInfo,
     run: RunInfo,
     *,
-    claim: Accuracy | None,
+    claim: Claim,
     waterfall: Sequence[WaterfallStep],
     warnings: Sequence[str],
     machine: Environment,
@@ -56,7 +57,7 @@ def assemble(
         budget=budget,
         winner=choice.winner,
         nearest=choice.nearest,
-        claim=None if claim is None else accuracy_result(claim),
+        claim=None if claim.accuracy is None else accuracy_result(claim.accuracy),
         candidates=candidate_results(outcome, budget.percentile),
         variants=outcome.variants,
         rejected=outcome.rejections,
@@ -65,7 +66,16 @@ def assemble(
         environment=measured[-1].environment if measured else machine,
         run=run,
         waterfall=tuple(waterfall),
+        established=claim.established,
+        confirmed=confirmed_latency(claim.confirmed, budget.percentile),
     )
+
+
+def confirmed_latency(confirmed: Measurement | None, percentile: Percentile) -> LatencyResult | None:
+    """Of the run that a verdict rests on, if there was one."""
+    if confirmed is None or confirmed.latency is None:
+        return None
+    return latency_result(confirmed.latency, percentile)
 
 
 def run_info(setting: Setting, run: str) -> RunInfo:
@@ -167,4 +177,5 @@ def accuracy_result(accuracy: Accuracy) -> AccuracyResult:
         drop_low=accuracy.drop.low,
         drop_high=accuracy.drop.high,
         worst_part=accuracy.worst_part.text if accuracy.worst_part else "",
+        drop_bound=accuracy.drop_bound,
     )

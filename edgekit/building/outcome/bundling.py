@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from edgekit._version import __version__
 from edgekit.building.candidates.estimates import best_per_precision
 from edgekit.building.measuring import Evaluator
+from edgekit.building.outcome.claim import Claim
 from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt, Outcome
 from edgekit.bundle import BoardIdentity, CandidateFacts, Golden, Offer, write_bundle, write_candidates
@@ -89,19 +90,18 @@ class Bundler:
         )
 
 
-def hand_over(
-    bundler: Bundler, outcome: Outcome, claim: Accuracy | None, budget: Budget, *, absent: bool
-) -> None:
-    """The winner or the nearest; for a board that is not here, the best few of each precision."""
+def hand_over(bundler: Bundler, outcome: Outcome, claim: Claim, budget: Budget, *, absent: bool) -> None:
+    """The winner or the nearest, as it was last timed; for a board that is not here, the best few of each precision."""
     choice, measurements = outcome.choice, outcome.measurements
     if absent:
         chosen = best_per_precision(outcome.attempts, measurements, choice, budget.max_drop)
-        bundler.write_several(outcome.networks, chosen, measurements, claim, budget)
+        bundler.write_several(outcome.networks, chosen, measurements, claim.accuracy, budget)
         return
     attempt = outcome.attempt(choice.winner or choice.nearest)
     if attempt is not None:
         network = outcome.networks[attempt.candidate.variant]
-        bundler.write(network, attempt, measurements[attempt.candidate.id], claim)
+        last = claim.confirmed or measurements[attempt.candidate.id]
+        bundler.write(network, attempt, replace(last, accuracy=attempt.accuracy), claim.accuracy)
 
 
 def golden_of(samples: SplitFiles, outputs: Mapping[str, NDArray[np.generic]]) -> Golden:
@@ -129,6 +129,9 @@ def facts_of(attempt: Attempt, measurement: Measurement) -> CandidateFacts:
         value=attempt.accuracy.value.value,
         drop=attempt.accuracy.drop.value,
         size_bytes=attempt.artifact.size_bytes,
+        drop_low=attempt.accuracy.drop.low,
+        drop_high=attempt.accuracy.drop.high,
+        drop_bound=attempt.accuracy.drop_bound,
     )
 
 

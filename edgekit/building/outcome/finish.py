@@ -1,19 +1,21 @@
-"""After the choice: the claim on the test split decides whether it stands."""
+"""After the choice: what no choice has seen decides whether it stands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from edgekit.building.candidates.estimates import provisional
+from edgekit.building.candidates.timing import Timer, time_alone
 from edgekit.building.measuring import Evaluator
+from edgekit.building.outcome.claim import Claim, Looks, settle_claim
 from edgekit.building.samples import SplitFiles
 from edgekit.building.setup import Board
-from edgekit.building.values import Outcome
+from edgekit.building.values import Attempt, Outcome
 from edgekit.errors import OutputError
 from edgekit.progress import Reporter
-from edgekit.types import Accuracy, Choice, Signature
+from edgekit.types import Accuracy, Budget, Choice, Signature
 
 __all__ = ["claimed", "make_folder"]
 
@@ -21,43 +23,32 @@ __all__ = ["claimed", "make_folder"]
 def claimed(
     outcome: Outcome,
     board: Board,
-    limit: float | None,
+    budget: Budget,
     bundle: Path,
     evaluator: Evaluator,
+    timer: Timer,
+    samples: SplitFiles,
     test_for: Callable[[Signature], SplitFiles],
+    choose_without: Callable[[Mapping[str, str]], Choice],
     reporter: Reporter,
-) -> tuple[Outcome, Accuracy | None]:
-    """The outcome as the test split leaves it, and the accuracy there of the winner (or of the expected one).
+) -> Claim:
+    """The choice as the claim leaves it. `samples`: the validation split, whose first one is timed.
 
-    No choice has seen that split. `limit`: the largest accuracy drop. Raises StageError when the winner does not run.
+    For a board that is not here the one that is expected to do best is measured on the test split, and nothing is
+    settled. Raises StageError when a candidate does not run.
     """
-    choice, claim = outcome.choice, None
-    if board.absent:
-        ran = [attempt for attempt in outcome.attempts if attempt.candidate.id in outcome.measurements]
-        choice = provisional(board, choice, ran, bundle)
-    claimant = outcome.attempt(choice.winner or (choice.nearest if board.absent else None))
-    if claimant is not None:
+
+    def test(attempt: Attempt, confidence: float | None) -> Accuracy:
         with reporter.step("Measuring the winner's claim on the test split"):
-            test = test_for(outcome.original.signature)
-            claim = evaluator.accuracy(claimant.artifact, outcome.reference, test)
-        if choice.winner is not None:
-            choice = with_claim(choice, claim, limit)
-    return replace(outcome, choice=choice), claim
+            split = test_for(outcome.original.signature)
+            return evaluator.accuracy(attempt.artifact, outcome.reference, split, confidence)
 
-
-def with_claim(choice: Choice, claim: Accuracy, limit: float | None) -> Choice:
-    """The verdict stands only if the claim holds on the test split too; nothing else is chosen by that split."""
-    if limit is None or claim.drop.value <= limit:
-        return choice
-    text = (
-        f"{choice.winner} met the budget on the validation split, but on the test split its accuracy drop is "
-        f"{100 * claim.drop.value:.2f} points [{100 * claim.drop.low:.2f}, {100 * claim.drop.high:.2f}], over "
-        f"the limit of {100 * limit:.2f}. More validation samples or a higher --max-drop would settle it."
-    )
-    reasons = {**choice.reasons, choice.winner or "": text}
-    return replace(
-        choice, verdict="MISSES", winner=None, nearest=choice.winner, explanation=text, reasons=reasons
-    )
+    if not board.absent:
+        return settle_claim(outcome, budget, Looks(choose_without, partial(time_alone, timer, samples), test))
+    ran = [attempt for attempt in outcome.attempts if attempt.candidate.id in outcome.measurements]
+    choice = provisional(board, outcome.choice, ran, bundle)
+    lead = outcome.attempt(choice.winner or choice.nearest)
+    return Claim(choice, None if lead is None else test(lead, None))
 
 
 def make_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from edgekit.building.measuring import Bench, Evaluator
 from edgekit.building.outcome.bundling import Bundler, board_identity, facts_of, golden_of, hand_over
+from edgekit.building.outcome.claim import Claim
 from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt, Outcome
 from edgekit.bundle import CandidatesManifest, read_any_manifest
@@ -85,7 +86,7 @@ def test_the_winner_is_handed_over_or_the_nearest_or_several(
             validation=split_files(tmp_path),
         )
         outcome = outcome_of(tmp_path, choice, [attempt("a"), attempt("b")])
-        hand_over(bundler, outcome, claim, budget(), absent=absent)
+        hand_over(bundler, outcome, Claim(choice, claim), budget(), absent=absent)
     assert [(name, claim) for name in written] == WRITTEN
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.building.candidates.timing import Timer, time_alone, time_attempts
 from edgekit.building.measuring import Evaluator
 from edgekit.building.outcome.assemble import candidate_results
-from edgekit.building.outcome.finish import claimed, make_folder, with_claim
+from edgekit.building.outcome.finish import claimed, make_folder
 from edgekit.building.samples import SplitFiles
 from edgekit.building.setup import Board
 from edgekit.building.values import Outcome
@@ -17,26 +18,16 @@ from edgekit.errors import OutputError
 from edgekit.hardware import find_target
 from edgekit.progress import SilentReporter
 from edgekit.testing.onnx_networks import as_variant, residual_network
-from edgekit.types import Accuracy, Audit, Choice, Estimate, Signature
-from tests.building.parts import MACHINE, attempt, bench, measurement, opened_cache, split_files
-
-
-def claim(drop: float) -> Accuracy:
-    return Accuracy("top1", "test", 50, Estimate(0.9, 0.8, 1.0), Estimate(drop, drop - 0.01, drop + 0.01))
-
-
-def test_a_claim_within_the_limit_leaves_the_choice() -> None:
-    choice = Choice("MEETS", "a", None, "so.", reasons={"a": "the fastest"})
-    assert with_claim(choice, claim(0.02), 0.02) is choice
-    assert with_claim(choice, claim(0.5), None) is choice
-
-
-def test_a_claim_over_the_limit_is_a_miss_and_nothing_else_is_chosen_by_that_split() -> None:
-    choice = Choice("MEETS", "a", None, "so.", reasons={"a": "the fastest", "b": "slower"})
-    missed = with_claim(choice, claim(0.03), 0.02)
-    assert (missed.verdict, missed.winner, missed.nearest) == ("MISSES", None, "a")
-    assert "on the test split its accuracy drop is 3.00 points [2.00, 4.00]" in missed.explanation
-    assert missed.reasons == {"a": missed.explanation, "b": "slower"}
+from edgekit.types import Audit, Budget, Choice, Measurement, Signature
+from tests.building.parts import (
+    MACHINE,
+    attempt,
+    bench,
+    count_entries,
+    measurement,
+    opened_cache,
+    split_files,
+)
 
 
 def an_outcome(tmp_path: Path, choice: Choice) -> Outcome:
@@ -75,18 +66,39 @@ def test_the_test_split_is_read_for_a_winner_and_for_what_is_expected_of_an_abse
         return replace(split_files(tmp_path), split="test")
 
     with opened_cache(tmp_path / "store") as cache:
-        outcome, accuracy = claimed(
+        claim = claimed(
             an_outcome(tmp_path, choice),
             Board(find_target("raspberry-pi-4"), MACHINE, absent),
-            0.01,
+            Budget(max_drop=0.01),
             tmp_path / "bundle",
             Evaluator(cache, bench(tmp_path / "board"), "top1"),
+            Timer(cache, bench(tmp_path / "board"), SilentReporter(), 0),
+            split_files(tmp_path),
             test_for,
+            lambda refuted: choice,
             SilentReporter(),
         )
-    assert outcome.choice.verdict == verdict
+    assert claim.choice.verdict == verdict
     assert len(read) == int(has_claim)
-    assert (accuracy is not None and accuracy.split == "test") == has_claim
+    assert (claim.accuracy is not None and claim.accuracy.split == "test") == has_claim
+    assert claim.confirmed is None  # no latency is limited
+
+
+def test_the_winner_is_timed_in_a_run_of_its_own_and_a_rerun_finds_it(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"a network")
+    made = attempt("a", folder=tmp_path)
+    samples = split_files(tmp_path)
+    with opened_cache(tmp_path / "store") as cache:
+        timer = Timer(cache, bench(tmp_path / "board"), SilentReporter(), 0)
+        chosen_by, _ = time_attempts(timer, [made], samples)
+        before = count_entries(cache)
+        first = time_alone(timer, samples, made)
+        assert count_entries(cache) == before + 1
+        assert time_alone(timer, samples, made) == first
+        assert count_entries(cache) == before + 1
+    assert isinstance(first, Measurement)
+    assert first.latency is not None
+    assert set(chosen_by) == {"a"}
 
 
 def test_every_candidate_that_was_measured_has_a_row_and_an_estimate_shows_no_kernels(tmp_path: Path) -> None:
