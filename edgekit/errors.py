@@ -34,7 +34,11 @@ __all__ = [
     "UnknownTargetError",
     "UserError",
     "in_one_line",
+    "shortened",
 ]
+
+LONGEST_PART = 300
+"""Characters of each part of a message: what came, what is allowed, how to mend it."""
 
 
 class EdgekitError(Exception):
@@ -46,7 +50,7 @@ class UserError(EdgekitError):
 
     def __init__(self, came: str, *, allowed: str = "", remedy: str = "") -> None:
         parts = [came, f"allowed: {allowed}" if allowed else "", remedy]
-        super().__init__("; ".join(" ".join(part.split()) for part in parts if part))
+        super().__init__("; ".join(shortened(part) for part in parts if part))
 
 
 class UnknownTargetError(UserError):
@@ -111,3 +115,15 @@ class Interrupted(EdgekitError):
 def in_one_line(problem: BaseException, most: int = 300) -> str:
     """What a library said, with its line breaks gone and its end cut off, for a sentence of ours."""
     return " ".join(str(problem).split())[:most]
+
+
+def shortened(text: str, most: int = LONGEST_PART) -> str:
+    """One line for any terminal: what cannot be printed as its escape, the middle of what is long left out."""
+    line = "".join(
+        character if character.isprintable() else ascii(character)[1:-1]
+        for character in " ".join(text.split())
+    )
+    if len(line) <= most:
+        return line
+    tail = most // 3
+    return f"{line[: most - tail - 1]}…{line[-tail:]}"

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -25,6 +26,7 @@ import numpy as np
 from . import golden
 from .candidates import Manifests, folder_of, is_answer, missing_runtimes, read_bundle, with_claims
 from .files import read_json, write_json
+from .forms import one_line
 from .identity import misfits
 from .intervals import percentiles
 from .machine import describe, first_cpus
@@ -32,8 +34,15 @@ from .manifest import ManifestError
 from .process import command, printable
 from .verdict import Check, Decision, Figures, Limits, checks, decide
 
+LONGEST_S = 3600
 NAMES = ("p50", "p90", "p99")
 LIMITS = {"accuracy": "accuracy drop", "size": "size", "memory": "peak memory"}
+UNUSABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    zipfile.BadZipFile,
+)  # golden arrays that are damaged, no place to work
 NOT_MEASURED = {"accuracy": "accuracy", "latency": "latency", "memory": "peak memory"}
 
 
@@ -90,8 +99,8 @@ def run_job(work: str, job: Dict[str, Any]) -> Optional[Dict[str, Any]]:
 
 def off_golden(folder: str, manifest: Mapping[str, Any], outputs: List[str]) -> Tuple[float, float]:
     """How far a candidate's outputs (files, in order) are from its golden ones, and what is allowed."""
-    _, expected = golden.read(os.path.join(folder, "golden.npz"), 0, len(outputs))
-    worst = 0.0
+    _, expected = golden.read(os.path.join(folder, "golden.npz"), 0, len(manifest["signature"]["outputs"]))
+    worst = 0.0 if len(outputs) == len(expected) else float("inf")
     for path, right in zip(outputs, expected):
         answer = np.load(path, allow_pickle=False)
         worst = max(worst, golden.deviation(answer, right, golden.magnitude(right)))
@@ -188,22 +197,16 @@ def show(rows: List[Dict[str, Any]], winner: Optional[str], percentile: str) -> 
 # ---- the program -------------------------------------------------------------------------------------------
 
 
-def settle(here: str, seconds: float, keep: bool) -> int:
-    """Measure, choose, write settled.json and show it. Gives the exit code."""
-    answer_path = os.path.join(here, "settled.json")
-    try:
-        facts, manifests = read_bundle(here)
-        if os.path.lexists(answer_path) and not is_answer(answer_path):
-            raise ManifestError("%s is there and is not of this program: move it away" % answer_path)
-    except ManifestError as error:
-        return fail(str(error))
-    work = tempfile.mkdtemp(
-        prefix="settling-", dir=here
-    )  # a name of its own: nothing that was there is touched
+def measured(
+    here: str, facts: Mapping[str, Any], manifests: Manifests, seconds: float, keep: bool
+) -> Tuple[Optional[Dict[str, Any]], Dict[str, Tuple[float, float]]]:
+    """The job's result, or None where it failed, and how far each candidate that ran is off, and what is allowed."""
+    # A folder with a name of its own: nothing that was there is touched.
+    work = tempfile.mkdtemp(prefix="settling-", dir=here)
     try:
         result = run_job(work, make_job(here, work, facts, manifests, seconds))
         if result is None:
-            return 1
+            return None, {}
         folders = {candidate["id"]: folder_of(here, candidate) for candidate in facts["candidates"]}
         deviations = {
             name: off_golden(
@@ -214,9 +217,27 @@ def settle(here: str, seconds: float, keep: bool) -> int:
             for name, entry in result["entries"].items()
             if entry["status"] == "ok"
         }
+        return result, deviations
     finally:
         if not keep:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def settle(here: str, seconds: float, keep: bool) -> int:
+    """Measure, choose, write settled.json and show it. Gives the exit code."""
+    answer_path = os.path.join(here, "settled.json")
+    try:
+        facts, manifests = read_bundle(here)
+        if os.path.lexists(answer_path) and not is_answer(answer_path):
+            raise ManifestError("%s is there and is not of this program: move it away" % answer_path)
+    except (OSError, ValueError) as error:
+        return fail(str(error))
+    try:
+        result, deviations = measured(here, facts, manifests, seconds, keep)
+    except UNUSABLE as error:
+        return fail("the bundle cannot be measured: %s" % error)
+    if result is None:
+        return 1
     missing = missing_runtimes(manifests)
     lines = ["%s is not installed: %s" % pair for pair in missing.items()]
     if not deviations:
@@ -256,7 +277,8 @@ def settle(here: str, seconds: float, keep: bool) -> int:
 
 def fail(problem: str, *lines: str) -> int:
     """Say what is wrong, with a line for each cause. Gives the exit code."""
-    sys.stderr.write("settle: %s\n" % problem + "".join("  %s\n" % line for line in lines))
+    told = ["settle: %s" % one_line(problem)] + ["  %s" % one_line(line) for line in lines]
+    sys.stderr.write(printable("\n".join(told) + "\n"))
     return 2
 
 
@@ -268,5 +290,7 @@ def main(arguments: List[str]) -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="timed time for each candidate")
     parser.add_argument("--keep", action="store_true", help="keep the folder settling-* with job and outputs")
     options = parser.parse_args(arguments)
+    if not 0 < options.seconds <= LONGEST_S:
+        parser.error("--seconds %s; allowed: above 0 to %d" % (options.seconds, LONGEST_S))
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return settle(here, options.seconds, options.keep)
