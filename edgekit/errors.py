@@ -51,6 +51,7 @@ class UserError(EdgekitError):
     def __init__(self, came: str, *, allowed: str = "", remedy: str = "") -> None:
         parts = [came, f"allowed: {allowed}" if allowed else "", remedy]
         super().__init__("; ".join(shortened(part) for part in parts if part))
+        self.parts = (came, allowed, remedy)
 
 
 class UnknownTargetError(UserError):

@@ -115,7 +115,9 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
 def build(context: Context) -> Result:
     """All stages, once the request is known to be good."""
     setting, reporter = context.setting, context.reporter
-    original = original_variant(context.cache, reporter, setting.model, setting.source, setting.splits)
+    original = original_variant(
+        context.cache, context.executor, reporter, setting.model, setting.source, setting.splits
+    )
     state = BuildState().with_network(original, MadeVariant(original).described())
     plan = planned(context, original)
     refuse_too_large(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgekit.model import ModelRef
+    from edgekit.types import Signature
+
     Arrays = tuple[NDArray[np.generic], ...]
 
-__all__ = ["example_inputs", "first_sample", "float_onnx"]
+__all__ = ["example_inputs", "exported", "first_sample", "float_onnx"]
 
 
 def first_sample(options: Mapping[str, Any], scratch: Path) -> Arrays | None:
@@ -58,13 +62,26 @@ def float_onnx(model: str, options: Mapping[str, Any], scratch: Path) -> Path:
     Raises ModelError for what cannot be read or exported, and what `example_inputs` raises.
     """
     from edgekit.graph.proto import read_model
-    from edgekit.model import export_onnx, load_module, locate
+    from edgekit.model import locate
 
     reference = locate(model, options["weights"])
     if reference.kind == "onnx":
         read_model(Path(reference.source), external=False)
         return Path(reference.source)
-    example = example_inputs(first_sample(options, scratch), options["shapes"])
-    path = scratch / "network.onnx"
-    export_onnx(load_module(reference), example, path)
-    return path
+    exported(reference, example_inputs(first_sample(options, scratch), options["shapes"]), scratch)
+    return scratch / "network.onnx"
+
+
+def exported(reference: ModelRef, example: Arrays, scratch: Path) -> Signature:
+    """A model as `scratch`/network.onnx, batch 1; what comes from a file is read by a worker. Raises ModelError."""
+    from edgekit.building.executor import DEFAULT_EXECUTOR, make_executor
+    from edgekit.building.reading import read_network, read_weights
+    from edgekit.model import export_onnx, load_module
+
+    with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
+        if reference.kind == "onnx" or reference.kind == "pt2":
+            path = Path(reference.source)
+            return read_network(executor, reference.kind, path, reference.digest, example, scratch)
+        if reference.weights is not None:
+            read_weights(executor, reference.weights)
+    return export_onnx(load_module(reference), example, scratch / "network.onnx")

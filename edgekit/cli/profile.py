@@ -17,7 +17,7 @@ from edgekit.backends.opening import (
     read_artifact,
     runtimes_that_open,
 )
-from edgekit.cli.network import example_inputs, first_sample
+from edgekit.cli.network import example_inputs, exported, first_sample
 from edgekit.cli.options import preprocess_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
@@ -132,7 +132,7 @@ def _totals(cost: Cost | None, rows: Sequence[Row]) -> dict[str, int | float | N
 def _subject(options: dict[str, Any], sample: Arrays | None, scratch: Path) -> Subject:
     """Find what to load; a model is exported to ONNX first."""
     from edgekit.graph import onnx_cost
-    from edgekit.model import export_onnx, import_onnx, load_module, locate
+    from edgekit.model import locate
 
     backend: BackendName | None = options["backend"]
     if options["artifact"] is not None:
@@ -142,11 +142,8 @@ def _subject(options: dict[str, Any], sample: Arrays | None, scratch: Path) -> S
         return Subject(artifact, cost, artifact_signature(artifact))
     reference = locate(options["model"], options["weights"])
     path = scratch / "network.onnx"
-    if reference.kind == "onnx":
-        signature = import_onnx(reference.source, path)
-    else:
-        example = example_inputs(sample, options["shapes"])
-        signature = export_onnx(load_module(reference), example, path)
+    example = () if reference.kind == "onnx" else example_inputs(sample, options["shapes"])
+    signature = exported(reference, example, scratch)
     return Subject(_artifact(path, backend), onnx_cost(path), signature)
 
 

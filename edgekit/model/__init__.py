@@ -6,5 +6,15 @@ from edgekit.model.export import export_onnx
 from edgekit.model.importing import import_onnx
 from edgekit.model.load import identified, load_module
 from edgekit.model.locate import ModelRef, locate, locate_module
+from edgekit.model.weights import check_weights
 
-__all__ = ["ModelRef", "export_onnx", "identified", "import_onnx", "load_module", "locate", "locate_module"]
+__all__ = [
+    "ModelRef",
+    "check_weights",
+    "export_onnx",
+    "identified",
+    "import_onnx",
+    "load_module",
+    "locate",
+    "locate_module",
+]

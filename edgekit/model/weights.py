@@ -13,7 +13,7 @@ from edgekit.errors import MissingExtraError, ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["READ_ERRORS", "load_plain", "load_weights"]
+__all__ = ["READ_ERRORS", "check_weights", "load_plain", "load_weights"]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 SHOWN = 4
@@ -104,6 +104,11 @@ def _culprit(message: str) -> str:
                 sentence = line[line.index(mark) :].split(" was not an allowed")[0].split(". ")[0]
                 return f"it holds more than tensors ({sentence.strip()}); a pickle like this can run code"
     return "it is corrupt, or holds more than tensors"
+
+
+def check_weights(path: Path) -> None:
+    """Read the file as `load_weights` does, and let go of it. Raises ModelError."""
+    read_state_dict(path)
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:

@@ -12,11 +12,13 @@ import msgspec
 import numpy as np
 
 from edgekit.building.cache import Cache
+from edgekit.building.executor import Executor
+from edgekit.building.reading import read_network
 from edgekit.building.setup import GivenModel
 from edgekit.data import DataSource, Splits, check_data
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost
-from edgekit.model import export_onnx, import_onnx
+from edgekit.model import export_onnx
 from edgekit.progress import Reporter
 from edgekit.types import Signature, Variant, VariantKind
 
@@ -34,14 +36,23 @@ def example_inputs(source: DataSource) -> tuple[NDArray[np.generic], ...]:
 
 
 def original_variant(
-    cache: Cache, reporter: Reporter, model: GivenModel, source: DataSource, splits: Splits
+    cache: Cache,
+    executor: Executor,
+    reporter: Reporter,
+    model: GivenModel,
+    source: DataSource,
+    splits: Splits,
 ) -> Variant:
-    """The user's network as ONNX, batch 1. Raises UserError when it or its data cannot be used."""
+    """The user's network as ONNX, batch 1. Raises UserError when it or its data cannot be used.
+
+    A file (.onnx, .pt2) is read and exported by a worker; what a function or a live module of the user's gives, here.
+    """
 
     def write(path: Path) -> Signature:
-        if model.ref.kind == "onnx":
-            return import_onnx(Path(model.ref.source), path)
-        return export_onnx(model.load(), example_inputs(source), path)
+        ref, example = model.ref, example_inputs(source)
+        if ref.kind == "onnx" or ref.kind == "pt2":
+            return read_network(executor, ref.kind, Path(ref.source), ref.digest, example, path.parent)
+        return export_onnx(model.load(), example, path)
 
     shapes = [[str(array.dtype), *array.shape] for array in example_inputs(source)]
     parts = {"model": model.ref.digest, "example": shapes}
