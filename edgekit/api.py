@@ -18,10 +18,11 @@ from edgekit.arguments import (
 )
 from edgekit.building import BuildRequest, TrainOptions, run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError
+from edgekit.files import only_one_in
 from edgekit.progress import Reporter, SilentReporter
 from edgekit.quantities import read_drop
 from edgekit.report import write_report
-from edgekit.result import Result, located
+from edgekit.result import Result, load_result, located
 from edgekit.types import Budget, Preprocess
 
 if TYPE_CHECKING:
@@ -31,9 +32,14 @@ __all__ = ["build", "build_request", "load"]
 
 
 def build_request(request: BuildRequest, reporter: Reporter | None = None) -> Result:
-    """Run `request` and write `result.json`, the bundle and `report.html` into `request.out`."""
+    """Run `request` and write `result.json`, the bundle and `report.html` into `request.out`.
+
+    Of builds that share it the last to finish has all three.
+    """
     result = run_build(request, reporter or SilentReporter())
-    write_report(result, request.out / "report.html")
+    with only_one_in(request.out):
+        if load_result(request.out).run.id == result.run.id:
+            write_report(result, request.out / "report.html")
     return located(result, request.out)
 
 

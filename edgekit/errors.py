@@ -10,13 +10,15 @@ EdgekitError
 │   ├── BudgetError           a budget that is not a quantity
 │   ├── OutputError           a folder or file that cannot be written
 │   ├── MissingExtraError     an optional package is absent; the pip line is in the message
-│   └── BundleError           a bundle that is incomplete or was changed
+│   ├── BundleError           a bundle that is incomplete or was changed
+│   └── StoreError            the store is damaged, in use by another for too long, or the disk is full
 ├── StageError                one candidate failed at one stage; becomes a `Failure` in the report
-├── StoreError                the store is damaged or the disk is full (exit code 1)
 └── Interrupted               Ctrl-C or the time limit: what is done is kept, a rerun resumes
 """
 
 from __future__ import annotations
+
+import re
 
 __all__ = [
     "BudgetError",
@@ -35,10 +37,15 @@ __all__ = [
     "UserError",
     "in_one_line",
     "shortened",
+    "visible",
 ]
 
 LONGEST_PART = 300
 """Characters of each part of a message: what came, what is allowed, how to mend it."""
+
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0, C1, bytes that are no UTF-8 (surrogates), and what turns the direction of writing (Unicode's "Trojan Source")."""
 
 
 class EdgekitError(Exception):
@@ -86,6 +93,10 @@ class BundleError(UserError):
     """A bundle that is incomplete, was changed, or was made by an unknown version."""
 
 
+class StoreError(UserError):
+    """The store is damaged or cannot be written (a full disk); the message says how to go on."""
+
+
 class MissingExtraError(UserError):
     """An optional package is not installed; the message carries the exact pip line."""
 
@@ -105,25 +116,26 @@ class StageError(EdgekitError):
         self.remedy = remedy
 
 
-class StoreError(EdgekitError):
-    """The store is damaged or cannot be written (a full disk)."""
-
-
 class Interrupted(EdgekitError):
     """The run was stopped; everything finished so far is in the store."""
 
 
+def visible(text: str) -> str:
+    """The text with its control characters as Python writes them: an ESC in a file's name must not rule a terminal.
+
+    Line breaks and tabs stay.
+    """
+    return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
 def in_one_line(problem: BaseException, most: int = 300) -> str:
     """What a library said, with its line breaks gone and its end cut off, for a sentence of ours."""
-    return " ".join(str(problem).split())[:most]
+    return visible(" ".join(str(problem).split()))[:most]
 
 
 def shortened(text: str, most: int = LONGEST_PART) -> str:
-    """One line for any terminal: what cannot be printed as its escape, the middle of what is long left out."""
-    line = "".join(
-        character if character.isprintable() else ascii(character)[1:-1]
-        for character in " ".join(text.split())
-    )
+    """One line, visible, with the middle of what is long left out."""
+    line = visible(" ".join(text.split()))
     if len(line) <= most:
         return line
     tail = most // 3

@@ -1,18 +1,95 @@
-"""Files off the board: whole or absent, their SHA-256, safe names (as `board/files.py` has it), and TOML."""
+"""Whole-or-absent files, their SHA-256, safe names (the rules stand in `board/files.py`), full disks, and TOML."""
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from edgekit.board.files import atomic_path, is_safe, sha256_file, write_atomically
 from edgekit.errors import MissingExtraError, UserError
 
-__all__ = ["atomic_path", "is_safe", "read_toml", "sha256_file", "write_atomically"]
+__all__ = [
+    "atomic_path",
+    "expanded",
+    "full_disk",
+    "is_full",
+    "is_safe",
+    "is_starved",
+    "may_write",
+    "only_one_in",
+    "read_toml",
+    "sha256_file",
+    "tells_full",
+    "write_atomically",
+]
 
 LARGEST_TOML_BYTES = 1 << 20
 DEEPEST = 16  # tables within tables; ours have four
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+STARVED_BYTES = 1 << 18
+"""Less than this left: what fails in a library without a reason has failed for want of room."""
+
+
+@contextmanager
+def only_one_in(folder: Path) -> Iterator[None]:
+    """One process at a time per folder: the others wait. The lock is the kernel's and leaves no file.
+
+    Where folders cannot be locked (Windows), nothing is.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def may_write(path: Path) -> bool:
+    """Whether this process may write there."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` as the home folder; `~nobody`, whom this machine does not know, stays a plain name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the error says that there is no more room: the disk, a quota, or a limit on file size."""
+    return error.errno in FULL
+
+
+def tells_full(text: str) -> bool:
+    """Whether what another process or a library said of its failure is that."""
+    return any(os.strerror(number) in text or f"[Errno {number}]" in text for number in FULL)
+
+
+def is_starved(folder: Path) -> bool:
+    """Whether the folder's disk has no room left to speak of."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < STARVED_BYTES
+    return False
+
+
+def full_disk(folder: Path) -> OSError:
+    """The error of a full disk, for what was told of in words only."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def read_toml(path: Path, error: type[UserError]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from edgekit.errors import EdgekitError, UserError
+from edgekit.files import expanded
 
 __all__ = [
     "Reference",
@@ -86,7 +87,7 @@ def locate_reference(spec: str, error: type[UserError]) -> Reference:
     if not is_reference(spec):
         raise error(f"{spec!r} is not a Python reference", allowed="file.py:name or package.module:name")
     if place.endswith(".py"):
-        file, module, root = Path(place).expanduser().resolve(), "", Path(place).expanduser().resolve().parent
+        file, module, root = expanded(place).resolve(), "", expanded(place).resolve().parent
         if not file.is_file():
             raise error(f"{place}: no such file", remedy="write file.py:name with a path that exists")
     else:

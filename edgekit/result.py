@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import OutputError, UserError
-from edgekit.files import write_atomically
+from edgekit.files import atomic_path, is_full
 from edgekit.summary import as_html, as_rows, as_text
 from edgekit.types import (
     BackendName,
@@ -45,6 +46,7 @@ __all__ = [
     "load_result",
     "located",
     "save_result",
+    "saving_result",
 ]
 
 SCHEMA_VERSION = 1
@@ -255,7 +257,14 @@ def json_schema() -> dict[str, Any]:
 
 
 def save_result(result: Result, path: Path) -> None:
-    """Write `result.json` atomically.
+    """Write `result.json` atomically; raises as `saving_result` does."""
+    with saving_result(result, path):
+        pass
+
+
+@contextmanager
+def saving_result(result: Result, path: Path) -> Iterator[None]:
+    """`result.json` takes its place when the block ends well: what belongs to it is written inside.
 
     Raises OutputError when it cannot be written or is another's file, ValueError for a number that JSON does not have
     (NaN).
@@ -270,11 +279,12 @@ def save_result(result: Result, path: Path) -> None:
         raise ValueError(f"the result would not read back: {error}") from error
     check_own_file(path)
     try:
-        write_atomically(path, content + b"\n")
+        with atomic_path(path) as draft:
+            Path(draft).write_bytes(content + b"\n")
+            yield
     except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}", remedy="give another --out"
-        ) from error
+        remedy = "free some space, or give another --out" if is_full(error) else "give another --out"
+        raise OutputError(f"{path} cannot be written: {error.strerror}", remedy=remedy) from error
 
 
 def check_own_file(path: Path) -> None:

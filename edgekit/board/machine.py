@@ -138,6 +138,12 @@ def _accelerators() -> List[str]:
     return sorted({"sm_" + line.replace(".", "") for line in lines if line.replace(".", "").isdigit()})
 
 
+def _model() -> str:
+    """What the board or computer calls itself; never its name in a network, which is its owner's affair."""
+    named = read_text("/proc/device-tree/model") or read_text("/sys/devices/virtual/dmi/id/product_name")
+    return named or "a %s machine" % platform.machine()
+
+
 def describe() -> Dict[str, Any]:
     """What this machine is, and which runtimes it has. Cheap: none is imported. `cores`: CPUs this process may use."""
     cpu, features = _cpuinfo()
@@ -150,7 +156,7 @@ def describe() -> Dict[str, Any]:
         if line[:12] == "PRETTY_NAME="
     ]
     return {
-        "machine": read_text("/proc/device-tree/model") or platform.node(),
+        "machine": _model(),
         "arch": {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine()),
         "cpu": cpu,
         "features": features,

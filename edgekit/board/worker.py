@@ -9,8 +9,8 @@ import traceback
 from typing import Any, Callable, Dict
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
+from .arrays import new_array
 from .files import atomic_path
 from .session import random_feeds, sample_row
 from .sessions.opening import import_runtime, open_session, prepare_artifact
@@ -72,7 +72,7 @@ class Worker(object):
                     if name not in files:
                         files[name] = os.path.join(outputs, "%d.npy" % position)
                         draft = drafts.enter_context(atomic_path(files[name]))
-                        arrays_out[name] = open_memmap(draft, "w+", row.dtype, (count,) + row.shape)
+                        arrays_out[name] = new_array(draft, row.dtype, (count,) + row.shape)
                     before = arrays_out[name].shape[1:]
                     if before != row.shape:
                         raise ValueError(

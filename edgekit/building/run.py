@@ -42,11 +42,12 @@ from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.probing import time_structures
 from edgekit.data import compare_classes
 from edgekit.errors import Interrupted
+from edgekit.files import only_one_in
 from edgekit.measure import read_environment
 from edgekit.plan import Plan
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
-from edgekit.result import Result, TargetInfo, save_result
+from edgekit.result import Result, TargetInfo, saving_result
 from edgekit.store import Run
 from edgekit.types import Artifact, Candidate, Choice, Failure, Measurement, Rejection, Variant
 
@@ -320,6 +321,6 @@ def finish(context: Context, outcome: Outcome) -> Result:
         evaluator=evaluator,
         validation=validation,
     )
-    hand_over(bundler, outcome, claim, request.budget, absent=bool(board.absent))
-    save_result(result, out / "result.json")
+    with only_one_in(out), saving_result(result, out / "result.json"):
+        hand_over(bundler, outcome, claim, request.budget, absent=bool(board.absent))
     return result

@@ -78,7 +78,10 @@ def refuse_unwritable_names(arguments: Sequence[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Entry point. Exit codes: 0 done, 1 broken store or machine, 2 the user's mistake, 3 budget missed, 130 Ctrl-C."""
+    """Entry point.
+
+    Exit codes: 0 done, 1 a broken machine, 2 the user's mistake or a full disk, 3 budget missed, 130 Ctrl-C.
+    """
     try:
         given = sys.argv[1:] if arguments is None else arguments
         refuse_unwritable_names(given)

@@ -204,8 +204,9 @@ def _summary(
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from edgekit.console import make_console
 
     environment, latency = result["environment"], result["latency_ms"]
     row = RUNTIMES[result["runtime"]]
@@ -226,7 +227,7 @@ def _print(result: dict[str, Any]) -> None:
     table.add_row("load time", f"{result['load_ms']:.1f} ms", "")
     table.add_row("peak memory of the process", f"{result['peak_memory_bytes'] / 1e6:.1f} MB", "")
     table.add_row("size", f"{result['size_bytes'] / 1e6:.3f} MB", "")
-    console = Console()
+    console = make_console()
     console.print(table)
     runs = sum(len(samples) for samples in latency["rounds_ms"])
     pinned = ",".join(str(cpu) for cpu in environment["pinned_cpus"]) or "none"
@@ -247,10 +248,11 @@ def _print(result: dict[str, Any]) -> None:
 @contextmanager
 def _bar() -> Iterator[JobProgress]:
     """A bar on standard error while a terminal watches."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    from edgekit.console import make_console
+
+    with Progress(console=make_console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("starting", total=None)
 
         def tell(stage: str, entry: str, done: int, total: int) -> None:

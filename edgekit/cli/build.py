@@ -161,11 +161,10 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
     if options["as_json"]:
         click.echo((request.out / "result.json").read_text())
     else:
-        from rich.console import Console
-
+        from edgekit.console import make_console
         from edgekit.report import print_summary
 
-        print_summary(result, Console(), request.out)
+        print_summary(result, make_console(), request.out)
     return EXIT_CODES[result.verdict]
 
 

@@ -65,15 +65,16 @@ def show(folder: Path, as_json: bool) -> None:
 
         click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=1).decode())
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from edgekit.console import make_console
 
     table = Table(show_header=False, box=None, pad_edge=False)
     told = candidate_rows(manifest) if isinstance(manifest, CandidatesManifest) else rows(manifest)
     for name, text in told:
         table.add_row(name, Text(text, overflow="fold"))
-    Console().print(table)
+    make_console().print(table)
 
 
 def find_bundle(folder: Path) -> Path:

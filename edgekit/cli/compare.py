@@ -142,10 +142,11 @@ def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error while a terminal watches, once it takes more than two seconds."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    from edgekit.console import make_console
+
+    bar = Progress(console=make_console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     task = bar.add_task("comparing", total=None)
     begun = time.monotonic()
 

@@ -22,9 +22,9 @@ RESOURCE = re.compile(r"(/ReadVariableOp)?/resource\d*$")  # what TensorFlow app
 
 def print_comparison(comparison: Comparison, top: int) -> None:
     """Where the two part first, then hints, the worst layers, the outputs and notes."""
-    from rich.console import Console
+    from edgekit.console import make_console
 
-    console = Console()
+    console = make_console()
     for letter, side in (("A", comparison.a), ("B", comparison.b)):
         _line(console, f"{letter}  {side_text(side)}")
     _wrapped(console, f"{comparison.inputs}; {matching_text(comparison)}")

@@ -189,11 +189,12 @@ def _version() -> str:
 
 
 def _print(findings: list[ComponentState], machine: dict[str, Any], targets: list[str]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    from edgekit.console import make_console
+
+    console = make_console()
     table = Table(title=f"edgekit {_version()}, Python {sys.version.split()[0]}", title_justify="left")
     for heading in ("part", "for", "state", "what was found"):
         table.add_column(heading, overflow="fold")

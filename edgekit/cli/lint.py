@@ -174,11 +174,12 @@ def _examine(name: BackendName, variant: Variant, target: Target, executor: Exec
 
 
 def _print(model: str, target: Target, findings: tuple[RuntimeLint, ...], errors: int, warnings: int) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    from edgekit.console import make_console
+
+    console = make_console()
     console.print(f"{model} for {target.name} ({target.title})", markup=False, highlight=False)
     for finding in findings:
         name = finding.runtime or "board"

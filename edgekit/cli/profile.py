@@ -175,10 +175,11 @@ def _feeds(signature: Signature, sample: Arrays | None) -> dict[str, NDArray[np.
 
 def _print(answer: dict[str, Any], rows: Sequence[Row], layers: int) -> None:
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
-    totals, console = answer["totals"], Console()
+    from edgekit.console import make_console
+
+    totals, console = answer["totals"], make_console()
     version = answer["versions"].get(answer["backend"], "")
     threads = f"{answer['threads']} thread" + ("s" if answer["threads"] > 1 else "")
     console.print(

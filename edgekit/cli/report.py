@@ -23,13 +23,12 @@ def report(run: Path, out: Path | None) -> None:
 
     Without --out it is written as report.html beside result.json.
     """
-    from rich.console import Console
-
+    from edgekit.console import make_console
     from edgekit.report import print_summary, write_report
     from edgekit.result import load_result
 
     source = run / "result.json" if run.is_dir() else run
     result = load_result(source)
     written = write_report(result, out or source.parent / "report.html")
-    print_summary(result, Console())
+    print_summary(result, make_console())
     click.echo(f"wrote {written}")

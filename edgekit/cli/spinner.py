@@ -15,7 +15,7 @@ def spinner(text: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console
+    from edgekit.console import make_console
 
-    with Console(stderr=True).status(text):
+    with make_console(stderr=True).status(text):
         yield

@@ -168,9 +168,9 @@ def _sizes(target: Target, all_sizes: bool = False) -> str:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from edgekit.console import make_console
 
-    return Console(highlight=False, markup=False, emoji=False)
+    return make_console(highlight=False, markup=False, emoji=False)
 
 
 def _table(*headings: str) -> Table:

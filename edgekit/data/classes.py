@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import DataError
+from edgekit.files import expanded
 from edgekit.types import Signature
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ MOST_TOLD = 5
 def read_classes(path: Path) -> tuple[str, ...]:
     """The names in a text file (UTF-8), one a line; a line's number from 0 is the label. Raises DataError."""
     try:
-        lines = path.expanduser().read_text(encoding="utf-8-sig").rstrip().splitlines()
+        lines = expanded(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
     except OSError as problem:
         raise DataError(f"{path} cannot be read: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:

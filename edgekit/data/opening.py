@@ -18,6 +18,7 @@ from edgekit.data.preprocess import check_preprocess
 from edgekit.data.rows import ArrayRows, chunks
 from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
 from edgekit.errors import DataError, MissingExtraError
+from edgekit.files import expanded
 from edgekit.reference import is_reference
 from edgekit.types import Preprocess
 
@@ -43,7 +44,7 @@ def open_source(
     if classes is not None:
         check_names("classes", classes)
     text = str(spec)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_dir() and text != "digits":
         return open_images(path, preprocess, classes)
     if text == "digits":

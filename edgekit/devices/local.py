@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -21,6 +22,7 @@ from edgekit.board.machine import describe
 from edgekit.board.process import command
 from edgekit.devices.base import JobProgress
 from edgekit.errors import OutputError, StageError
+from edgekit.files import full_disk, is_starved, may_write, tells_full
 from edgekit.types import Origin
 
 if TYPE_CHECKING:
@@ -94,11 +96,13 @@ class LocalDevice:
     def run(
         self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
-        """Run one job in a fresh process. Raises StageError when the runner dies or exceeds `timeout_s`."""
+        """Run one job in a fresh process.
+
+        Raises StageError when the runner dies or exceeds `timeout_s`, OSError when the disk is full.
+        """
         from filelock import FileLock, Timeout
 
-        user = os.getuid() if sys.platform != "win32" else 0
-        lock = FileLock(Path(tempfile.gettempdir()) / f"edgekit-measure-{user}.lock")
+        lock = FileLock(_lock_file())
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -121,7 +125,10 @@ class LocalDevice:
             with paths["log"].open("w") as log:
                 code = _follow(program, log.fileno(), timeout_s, progress)
             if code != 0:
-                raise StageError("measure", _death(code, timeout_s, paths["log"]))
+                how = _death(code, timeout_s, paths["log"])
+                if tells_full(how) or is_starved(self.work):
+                    raise full_disk(self.work)
+                raise StageError("measure", how)
             result: dict[str, Any] = read_json(paths["result.json"])
             return result
         finally:
@@ -133,6 +140,24 @@ class LocalDevice:
         if pure.is_absolute() or ".." in pure.parts or not pure.parts:
             raise ValueError(f"{name!r} is not a relative name inside the work folder")
         return self.work / pure
+
+
+def _lock_file() -> Path:
+    """This user's, in a folder that nobody else can have made. Raises OutputError where there is none."""
+    from platformdirs import user_cache_path
+
+    user = os.geteuid() if sys.platform != "win32" else 0
+    for folder in (user_cache_path("edgekit"), Path(tempfile.gettempdir()) / f"edgekit-{user}"):
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = folder / "measure.lock"
+            is_own = not folder.is_symlink() and (sys.platform == "win32" or folder.stat().st_uid == user)
+            if is_own and may_write(file if file.exists() else folder):
+                return file
+    raise OutputError(
+        f"neither {user_cache_path('edgekit')} nor {folder} is a folder of this user's that can be written",
+        remedy="make one of them, or give it back to this user: measurements wait for each other there",
+    )
 
 
 def _follow(program: list[str], log: int, timeout_s: float, progress: JobProgress | None) -> int | None:

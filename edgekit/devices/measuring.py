@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.board.machine import first_cpus
 from edgekit.devices.base import Device, JobProgress
+from edgekit.files import full_disk, is_starved, tells_full
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
 from edgekit.types import Artifact, Failure, Measurement, Origin, Signature, TensorSpec
@@ -82,7 +83,7 @@ def measure(
     `feeds`: input name → batch-1 array that is timed; random ones of the signature's shape without it.
     `samples`: input name → .npy file [N, ...] whose outputs are written into `folder`, one sub-folder per
     candidate. `origin` is the device's own unless given. A candidate that fails is a Failure; raises
-    StageError when the runner itself dies, ValueError on two artifacts of one candidate.
+    StageError when the runner itself dies, OSError when the disk is full, ValueError on two artifacts of one candidate.
     """
     names = [artifact.candidate for artifact in artifacts]
     if len(set(names)) != len(names):
@@ -97,11 +98,19 @@ def measure(
     device.push(files)
     limit_s = options.timeout_s * len(artifacts) + 60.0
     result = device.run(job, timeout_s=limit_s, progress=progress)
+    _refuse_full_disk(result["entries"].values(), folder)
     reader = _Reader(device, result, options, origin or device.origin, folder)
     return {
         artifact.candidate: reader.read(artifact, result["entries"][artifact.candidate])
         for artifact in artifacts
     }
+
+
+def _refuse_full_disk(entries: Iterable[Mapping[str, Any]], folder: Path) -> None:
+    """Raises OSError where an entry failed for want of room: that says nothing of the candidate."""
+    for entry in entries:
+        if entry["status"] != "ok" and (tells_full(entry["cause"]) or is_starved(folder)):
+            raise full_disk(folder)
 
 
 def _make_job(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.board.arrays import new_array
 from edgekit.data.base import Batch
 from edgekit.errors import DataError
 from edgekit.types import TensorSpec
@@ -71,7 +72,5 @@ def _create(spec: TensorSpec, array: NDArray[np.generic], path: Path, count: int
             allowed=f"{['any' if dim is None else dim for dim in wanted]} for input {spec.name}",
             remedy="see --input-layout, --resize and --crop",
         )
-    made: NDArray[np.generic] = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.dtype(spec.dtype), shape=(count, *array.shape[1:])
-    )
+    made: NDArray[np.generic] = new_array(str(path), np.dtype(spec.dtype), (count, *array.shape[1:]))
     return made

@@ -13,7 +13,7 @@ __all__ = ["Machine"]
 class Machine:
     """One machine as the runner's `describe` saw it.
 
-    `name` is the device tree's model where there is one (Jetson, Raspberry Pi), else the host's name.
+    `name` is the device tree's model where there is one (Jetson, Raspberry Pi), else what the computer calls itself.
     `features` are the names of /proc/cpuinfo (`avx512_vnni`, `asimddp`). `accelerators` are named as in
     `[identity]` of the targets. `governor` is "" where the kernel does not tell.
     """

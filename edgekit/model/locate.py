@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.errors import ModelError
-from edgekit.files import sha256_file
+from edgekit.files import expanded, sha256_file
 from edgekit.graph.proto import external_files
 from edgekit.model.state import state_digest
 from edgekit.reference import is_reference, locate_reference
@@ -41,7 +41,7 @@ class ModelRef:
 def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
     """Find and hash a model; nothing of it is executed and torch is not imported. Raises ModelError."""
     text = str(spec)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.suffix in (".pt2", ".onnx"):
         return _locate_file(path, weights)
     if path.suffix in WEIGHT_SUFFIXES:
@@ -58,7 +58,7 @@ def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
     reference = locate_reference(text, ModelError)
     if weights is None:
         return ModelRef("factory", text, None, reference.digest)
-    weights_file = Path(weights).expanduser()
+    weights_file = expanded(weights)
     if weights_file.suffix not in WEIGHT_SUFFIXES:
         raise ModelError(f"--weights {weights_file}: unknown suffix", allowed=", ".join(WEIGHT_SUFFIXES))
     both = f"{reference.digest} {_hash(weights_file)}"

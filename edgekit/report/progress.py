@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from edgekit.console import make_console
 from edgekit.progress import Step
 
 __all__ = ["RichReporter"]
@@ -56,7 +56,7 @@ class RichReporter:
     """A spinner with elapsed time until the first `advance`, then a bar with the time left."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = make_console(stderr=True)
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:

@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from edgekit.errors import OutputError
+from edgekit.files import may_write
 
-__all__ = ["IGNORE", "claim_folder", "is_plain_file", "is_plain_folder"]
+__all__ = ["IGNORE", "claim_folder", "foreign", "is_plain_file", "is_plain_folder"]
 
 MARKER = ".edgekit-store"
 """The first file of every store. Its name is the proof: what it says is for people."""
@@ -46,6 +47,19 @@ def claim_folder(folder: Path) -> None:
         if os.path.lexists(path) and not is_right:
             kind = "file" if name in FILES else "folder"
             raise OutputError(f"{path} is not a plain {kind}", remedy="move it away, or give another --store")
+        if path.exists() and not may_write(path):
+            raise foreign(folder, path)
+
+
+def foreign(folder: Path, path: Path) -> OutputError:
+    """Of a part of a store that is another user's, as an earlier run under sudo leaves it."""
+    owner = "another user"
+    with suppress(OSError, KeyError, NotImplementedError):
+        owner = path.owner()
+    return OutputError(
+        f"{path} belongs to {owner} and may not be written",
+        remedy=f"give it back (sudo chown -R $USER {folder}), or give another --store",
+    )
 
 
 def is_plain_file(path: Path) -> bool:

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgekit.errors import StoreError
+from edgekit.errors import StageError, StoreError
+from edgekit.files import full_disk, is_full, is_starved, tells_full
+from edgekit.store.claim import foreign
 
-__all__ = ["full_disk_told", "is_full", "remove_tree", "sync_file", "sync_folder", "write_durably"]
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def is_full(error: OSError) -> bool:
-    """Whether the error says that there is no more room: the disk, a quota, or a limit on file size."""
-    return error.errno in FULL
+__all__ = ["full_disk_told", "remove_tree", "sync_file", "sync_folder", "write_durably"]
 
 
 @contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
-    """Turns an OSError of a full disk into a StoreError with one line; lets every other error pass."""
+    """A full disk, and files of another user's, become one line (StoreError, OutputError); all other errors pass.
+
+    So it does with a stage that failed for it in another process, which says so or dies without a word.
+    """
     try:
         yield
+    except StageError as error:
+        if tells_full(error.cause) or is_starved(folder):
+            raise _told(folder, full_disk(folder)) from error
+        raise
+    except PermissionError as error:
+        raise foreign(folder, Path(os.fsdecode(error.filename or folder))) from error
     except OSError as error:
         if not is_full(error):
             raise
-        free = 0
-        with suppress(OSError):
-            free = shutil.disk_usage(folder).free
-        raise StoreError(
-            f"{error.strerror} while writing to {folder} ({free / 1e6:.1f} MB free): free some space or give "
-            "another --store; nothing half-written was kept, the same command goes on from there"
-        ) from error
+        raise _told(folder, error) from error
+
+
+def _told(folder: Path, error: OSError) -> StoreError:
+    free = 0
+    with suppress(OSError):
+        free = shutil.disk_usage(folder).free
+    return StoreError(
+        f"{error.strerror} while writing to {folder} ({free / 1e6:.1f} MB free): free some space or give "
+        "another --store; nothing half-written was kept, the same command goes on from there"
+    )
 
 
 def sync_file(path: Path) -> None:

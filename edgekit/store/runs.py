@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import Interrupted, StoreError
+from edgekit.files import is_starved
 
 __all__ = ["Run", "RunEvent", "RunLog", "RunRecord", "RunStatus"]
 
 SCHEMA = 1
 BUSY_S = 30.0
+SQLITE_BUSY, SQLITE_FULL = 5, 13  # sqlite3.h
 RunStatus = Literal["running", "done", "stopped", "failed"]
 
 TABLES = """
@@ -30,6 +32,10 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_by_run ON events(run);
 """
+
+
+class LockedError(StoreError):
+    """Another process holds the file for longer than BUSY_S."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class RunLog:
         self._path = path
         self._session = session
         self._tell = tell
+        self._is_kept = True
         self._prepare()
 
     def begin(self, command: str, *, target: str, seed: int, out: str) -> Run:
@@ -136,12 +143,18 @@ class RunLog:
             )
 
     def write(self, statement: str, values: Sequence[object]) -> None:
-        with self._connected() as connection:
-            connection.execute(statement, values)
+        self.write_many(statement, [values])
 
     def write_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        with self._connected() as connection:
-            connection.executemany(statement, rows)
+        """Where another process locks the file for too long, the rest of the run goes unrecorded, and that is told."""
+        if not self._is_kept:
+            return
+        try:
+            with self._connected() as connection:
+                connection.executemany(statement, rows)
+        except LockedError as error:
+            self._is_kept = False
+            self._tell(f"{error}: this run goes unrecorded from here on")
 
     def _read(self, statement: str, values: Sequence[object]) -> list[Any]:
         with self._connected() as connection:
@@ -155,7 +168,21 @@ class RunLog:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 yield connection
         except sqlite3.Error as error:
-            raise StoreError(f"the record of runs {self._path}: {error}") from error
+            raise self._told(error) from error
+
+    def _told(self, error: sqlite3.Error) -> StoreError:
+        came = f"the record of runs {self._path}: {error}"
+        code = (
+            error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else None
+        )  # from Python 3.11 on
+        if code == SQLITE_BUSY or "locked" in str(error):
+            return LockedError(came)
+        if code == SQLITE_FULL or "full" in str(error) or is_starved(self._path.parent):
+            remedy = "free some space or give another --store; the same command goes on from there"
+            return StoreError(came if "full" in came else f"{came}: the disk is full", remedy=remedy)
+        return StoreError(
+            came, remedy="move the file away (it is a record, no result), or give another --store"
+        )
 
     def _prepare(self) -> None:
         """Check the file and make its tables, one process at a time."""
@@ -182,7 +209,7 @@ class RunLog:
             with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as connection:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.OperationalError as error:
-            raise StoreError(f"the record of runs {self._path}: {error}") from error
+            raise self._told(error) from error
         except sqlite3.DatabaseError as error:
             return str(error)
         return "" if answer == "ok" else " ".join(str(answer).split())

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import OutputError, StoreError
+from edgekit.files import is_full
 from edgekit.store.claim import IGNORE, claim_folder, is_plain_file, is_plain_folder
 from edgekit.store.content import DamagedError, StoreEntry, read_entry, seal
-from edgekit.store.disk import full_disk_told, is_full, remove_tree, sync_folder
+from edgekit.store.disk import full_disk_told, remove_tree, sync_folder
 from edgekit.store.keys import check_key, entry_key
 from edgekit.store.runs import Run, RunEvent, RunLog, RunRecord
 
@@ -74,8 +75,9 @@ class Store:
                 f"the store {path} cannot be written: {error.strerror}",
                 remedy="give --store DIR, a folder that you may write",
             ) from error
-        store = cls(folder, session, lock, warn)
-        store._runs.mark_stopped(dead)
+        with full_disk_told(folder):
+            store = cls(folder, session, lock, warn)
+            store._runs.mark_stopped(dead)
         return store
 
     def __enter__(self) -> Store:
@@ -252,7 +254,7 @@ def _clear_dead_sessions(temp: Path) -> tuple[str, ...]:
             with FileLock(file, timeout=0):
                 remove_tree(folder)
                 file.unlink(missing_ok=True)
-        except Timeout:
+        except (Timeout, PermissionError):  # alive, or another user's
             continue
         dead.append(folder.name)
     return tuple(dead)
