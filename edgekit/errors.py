@@ -38,12 +38,16 @@ __all__ = [
     "UnknownTargetError",
     "UserError",
     "in_one_line",
+    "shortened",
     "visible",
 ]
 
+LONGEST_PART = 300
+"""Characters of each part of a message: what came, what is allowed, how to mend it."""
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""C0, C1, and what turns the direction of writing (Unicode's "Trojan Source")."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0, C1, bytes that are no UTF-8 (surrogates), and what turns the direction of writing (Unicode's "Trojan Source")."""
 
 
 class EdgekitError(Exception):
@@ -55,7 +59,8 @@ class UserError(EdgekitError):
 
     def __init__(self, came: str, *, allowed: str = "", remedy: str = "") -> None:
         parts = [came, f"allowed: {allowed}" if allowed else "", remedy]
-        super().__init__(visible("; ".join(" ".join(part.split()) for part in parts if part)))
+        super().__init__("; ".join(shortened(part) for part in parts if part))
+        self.parts = (came, allowed, remedy)
 
 
 class UnknownTargetError(UserError):
@@ -132,3 +137,12 @@ def visible(text: str) -> str:
 def in_one_line(problem: BaseException, most: int = 300) -> str:
     """What a library said, with its line breaks gone and its end cut off, for a sentence of ours."""
     return visible(" ".join(str(problem).split()))[:most]
+
+
+def shortened(text: str, most: int = LONGEST_PART) -> str:
+    """One line, visible, with the middle of what is long left out."""
+    line = visible(" ".join(text.split()))
+    if len(line) <= most:
+        return line
+    tail = most // 3
+    return f"{line[: most - tail - 1]}…{line[-tail:]}"

@@ -41,7 +41,7 @@ class Task(Protocol[Answer_co]):
     """One piece of work: a frozen dataclass of values that JSON can hold.
 
     `stage` names it in the store and in failures; `answer_type` is what msgspec reads its answer as; `timeout_s`
-    ends a process that does not answer.
+    ends a process that does not answer; None: after what `limits` allows.
     """
 
     stage: ClassVar[str]

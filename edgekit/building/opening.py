@@ -78,6 +78,7 @@ def opened(context: Context) -> Opening:
     setting, reporter = context.setting, context.reporter
     original = original_variant(
         context.cache,
+        context.executor,
         reporter,
         setting.model,
         setting.source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
 from edgekit.board.runtimes import find_runtime
-from edgekit.building.executor import EXECUTORS
+from edgekit.building.executor import EXECUTORS, make_executor
 from edgekit.building.numbers import refuse_bad_numbers
+from edgekit.building.reading import read_weights
 from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
@@ -240,7 +242,11 @@ def locate_model(request: BuildRequest) -> GivenModel:
     """Where the model is, with a digest of all that it depends on; a factory is called for that. Raises ModelError."""
     name = request.describe_model()
     if isinstance(request.model, (str, Path)):
-        return GivenModel(identified(locate(request.model, request.weights)), None, name)
+        ref = locate(request.model, request.weights)
+        if ref.weights is not None:
+            with closing(make_executor(request.executor)) as executor:
+                read_weights(executor, ref.weights)
+        return GivenModel(identified(ref), None, name)
     return GivenModel(locate_module(request.model), request.model, name)
 
 

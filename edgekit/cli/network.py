@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from edgekit.types import InputShape, Signature
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from edgekit.types import Signature
 
     Arrays = tuple[NDArray[np.generic], ...]
 
@@ -53,16 +56,26 @@ def example_inputs(sample: Arrays | None, shapes: Sequence[InputShape]) -> Array
 
 
 def float_onnx(model: str, options: Mapping[str, Any], path: Path, sample: Arrays | None) -> Signature:
-    """Write the network to `path` in float, for one sample, as a build does; `options`: weights, input_shapes.
+    """Write the network to `path` (network.onnx in a folder of its own) in float, for one sample, as a build does.
+
+    `options`: weights, input_shapes. What comes from a file is read by a worker.
 
     Raises ModelError for what cannot be read or exported, and what `example_inputs` raises.
     """
-    from edgekit.model import export_onnx, import_onnx, load_module, locate
+    from edgekit.building.executor import DEFAULT_EXECUTOR, make_executor
+    from edgekit.building.reading import read_network, read_weights
+    from edgekit.model import export_onnx, load_module, locate
 
-    reference = locate(model, options["weights"])
-    if reference.kind == "onnx":
-        return import_onnx(reference.source, path, options["input_shapes"])
-    example = example_inputs(sample, options["input_shapes"])
+    reference, shapes = locate(model, options["weights"]), options["input_shapes"]
+    example = () if reference.kind == "onnx" else example_inputs(sample, shapes)
+    with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
+        if reference.kind == "onnx" or reference.kind == "pt2":
+            source = Path(reference.source)
+            return read_network(
+                executor, reference.kind, source, reference.digest, example, path.parent, tuple(shapes)
+            )
+        if reference.weights is not None:
+            read_weights(executor, reference.weights)
     return export_onnx(load_module(reference), example, path)
 
 

@@ -51,10 +51,21 @@ def check_names(where: str, names: Sequence[str]) -> None:
     for label, name in enumerate(names):
         if not name:
             raise DataError(f"{where}: class {label} has no name", allowed="one name for every class")
+        if not _is_unicode(name):
+            raise DataError(f"{where}: the name {name!r} is not UTF-8", remedy="rename it")
         if first.setdefault(name, label) != label:
             raise DataError(
                 f"{where}: {name!r} is class {first[name]} and class {label}", allowed="different names"
             )
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether it can be written down; a file name that is not UTF-8 comes with surrogates in it."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def class_count(signature: Signature | None) -> int | None:

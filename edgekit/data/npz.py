@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
+import math
 import shutil
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -29,6 +32,19 @@ PARTS = ("train", "val", "test")
 ALLOWED = "x and y; or x_train, y_train, x_val, y_val, x_test, y_test (labels may be absent)"
 LOCAL_HEADER = 30
 PIECE_BYTES = 1 << 20
+LARGEST_READ_BYTES = 1 << 31
+"""Of a member that is read as a whole (labels, names); samples stay in files."""
+
+BAD_ARCHIVE = (
+    zipfile.BadZipFile, EOFError, struct.error, zlib.error, lzma.LZMAError, RuntimeError, OverflowError, ValueError,
+)  # fmt: skip
+"""What zipfile raises on archives that are damaged, encrypted, or packed in a way it does not know."""
+
+BAD_HEADER = (
+    ValueError, TypeError, LookupError, AttributeError, OverflowError, SyntaxError, tokenize.TokenError, MemoryError,
+    RecursionError,
+)  # fmt: skip
+"""What numpy raises on the header of a .npy: it is a literal of Python that is evaluated."""
 
 
 def open_npz(
@@ -51,7 +67,7 @@ def open_npz(
                 inputs[part] = _rows(archive, path, members[x], cache / digest)
                 labels[part] = None if y is None else _labels(archive, path, members[y])
             classes = _classes(archive, path, members) if names is None else tuple(names)
-    except (zipfile.BadZipFile, EOFError, struct.error) as problem:
+    except BAD_ARCHIVE as problem:
         raise DataError(
             f"{path} is not a readable .npz file: {problem}", remedy="write it with numpy.savez"
         ) from problem
@@ -121,19 +137,52 @@ def _parts(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, tupl
     return members_of
 
 
-def _header(file: IO[bytes], key: str, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+def _header(
+    file: IO[bytes], info: zipfile.ZipInfo, path: Path
+) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     """Shape, Fortran order and dtype of the .npy that begins here; leaves the file where its data begins."""
+    key = info.filename
+    begin = file.tell()
     try:
         version = np.lib.format.read_magic(file)
         reader = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, fortran, dtype = reader(file)
-    except ValueError as problem:
-        raise DataError(f"{path}: {key} is not a readable array: {str(problem).splitlines()[0]}") from problem
+    except BAD_HEADER as problem:
+        raise DataError(f"{path}: {key} is not a readable array: {_first_line(problem)}") from problem
     if dtype.hasobject:
-        raise DataError(f"{path}: {key} holds Python objects", allowed="arrays of numbers")
+        raise DataError(
+            f"{path}: {key} is not a readable array: it holds Python objects",
+            allowed="numbers, and text for classes",
+            remedy="save numpy.array(values, dtype=...)",
+        )
+    if any(length < 0 for length in shape) or dtype.itemsize == 0:
+        raise DataError(f"{path}: {key} is {dtype} {list(shape)}", allowed="arrays of numbers")
+    size, held = math.prod(shape) * dtype.itemsize, info.file_size - (file.tell() - begin)
+    if size != held:
+        raise DataError(
+            f"{path}: {key} is not a readable array: it declares {size} bytes of values and holds {held}"
+        )
     return shape, fortran, dtype
+
+
+def _first_line(problem: BaseException) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
+
+
+def _array(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDArray[np.generic]:
+    """A member as a whole, no larger than its archive says. Raises DataError, or one of BAD_ARCHIVE."""
+    if info.file_size > LARGEST_READ_BYTES:
+        raise DataError(
+            f"{path}: {info.filename} has {info.file_size} bytes", allowed=f"{LARGEST_READ_BYTES} at most"
+        )
+    with archive.open(info) as file:
+        _header(file, info, path)
+    with archive.open(info) as file:
+        array: NDArray[np.generic] = np.lib.format.read_array(file, allow_pickle=False)
+        _read_out(file)
+    return array
 
 
 def _rows(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, cache: Path) -> Rows:
@@ -148,12 +197,12 @@ def _rows(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, cache: Pa
             # The local header's own lengths count: the central directory's extra field may differ.
             name_length, extra_length = struct.unpack("<HH", header[26:30])
             file.seek(info.header_offset + LOCAL_HEADER + name_length + extra_length)
-            shape, fortran, dtype = _header(file, info.filename, path)
+            shape, fortran, dtype = _header(file, info, path)
             offset = file.tell()
     else:
         source = _unpack(archive, info, cache)
         with open(source, "rb") as file:
-            shape, fortran, dtype = _header(file, info.filename, path)
+            shape, fortran, dtype = _header(file, info, path)
             offset = file.tell()
     if fortran and len(shape) > 1:
         raise DataError(
@@ -173,6 +222,9 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: Path) -> Pat
         return place
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(cache).free
+        if info.file_size > free:
+            raise StoreError(f"{info.filename} unpacks to {info.file_size} bytes, {cache} has {free} left")
         with archive.open(info) as packed, atomic_path(place) as draft, open(draft, "wb") as file:
             shutil.copyfileobj(packed, file, PIECE_BYTES)
     except OSError as problem:
@@ -198,18 +250,11 @@ def _read_out(member: IO[bytes]) -> None:
 
 
 def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDArray[np.generic]:
-    with archive.open(info) as file:
-        try:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-            _read_out(file)
-        except ValueError as problem:
-            reason = str(problem).splitlines()[0]
-            raise DataError(f"{path}: {info.filename} is not a readable array: {reason}") from problem
-    if array.ndim == 0:
+    labels: NDArray[np.generic] = _array(archive, path, info)
+    if labels.ndim == 0:
         raise DataError(
             f"{path}: {info.filename} is a single value", allowed="one label per sample, [N, ...]"
         )
-    labels: NDArray[np.generic] = array
     return labels
 
 
@@ -219,14 +264,7 @@ def _classes(
     """An optional member `classes`: names in label order."""
     if "classes" not in members:
         return None
-    with archive.open(members["classes"]) as file:
-        try:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-            _read_out(file)
-        except ValueError as problem:
-            raise DataError(
-                f"{path}: classes cannot be read", remedy="save numpy.array(names, dtype=str)"
-            ) from problem
+    array = _array(archive, path, members["classes"])
     if array.ndim != 1 or array.dtype.kind not in "US":
         raise DataError(
             f"{path}: classes is {array.dtype} {list(array.shape)}", allowed="names in label order"

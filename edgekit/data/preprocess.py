@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.board import images
 from edgekit.board import preprocess as board
 from edgekit.errors import DataError, MissingExtraError
+from edgekit.files import read_toml
 from edgekit.types import Preprocess
 
 if TYPE_CHECKING:
@@ -26,12 +27,7 @@ def load_preprocess(path: str | Path) -> Preprocess:
     """Read a TOML file with the keys of `Preprocess`. Raises DataError for any other key or a wrong value."""
     import msgspec
 
-    try:
-        content = msgspec.toml.decode(Path(path).read_bytes())
-    except OSError as problem:
-        raise DataError(f"{path} cannot be read: {problem.strerror}") from problem
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise DataError(f"{path} is not valid TOML: {problem}") from problem
+    content = read_toml(Path(path), DataError)
     allowed = [field.name for field in fields(Preprocess)]
     for key, value in content.items():
         if key not in allowed:

@@ -34,7 +34,7 @@ def load_module(ref: ModelRef) -> torch.nn.Module:
     if ref.kind == "pt2":
         from edgekit.model.pt2 import load_pt2
 
-        return load_pt2(Path(ref.source))
+        return load_pt2(Path(ref.source), ref.digest)
     if ref.kind != "factory":
         raise ModelError(f"{ref.source}: a model of kind {ref.kind!r} cannot be loaded into torch")
     reference = locate_reference(ref.source, ModelError)

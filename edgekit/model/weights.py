@@ -14,7 +14,7 @@ from edgekit.errors import MissingExtraError, ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["READ_ERRORS", "load_plain", "load_weights"]
+__all__ = ["READ_ERRORS", "check_weights", "load_plain", "load_weights"]
 
 PROFILED = ("total_ops", "total_params")  # thop registers them as buffers of every layer
 DEEPEST = 3
@@ -124,6 +124,11 @@ def _culprit(message: str) -> str:
                 sentence = line[line.index(mark) :].split(" was not an allowed")[0].split(". ")[0]
                 return f"it holds more than tensors ({sentence.strip()}); a pickle like this can run code"
     return "it is corrupt, or holds more than tensors"
+
+
+def check_weights(path: Path) -> None:
+    """Read the file as `load_weights` does, and let go of it. Raises ModelError."""
+    read_state_dicts(path)
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> tuple[str, ...]:

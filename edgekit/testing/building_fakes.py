@@ -18,7 +18,7 @@ from edgekit.building.variants.original import ORIGINAL, make_variant
 from edgekit.errors import ModelError, StageError
 from edgekit.types import Failure, Rejection, Signature
 
-__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeImportTask", "FakeTask"]
+__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeGreedyTask", "FakeImportTask", "FakeTask"]
 
 Answer = TypeVar("Answer")
 
@@ -82,6 +82,24 @@ class FakeEndlessTask:
     def perform(self, folder: Path) -> None:
         while True:
             time.sleep(60)
+
+
+@dataclass(frozen=True)
+class FakeGreedyTask:
+    """Fills so much memory, and gives it back after a while."""
+
+    gigabytes: float
+
+    stage: ClassVar[str] = "greedy"
+    answer_type: ClassVar[Any] = None
+    timeout_s: ClassVar[float | None] = 120.0
+
+    def key_parts(self) -> dict[str, Any]:
+        return {"gigabytes": self.gigabytes}
+
+    def perform(self, folder: Path) -> None:
+        filled = b"\1" * int(self.gigabytes * 1e9)
+        time.sleep(min(len(filled), 60))
 
 
 @dataclass(frozen=True)

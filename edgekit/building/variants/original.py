@@ -12,12 +12,14 @@ import msgspec
 import numpy as np
 
 from edgekit.building.cache import Cache
+from edgekit.building.executor import Executor
+from edgekit.building.reading import read_network
 from edgekit.building.setup import GivenModel
 from edgekit.data import DataSource, Splits, check_data, most_different
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost, read_signature
 from edgekit.graph.sizes import sizes_told
-from edgekit.model import check_example, export_onnx, import_onnx
+from edgekit.model import check_example, export_onnx
 from edgekit.progress import Reporter
 from edgekit.types import InputShape, Signature, Variant, VariantKind
 
@@ -36,6 +38,7 @@ def example_inputs(source: DataSource) -> tuple[NDArray[np.generic], ...]:
 
 def original_variant(
     cache: Cache,
+    executor: Executor,
     reporter: Reporter,
     model: GivenModel,
     source: DataSource,
@@ -45,6 +48,7 @@ def original_variant(
 ) -> Variant:
     """The user's network as ONNX, batch 1. `given`: shapes of its inputs, for sizes that an ONNX file leaves open.
 
+    A file (.onnx, .pt2) is read and exported by a worker; what a function or a live module of the user's gives, here.
     What torch wrote is compared with torch on samples of the whole source, those that differ most among them. Raises
     UserError when it or its data cannot be used.
     """
@@ -54,9 +58,13 @@ def original_variant(
         check_example(given, example)
 
     def write(path: Path) -> Signature:
-        if is_onnx:
-            return import_onnx(Path(model.ref.source), path, given)
-        return export_onnx(model.load(), source.take(most_different(source)).inputs, path)
+        ref = model.ref
+        samples = () if is_onnx else source.take(most_different(source)).inputs
+        if ref.kind == "onnx" or ref.kind == "pt2":
+            return read_network(
+                executor, ref.kind, Path(ref.source), ref.digest, samples, path.parent, tuple(given)
+            )
+        return export_onnx(model.load(), samples, path)
 
     shapes = [[str(array.dtype), *array.shape] for array in example]
     parts: dict[str, Any] = {

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgekit.building.executor import InProcessExecutor
 from edgekit.building.setup import GivenModel
 from edgekit.building.variants import original
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant, original_variant
@@ -27,7 +28,9 @@ from tests.model.test_fidelity import UntilTheEnd
 def test_a_torch_network_becomes_onnx_with_its_cost(tmp_path: Path) -> None:
     splits, model = digit_splits(), given_model()
     with opened_cache(tmp_path) as cache:
-        variant = original_variant(cache, SilentReporter(), model, splits.validation.source, splits)
+        variant = original_variant(
+            cache, InProcessExecutor(), SilentReporter(), model, splits.validation.source, splits
+        )
     assert (variant.id, variant.kind, variant.parent, variant.description) == (
         "original",
         "original",
