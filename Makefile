@@ -9,11 +9,12 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## train a small network on scikit-learn's digits and build it for this machine
 	$(BIN)/python -m edgekit.demo
 
+# By file: what the tests of a module share is made once.
 test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(READY)  ## without the tests marked slow
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: $(READY)  ## lint, format, types, import contract
 	$(BIN)/ruff check .
