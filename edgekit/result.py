@@ -208,7 +208,7 @@ class Result:
     """The whole answer of `edgekit build`. `claim`: accuracy on the test split of the winner (or the nearest).
 
     `established`: whether the drop's whole interval there lies under the limit, or its value alone (docs/claim.md).
-    `confirmed`: latency of a run on its own, which the verdict rests on. `waterfall`: from the original to the artifact.
+    `confirmed`: latency of a run on its own, which the verdict rests on. `waterfall`: from original to artifact.
     """
 
     schema: int
