@@ -20,7 +20,7 @@ from edgekit.building import BuildRequest, TrainOptions, run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError
 from edgekit.files import only_one_in
 from edgekit.progress import Reporter, SilentReporter
-from edgekit.quantities import read_confidence, read_drop
+from edgekit.quantities import read_confidence, read_drop, read_input_shapes
 from edgekit.report import write_report
 from edgekit.result import Result, load_result, located
 from edgekit.types import Budget, Preprocess
@@ -49,12 +49,12 @@ def build(
     model: Any,
     data: Any,
     max_latency: str | float | None = None,
-    max_drop: float | str | None = 0.01,
+    max_drop: float | str | None = "1%",
     confidence: float | str | None = None,
     max_size: str | float | None = None,
     max_memory: str | float | None = None,
     time_limit: str | float | None = None,
-    metric: str | Callable[..., Any] = "top1",
+    metric: str | Callable[..., Any] | None = None,
     loss: str | Callable[..., Any] | None = None,
     step: str | Callable[..., Any] | None = None,
     train: TrainOptions | Mapping[str, Any] | None = None,
@@ -80,7 +80,8 @@ def build(
     `max_drop`. `metric`, `loss` and `step` are functions or `file.py:function`; `train` a dict
     of the fields of `TrainOptions`, as {"epochs": 4, "learning_rate": 0.02}; `preprocess` one of the fields of
     `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
-    `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …).
+    `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …); `input_shapes` may be
+    "x=1x3x320x320" or {"x": (1, 3, 320, 320)}.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead.
 
@@ -108,7 +109,7 @@ def build(
     time_limit_s = quantities.pop("time_limit_s")
     budget = Budget(
         fastest=quantities["max_latency_ms"] is None,
-        max_drop=read_drop(max_drop),
+        max_drop=read_drop(max_drop, metric if isinstance(metric, str) else None),
         confidence=read_confidence(confidence),
         **quantities,
         **{
@@ -122,13 +123,16 @@ def build(
         model=model,
         data=data,
         budget=budget,
-        metric=read_function("metric", metric) or "top1",
+        metric=read_function("metric", metric),
         train=read_training(train, loss=read_function("loss", loss), step=read_function("step", step)),
-        precisions=read_names("precision", precision),
-        backends=read_names("runtime", runtime),
+        precisions=read_names(
+            "precision", options.pop("precisions", None) if precision is None else precision
+        ),
+        backends=read_names("runtime", options.pop("backends", None) if runtime is None else runtime),
         preprocess=read_preprocessing(preprocess),
         weights=None if weights is None else Path(weights),
         time_limit_s=time_limit_s,
+        input_shapes=read_input_shapes(options.pop("input_shapes", ())),
         out=Path(out),
         store=Path(store),
         **options,

@@ -13,7 +13,8 @@ EdgekitError
 │   ├── BundleError           a bundle that is incomplete or was changed
 │   └── StoreError            the store is damaged, in use by another for too long, or the disk is full
 ├── StageError                one candidate failed at one stage; becomes a `Failure` in the report
-└── Interrupted               Ctrl-C or the time limit: what is done is kept, a rerun resumes
+├── TimeLimitReached          work that the time limit leaves undone; becomes a `Rejection` in the report
+└── Interrupted               Ctrl-C, or a time limit before anything was measured: a rerun resumes
 """
 
 from __future__ import annotations
@@ -33,15 +34,20 @@ __all__ = [
     "StageError",
     "StoreError",
     "TargetFileError",
+    "TimeLimitReached",
     "UnknownTargetError",
     "UserError",
     "in_one_line",
+    "shortened",
     "visible",
 ]
 
+LONGEST_PART = 300
+"""Characters of each part of a message: what came, what is allowed, how to mend it."""
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""C0, C1, and what turns the direction of writing (Unicode's "Trojan Source")."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0, C1, bytes that are no UTF-8 (surrogates), and what turns the direction of writing (Unicode's "Trojan Source")."""
 
 
 class EdgekitError(Exception):
@@ -53,7 +59,8 @@ class UserError(EdgekitError):
 
     def __init__(self, came: str, *, allowed: str = "", remedy: str = "") -> None:
         parts = [came, f"allowed: {allowed}" if allowed else "", remedy]
-        super().__init__(visible("; ".join(" ".join(part.split()) for part in parts if part)))
+        super().__init__("; ".join(shortened(part) for part in parts if part))
+        self.parts = (came, allowed, remedy)
 
 
 class UnknownTargetError(UserError):
@@ -111,6 +118,10 @@ class StageError(EdgekitError):
         self.remedy = remedy
 
 
+class TimeLimitReached(EdgekitError):
+    """The time limit of a build ended before this piece of work; the build goes on with what is finished."""
+
+
 class Interrupted(EdgekitError):
     """The run was stopped; everything finished so far is in the store."""
 
@@ -126,3 +137,12 @@ def visible(text: str) -> str:
 def in_one_line(problem: BaseException, most: int = 300) -> str:
     """What a library said, with its line breaks gone and its end cut off, for a sentence of ours."""
     return visible(" ".join(str(problem).split()))[:most]
+
+
+def shortened(text: str, most: int = LONGEST_PART) -> str:
+    """One line, visible, with the middle of what is long left out."""
+    line = visible(" ".join(text.split()))
+    if len(line) <= most:
+        return line
+    tail = most // 3
+    return f"{line[: most - tail - 1]}…{line[-tail:]}"

@@ -19,7 +19,7 @@ class PrecisionRow:
 
     `weight_bits`: of one stored weight or value. `arithmetic`: what is multiplied in, unless a target says otherwise.
     `is_calibrated`: activations are quantized with ranges found beforehand, so that a candidate has a recipe.
-    `is_offered`: a build makes it. `symbol`: the marker in plots, by plotly's name.
+    `is_offered`: a build makes it. `marker`: in plots, by matplotlib's name.
 
     `golden_tolerance`: how far an output may be from the golden one, relative to the largest golden magnitude of that
     output. Kernels of another CPU add in another order and, in int8, round some values to the neighbouring step
@@ -31,7 +31,7 @@ class PrecisionRow:
     weight_bits: int
     arithmetic: Precision
     golden_tolerance: float
-    symbol: str
+    marker: str
     is_calibrated: bool = False
     is_offered: bool = True
 
@@ -39,14 +39,14 @@ class PrecisionRow:
 PRECISIONS: Mapping[Precision, PrecisionRow] = {
     row.name: row
     for row in (
-        PrecisionRow("fp32", 32, "fp32", 1e-3, "circle"),
-        PrecisionRow("bf16", 16, "bf16", 5e-2, "square"),
-        PrecisionRow("fp16", 16, "fp16", 1e-2, "cross"),
-        PrecisionRow("int8", 8, "int8", 5e-2, "diamond", is_calibrated=True),
-        PrecisionRow("w8", 8, "fp32", 1e-3, "triangle-up"),
-        PrecisionRow("int8-dynamic", 8, "int8", 5e-2, "triangle-down"),
-        PrecisionRow("fp8", 8, "fp8", 1e-1, "star", is_calibrated=True, is_offered=False),
-        PrecisionRow("fp4", 4, "fp4", 2e-1, "hexagon", is_calibrated=True, is_offered=False),
+        PrecisionRow("fp32", 32, "fp32", 1e-3, "o"),
+        PrecisionRow("bf16", 16, "bf16", 5e-2, "s"),
+        PrecisionRow("fp16", 16, "fp16", 1e-2, "P"),
+        PrecisionRow("int8", 8, "int8", 5e-2, "D", is_calibrated=True),
+        PrecisionRow("w8", 8, "fp32", 1e-3, "^"),
+        PrecisionRow("int8-dynamic", 8, "int8", 5e-2, "v"),
+        PrecisionRow("fp8", 8, "fp8", 1e-1, "*", is_calibrated=True, is_offered=False),
+        PrecisionRow("fp4", 4, "fp4", 2e-1, "h", is_calibrated=True, is_offered=False),
     )
 }
 """Name → row."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from edgekit.errors import BudgetError
+from edgekit.errors import BudgetError, ModelError
+from edgekit.labels import ERROR_METRICS
+from edgekit.types import InputShape
 
 __all__ = [
     "parse_fraction",
+    "parse_input_shape",
     "parse_latency_ms",
     "parse_seconds",
     "parse_size_bytes",
     "read_confidence",
     "read_drop",
+    "read_input_shapes",
+    "told_seconds",
 ]
 
 QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ%]*)\s*")
@@ -37,6 +42,14 @@ def parse_seconds(text: str) -> float:
     return _quantity(text, SECONDS, "a duration", "a number above 0 with s, m or h, as 30m")
 
 
+def told_seconds(seconds: float) -> str:
+    """A duration as one would ask for it: '30m', '2h', '90s', '0.1s'."""
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def parse_size_bytes(text: str) -> int:
     """Bytes from '2MB' (10^6), '2MiB' (2^20) or '2000' (bytes). Raises BudgetError."""
     size = _quantity(text, BYTES, "a size", "a number above 0 with kB, MB, GB, KiB, MiB or GiB, as 2MB")
@@ -54,13 +67,24 @@ def parse_fraction(text: str) -> float:
     return share
 
 
-def read_drop(given: str | float | None) -> float | None:
+def read_drop(given: str | float | None, metric: str | None = None) -> float | None:
     """The accuracy that may be lost, as a fraction, from '1%', '0.01' or 0.01; None is no limit.
 
-    Raises BudgetError, with both readings, for a bare number above 0.3: 1 is one point to some and all to others.
+    An error (`metric` rmse or mae) has the unit of the labels: what may be added to it comes as a bare number in that
+    unit. Raises BudgetError: for a share of an error, and, with both readings, for a bare number above 0.3 otherwise,
+    as 1 is one point to some and all to others.
     """
     if given is None:
         return None
+    if metric in ERROR_METRICS:
+        text = str(given)
+        if "%" in text:
+            raise BudgetError(
+                f"an accuracy drop of {text} with the metric {metric}, which has the labels' unit",
+                allowed="what may be added to the error, in that unit, as --max-drop 0.05 (max_drop=0.05)",
+                remedy="or --metric r2, of which one point can be lost",
+            )
+        return _quantity(text, {"": 1.0}, "an error", "a number of 0 or more", zero=True)
     if isinstance(given, str):
         share = _quantity(given, SHARES, "a share", "0% to 100%, or 0 to 0.3, as 1% or 0.01", zero=True)
     else:
@@ -90,6 +114,29 @@ def read_confidence(given: str | float | None) -> float | None:
     if not 0.5 <= share <= 0.9999:
         raise BudgetError(f"{given!r} is no confidence", allowed=allowed)
     return share
+
+
+def parse_input_shape(text: str) -> InputShape:
+    """A shape from 'x=1x3x320x320', or '1x3x320x320' without a name; commas do as well. Raises ModelError."""
+    name, named, sizes = text.rpartition("=")
+    match = re.fullmatch(r"\s*([0-9]{1,9})(?:\s*[x,]\s*[0-9]{1,9})*\s*", sizes)
+    dims = tuple(int(size) for size in re.findall("[0-9]+", sizes)) if match else ()
+    if not dims or 0 in dims or (named and not name.strip()):
+        raise ModelError(
+            f"--input-shape {text!r}",
+            allowed="whole numbers above 0, batch first, as 1x3x32x32, or with the input's name, as x=1x3x32x32",
+        )
+    return InputShape(name.strip(), dims)
+
+
+def read_input_shapes(
+    given: str | Mapping[str, Sequence[int]] | Iterable[str | InputShape],
+) -> tuple[InputShape, ...]:
+    """Shapes as Python callers give them: one text, several, or {"x": (1, 3, 320, 320)}. Raises ModelError."""
+    if isinstance(given, Mapping):
+        given = [f"{name}={'x'.join(str(size) for size in sizes)}" for name, sizes in given.items()]
+    texts = [given] if isinstance(given, str) else given
+    return tuple(parse_input_shape(shape) if isinstance(shape, str) else shape for shape in texts)
 
 
 def _quantity(text: str, units: Mapping[str, float], kind: str, allowed: str, *, zero: bool = False) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import OutputError, UserError
-from edgekit.files import atomic_path, is_full
+from edgekit.files import atomic_path, check_own_file, is_full
 from edgekit.summary import as_html, as_rows, as_text
 from edgekit.types import (
     BackendName,
@@ -41,7 +40,6 @@ __all__ = [
     "VariantResult",
     "WaterfallStage",
     "WaterfallStep",
-    "check_own_file",
     "json_schema",
     "load_result",
     "located",
@@ -50,8 +48,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-PAGE_MARK = b'<meta name="generator" content="edgekit '
-PAGE_HEAD_BYTES = 1000  # the mark stands at the very beginning of a page
 
 WaterfallStage = Literal["original", "pruned", "fine-tuned", "exported", "quantized", "runtime"]
 
@@ -59,6 +55,8 @@ WaterfallStage = Literal["original", "pruned", "fine-tuned", "exported", "quanti
 @dataclass(frozen=True)
 class LatencyResult:
     """Milliseconds at batch 1. `low` and `high` bound the budget's percentile (95 % interval).
+
+    Of origin `estimated` all three percentiles are the likely value, and `low` and `high` the range of the estimate.
 
     `turns` and `preemptions` as in `types.Latency`.
     """
@@ -77,7 +75,10 @@ class LatencyResult:
 
 @dataclass(frozen=True)
 class AccuracyResult:
-    """Fractions with 95 % intervals; positive paired `drop`s are worse. `drop_bound` as in `types.Accuracy`."""
+    """Fractions with 95 % intervals; positive paired `drop`s are worse. `drop_bound` as in `types.Accuracy`.
+
+    `worst_part`: without labels, the channel or column of the outputs of which least is kept.
+    """
 
     metric: str
     split: str
@@ -88,6 +89,7 @@ class AccuracyResult:
     drop: float
     drop_low: float
     drop_high: float
+    worst_part: str = ""
     drop_bound: float | None = None
 
 
@@ -177,10 +179,11 @@ class WaterfallStep:
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """The board, as its description names it."""
+    """The board, as its description names it. `likeness`: that the machine only fits the description, if so."""
 
     name: str
     title: str
+    likeness: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,8 @@ class Result:
     """The whole answer of `edgekit build`. `claim`: accuracy on the test split of the winner (or the nearest).
 
     `established`: whether the drop's whole interval there lies under the limit, or its value alone (docs/claim.md).
-    `confirmed`: latency of a run on its own, which the verdict rests on. `waterfall`: from original to artifact.
+    `confirmed`: latency of a run on its own, which the verdict rests on. `waterfall`: from the original to the
+    artifact.
     """
 
     schema: int
@@ -289,26 +293,6 @@ def saving_result(result: Result, path: Path) -> Iterator[None]:
     except OSError as error:
         remedy = "free some space, or give another --out" if is_full(error) else "give another --out"
         raise OutputError(f"{path} cannot be written: {error.strerror}", remedy=remedy) from error
-
-
-def check_own_file(path: Path) -> None:
-    """Raises OutputError for a `result.json` or a page that edgekit did not write: those are not overwritten."""
-    if not os.path.lexists(path) or (path.is_file() and not path.is_symlink() and _is_own(path)):
-        return
-    raise OutputError(f"{path} is there and is not of edgekit", remedy="move it away, or give another --out")
-
-
-def _is_own(path: Path) -> bool:
-    import msgspec
-
-    if path.suffix != ".json":
-        with path.open("rb") as file:
-            return PAGE_MARK in file.read(PAGE_HEAD_BYTES)
-    try:
-        content = msgspec.json.decode(path.read_bytes())
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return isinstance(content, dict) and {"schema", "verdict", "target", "budget"} <= content.keys()
 
 
 def load_result(path: str | Path) -> Result:

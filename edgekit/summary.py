@@ -57,8 +57,11 @@ def figures(row: CandidateResult, result: Result) -> list[tuple[str, str]]:
     latency = row.latency_ms
     if latency is not None:
         percentile = result.budget.percentile
-        text = f"{percentile} {getattr(latency, percentile):.4g} ms [{latency.low:.4g}, {latency.high:.4g}]"
-        lines.append(("latency", text if row.origin == "device" else f"{text}, {row.origin}"))
+        value, low, high = (f"{x:.4g}" for x in (getattr(latency, percentile), latency.low, latency.high))
+        text = f"{percentile} {value} ms [{low}, {high}]"
+        if row.origin == "estimated":
+            text = f"{low} to {high} ms (likely {value}), estimated"
+        lines.append(("latency", text if row.origin in ("device", "estimated") else f"{text}, {row.origin}"))
     accuracy = result.claim if result.claim is not None and row.id == result.winner else row.accuracy
     if accuracy is not None:
         lines.append(("accuracy", accuracy_text(accuracy)))

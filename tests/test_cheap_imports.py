@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-HEAVY = ("numpy", "torch", "onnx", "onnxruntime", "openvino", "nncf", "scipy", "sklearn", "plotly", "jinja2")
+HEAVY = (
+    "numpy",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "jinja2",
+)
 
 
 def loaded_by(code: str) -> set[str]:

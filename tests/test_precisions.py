@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from edgekit.cli.build import OFFERED
+from edgekit.cli.request import OFFERED
 from edgekit.precisions import PRECISIONS
 from edgekit.types import Precision
 
@@ -19,7 +19,7 @@ def test_arithmetic_is_a_precision_that_computes_in_itself() -> None:
 
 
 def test_markers_are_told_apart() -> None:
-    assert len({row.symbol for row in PRECISIONS.values()}) == len(PRECISIONS)
+    assert len({row.marker for row in PRECISIONS.values()}) == len(PRECISIONS)
 
 
 def test_a_build_offers_what_some_backend_makes() -> None:

@@ -110,3 +110,17 @@ def test_python_refuses_it_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match="1% or as 100%"):
         edgekit.build(target="?", model="?", data="?", max_drop=1, store=tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(("given", "error"), [("0.05", 0.05), (2, 2.0), ("40", 40.0), (0, 0.0), (None, None)])
+def test_an_error_may_grow_by_a_number_in_its_own_unit(
+    given: str | float | None, error: float | None
+) -> None:
+    assert read_drop(given, "rmse") == error
+
+
+@pytest.mark.parametrize("given", ["1%", "0.5 %", "-1", "much"])
+def test_a_share_of_an_error_is_refused(given: str) -> None:
+    with pytest.raises(BudgetError, match=r"allowed: .*(in that unit|a number of 0 or more)") as caught:
+        read_drop(given, "mae")
+    assert "\n" not in str(caught.value)

@@ -28,10 +28,13 @@ def read_bundle(here: str) -> Tuple[Dict[str, Any], Manifests]:
         if not is_safe(name) or "/" in name or not is_safe(folder):
             raise ManifestError("the candidate %r leads out of the bundle" % name)
         manifest = read_manifest(folder_of(here, candidate))
+        if manifest.get("kind") == "candidates":
+            raise ManifestError("the candidate %s is a bundle of several itself" % name)
         needed = [folder + "/" + file for file in ("manifest.json", "golden.npz", manifest["entry"])]
         if not set(needed) <= listed:
             raise ManifestError("the manifest does not list all of candidate %s" % name)
         check_tolerance(manifest["golden"]["tolerance"])
+        find_runtime(manifest["candidate"]["backend"])
         manifests[name] = manifest
     return facts, manifests
 

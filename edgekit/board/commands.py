@@ -86,14 +86,15 @@ def main(arguments: List[str]) -> int:
 def run(path: str) -> int:
     """Run a job file; progress goes to standard output. Gives 2 and one line when it is no job."""
     from .coordinator import read_job, run_job
+    from .forms import one_line
 
     def report(message: Dict[str, Any]) -> None:
         print(json.dumps(message), flush=True)
 
     try:
         job = read_job(path)
+        run_job(job, os.path.dirname(os.path.abspath(path)), report)
     except (OSError, ValueError) as problem:
-        sys.stderr.write("run: %s\n" % problem)
+        sys.stderr.write("run: %s\n" % one_line(problem))
         return 2
-    run_job(job, os.path.dirname(os.path.abspath(path)), report)
     return 0

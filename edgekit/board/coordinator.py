@@ -36,7 +36,8 @@ from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
-from .files import read_json, write_atomically
+from . import forms
+from .files import is_safe, read_json, write_atomically
 from .intervals import drift
 from .machine import describe, sensors
 from .peer import EntryError, Peer
@@ -48,6 +49,31 @@ DEFAULTS: Dict[str, Any] = {
     "seed": 0, "threads": 1, "cpus": None, "rounds": 12, "seconds": 5.0, "warmup_s": 3.0, "timeout_s": 600.0,
     "result": "result.json",
 }  # fmt: skip
+
+JOB = forms.record(
+    {
+        "seed": forms.whole(0, 2**32 - 1),
+        "threads": forms.whole(1, 4096),
+        "cpus": forms.maybe(forms.list_of(forms.whole(0, 1 << 16))),
+        "rounds": forms.whole(1, 10000),
+        "seconds": forms.number(0, 1e6),
+        "warmup_s": forms.number(0, 1e6),
+        "timeout_s": forms.number(0, 1e6),
+        "result": forms.text,
+        "entries": forms.list_of(
+            forms.record(
+                {"id": forms.text, "runtime": forms.text, "path": forms.text},
+                {
+                    "options": forms.maybe(forms.table(forms.text)),
+                    "feeds": forms.maybe(forms.table(forms.text)),
+                    "evaluate": forms.maybe(
+                        forms.record({"inputs": forms.table(forms.text), "outputs": forms.text})
+                    ),
+                },
+            )
+        ),
+    }
+)
 
 
 class Coordinator(object):
@@ -150,12 +176,22 @@ class Coordinator(object):
 
 
 def read_job(path: str) -> Dict[str, Any]:
-    """A job file with its defaults filled in. Raises OSError, or ValueError on another schema."""
-    content = read_json(path)
+    """A job file with its defaults filled in. Raises OSError, or ValueError with one line for what is no job."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError("%s is no plain file" % path)
+    try:
+        content = read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("%s is no JSON: %s" % (path, error)) from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         schema = content.get("schema") if isinstance(content, dict) else content
-        raise ValueError("job schema %r; this runner knows %d" % (schema, SCHEMA))
-    return dict(DEFAULTS, **content)
+        raise ValueError("job schema %s; this runner knows %d" % (forms.one_line(repr(schema), 60), SCHEMA))
+    job = dict(DEFAULTS, **content)
+    JOB(job, "job")
+    forms.distinct([entry["id"] for entry in job["entries"]], "the ids of job.entries")
+    if not is_safe(job["result"]):
+        raise forms.misfit(job["result"], "job.result", "a name in the job's folder")
+    return job
 
 
 def place_entry(entry: Dict[str, Any], folder: str) -> Dict[str, Any]:
@@ -164,7 +200,7 @@ def place_entry(entry: Dict[str, Any], folder: str) -> Dict[str, Any]:
     def place(names: Dict[str, str]) -> Dict[str, str]:
         return {key: os.path.join(folder, name) for key, name in names.items()}
 
-    placed = dict(entry, feeds=place(entry.get("feeds", {})), path=os.path.join(folder, entry["path"]))
+    placed = dict(entry, feeds=place(entry.get("feeds") or {}), path=os.path.join(folder, entry["path"]))
     if entry.get("evaluate"):
         outputs = os.path.join(folder, entry["evaluate"]["outputs"])
         placed["evaluate"] = {"inputs": place(entry["evaluate"]["inputs"]), "outputs": outputs}
@@ -184,7 +220,8 @@ def run_job(job: Dict[str, Any], folder: str, report: Callable[[Dict[str, Any]],
             }
     notes = []
     if facts["load_1m"] > 0.5 * facts["cores"]:
-        notes.append("the machine was busy: load %.1f on %d cores" % (facts["load_1m"], facts["cores"]))
+        cores = facts["cores"], "" if facts["cores"] == 1 else "s"
+        notes.append("the machine was busy: load %.1f on %d core%s" % ((facts["load_1m"],) + cores))
     if facts["cpu_quota"] is not None and facts["cpu_quota"] < facts["cores"]:
         notes.append("a container limits this machine to %.2f CPUs" % facts["cpu_quota"])
     whole: Dict[str, Any] = {

@@ -10,6 +10,7 @@ Importing this starts nothing and loads neither numpy nor a runtime.
 
 import os
 import sys
+import zipfile
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, TypeVar, Union
 
 from .files import Path
@@ -18,8 +19,16 @@ from .manifest import ManifestError, changed_file, read_manifest
 M = TypeVar("M", bound="Model")
 Samples = Union[Any, Sequence[Any], Mapping[str, Any]]
 
-SCHEMA = 1  # of bundles
-AS_IT_IS = {"input_layout": "as-is", "scale": 1.0, "mean": (), "std": (), "resize": None, "crop": None}
+AS_IT_IS = {
+    "input_layout": "as-is",
+    "scale": 1.0,
+    "mean": (),
+    "std": (),
+    "resize": None,
+    "crop": None,
+    "channels": None,
+    "letterbox": None,
+}
 """Preprocessing is declared for the first input; the others are taken as they are stored."""
 
 
@@ -149,8 +158,6 @@ class Model(object):
 def _read_manifest(bundle: str) -> Dict[str, Any]:
     """Of a bundle of one artifact, every file of which is as it was written. Raises ValueError."""
     manifest = read_manifest(bundle)
-    if manifest.get("schema") != SCHEMA:
-        raise ManifestError("%s has schema %s; allowed: %d" % (bundle, manifest.get("schema"), SCHEMA))
     if manifest.get("kind") == "candidates":
         first = os.path.join(bundle, manifest["candidates"][0]["folder"])
         raise ManifestError("%s holds several candidates; give one of them, such as %s" % (bundle, first))
@@ -181,10 +188,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with Model(bundle) as model:
             return _answer(model, arguments) if arguments else _check(model)
-    except (ImportError, OSError, RuntimeError, ValueError) as problem:
+    except (ImportError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile) as problem:
+        from .forms import one_line
         from .process import printable
 
-        sys.stderr.write(printable("infer.py: %s\n" % problem))
+        sys.stderr.write(printable("infer.py: %s\n" % one_line(problem)))
     return 2
 
 

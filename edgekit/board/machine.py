@@ -65,7 +65,7 @@ def _cgroup_value(controller: str, v2_file: str, v1_file: str) -> str:
     return ""
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
     """MemTotal, or the cgroup's limit where that is lower."""
     total = 0
     for line in read_text("/proc/meminfo").splitlines():
@@ -164,7 +164,7 @@ def describe() -> Dict[str, Any]:
         "cores": len(affinity),
         "cpus": affinity,
         "cpu_quota": _cpu_quota(),
-        "memory_bytes": _memory_bytes(),
+        "memory_bytes": memory_bytes(),
         "os": "%s, %s %s" % (release[0] if release else "unknown", platform.system(), platform.release()),
         "governor": read_text("/sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor" % affinity[0]),
         "python": platform.python_version(),

@@ -19,7 +19,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+import zipfile
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -27,10 +28,15 @@ from . import golden
 from .candidates import Manifests, folder_of, is_answer, missing_runtimes, read_bundle, with_claims
 from .choosing import is_established, settle_choice
 from .files import read_json, write_json
+from .forms import one_line
 from .identity import misfits
 from .machine import describe, first_cpus
 from .manifest import ManifestError
 from .process import command, printable
+from .verdict import Decision
+
+LONGEST_S = 3600
+UNUSABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile)  # damaged golden arrays, no place to work
 
 # ---- measuring ---------------------------------------------------------------------------------------------
 
@@ -99,8 +105,8 @@ def time_alone(work: str, job: Mapping[str, Any], name: str) -> Mapping[str, Any
 
 def off_golden(folder: str, manifest: Mapping[str, Any], outputs: List[str]) -> Tuple[float, float]:
     """How far a candidate's outputs (files, in order) are from its golden ones, and what is allowed."""
-    _, expected = golden.read(os.path.join(folder, "golden.npz"), 0, len(outputs))
-    worst = 0.0
+    _, expected = golden.read(os.path.join(folder, "golden.npz"), 0, len(manifest["signature"]["outputs"]))
+    worst = 0.0 if len(outputs) == len(expected) else float("inf")
     for path, right in zip(outputs, expected):
         answer = np.load(path, allow_pickle=False)
         worst = max(worst, golden.deviation(answer, right, golden.magnitude(right)))
@@ -130,23 +136,26 @@ def show(rows: List[Dict[str, Any]], winner: Optional[str], percentile: str) -> 
 # ---- the program -------------------------------------------------------------------------------------------
 
 
-def settle(here: str, seconds: float, keep: bool) -> int:
-    """Measure, choose, write settled.json and show it. Gives the exit code."""
-    answer_path = os.path.join(here, "settled.json")
-    try:
-        facts, manifests = read_bundle(here)
-        if os.path.lexists(answer_path) and not is_answer(answer_path):
-            raise ManifestError("%s is there and is not of this program: move it away" % answer_path)
-    except ManifestError as error:
-        return fail(str(error))
-    work = tempfile.mkdtemp(
-        prefix="settling-", dir=here
-    )  # a name of its own: nothing that was there is touched
+class Settled(NamedTuple):
+    """A job's result, how far each candidate that ran is off and what is allowed, the table, and the decision."""
+
+    result: Dict[str, Any]
+    deviations: Dict[str, Tuple[float, float]]
+    rows: List[Dict[str, Any]]
+    decision: Decision
+
+
+def measured(
+    here: str, facts: Mapping[str, Any], manifests: Manifests, seconds: float, keep: bool
+) -> Optional[Settled]:
+    """What the candidates of a bundle do here; None where the measurement failed, which is told."""
+    # A folder with a name of its own: nothing that was there is touched.
+    work = tempfile.mkdtemp(prefix="settling-", dir=here)
     try:
         job = make_job(here, work, facts, manifests, seconds)
         result = run_job(work, job)
         if result is None:
-            return 1
+            return None
         folders = {candidate["id"]: folder_of(here, candidate) for candidate in facts["candidates"]}
         deviations = {
             name: off_golden(
@@ -157,13 +166,37 @@ def settle(here: str, seconds: float, keep: bool) -> int:
             for name, entry in result["entries"].items()
             if entry["status"] == "ok"
         }
-        claims = with_claims(facts, manifests)
         rows, decision = settle_choice(
-            claims, result["entries"], deviations, lambda name: time_alone(work, job, name)
+            with_claims(facts, manifests),
+            result["entries"],
+            deviations,
+            lambda name: time_alone(work, job, name),
         )
+        return Settled(result, deviations, rows, decision)
     finally:
         if not keep:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def settle(here: str, seconds: float, keep: bool) -> int:
+    """Measure, choose, write settled.json and show it. Gives the exit code."""
+    answer_path = os.path.join(here, "settled.json")
+    try:
+        facts, manifests = read_bundle(here)
+        if os.path.lexists(answer_path) and not is_answer(answer_path):
+            raise ManifestError("%s is there and is not of this program: move it away" % answer_path)
+    except (OSError, ValueError) as error:
+        return fail(str(error))
+    try:
+        settled = measured(here, facts, manifests, seconds, keep)
+    except UNUSABLE as error:
+        return fail("the bundle cannot be measured: %s" % error)
+    return 1 if settled is None else told(here, facts, manifests, settled)
+
+
+def told(here: str, facts: Mapping[str, Any], manifests: Manifests, settled: Settled) -> int:
+    """Write settled.json and show it. Gives the exit code."""
+    result, deviations, rows, decision = settled
     missing = missing_runtimes(manifests)
     lines = ["%s is not installed: %s" % pair for pair in missing.items()]
     if not deviations:
@@ -177,17 +210,17 @@ def settle(here: str, seconds: float, keep: bool) -> int:
     is_open = bool(missing) and decision.winner is None
     verdict = "PROVISIONAL" if others or is_open else decision.verdict
     won = next((row for row in rows if row["id"] == decision.winner), None)
-    established = None if won is None else is_established(claims, won)
-    settled = {
+    established = None if won is None else is_established(with_claims(facts, manifests), won)
+    answer = {
         "schema": 1, "target": facts["target"], "verdict": verdict, "winner": decision.winner,
         "not_the_board": others, "not_installed": missing, "candidates": rows, "facts": result["facts"],
         "notes": result["notes"], "established": established,
     }  # fmt: skip
-    write_json(answer_path, settled)
+    write_json(os.path.join(here, "settled.json"), answer)
     show(rows, decision.winner, facts["budget"]["percentile"])
     if others:
-        told = (verdict, facts["target"], "; ".join(others))
-        print(printable("%s: this machine is not %s (%s)." % told))
+        said = (verdict, facts["target"], "; ".join(others))
+        print(printable("%s: this machine is not %s (%s)." % said))
         return 4
     if is_open:
         return fail(
@@ -204,7 +237,8 @@ def settle(here: str, seconds: float, keep: bool) -> int:
 
 def fail(problem: str, *lines: str) -> int:
     """Say what is wrong, with a line for each cause. Gives the exit code."""
-    sys.stderr.write("settle: %s\n" % problem + "".join("  %s\n" % line for line in lines))
+    told = ["settle: %s" % one_line(problem)] + ["  %s" % one_line(line) for line in lines]
+    sys.stderr.write(printable("\n".join(told) + "\n"))
     return 2
 
 
@@ -216,5 +250,7 @@ def main(arguments: List[str]) -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="timed time for each candidate")
     parser.add_argument("--keep", action="store_true", help="keep the folder settling-* with job and outputs")
     options = parser.parse_args(arguments)
+    if not 0 < options.seconds <= LONGEST_S:
+        parser.error("--seconds %s; allowed: above 0 to %d" % (options.seconds, LONGEST_S))
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return settle(here, options.seconds, options.keep)

@@ -5,56 +5,58 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from edgekit.building.executor import Executor, Task
-from edgekit.errors import Interrupted
+from edgekit.building.time_limit import TimeLimit
+from edgekit.errors import StageError, TimeLimitReached
 from edgekit.store import Run, Store, StoreEntry
 
-__all__ = ["Cache", "TimeLimit"]
+__all__ = ["Cache"]
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class TimeLimit:
-    """`limit_s` for the whole build, over at `ends` on time.monotonic()'s clock. `store`: where the rest goes on."""
-
-    limit_s: float
-    ends: float
-    store: Path
-
-    def check(self) -> None:
-        """Raises Interrupted once the time is over."""
-        if time.monotonic() > self.ends:
-            raise Interrupted(
-                f"the time limit of {self.limit_s:.0f} s has passed; "
-                f"everything finished is in {self.store}: the same command goes on from there"
-            )
-
-
-@dataclass(frozen=True)
 class Cache:
-    """The store and the record of this run. With a `time_limit` no product is begun, nor taken, after it."""
+    """The store and the record of this run. With a `time_limit` no product is begun after it; stored ones are taken.
+
+    `took_s`: stage → how long each of its products took to make, in this run or in the one that made it.
+    """
 
     store: Store
     run: Run
     time_limit: TimeLimit | None = None
+    took_s: dict[str, list[float]] = field(default_factory=dict)
 
     def entry(
         self, stage: str, parts: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
     ) -> StoreEntry:
-        """The product of a stage; see Store.entry. Raises Interrupted after the time limit, and what `make` does."""
-        if self.time_limit is not None:
-            self.time_limit.check()
+        """The product of a stage; see Store.entry. Raises what `make` does, and TimeLimitReached.
+
+        A stage that fails after the time limit was ended by it: executors and devices keep to what is left.
+        """
+        limit = self.time_limit
+        if limit is not None and not self.store.holds(stage, parts):
+            limit.check()
         started = time.monotonic()
-        entry = self.store.entry(stage, parts, make)
+        try:
+            entry = self.store.entry(stage, parts, make)
+        except StageError as error:
+            if limit is not None and limit.left_s() <= 0:
+                raise TimeLimitReached(limit.told) from error
+            raise
+        self.took_s.setdefault(stage, []).append(entry.seconds)
         self.run.event(stage, entry.key, reused=entry.reused, seconds=time.monotonic() - started)
         return entry
+
+    def left_s(self) -> float | None:
+        """What the time limit leaves for one piece of work, in seconds; None without a limit."""
+        return None if self.time_limit is None else max(0.0, self.time_limit.left_s())
 
     def answer(
         self,
@@ -69,7 +71,7 @@ class Cache:
 
         def make(folder: Path) -> Mapping[str, Any]:
             with meanwhile():
-                return {"answer": msgspec.to_builtins(executor.run(task, folder))}
+                return {"answer": msgspec.to_builtins(executor.run(task, folder, self.left_s()))}
 
         entry = self.entry(task.stage, task.key_parts(), make)
         answer: Answer = msgspec.convert(entry.meta["answer"], task.answer_type)

@@ -1,4 +1,4 @@
-"""The collaborators of one build, each of which the stages take by itself; run.py alone puts them together."""
+"""The collaborators of one build, each of which the stages take by itself."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from edgekit.building.cache import Cache
 from edgekit.building.candidates.exporting import Exporter
 from edgekit.building.candidates.timing import Timer
 from edgekit.building.executor import Executor
-from edgekit.building.measuring import Evaluator
+from edgekit.building.measuring import Bench, Evaluator
 from edgekit.building.samples import SampleStore, SplitFiles
 from edgekit.building.setup import Setting
+from edgekit.building.time_limit import TimeLimit
 from edgekit.progress import Reporter
+from edgekit.store import Run
 from edgekit.types import Signature
 
-__all__ = ["Context"]
+__all__ = ["LOG", "Context", "assembled"]
+
+LOG = "export.log"
+"""In the store's folder: what libraries say, tracebacks included."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What run.py holds. No stage takes it whole."""
+    """What `run` and `preview` hold. No stage takes it whole."""
 
     setting: Setting
     reporter: Reporter
@@ -34,9 +39,19 @@ class Context:
         """The validation split as such a network takes it."""
         return self.samples.files(self.setting.splits.validation, signature)
 
-    def without_time_limit(self) -> Context:
-        """The same from when there is something to hand over: only training keeps to the limit then."""
-        cache = replace(self.cache, time_limit=None)
+    @property
+    def time_limit(self) -> TimeLimit | None:
+        """The one that is kept to."""
+        return self.cache.time_limit
+
+    def leaving_room_for(self, candidates: int) -> Context:
+        """The same with a time limit that ends early enough to time so many candidates."""
+        limit = self.setting.time_limit
+        return self if limit is None else self.within(limit.with_room_for(candidates))
+
+    def within(self, limit: TimeLimit | None) -> Context:
+        """The same with that time limit. None: for what hands over what is finished."""
+        cache = replace(self.cache, time_limit=limit)
         samples = replace(self.samples, cache=cache)
         return replace(
             self,
@@ -46,3 +61,34 @@ class Context:
             evaluator=replace(self.evaluator, cache=cache),
             timer=replace(self.timer, cache=cache),
         )
+
+
+def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor) -> Context:
+    """The collaborators of a build."""
+    request, board, versions = setting.request, setting.board, setting.runtimes.versions
+    cache = Cache(setting.store, run, setting.time_limit)
+    samples = SampleStore(cache)
+    bench = Bench(
+        setting.device, board.machine, versions, request.threads, "host" if board.absent else "device"
+    )
+    exporter = Exporter(
+        cache=cache,
+        executor=executor,
+        samples=samples,
+        calibration=setting.splits.calibration,
+        target=board.target,
+        features=board.features,
+        threads=request.threads,
+        versions=versions,
+        project=setting.project,
+    )
+    return Context(
+        setting=setting,
+        reporter=reporter,
+        cache=cache,
+        executor=executor,
+        samples=samples,
+        exporter=exporter,
+        evaluator=Evaluator(cache, bench, request.metric, request.budget.confidence),
+        timer=Timer(cache, bench, reporter, request.seed, setting.time_limit),
+    )

@@ -41,7 +41,7 @@ class Task(Protocol[Answer_co]):
     """One piece of work: a frozen dataclass of values that JSON can hold.
 
     `stage` names it in the store and in failures; `answer_type` is what msgspec reads its answer as; `timeout_s`
-    ends a process that does not answer.
+    ends a process that does not answer; None: after what `limits` allows.
     """
 
     stage: ClassVar[str]
@@ -58,8 +58,8 @@ class Task(Protocol[Answer_co]):
 class Executor(Protocol):
     """Where tasks are run. Used by one thread."""
 
-    def run(self, task: Task[Answer], folder: Path) -> Answer:
-        """Do the task; `folder` is there, for files that it makes.
+    def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
+        """Do the task; `folder` is there, for files that it makes. `within_s`: what a time limit leaves for it.
 
         Raises StageError when it fails, whatever a library threw, and when its process dies or does not answer.
         """
@@ -83,8 +83,8 @@ class InProcessExecutor:
     def __init__(self, log: Path | None = None) -> None:
         self._log = log
 
-    def run(self, task: Task[Answer], folder: Path) -> Answer:
-        """See Executor; `timeout_s` is not kept."""
+    def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
+        """See Executor; neither `timeout_s` nor `within_s` is kept."""
         try:
             return task.perform(folder)
         except (Exception, SystemExit) as error:

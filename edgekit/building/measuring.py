@@ -69,11 +69,11 @@ def artifact_identity(artifact: Artifact) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Artifacts → what they answer to samples. `metric`: of labelled samples. `confidence`: the budget's."""
+    """Artifacts → what they answer to samples. `metric`: None: what the labels ask for. `confidence`: the budget's."""
 
     cache: Cache
     bench: Bench
-    metric: str
+    metric: str | None
     confidence: float | None = None
 
     def outputs(self, artifact: Artifact, samples: SplitFiles) -> dict[str, NDArray[np.generic]]:
@@ -100,12 +100,11 @@ class Evaluator:
 
         `confidence`: of the drop's bound; the budget's unless given.
         """
-        labels = samples.files.labels
         return evaluate(
             self.outputs(artifact, samples),
             self.outputs(reference, samples),
-            labels,
-            metric=None if labels is None else self.metric,
+            samples.files.labels,
+            metric=self.metric,
             split=samples.split,
             confidence=confidence or self.confidence,
         )
@@ -123,6 +122,7 @@ class Evaluator:
                 options=options,
                 samples=samples.files.inputs,
                 origin=self.bench.origin,
+                within_s=self.cache.left_s(),
             )[artifact.candidate]
             if isinstance(result, Failure):
                 raise StageError(result.stage, result.cause, result.remedy)

@@ -10,6 +10,7 @@ from typing import get_args
 
 from edgekit.building.request import BuildRequest
 from edgekit.errors import BudgetError, DataError, UserError
+from edgekit.labels import ERROR_METRICS
 from edgekit.types.measurements import LARGEST_SEED, Percentile
 
 __all__ = ["refuse_bad_numbers"]
@@ -38,6 +39,7 @@ class NumberRange:
 
 
 POSITIVE = NumberRange(0.0, LARGEST, "a number above 0", closed=False)
+NOT_NEGATIVE = NumberRange(0.0, LARGEST, "a number of 0 or more, in the labels' unit")
 ANY = NumberRange(-LARGEST, LARGEST, "a finite number")
 COUNT = NumberRange(1, 2**63 - 1, "a whole number from 1 on", whole=True)
 BUDGET = {
@@ -73,15 +75,17 @@ def refuse_bad_numbers(request: BuildRequest) -> None:
     """Raises UserError (BudgetError, DataError) for the first value that makes no sense, with what is allowed."""
     _refuse_other(BudgetError, request.budget, CHOICES)
     _refuse_other(UserError, request.train, TRAIN_CHOICES)
+    budget = {**BUDGET, "max_drop": NOT_NEGATIVE} if request.metric in ERROR_METRICS else BUDGET
     for error, part, table in (
-        (BudgetError, request.budget, BUDGET),
+        (BudgetError, request.budget, budget),
         (UserError, request, REQUEST),
         (UserError, request.train, TRAIN),
         (DataError, request.preprocess, PREPROCESS),
     ):
         for name, allowed in table.items():
             value = getattr(part, name)
-            if not (value is None and name in OPTIONAL) and not allowed.holds(value):
+            values = value if isinstance(value, tuple) else (value,)
+            if not (value is None and name in OPTIONAL) and not all(map(allowed.holds, values)):
                 raise error(f"{name} is {value!r:.80}", allowed=allowed.allowed)
     for name, value in divisors(request):
         if not ANY.holds(value) or (name != "mean" and value == 0):

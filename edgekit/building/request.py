@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgekit.building.executor import DEFAULT_EXECUTOR
 from edgekit.devices.table import DEFAULT_DEVICE
-from edgekit.types import BackendName, Budget, Precision, Preprocess
+from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,8 @@ class BuildRequest:
 
     `executor`: where lints and exports run, a name of EXECUTORS. `device`: what stands for the board, a name of
     `devices.DEVICES`. `classes`: names in label order, or a text file with one a line.
-    `allow_weak_original`: a network that is no better than a guess is built with a warning.
+    `allow_weak_original`: a network that is no better than a guess is built with a warning. `input_shapes`: of inputs
+    whose sizes the model leaves open.
     """
 
     target: str
@@ -60,7 +61,7 @@ class BuildRequest:
     backends: tuple[BackendName, ...] | None = None
     prune: bool = True
     train: TrainOptions = field(default_factory=TrainOptions)
-    metric: str = "top1"
+    metric: str | None = None
     calibration_samples: int = 512
     seed: int = 0
     time_limit_s: float | None = None
@@ -69,6 +70,7 @@ class BuildRequest:
     command: str = ""
     classes: str | Path | Sequence[str] | None = None
     allow_weak_original: bool = False
+    input_shapes: tuple[InputShape, ...] = ()
     executor: str = DEFAULT_EXECUTOR
     device: str = DEFAULT_DEVICE
 

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
-from edgekit.building.cache import Cache
 from edgekit.building.candidates.estimates import (
     estimate_attempts,
     estimate_structures,
     too_large,
 )
-from edgekit.building.candidates.exporting import Exporter
 from edgekit.building.candidates.judging import judged, without
 from edgekit.building.candidates.ladder import try_all
-from edgekit.building.candidates.planning import lint, plan_for, refuse_too_large
-from edgekit.building.candidates.reference import reference_artifact, told_weakness
-from edgekit.building.candidates.timing import Timer, time_attempts
-from edgekit.building.context import Context
-from edgekit.building.executor import Executor, make_executor
-from edgekit.building.measuring import Bench, Evaluator
+from edgekit.building.candidates.timing import time_attempts
+from edgekit.building.context import LOG, Context
+from edgekit.building.opening import in_run, opened, planned
 from edgekit.building.outcome.assemble import assemble, run_info
 from edgekit.building.outcome.bundling import Bundler, hand_over
 from edgekit.building.outcome.finish import claimed, make_folder
 from edgekit.building.outcome.layer_losses import layer_losses
 from edgekit.building.outcome.waterfall import Scorer, waterfall_of
 from edgekit.building.request import BuildRequest
-from edgekit.building.samples import SampleStore
-from edgekit.building.setup import Setting, prepare
+from edgekit.building.setup import Setting
 from edgekit.building.values import Attempt, BuildState, Outcome
 from edgekit.building.variants.base import (
     MadeVariant,
@@ -38,119 +31,44 @@ from edgekit.building.variants.base import (
     made_by,
     open_makers,
 )
-from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.probing import time_structures
-from edgekit.data import compare_classes
-from edgekit.errors import Interrupted
+from edgekit.errors import TimeLimitReached
 from edgekit.files import only_one_in
 from edgekit.measure import read_environment
-from edgekit.plan import Plan
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
 from edgekit.result import Result, TargetInfo, saving_result
-from edgekit.store import Run
 from edgekit.types import Artifact, Candidate, Choice, Failure, Measurement, Rejection, Variant
 
 __all__ = ["run_build"]
-
-LOG = "export.log"  # in the store's folder: what libraries say, tracebacks included
 
 
 def run_build(request: BuildRequest, reporter: Reporter) -> Result:
     """Build, write `result.json` and the bundle into `request.out`, and say how it went.
 
-    Raises UserError for input that cannot be used, Interrupted when stopped by Ctrl-C or the time limit (what is
-    finished is in the store), StoreError when the store cannot be used.
+    At the end of a time limit the best of what is finished is chosen and handed over; the result names the rest.
+
+    Raises UserError for input that cannot be used, Interrupted when stopped by Ctrl-C, or by the time limit before
+    anything could be measured (what is finished is in the store), StoreError when the store cannot be used.
     """
-    setting = prepare(request, reporter.say)
-    for warning in setting.warnings:
-        reporter.say(f"warning: {warning}")
-    store = setting.store
-    begun = store.begin_run(
-        request.command, target=setting.board.target.name, seed=request.seed, out=str(request.out)
-    )
-    try:
-        with begun as run, closing(make_executor(request.executor, store.folder / LOG)) as executor:
-            result = build(assembled(setting, reporter, run, executor))
-            run.finish("done", result.verdict)
-            return result
-    except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"stopped; everything finished is in {request.store}: the same command goes on from there"
-        ) from error
-    finally:
-        store.close()
-
-
-def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor) -> Context:
-    """The collaborators of a build."""
-    request, board, versions = setting.request, setting.board, setting.runtimes.versions
-    cache = Cache(setting.store, run, setting.time_limit)
-    samples = SampleStore(cache)
-    bench = Bench(
-        setting.device, board.machine, versions, request.threads, "host" if board.absent else "device"
-    )
-    exporter = Exporter(
-        cache=cache,
-        executor=executor,
-        samples=samples,
-        calibration=setting.splits.calibration,
-        target=board.target,
-        features=board.features,
-        threads=request.threads,
-        versions=versions,
-        project=setting.project,
-    )
-    return Context(
-        setting=setting,
-        reporter=reporter,
-        cache=cache,
-        executor=executor,
-        samples=samples,
-        exporter=exporter,
-        evaluator=Evaluator(cache, bench, request.metric, request.budget.confidence),
-        timer=Timer(cache, bench, reporter, request.seed),
-    )
+    return in_run(request, reporter, build)
 
 
 def build(context: Context) -> Result:
     """All stages, once the request is known to be good."""
+    opening = opened(context)
+    context, original, reference = opening.context, opening.original, opening.reference
     setting, reporter = context.setting, context.reporter
-    original = original_variant(context.cache, reporter, setting.model, setting.source, setting.splits)
     state = BuildState().with_network(original, MadeVariant(original).described())
-    plan = planned(context, original)
-    refuse_too_large(plan)
-    backends = setting.runtimes.usable
-    reference = reference_artifact(
-        original,
-        backends,
-        context.exporter.export,
-        context.evaluator,
-        context.validation,
-        reporter,
-        setting.board.target.name,
-    )
-    context = warned(context, original, reference)
-    candidates, rejections = lint(partial(context.exporter.lint, original), backends, plan.candidates)
-    state = state.plus(rejections=rejections, ruled_out=plan.rejections)
-    state = tried(context, state, reference, original, candidates)
+    state = state.plus(rejections=opening.rejections, ruled_out=opening.ruled_out)
+    state = tried(context, state, reference, original, opening.candidates)
     if not state.attempts:
         for failure in state.failures:  # told at once; the report has the reasons
             reporter.say(f"failed: {failure.candidate} ({failure.stage}): {failure.cause}")
+        if setting.time_limit is not None and setting.time_limit.warnings(state.rejections):
+            raise TimeLimitReached(setting.time_limit.told)
     state, measurements, choice = judge(context, state, original)
-    context = context.without_time_limit()
-    asked = maker_context(context, state, original, measurements, choice)
-    for name, maker in open_makers():
-        for made in made_by(name, maker, asked, setting.store.folder / LOG):
-            if isinstance(made, Rejection):
-                state = state.plus(rejections=[made])
-            elif isinstance(made, Failure):
-                state = state.plus(failures=[made])
-            else:
-                variant = made.variant
-                plan = planned(context, variant)
-                state = state.with_network(variant, made.described()).plus(ruled_out=plan.rejections)
-                state = tried(context, state, reference, variant, plan.candidates)
+    state = varied(context, state, reference, original, measurements, choice)
     if len(state.networks) > 1:
         state, measurements, choice = judge(context, state, original)
     outcome = Outcome(
@@ -167,30 +85,31 @@ def build(context: Context) -> Result:
     return finish(context, outcome)
 
 
-def warned(context: Context, original: Variant, reference: Artifact) -> Context:
-    """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
-    setting = context.setting
-    classes = compare_classes(setting.source, original.signature)
-    for warning in classes:  # before a refusal, which it may explain
-        context.reporter.say(f"warning: {warning}")
-    weaknesses = told_weakness(
-        context.evaluator,
-        reference,
-        context.validation(original.signature),
-        setting.model,
-        allowed=setting.request.allow_weak_original,
+def varied(
+    context: Context,
+    state: BuildState,
+    reference: Artifact,
+    original: Variant,
+    measurements: dict[str, Measurement],
+    choice: Choice,
+) -> BuildState:
+    """The state with what the makers of further networks gave, and what became of their candidates."""
+    # What they lead to is timed together with what there is: about as many candidates again.
+    asked = maker_context(
+        context.leaving_room_for(2 * len(state.attempts)), state, original, measurements, choice
     )
-    for warning in weaknesses:
-        context.reporter.say(f"warning: {warning}")
-    warnings = (*setting.warnings, *classes, *weaknesses)
-    return replace(context, setting=replace(setting, warnings=warnings))
-
-
-def planned(context: Context, variant: Variant) -> Plan:
-    """The candidates of one variant on the target."""
-    setting, request = context.setting, context.setting.request
-    recipe = find_recipe(request.recipe, setting.project) if request.recipe is not None else None
-    return plan_for(variant, setting.board, setting.runtimes, request.precisions, recipe)
+    for name, maker in open_makers():
+        for made in made_by(name, maker, asked, context.setting.store.folder / LOG):
+            if isinstance(made, Rejection):
+                state = state.plus(rejections=[made])
+            elif isinstance(made, Failure):
+                state = state.plus(failures=[made])
+            else:
+                variant = made.variant
+                plan = planned(context, variant)
+                state = state.with_network(variant, made.described()).plus(ruled_out=plan.rejections)
+                state = tried(context, state, reference, variant, plan.candidates)
+    return state
 
 
 def tried(
@@ -202,21 +121,23 @@ def tried(
 ) -> BuildState:
     """The state with what became of one variant's candidates."""
     setting = context.setting
+    context = context.leaving_room_for(len(state.attempts) + len(candidates))
 
     def check(variant: Variant, candidate: Candidate) -> Attempt:
         artifact = context.exporter.export(variant, candidate)
         validation = context.validation(variant.signature)
         return Attempt(candidate, artifact, context.evaluator.accuracy(artifact, reference, validation))
 
-    attempts, failures = try_all(
+    became = try_all(
         check,
         lambda name: find_recipe(name, setting.project),
         context.reporter,
         variant,
         candidates,
         setting.request.budget.max_drop,
+        context.time_limit,
     )
-    return state.plus(attempts=attempts, failures=failures)
+    return state.plus(attempts=became.attempts, failures=became.failures, rejections=became.rejections)
 
 
 def judge(
@@ -224,8 +145,9 @@ def judge(
 ) -> tuple[BuildState, dict[str, Measurement], Choice]:
     """Time all candidates against each other and choose. Candidates that break while timed become failures.
 
-    Without the board their latency is estimated instead.
+    Without the board their latency is estimated instead. What is finished is timed whatever the time limit says.
     """
+    context = context.within(None)
     board, budget = context.setting.board, context.setting.request.budget
     validation = context.validation(original.signature)
     broken: list[Failure] = []
@@ -255,7 +177,7 @@ def maker_context(
         source=setting.source,
         splits=setting.splits,
         target=setting.board.target,
-        time_limit=setting.time_limit,
+        time_limit=context.time_limit,
         original=original,
         attempts=state.attempts,
         measurements=measurements,
@@ -281,8 +203,14 @@ def structure_probe(context: Context, original: Variant) -> ProbeStructures:
     )
 
 
+def limit_warnings(setting: Setting, outcome: Outcome) -> tuple[str, ...]:
+    """What the time limit left undone, in one line."""
+    return () if setting.time_limit is None else setting.time_limit.warnings(outcome.rejections)
+
+
 def finish(context: Context, outcome: Outcome) -> Result:
-    """Settle the claim, explain the way there, write the bundle and `result.json`."""
+    """Settle the claim, explain the way there, write the bundle and `result.json`; outside of the time limit."""
+    context = context.within(None)
     setting, evaluator = context.setting, context.evaluator
     request, board, out = setting.request, setting.board, setting.request.out
     validation = context.validation(outcome.original.signature)
@@ -313,11 +241,11 @@ def finish(context: Context, outcome: Outcome) -> Result:
     result = assemble(
         outcome,
         request.budget,
-        TargetInfo(board.target.name, board.target.title),
+        TargetInfo(board.target.name, board.target.title, board.target.likeness(board.machine)),
         run_info(setting, context.cache.run.id),
         claim=claim,
         waterfall=waterfall_of(outcome, scorer, context.exporter.export, losses),
-        warnings=(*setting.warnings, *setting.store.warnings),
+        warnings=(*setting.warnings, *limit_warnings(setting, outcome), *setting.store.warnings),
         machine=read_environment(evaluator.bench.device.describe(), threads=request.threads),
     )
     make_folder(out)

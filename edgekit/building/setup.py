@@ -5,28 +5,31 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
 from edgekit.board.runtimes import find_runtime
-from edgekit.building.cache import TimeLimit
-from edgekit.building.executor import EXECUTORS
+from edgekit.building.executor import EXECUTORS, make_executor
 from edgekit.building.numbers import refuse_bad_numbers
+from edgekit.building.reading import read_weights
 from edgekit.building.request import BuildRequest
+from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
 from edgekit.choose import check_budget
 from edgekit.data import Splits, check_data, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEVICES, Device, make_device
 from edgekit.errors import OutputError, UserError
-from edgekit.hardware import Machine, Target, find_target
+from edgekit.files import check_own_file
+from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
 from edgekit.model import ModelRef, identified, load_module, locate, locate_module
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
-from edgekit.result import check_own_file
-from edgekit.runtimes import RUNTIMES
+from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.store import Store
 from edgekit.types import BackendName
 
@@ -94,11 +97,11 @@ class Setting:
     def time_limit(self) -> TimeLimit | None:
         """The request's, from when it was read."""
         limit_s = self.request.time_limit_s
-        return None if limit_s is None else TimeLimit(limit_s, self.started + limit_s, self.request.store)
+        return None if limit_s is None else TimeLimit(limit_s, self.started + limit_s)
 
 
 def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
-    """Resolve and check the request; `warn` is told of what had to be mended in the store.
+    """Resolve and check the request; `warn` is told of what had to be mended in the store, and of what `auto` is.
 
     Raises UserError (a subclass per cause) with one line.
     """
@@ -106,7 +109,8 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     refuse_bad_numbers(request)
     check_budget(request.budget)
     project = Path.cwd()
-    target = find_target(request.target, project)
+    target = asked_target(request, project, warn)
+    refuse_impossible_runtimes(request, target)
     refuse_impossible_precisions(request, target)
     check_references(request, project)
     check_output(request.out)
@@ -119,7 +123,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     runtimes = find_runtimes(request, target, None if absent else facts)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
-    warnings = (*splits.warnings, *check_data(source, splits))
+    warnings = (*model.ref.notes, *splits.warnings, *check_data(source, splits, metric=request.metric))
     return Setting(
         request=request,
         board=Board(target, machine, absent),
@@ -133,6 +137,29 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         started=started,
         warnings=warnings,
     )
+
+
+def asked_target(request: BuildRequest, project: Path, tell: Callable[[str], None]) -> Target:
+    """The target of that name; `auto` is what the device is, and told with the reason. Raises UnknownTargetError."""
+    if request.target != AUTO:
+        return find_target(request.target, project)
+    check_device(request)
+    with TemporaryDirectory(prefix="edgekit-") as work:
+        machine = Machine.from_facts(make_device(request.device, Path(work)).describe())
+    target, *others = fitting_targets(machine, project)
+    why = f"; it is also {', '.join(other.name for other in others)}, which say less of it" if others else ""
+    tell(f"target: {target.name} ({target.title}), which this machine is{why}")
+    return target
+
+
+def refuse_impossible_runtimes(request: BuildRequest, target: Target) -> None:
+    """Each runtime that is asked for has to be known, and one of the target's. Raises UserError."""
+    offered = [runtime.name for runtime in target.runtimes]
+    for name in request.backends or ():
+        if name not in RUNTIMES:
+            raise UserError(f'no runtime "{name}"', allowed=", ".join(RUNTIMES), remedy=near_runtimes(name))
+        if name not in offered:
+            raise UserError(f"{target.name} does not run {RUNTIMES[name].title}", allowed=", ".join(offered))
 
 
 def refuse_impossible_precisions(request: BuildRequest, target: Target) -> None:
@@ -151,16 +178,22 @@ def refuse_impossible_precisions(request: BuildRequest, target: Target) -> None:
 
 def check_references(request: BuildRequest, project: Path) -> None:
     """Names that the request gives are looked up now, not after an hour of training."""
-    find_metric(request.metric)
+    if request.metric is not None:
+        find_metric(request.metric)
     if request.executor not in EXECUTORS:
         raise UserError(f'no executor "{request.executor}"', allowed=", ".join(EXECUTORS))
-    if request.device not in DEVICES:
-        raise UserError(f'no device "{request.device}"', allowed=", ".join(DEVICES))
+    check_device(request)
     if request.recipe is not None:
         ladder(request.recipe, project)
     for reference in (request.train.loss, request.train.step):
         if reference is not None:
             load_function(reference, UserError)
+
+
+def check_device(request: BuildRequest) -> None:
+    """Raises UserError for a device that there is not."""
+    if request.device not in DEVICES:
+        raise UserError(f'no device "{request.device}"', allowed=", ".join(DEVICES))
 
 
 def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any] | None) -> Runtimes:
@@ -209,7 +242,11 @@ def locate_model(request: BuildRequest) -> GivenModel:
     """Where the model is, with a digest of all that it depends on; a factory is called for that. Raises ModelError."""
     name = request.describe_model()
     if isinstance(request.model, (str, Path)):
-        return GivenModel(identified(locate(request.model, request.weights)), None, name)
+        ref = locate(request.model, request.weights)
+        if ref.weights is not None:
+            with closing(make_executor(request.executor)) as executor:
+                read_weights(executor, ref.weights)
+        return GivenModel(identified(ref), None, name)
     return GivenModel(locate_module(request.model), request.model, name)
 
 

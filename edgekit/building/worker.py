@@ -13,6 +13,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +22,7 @@ import msgspec
 
 from edgekit.board.process import die_with_parent
 from edgekit.building.executor import as_stage_error
+from edgekit.building.limits import HOURS, MEMORY, WorkerLimits, resident_bytes, worker_limits
 from edgekit.errors import StageError
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["ProcessExecutor"]
 
 Answer = TypeVar("Answer")
+
+LOOK_S = 0.05
+"""Between two looks at a worker's memory: in that time a process fills some 200 MB."""
 
 NOTHING = msgspec.Raw(b"null")
 
@@ -81,14 +86,15 @@ class ProcessExecutor:
     def __init__(self, log: Path | None = None) -> None:
         """`log` keeps what libraries say; without one it is dropped."""
         self._log = log
+        self._limits = worker_limits()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, task: Task[Answer], folder: Path) -> Answer:
+    def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         """Hand over one task and wait. Raises StageError as Executor says."""
         kind = type(task)
         raw = msgspec.Raw(msgspec.json.encode(task))
         message = Message(kind.__module__, kind.__qualname__, task.stage, str(folder), raw)
-        line = self._ask(msgspec.json.encode(message), task.stage, task.timeout_s)
+        line = self._ask(msgspec.json.encode(message), task.stage, shorter(task.timeout_s, within_s))
         reply = msgspec.json.decode(line, type=Reply)
         if reply.failure is not None:
             raise StageError(reply.failure.stage, reply.failure.cause, reply.failure.remedy)
@@ -112,11 +118,10 @@ class ProcessExecutor:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(message + b"\n")
             process.stdin.flush()
-            with selectors.DefaultSelector() as selector:
-                selector.register(process.stdout, selectors.EVENT_READ)
-                if not selector.select(timeout_s):
-                    self.close()
-                    raise StageError(stage, f"no answer within {timeout_s:g} s")
+            over = wait_for(process, self._limits, timeout_s)
+            if over is not None:
+                self.close()
+                raise StageError(stage, *over)
             line = process.stdout.readline()
         if not line.endswith(b"\n"):
             code = process.wait()
@@ -139,6 +144,29 @@ class ProcessExecutor:
                     start_new_session=True,  # Ctrl-C is for the parent to handle
                 )
         return self._process
+
+
+def shorter(*limits_s: float | None) -> float | None:
+    """The shortest of times, of which None is endless."""
+    return min((limit_s for limit_s in limits_s if limit_s is not None), default=None)
+
+
+def wait_for(
+    process: subprocess.Popen[bytes], limits: WorkerLimits, timeout_s: float | None
+) -> tuple[str, str] | None:
+    """None once the process says something or ends; what it used too much of, and the remedy, when that comes first."""
+    seconds = limits.seconds_of(timeout_s)
+    deadline = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        assert process.stdout is not None
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while not selector.select(min(LOOK_S, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return f"no answer within {seconds:g} s", f"{HOURS}={seconds / 1800:.3g} allows twice as long"
+            if resident_bytes(process.pid) > limits.memory_bytes:
+                gigabytes = limits.memory_bytes / 1e9
+                return f"it took more than {gigabytes:.3g} GB of memory", f"{MEMORY} raises the limit"
+    return None
 
 
 def command() -> list[str]:

@@ -105,7 +105,7 @@ def settling_readme(manifest: CandidatesManifest) -> str:
             "",
             f"Made by edgekit {manifest.edgekit}, {manifest.created}.",
             "The board was not here: nothing is measured on it yet.",
-            f"Candidates, the one expected to do best first: {names}.",
+            f"Candidates, the likeliest by the estimates first: {names}.",
             "",
             "Copy this folder to the board; there (numpy and the board's runtime are all it needs):",
             "",

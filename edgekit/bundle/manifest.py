@@ -210,7 +210,7 @@ def read_any_manifest(folder: Path) -> Manifest | CandidatesManifest:
             manifest = msgspec.convert(content, CandidatesManifest)
         else:
             manifest = msgspec.convert(content, Manifest)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # msgspec's own, or a text that is no Unicode
         raise BundleError(f"{path}: {error}", remedy="make the bundle anew") from error
     backends = (
         [item.backend for item in manifest.candidates]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgekit.choose.entry import Entry
+from edgekit.choose.estimated import outlook, retold, speed
 from edgekit.choose.frontier import pareto_frontier
 from edgekit.choose.limits import check_budget, claim_sentence, judge, retry_confidence
 from edgekit.choose.rules import NONE_REFUTED, choose
@@ -14,6 +15,9 @@ __all__ = [
     "choose",
     "claim_sentence",
     "judge",
+    "outlook",
     "pareto_frontier",
+    "retold",
     "retry_confidence",
+    "speed",
 ]

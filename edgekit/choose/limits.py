@@ -113,6 +113,8 @@ def _accuracy(drop: float, limit: float, confidence: float | None) -> tuple[str,
     drop_text, limit_text = points(drop, apart_from=limit), points(limit, apart_from=drop)
     if confidence is not None:
         drop_text = f"{drop_text} (high end of its {100 * confidence:.4g} % interval)"
+    elif drop < 0 <= limit:
+        return f"accuracy gain {points(-drop)}, a drop of {limit_text} is allowed", ""
     if drop <= limit:
         return f"accuracy drop {drop_text} <= {limit_text}", ""
     need = (

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from edgekit.board import verdict
 from edgekit.choose.comparing import against, comparison, tie_text
 from edgekit.choose.entry import Entry, limits_of
+from edgekit.choose.estimated import speed
 from edgekit.choose.frontier import dominates, pareto_frontier
 from edgekit.choose.limits import Finding, check_budget, judge, unestablished
 from edgekit.types import Budget, Choice, Failure, Origin, Rejection, Verdict
@@ -168,22 +169,14 @@ def _meets_text(
     first = next((entry for entry in ranked if entry.id == original), None)
     mine = winner.latency(budget.percentile)
     its = first.latency(budget.percentile) if first else None
-    if (
-        first is not None
-        and first.id != winner.id
-        and mine is not None
-        and its is not None
-        and mine.value > 0
-    ):
-        text += f"; {_speed(its.value / mine.value)} than the original ({first.id})"
+    if first is not None and first.id != winner.id and mine is not None and its is not None:
+        told = speed(mine, its)
+        text += f"; {told} than" if told else "; no difference in latency was seen from"
+        text += f" the original ({first.id})"
     text += f"; {tie}" if tie else ""
     text += f"; tried before it: {_tried(refuted)}" if refuted else ""
     place = winner.measurement.origin
     return f"{text}." if place == "device" else f"{text}; {PLACES[place]}, not on the board."
-
-
-def _speed(ratio: float) -> str:
-    return f"{ratio:.2f} times faster" if ratio >= 1 else f"{1 / ratio:.2f} times slower"
 
 
 def _tried(refuted: Mapping[str, str]) -> str:

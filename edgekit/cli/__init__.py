@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -32,6 +34,11 @@ COMMANDS = {
         "doctor",
         "Say which runtimes are usable here, and how to get the others.",
     ),
+    "help": (
+        "edgekit.cli.topics",
+        "help_",
+        "What your own metric, loss, step, data and model functions are given and give back.",
+    ),
 }
 
 
@@ -57,6 +64,9 @@ EXAMPLE = """\b
 Example:
   edgekit build --target generic-cpu --model net.py:make --weights net.safetensors \\
       --data val/ --max-latency 2ms --max-drop 1%
+\b
+Completion in bash (zsh and fish: edgekit help completion):
+  eval "$(_EDGEKIT_COMPLETE=bash_source edgekit)"
 """
 
 
@@ -66,6 +76,15 @@ def cli() -> None:
     """From a trained network and a board to the most accurate build that meets a latency budget there."""
 
 
+def refuse_unwritable_names(arguments: Sequence[str]) -> None:
+    """File names that are not UTF-8 cannot stand in a manifest or a result. Raises UserError."""
+    for what, name in (("the working folder", os.getcwd()), *(("the argument", text) for text in arguments)):
+        if any(
+            "\ud800" <= letter <= "\udfff" for letter in name
+        ):  # how Python reads bytes that are not UTF-8
+            raise UserError(f"{what} {name!r} is not UTF-8", remedy="rename the file or folder")
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point.
 
@@ -73,6 +92,7 @@ def main(arguments: list[str] | None = None) -> Any:
     """
     try:
         given = sys.argv[1:] if arguments is None else arguments
+        refuse_unwritable_names(given)
         code = cli.main(args=given, prog_name="edgekit", standalone_mode=False, obj=tuple(given))
     except click.exceptions.Abort:
         click.echo("edgekit: stopped", err=True)

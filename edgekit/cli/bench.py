@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import parse_cpus, preprocess_options, read_preprocess
-from edgekit.errors import ModelError, StageError
+from edgekit.cli.network import feeds_for
+from edgekit.cli.options import input_shape_option, parse_cpus, preprocess_options, read_preprocess
+from edgekit.errors import DataError, ModelError, StageError
 from edgekit.quantities import parse_seconds
 from edgekit.runtimes import RUNTIMES
-from edgekit.types import Artifact, Estimate
+from edgekit.types import Artifact, Estimate, InputShape, TensorSpec
 from edgekit.types.measurements import LARGEST_SEED
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgekit.devices.base import JobProgress
     from edgekit.devices.local import LocalDevice
     from edgekit.devices.measuring import Measured, MeasureOptions
@@ -43,7 +47,7 @@ Examples:
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--data", help="Samples to score: .npz, image folder, file.py:factory, or `digits`.")
 @click.option("--samples", type=click.IntRange(1), default=2000, show_default=True, help="At most so many.")
-@click.option("--metric", help="top1, top5 or file.py:function.  [default: top1]")
+@click.option("--metric", help="As for `edgekit build`.  [default: by the labels]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--cpus", help="Pin to these CPUs, as 0,1; none: do not pin.  [default: the first THREADS]")
 @click.option("--seconds", default="5", show_default=True, help="Timed time, as 5 or 1m.")
@@ -55,12 +59,14 @@ Examples:
     help="Of random inputs and of the samples drawn.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
+@input_shape_option
 @preprocess_options
 def bench(**options: Any) -> int:
     """Measure one .onnx, OpenVINO .xml or .tflite model on this machine, in a process of its own.
 
     Latency at batch 1 (p50, p90, p99 with 95 % intervals), load time, peak memory and, with labelled data,
-    accuracy. Without data the inputs are random numbers of the network's shape. Images of a .tflite file, which
+    accuracy. Without data the inputs are random numbers of the network's shape; sizes that it leaves open are those
+    of --input-shape, else 1. Images of a .tflite file, which
     has their channels last, are given as [N, C, H, W] like all others.
     """
     from edgekit.backends.opening import read_artifact
@@ -89,10 +95,11 @@ def bench(**options: Any) -> int:
                 options["data"],
                 preprocess,
                 options["samples"],
+                options["input_shapes"],
                 Path(scratch),
                 progress,
             )
-        result = _summary(artifact, measured, samples, options["metric"])
+        result = _summary(artifact, measured, samples, options["metric"], options["input_shapes"])
     if options["as_json"]:
         click.echo(json.dumps(result))
     else:
@@ -107,21 +114,27 @@ def _measure(
     data: str | None,
     preprocess: Preprocess,
     limit: int,
+    shapes: tuple[InputShape, ...],
     scratch: Path,
     progress: JobProgress,
 ) -> tuple[Measured, SampleFiles | None]:
-    """Measure the artifact; with data, load it first for the shapes its samples must have."""
+    """Measure the artifact; with data or shapes, load it first for the inputs that it says it takes."""
     from dataclasses import replace
 
+    from edgekit.backends.opening import artifact_signature
     from edgekit.devices.measuring import Measured, measure
 
-    def measure_once(options: MeasureOptions, samples: SampleFiles | None) -> Measured:
+    def measure_once(
+        options: MeasureOptions,
+        samples: SampleFiles | None = None,
+        feeds: Mapping[str, NDArray[np.generic]] | None = None,
+    ) -> Measured:
         result = measure(
             device,
             [artifact],
             folder=scratch / "outputs",
             options=options,
-            feeds=samples.first if samples else None,
+            feeds=samples.first if samples else feeds,
             samples=samples.inputs if samples else None,
             progress=progress,
         )[artifact.candidate]
@@ -133,10 +146,16 @@ def _measure(
             )
         raise StageError(result.stage, result.cause, result.remedy)
 
-    samples = None
-    if data is not None:
-        signature = measure_once(replace(settings, seconds=0.0), None).signature
-        samples = _write_samples(data, preprocess, limit, settings.seed, signature.inputs, scratch)
+    inputs: tuple[TensorSpec, ...] | None = None
+    feeds = None
+    if shapes:
+        feeds = feeds_for(artifact_signature(artifact), None, shapes)
+        inputs = tuple(TensorSpec(name, str(array.dtype), array.shape) for name, array in feeds.items())
+    if data is None:
+        return measure_once(settings, feeds=feeds), None
+    if inputs is None:
+        inputs = measure_once(replace(settings, seconds=0.0)).signature.inputs
+    samples = _write_samples(data, preprocess, limit, settings.seed, inputs, scratch)
     return measure_once(settings, samples), samples
 
 
@@ -159,31 +178,45 @@ def _write_samples(
 
 
 def _summary(
-    artifact: Artifact, measured: Measured, samples: SampleFiles | None, metric: str | None
+    artifact: Artifact,
+    measured: Measured,
+    samples: SampleFiles | None,
+    metric: str | None,
+    given: tuple[InputShape, ...],
 ) -> dict[str, Any]:
     """What `--json` prints: plain values only."""
     import msgspec
 
+    from edgekit.graph.sizes import shapes_by_name
     from edgekit.measure.accuracy import estimate_mean
-    from edgekit.measure.metrics import find_metric, holds_class_scores
+    from edgekit.measure.scoring import find_scoring
 
     notes = list(measured.notes)
-    shapes = [f"{spec.name} {[dim or 1 for dim in spec.shape]}" for spec in measured.signature.inputs]
     if samples is None:
+        chosen = shapes_by_name(given, measured.signature.inputs)
+        sizes = {
+            spec.name: chosen.get(spec.name) or tuple(dim or 1 for dim in spec.shape)
+            for spec in measured.signature.inputs
+        }
+        shapes = [f"{name} {list(shape)}" for name, shape in sizes.items()]
         notes.append(f"inputs are random: {', '.join(shapes)}")
-        dynamic = [spec.name for spec in measured.signature.inputs if None in spec.shape]
+        open_inputs = [spec.name for spec in measured.signature.inputs if None in spec.shape]
+        dynamic = [name for name in open_inputs if name not in chosen]
         notes += [f"dynamic dimensions of {', '.join(dynamic)} were set to 1"] if dynamic else []
     accuracy = None
     if samples is not None and samples.labels is None:
         notes.append("the data has no labels: no accuracy")
     elif samples is not None and samples.labels is not None:
         outputs = measured.load_outputs()
-        if metric is None and not holds_class_scores(outputs):
-            notes.append("the outputs are no class scores: no accuracy (give --metric file.py:function)")
+        try:
+            scoring = find_scoring(metric, samples.labels, outputs)
+        except DataError as problem:
+            if metric is not None:
+                raise
+            notes.append(f"no accuracy: {problem}")
         else:
-            scores = find_metric(metric or "top1")(outputs, samples.labels)
-            value = msgspec.to_builtins(estimate_mean(scores))
-            accuracy = {"metric": metric or "top1", "samples": samples.count, **value}
+            value = msgspec.to_builtins(estimate_mean(scoring.scores(outputs)))
+            accuracy = {"metric": scoring.name, "samples": samples.count, **value}
     raw = msgspec.to_builtins(measured.measurement)
     return {
         "schema": 1,

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import math
-import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import preprocess_options, read_preprocess
-from edgekit.precisions import PRECISIONS
-from edgekit.quantities import (
-    parse_fraction,
-    parse_latency_ms,
-    parse_seconds,
-    parse_size_bytes,
-    read_confidence,
-    read_drop,
-)
-from edgekit.types import Budget
+from edgekit.cli.config import config_option, in_effect
+from edgekit.cli.options import input_shape_option, preprocess_options
+from edgekit.cli.request import OFFERED
+from edgekit.errors import UserError
+from edgekit.runtimes import RUNTIMES
 from edgekit.types.measurements import LARGEST_SEED
+
+if TYPE_CHECKING:
+    from edgekit.progress import Reporter
 
 __all__ = ["build"]
 
-OFFERED = tuple(row.name for row in PRECISIONS.values() if row.is_offered)
 EXIT_CODES = {"MEETS": 0, "MISSES": 3, "INFEASIBLE": 3, "PROVISIONAL": 4}
 
 EPILOG = """\b
@@ -33,6 +29,8 @@ Examples:
       --model net.py:make --weights net.safetensors --max-latency 0.5ms
   edgekit build --target intel-cpu --model net.onnx --data val.npz \\
       --input-layout nhwc --scale 255 --max-latency auto --max-drop 0.5%
+\b
+Functions of your own (model, data, metric, loss, step): edgekit help TOPIC.
 \b
 Exit codes: 0 the budget is met, 3 it is missed or cannot be met, 4 the board
 is not here and nothing is settled, 2 something in the command is wrong,
@@ -48,7 +46,9 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 
 
 @click.command(epilog=EPILOG)
-@click.option("--target", required=True, help="The board; `edgekit targets` lists them.")
+@click.option(
+    "--target", required=True, help="The board; `edgekit targets` lists them. auto: what this machine is."
+)
 @click.option("--model", required=True, help="net.py:factory, package.module:factory, .pt2 or .onnx.")
 @click.option("--weights", type=click.Path(path_type=Path), help=".safetensors or .pt for a factory.")
 @click.option("--data", required=True, help=".npz, image folder, file.py:factory, or `digits`.")
@@ -57,7 +57,12 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 )
 @click.option("--max-latency", default="auto", show_default=True, help="As 2ms or 800us; auto: the fastest.")
 @click.option("--percentile", type=click.Choice(["p50", "p90", "p99"]), default="p90", show_default=True)
-@click.option("--max-drop", default="1%", show_default=True, help="Accuracy that may be lost: 1% or 0.01.")
+@click.option(
+    "--max-drop",
+    default="1%",
+    show_default=True,
+    help="What the metric may lose: 1% or 0.01; of rmse and mae what they may gain, in the labels' unit: 0.05.",
+)
 @click.option(
     "--confidence", help="As 95%: the drop's whole interval must lie under --max-drop, not only its value."
 )
@@ -66,7 +71,12 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--recipe", help="Calibration recipe to begin with; a file's name in calibration/.")
 @click.option("--precision", help=f"Only these, separated by commas: {','.join(OFFERED)}.")
-@click.option("--metric", default="top1", show_default=True, help="top1, top5, or file.py:function.")
+@click.option("--runtime", help=f"Only these, separated by commas: {','.join(RUNTIMES)}.")
+@click.option(
+    "--metric",
+    help="top1, top5, miou, r2, rmse, mae, cosine, or file.py:function of (outputs, labels); "
+    "without labels of (outputs, the original's outputs).  [default: by the labels: top1, miou or r2]",
+)
 @click.option(
     "--calibration-samples",
     type=click.IntRange(1),
@@ -74,7 +84,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     show_default=True,
     help="Set aside; a recipe uses as many as it says.",
 )
-@click.option("--no-prune", is_flag=True, help="Quantize only; no training.")
+@click.option("--no-prune/--prune", help="Quantize only; no training.")
 @click.option("--epochs", type=float, callback=positive, help="Of the last fine-tuning.  [default: 12]")
 @click.option("--learning-rate", type=float, callback=positive, help="Peak of the one-cycle schedule.")
 @click.option(
@@ -112,65 +122,43 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--allow-weak-original", is_flag=True, help="Also build a network that is no better than a guess."
 )
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Only say what would be tried, how long it would take, and the original's score.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
+@click.option("--raw", is_flag=True, help="With the single timings in what --json prints.")
+@click.option("--quiet", is_flag=True, help="Nothing but the result.")
+@click.option("--verbose", is_flag=True, help="Every detail, and what libraries say.")
+@config_option
+@input_shape_option
 @preprocess_options
-@click.pass_obj
-def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
+@click.pass_context
+def build(context: click.Context, /, **options: Any) -> int:
     """Find the most accurate build that meets a budget on a board.
 
     Prunes, distils and quantizes; measures each candidate on the board; writes OUT/result.json, OUT/bundle and
     OUT/report.html. Run the same command again to go on after a stop: everything finished is kept.
     """
-    from edgekit.api import build_request
-    from edgekit.building import BuildRequest, TrainOptions
-    from edgekit.report.progress import RichReporter
+    from edgekit.cli.request import read_request
 
-    limit = options["max_latency"]
-    budget = Budget(
-        max_latency_ms=None if limit == "auto" else parse_latency_ms(limit),
-        fastest=limit == "auto",
-        percentile=options["percentile"],
-        max_drop=read_drop(options["max_drop"]),
-        confidence=read_confidence(options["confidence"]),
-        max_size_bytes=parse_size_bytes(options["max_size"]) if options["max_size"] else None,
-        max_memory_bytes=parse_size_bytes(options["max_memory"]) if options["max_memory"] else None,
-    )
-    train = TrainOptions(
-        epochs=options["epochs"],
-        learning_rate=options["learning_rate"],
-        temperature=options["temperature"],
-        alpha=options["alpha"],
-        importance=options["importance"],
-        step_ratio=parse_fraction(options["prune_step"]),
-        device=options["device"],
-        loss=options["loss"],
-        step=options["train_step"],
-    )
-    request = BuildRequest(
-        target=options["target"],
-        model=options["model"],
-        weights=options["weights"],
-        data=options["data"],
-        budget=budget,
-        preprocess=read_preprocess(options),
-        threads=options["threads"],
-        recipe=options["recipe"],
-        precisions=read_precisions(options["precision"]),
-        prune=not options["no_prune"],
-        train=train,
-        metric=options["metric"],
-        calibration_samples=options["calibration_samples"],
-        seed=options["seed"],
-        time_limit_s=parse_seconds(options["time_limit"]) if options["time_limit"] else None,
-        out=options["out"],
-        store=options["store"],
-        classes=options["classes"],
-        allow_weak_original=options["allow_weak_original"],
-        command=shlex.join(["edgekit", *(given or ())]),
-    )
-    result = build_request(request, RichReporter())
+    refuse_contradictions(options)
+    request = read_request(options, in_effect(context, context.obj or ()))
+    reporter = reporter_of(options, request.store)
+    if options["plan"]:
+        from edgekit.building import preview_build
+        from edgekit.cli.plan import print_preview
+
+        print_preview(preview_build(request, reporter), as_json=options["as_json"])
+        return 0
+    from edgekit.api import build_request
+
+    result = build_request(request, reporter)
     if options["as_json"]:
-        click.echo((request.out / "result.json").read_text())
+        from edgekit.cli.result_json import result_json
+
+        click.echo(result_json(result, raw=options["raw"]))
     else:
         from edgekit.console import make_console
         from edgekit.report import print_summary
@@ -179,14 +167,24 @@ def build(given: tuple[str, ...] | None, /, **options: Any) -> int:
     return EXIT_CODES[result.verdict]
 
 
-def read_precisions(text: str | None) -> Any:
-    """`int8,fp16` → ("int8", "fp16"). Raises UserError for a name that is not a precision."""
-    from edgekit.errors import UserError
+def refuse_contradictions(options: Mapping[str, Any]) -> None:
+    """Raises UserError for options that exclude each other."""
+    if options["quiet"] and options["verbose"]:
+        raise UserError("--quiet and --verbose exclude each other", allowed="one of them")
+    if options["raw"] and not options["as_json"]:
+        raise UserError("--raw is for what --json prints", remedy="give both, or read OUT/result.json")
 
-    if text is None:
-        return None
-    names = tuple(name.strip().lower() for name in text.split(","))
-    for name in names:
-        if name not in OFFERED:
-            raise UserError(f"--precision {text}: {name!r} is not a precision", allowed=", ".join(OFFERED))
-    return names
+
+def reporter_of(options: Mapping[str, Any], store: Path) -> Reporter:
+    """Who tells what is being done, as much as is asked for."""
+    if options["quiet"]:
+        from edgekit.progress import SilentReporter
+
+        return SilentReporter()
+    from edgekit.report.progress import RichReporter
+
+    if options["verbose"]:
+        from edgekit.building import LOG
+
+        return RichReporter(store / LOG)
+    return RichReporter()

@@ -110,7 +110,8 @@ def rows(manifest: Manifest) -> list[tuple[str, str]]:
         ("outputs", "; ".join(tensor_text(spec) for spec in manifest.signature.outputs)),
         (
             "preprocess",
-            f"layout {preprocess.input_layout}, resize {preprocess.resize}, crop {preprocess.crop}, "
+            f"layout {preprocess.input_layout}, channels {preprocess.channels or 'as stored'}, "
+            f"resize {preprocess.resize}, letterbox {preprocess.letterbox}, crop {preprocess.crop}, "
             f"scale {preprocess.scale:g}, mean {list(preprocess.mean)}, std {list(preprocess.std)}",
         ),
         (
@@ -142,7 +143,7 @@ def candidate_rows(manifest: CandidatesManifest) -> list[tuple[str, str]]:
                 f"{candidate.backend} {candidate.precision}, {candidate.metric} {100 * candidate.value:.2f} %, drop "
                 f"{100 * candidate.drop:.2f} points, {candidate.size_bytes / 1e6:.2f} MB, "
                 + (
-                    f"estimated {estimate_text(candidate.estimated_ms)}"
+                    f"estimated {range_text(candidate.estimated_ms)}"
                     if candidate.estimated_ms
                     else "no estimate"
                 ),
@@ -167,6 +168,10 @@ def tensor_text(spec: TensorSpec) -> str:
 
 def estimate_text(value: Estimate) -> str:
     return f"{value.value:.4g} ms [{value.low:.4g}, {value.high:.4g}]"
+
+
+def range_text(value: Estimate) -> str:
+    return f"{value.low:.4g} to {value.high:.4g} ms (likely {value.value:.4g})"
 
 
 def accuracy_text(accuracy: Accuracy | None) -> str:

@@ -129,7 +129,7 @@ def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: 
     if len(chosen) > limit:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, limit, replace=False))
 
-    def batches() -> Iterator[tuple[tuple[NDArray[np.generic], ...], NDArray[np.int64] | None]]:
+    def batches() -> Iterator[tuple[tuple[NDArray[np.generic], ...], NDArray[np.generic] | None]]:
         for begin in range(0, len(chosen), BATCH):
             batch = source.take(chosen[begin : begin + BATCH])
             yield batch.inputs, batch.labels

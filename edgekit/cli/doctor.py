@@ -193,6 +193,7 @@ def _print(findings: list[ComponentState], machine: dict[str, Any], targets: lis
     from rich.table import Table
 
     from edgekit.console import make_console
+    from edgekit.report.wording import plural
 
     console = make_console()
     table = Table(title=f"edgekit {_version()}, Python {sys.version.split()[0]}", title_justify="left")
@@ -212,14 +213,15 @@ def _print(findings: list[ComponentState], machine: dict[str, Any], targets: lis
             click.echo(f"{component.name} is {component.state}: {component.remedy}")
     telling = [name for name in TELLING if name in machine["features"]]
     console.print(
-        f"{machine['cpu']}, {machine['arch']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.1f} GiB; "
+        f"{machine['cpu']}, {machine['arch']}, {plural(machine['cores'], 'core')}, "
+        f"{machine['memory_bytes'] / 2**30:.1f} GiB; "
         f"{', '.join(telling) or 'no vector features known to edgekit'}",
         highlight=False,
         markup=False,
     )
     known = [name for name in targets if not name.startswith("generic")] + targets
     console.print(
-        f"targets that are this machine: {', '.join(targets) or 'none'}", highlight=False, markup=False
+        f"targets that this machine fits: {', '.join(targets) or 'none'}", highlight=False, markup=False
     )
     if known:
         console.print(f"edgekit build --target {known[0]} ... builds for it", highlight=False, markup=False)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgekit.cli.network import float_onnx
-from edgekit.cli.options import preprocess_options
+from edgekit.cli.network import first_sample, float_onnx
+from edgekit.cli.options import input_shape_option, preprocess_options
 from edgekit.cli.spinner import spinner
-from edgekit.errors import MissingExtraError, ModelError, StageError
+from edgekit.errors import MissingExtraError, StageError
 from edgekit.types import BackendName, Cost, Issue, Precision, Variant
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ SHOWN = 3
 EPILOG = """\b
 Examples:
   edgekit lint net.onnx --target jetson-nano
-  edgekit lint net.py:make --weights net.safetensors --input-shape 1,3,224,224 \\
+  edgekit lint net.py:make --weights net.safetensors --input-shape 1x3x224x224 \\
       --target jetson-orin-nano --precision int8
 """
 
@@ -49,7 +49,7 @@ class RuntimeLint:
 @click.argument("model")
 @click.option("--target", required=True, help="The board; `edgekit targets` lists them.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights for a factory.")
-@click.option("--input-shape", "shapes", multiple=True, help="As 1,3,32,32; once per input of a torch model.")
+@input_shape_option
 @click.option("--data", help="Samples to take the shape of the inputs from.")
 @click.option(
     "--precision",
@@ -63,20 +63,20 @@ class RuntimeLint:
 def lint(**options: Any) -> int:
     """What the runtimes of a board cannot take of a network, before any work.
 
-    MODEL is an .onnx file, file.py:factory, package.module:factory or .pt2. Told are operations, opsets, dynamic
-    shapes, data types, memory and, on boards that have one, the limits of the DLA; each with its node, the
-    reason and the usual remedy. For RTX boards, and as a stand-in for Jetsons, the network is compiled for
-    real where TensorRT-RTX is installed. Ends with 0 when nothing forbids a runtime, with 3 when something does,
-    with 2 when the model or an option cannot be used.
+    MODEL is an .onnx file, file.py:factory, package.module:factory or .pt2, and is read as a build reads it: for one
+    sample, with the sizes of --input-shape. Told are operations, opsets, data types, memory and, on boards that have
+    one, the limits of the DLA; each with its node, the reason and the usual remedy. For RTX boards, and as a stand-in
+    for Jetsons, the network is compiled for real where TensorRT-RTX is installed. Ends with 0 when nothing forbids a
+    runtime, with 3 when something does, with 2 when the model or an option cannot be used.
     """
     from edgekit.building.executor import DEFAULT_EXECUTOR, make_executor
     from edgekit.hardware import find_target
 
     target = find_target(options["target"], Path.cwd())
     with tempfile.TemporaryDirectory(prefix="edgekit-lint-") as scratch, spinner("checking"):
-        path = float_onnx(options["model"], options, Path(scratch))
+        network = _read(options, target, Path(scratch))
         with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
-            findings = _examine_all(path, target, options["precisions"], executor)
+            findings = _examine_all(network, target, options["precisions"], executor)
     errors, warnings = (
         sum(issue.severity == kind for finding in findings for issue in finding.issues)
         for kind in ("error", "warning")
@@ -96,18 +96,53 @@ def lint(**options: Any) -> int:
     return FOUND if errors else 0
 
 
+@dataclass(frozen=True)
+class Network:
+    """The network as a build exports it; what was said of its sizes; whether the board's memory holds it."""
+
+    path: Path
+    sizes: tuple[str, ...]
+    memory: tuple[Issue, ...]
+
+    @property
+    def is_too_large(self) -> bool:
+        return any(issue.severity == "error" for issue in self.memory)
+
+
+def _read(options: dict[str, Any], target: Target, scratch: Path) -> Network:
+    """What is too large for the board is not run here, which reading it as a build does would do."""
+    from edgekit.graph import read_signature
+    from edgekit.graph.proto import read_model, write_model
+    from edgekit.graph.sizes import fix_sizes, sizes_told
+    from edgekit.model import locate
+
+    path, sizes = scratch / "network.onnx", tuple[str, ...]()
+    reference = locate(options["model"], options["weights"])
+    if reference.kind == "onnx":
+        model = read_model(Path(reference.source))
+        fix_sizes(model, Path(reference.source).name, options["input_shapes"])
+        write_model(model, path)
+        sizes = sizes_told(read_signature(reference.source), read_signature(path))
+        network = Network(path, sizes, _memory(path, target))
+        if network.is_too_large:
+            return network
+    float_onnx(options["model"], options, path, first_sample(options, scratch))
+    return Network(path, sizes, _memory(path, target))
+
+
 def _examine_all(
-    path: Path, target: Target, precisions: tuple[Precision, ...], executor: Executor
+    network: Network, target: Target, precisions: tuple[Precision, ...], executor: Executor
 ) -> tuple[RuntimeLint, ...]:
     """The board first; its runtimes only where its memory holds the network, which they run once."""
-    issues = [*_lacking(target, precisions), *_dynamic(path), *_too_large(path, target)]
-    board = RuntimeLint("", "precisions, shapes and memory", tuple(issues))
-    if _too_large(path, target):
+    sizes = [Issue("warning", "", told, "nothing, if that is meant") for told in network.sizes]
+    issues = (*_lacking(target, precisions), *sizes, *network.memory)
+    board = RuntimeLint("", "precisions, shapes and memory", issues)
+    if network.is_too_large:
         return board, *(
             RuntimeLint(runtime.name, "not checked: too large for the board", ())
             for runtime in target.runtimes
         )
-    variant = _as_variant(path)
+    variant = _as_variant(network.path)
     return board, *(_examine(runtime.name, variant, target, executor) for runtime in target.runtimes)
 
 
@@ -131,31 +166,20 @@ def _lacking(target: Target, precisions: tuple[Precision, ...]) -> list[Issue]:
     return issues
 
 
-def _dynamic(path: Path) -> list[Issue]:
-    """Sizes that are not fixed: edgekit builds for one sample of a fixed size. A free batch becomes 1."""
-    from edgekit.graph import read_signature
-
-    return [
-        Issue("error", "", f"dimension {position} of input {spec.name} is dynamic", "export with fixed sizes")
-        for spec in read_signature(path).inputs
-        for position, size in enumerate(spec.shape)
-        if size is None and position > 0
-    ]
-
-
-def _too_large(path: Path, target: Target) -> list[Issue]:
-    """Whether the board's memory holds the network in float32; nothing where shapes cannot be inferred."""
+def _memory(path: Path, target: Target) -> tuple[Issue, ...]:
+    """An error where the board's memory holds the network in none of its precisions, a warning where not in float."""
     from edgekit.graph import onnx_cost
+    from edgekit.precisions import PRECISIONS
 
-    try:
-        cost = onnx_cost(path)
-    except ModelError:
-        return []
-    limit, need = target.model_bytes, cost.weight_bytes + cost.activation_bytes
-    if limit is None or need <= limit:
-        return []
-    reason = f"in float32 it needs {need / 2**20:.0f} MiB; one model may use {limit / 2**20:.0f} MiB"
-    return [Issue("error", "", reason, "a smaller or more pruned network, or fewer bits")]
+    cost, limit = onnx_cost(path), target.model_bytes
+    if limit is None or cost.weight_bytes + cost.activation_bytes <= limit:
+        return ()
+    bits = min(PRECISIONS[precision].weight_bits for precision in target.precisions)
+    least = cost.weight_bytes * bits // 32 + cost.activation_bytes
+    need = (cost.weight_bytes + cost.activation_bytes) / 2**20
+    reason = f"in float32 it needs {need:.0f} MiB; one model may use {limit / 2**20:.0f} MiB"
+    remedy = "a smaller or more pruned network, or fewer bits"
+    return (Issue("error" if least > limit else "warning", "", reason, remedy),)
 
 
 def _examine(name: BackendName, variant: Variant, target: Target, executor: Executor) -> RuntimeLint:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.cli.options import read_preprocess
-from edgekit.errors import UserError
+from edgekit.errors import DataError, ModelError, UserError
+from edgekit.types import InputShape, Signature
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgekit.types import Signature
+
     Arrays = tuple[NDArray[np.generic], ...]
 
-__all__ = ["example_inputs", "first_sample", "float_onnx"]
+__all__ = ["feeds_for", "first_sample", "float_onnx"]
 
 
 def first_sample(options: Mapping[str, Any], scratch: Path) -> Arrays | None:
@@ -30,41 +34,83 @@ def first_sample(options: Mapping[str, Any], scratch: Path) -> Arrays | None:
     return source.take(np.zeros(1, np.int64)).inputs
 
 
-def example_inputs(sample: Arrays | None, shapes: Sequence[str]) -> Arrays:
-    """The sample, or zeros of the shapes of --input-shape. Raises UserError without either, or on what is no shape."""
-    if sample:
-        return sample
+def example_inputs(sample: Arrays | None, shapes: Sequence[InputShape]) -> Arrays:
+    """The sample, or zeros of the shapes of --input-shape. Raises UserError without either, and where they differ."""
     import numpy as np
 
-    made = []
-    for text in shapes:
-        parts = text.split(",")
-        if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-            raise UserError(
-                f"--input-shape {text!r}", allowed="whole numbers above 0 with commas, as 1,3,32,32"
-            )
-        made.append(np.zeros([1, *(int(part) for part in parts[1:])], np.float32))
-    if not made:
+    from edgekit.graph.sizes import shapes_by_name
+    from edgekit.model import check_example, default_input_names
+    from edgekit.types import TensorSpec
+
+    if sample:
+        check_example(shapes, sample)
+        return sample
+    if not shapes:
         raise UserError(
             "a torch model does not say the shape of its inputs",
-            remedy="give --data or --input-shape 1,3,32,32",
+            remedy="give --data or --input-shape 1x3x32x32",
         )
-    return tuple(made)
+    names = default_input_names(len(shapes))
+    chosen = shapes_by_name(shapes, [TensorSpec(name, "float32", ()) for name in names])
+    return tuple(np.zeros(chosen[name], np.float32) for name in names)
 
 
-def float_onnx(model: str, options: Mapping[str, Any], scratch: Path) -> Path:
-    """An ONNX file as it is, or another model exported by --weights, --data and --input-shape.
+def float_onnx(model: str, options: Mapping[str, Any], path: Path, sample: Arrays | None) -> Signature:
+    """Write the network to `path` (network.onnx in a folder of its own) in float, for one sample, as a build does.
+
+    `options`: weights, input_shapes. What comes from a file is read by a worker.
 
     Raises ModelError for what cannot be read or exported, and what `example_inputs` raises.
     """
-    from edgekit.graph.proto import read_model
+    from edgekit.building.executor import DEFAULT_EXECUTOR, make_executor
+    from edgekit.building.reading import read_network, read_weights
     from edgekit.model import export_onnx, load_module, locate
 
-    reference = locate(model, options["weights"])
-    if reference.kind == "onnx":
-        read_model(Path(reference.source), external=False)
-        return Path(reference.source)
-    example = example_inputs(first_sample(options, scratch), options["shapes"])
-    path = scratch / "network.onnx"
-    export_onnx(load_module(reference), example, path)
-    return path
+    reference, shapes = locate(model, options["weights"]), options["input_shapes"]
+    example = () if reference.kind == "onnx" else example_inputs(sample, shapes)
+    with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
+        if reference.kind == "onnx" or reference.kind == "pt2":
+            source = Path(reference.source)
+            return read_network(
+                executor, reference.kind, source, reference.digest, example, path.parent, tuple(shapes)
+            )
+        if reference.weights is not None:
+            read_weights(executor, reference.weights)
+    return export_onnx(load_module(reference), example, path)
+
+
+def feeds_for(
+    signature: Signature, sample: Arrays | None, shapes: Sequence[InputShape]
+) -> dict[str, NDArray[np.generic]]:
+    """Input name → the sample, or random numbers; open sizes are those of --input-shape, else 1.
+
+    Raises DataError where the sample is no input of this network, ModelError where the shapes are none.
+    """
+    from dataclasses import asdict, replace
+
+    from edgekit.board.session import random_feeds
+    from edgekit.data import check_values
+    from edgekit.graph.sizes import shapes_by_name
+
+    given = shapes_by_name(shapes, signature.inputs)
+    specs = [replace(spec, shape=given.get(spec.name, spec.shape)) for spec in signature.inputs]
+    for spec in specs:
+        if not spec.shape:
+            raise ModelError(
+                f"the file does not tell the shape of input {spec.name!r}",
+                remedy=f"give it, as --input-shape {spec.name}=1x3x224x224",
+            )
+    if sample is None:
+        random: dict[str, NDArray[np.generic]] = random_feeds({"inputs": [asdict(spec) for spec in specs]}, 0)
+        return random
+    if len(sample) != len(specs):
+        raise DataError(f"the data gives {len(sample)} inputs, the network takes {len(specs)}")
+    feeds = {}
+    for spec, array in zip(specs, sample, strict=True):
+        wanted = [dim or "any" for dim in spec.shape]
+        same = len(array.shape) == len(spec.shape)
+        if not same or any(d is not None and d != a for d, a in zip(spec.shape, array.shape, strict=True)):
+            raise DataError(f"a sample is {list(array.shape)}, input {spec.name} takes {wanted}")
+        check_values(array, spec, "a sample of the data")
+        feeds[spec.name] = array
+    return feeds

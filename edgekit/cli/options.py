@@ -15,6 +15,7 @@ from edgekit.errors import DataError, UserError
 from edgekit.types import Preprocess
 
 __all__ = [
+    "input_shape_option",
     "parse_cpus",
     "preprocess_options",
     "read_preprocess",
@@ -40,6 +41,18 @@ def parse_cpus(text: str, available: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(set(cpus) & set(available)))
 
 
+def _read_pixels(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> int | tuple[int, int] | None:
+    """'224' → 224, '640x480' → (640, 480): width and height."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,5})(?:x([1-9][0-9]{0,5}))?", text.strip())
+    if match is None:
+        raise click.BadParameter(f"{text}; allowed: pixels, as 224, or width x height, as 640x480")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
 def preprocess_options(command: Command) -> Command:
     """Add the options of preprocessing; the command hands its options to `read_preprocess`."""
     for option in reversed(
@@ -52,8 +65,27 @@ def preprocess_options(command: Command) -> Command:
             click.option("--scale", metavar="NUMBER", help="Divide samples by this, as 255.  [default: 1]"),
             click.option("--mean", metavar="A,B,C", help="Subtract after scaling: one per channel, or one."),
             click.option("--std", metavar="A,B,C", help="Divide after that: one per channel, or one."),
-            click.option("--resize", type=click.IntRange(1), help="Shorter side, in pixels."),
-            click.option("--crop", type=click.IntRange(1), help="Centred square, in pixels."),
+            click.option(
+                "--resize",
+                callback=_read_pixels,
+                help="Shorter side in pixels, or width x height as 640x480; bilinear, smoothed when it shrinks.",
+            ),
+            click.option(
+                "--letterbox",
+                is_flag=False,
+                flag_value=114,
+                type=click.IntRange(0, 255),
+                metavar="[VALUE]",
+                help="Keep proportions in --resize WxH and fill the rest with a stored value.  [without one: 114]",
+            ),
+            click.option(
+                "--crop", callback=_read_pixels, help="Centred, in pixels: a square, or as 320x240."
+            ),
+            click.option(
+                "--channels",
+                type=click.Choice(["rgb", "bgr", "grey"]),
+                help="What the network takes, of samples stored as RGB or grey.  [default: as stored]",
+            ),
             click.option(
                 "--preprocess",
                 type=click.Path(path_type=Path),
@@ -65,6 +97,23 @@ def preprocess_options(command: Command) -> Command:
     return command
 
 
+def input_shape_option(command: Command) -> Command:
+    """Add `--input-shape`, which comes to the command as `input_shapes`, read."""
+    from edgekit.quantities import parse_input_shape
+
+    def read(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> object:
+        return tuple(parse_input_shape(text) for text in texts)
+
+    return click.option(
+        "--input-shape",
+        "input_shapes",
+        multiple=True,
+        metavar="[NAME=]SHAPE",
+        callback=read,
+        help="Of an input whose sizes are open, as x=1x3x320x320; without the name if there is one input only.",
+    )(command)
+
+
 def read_preprocess(options: Mapping[str, Any]) -> Preprocess:
     """Preprocessing from a command's options: the file's, with single options over it. Raises DataError."""
     start = Preprocess()
@@ -73,7 +122,9 @@ def read_preprocess(options: Mapping[str, Any]) -> Preprocess:
 
         start = load_preprocess(options["preprocess"])
     given: dict[str, Any] = {
-        key: options[key] for key in ("input_layout", "resize", "crop") if options.get(key) is not None
+        key: options[key]
+        for key in ("input_layout", "resize", "crop", "channels", "letterbox")
+        if options.get(key) is not None
     }
     for key in ("mean", "std"):
         if options.get(key) is not None:

@@ -17,11 +17,11 @@ from edgekit.backends.opening import (
     read_artifact,
     runtimes_that_open,
 )
-from edgekit.cli.network import example_inputs, first_sample
-from edgekit.cli.options import preprocess_options
+from edgekit.cli.network import feeds_for, first_sample, float_onnx
+from edgekit.cli.options import input_shape_option, preprocess_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
-from edgekit.errors import DataError, UserError
+from edgekit.errors import UserError
 from edgekit.runtimes import ONNX, RUNTIMES
 from edgekit.types import Artifact, BackendName, Cost, QuantizationSummary, Signature
 
@@ -37,7 +37,7 @@ EPILOG = """\b
 Examples:
   edgekit profile net_int8.xml
   edgekit profile --model net.py:make --weights net.safetensors \\
-      --input-shape 1,3,32,32 --backend openvino --top 10
+      --input-shape 1x3x32x32 --backend openvino --top 10
 """
 
 
@@ -57,7 +57,7 @@ class Subject:
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights for a factory.")
 @click.option("--data", help="Samples to take the inputs from.  [default: random inputs]")
-@click.option("--input-shape", "shapes", multiple=True, help="As 1,3,32,32; once per input of a torch model.")
+@input_shape_option
 @click.option(
     "--backend", type=click.Choice(runtimes_that_open(ONNX.suffix)), help="Runtime for ONNX and torch."
 )
@@ -83,7 +83,7 @@ def profile(**options: Any) -> int:
     with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as scratch, spinner("profiling"):
         sample = first_sample(options, Path(scratch))
         subject = _subject(options, sample, Path(scratch))
-        feeds = _feeds(subject.signature, sample)
+        feeds = feeds_for(subject.signature, sample, options["input_shapes"])
         backend = get_backend(subject.artifact.backend)
         versions = backend.versions()
         times = backend.profile(subject.artifact, feeds, options["runs"], options["threads"])
@@ -132,48 +132,37 @@ def _totals(cost: Cost | None, rows: Sequence[Row]) -> dict[str, int | float | N
 def _subject(options: dict[str, Any], sample: Arrays | None, scratch: Path) -> Subject:
     """Find what to load; a model is exported to ONNX first."""
     from edgekit.graph import onnx_cost
-    from edgekit.model import export_onnx, import_onnx, load_module, locate
 
     backend: BackendName | None = options["backend"]
     if options["artifact"] is not None:
         artifact = _artifact(options["artifact"], backend)
-        is_onnx = options["artifact"].suffix == ONNX.suffix
-        cost = onnx_cost(options["artifact"]) if is_onnx else None
-        return Subject(artifact, cost, artifact_signature(artifact))
-    reference = locate(options["model"], options["weights"])
+        signature = artifact_signature(artifact)
+        if options["artifact"].suffix != ONNX.suffix:
+            return Subject(artifact, None, signature)
+        return Subject(artifact, onnx_cost(_sized(options, scratch)), signature)
     path = scratch / "network.onnx"
-    if reference.kind == "onnx":
-        signature = import_onnx(reference.source, path)
-    else:
-        example = example_inputs(sample, options["shapes"])
-        signature = export_onnx(load_module(reference), example, path)
+    signature = float_onnx(options["model"], options, path, sample)
     return Subject(_artifact(path, backend), onnx_cost(path), signature)
+
+
+def _sized(options: dict[str, Any], scratch: Path) -> Path:
+    """The ONNX file, or a copy with the sizes that were given: open ones count nothing."""
+    from edgekit.graph.proto import read_model, write_model
+    from edgekit.graph.sizes import fix_sizes
+
+    path: Path = options["artifact"]
+    if not options["input_shapes"]:
+        return path
+    model = read_model(path)
+    fix_sizes(model, path.name, options["input_shapes"])
+    write_model(model, scratch / "sized.onnx")
+    return scratch / "sized.onnx"
 
 
 def _artifact(path: Path, backend: BackendName | None) -> Artifact:
     """The file in float32 where nothing else is asked for: a runtime may take bf16 silently."""
     artifact = read_artifact(path, backend)
     return replace(artifact, options=dict(RUNTIMES[artifact.backend].float_options))
-
-
-def _feeds(signature: Signature, sample: Arrays | None) -> dict[str, NDArray[np.generic]]:
-    """Input name → the sample, or random numbers; dynamic dimensions are 1."""
-    from edgekit.board.session import random_feeds
-
-    if sample is None:
-        inputs = [asdict(spec) for spec in signature.inputs]
-        random: dict[str, NDArray[np.generic]] = random_feeds({"inputs": inputs}, 0)
-        return random
-    if len(sample) != len(signature.inputs):
-        raise DataError(f"the data gives {len(sample)} inputs, the network takes {len(signature.inputs)}")
-    feeds = {}
-    for spec, array in zip(signature.inputs, sample, strict=True):
-        wanted = [dim or "any" for dim in spec.shape]
-        same = len(array.shape) == len(spec.shape)
-        if not same or any(d is not None and d != a for d, a in zip(spec.shape, array.shape, strict=True)):
-            raise DataError(f"a sample is {list(array.shape)}, input {spec.name} takes {wanted}")
-        feeds[spec.name] = array
-    return feeds
 
 
 def _print(answer: dict[str, Any], rows: Sequence[Row], layers: int) -> None:

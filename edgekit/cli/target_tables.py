@@ -60,19 +60,23 @@ def print_target(target: Target, plan: Plan, machine: Machine) -> None:
         sources.add_row(name, text)
     console.print(sources, "")
     misfits = target.misfits(machine)
-    console.print(
-        "This machine is that board." if not misfits else f"Not this machine: {'; '.join(misfits)}."
-    )
+    like = target.likeness(machine)
+    if misfits:
+        console.print(f"Not this machine: {'; '.join(misfits)}.")
+    else:
+        console.print(f"{like[:1].upper()}{like[1:]}." if like else "This machine is that board.")
 
 
 def print_machine(
     machine: Machine, runtimes: Mapping[BackendName, str], fits: Mapping[str, tuple[str, ...]]
 ) -> None:
     """What the machine is, its runtimes, and for every target whether it fits."""
+    from edgekit.report.wording import plural
+
     console = _console()
     facts = _table("this machine", "")
     facts.add_row("name", machine.name)
-    facts.add_row("CPU", f"{machine.cpu} ({machine.arch}), {machine.cores} cores")
+    facts.add_row("CPU", f"{machine.cpu} ({machine.arch}), {plural(machine.cores, 'core')}")
     facts.add_row(
         "features",
         " ".join(name for name in sorted(machine.features) if _telling(name)) or "none that matter",

@@ -21,6 +21,7 @@ EPILOG = """\b
 Examples:
   edgekit targets
   edgekit targets show jetson-nano
+  edgekit targets new my-board
   edgekit targets check targets/my-board.toml
   edgekit targets probe
 """
@@ -89,6 +90,19 @@ def check(file: Path) -> None:
         f"{file}: {target.name} is right: {len(facts)} sections with {len(target.sources)} sources"
         + (f", {unsure} of them not verified" if unsure else "")
     )
+
+
+@targets.command(epilog="\b\nExample:\n  edgekit targets new my-board")
+@click.argument("name")
+@click.option(
+    "--architecture", type=click.Choice(["x86_64", "aarch64"]), default="aarch64", show_default=True
+)
+def new(name: str, architecture: str) -> None:
+    """Begin the description of a board: targets/NAME.toml here, each section with what belongs into it."""
+    from edgekit.hardware import write_skeleton
+
+    path = write_skeleton(name, architecture)
+    click.echo(f"{path} is written: change what stands there, then `edgekit targets check {path}`")
 
 
 @targets.command(epilog="\b\nExample:\n  edgekit targets probe --json")

@@ -39,12 +39,12 @@ EXPLAINED = 5  # of the worst layers get hints, beside the one where the artifac
 
 @dataclass(frozen=True)
 class CompareSamples:
-    """What to compare on. `batches()` gives (one array [N, ...] per input of A, labels int64 [N] or None).
+    """What to compare on. `batches()` gives (one array [N, ...] per input of A, labels [N, ...] or None).
 
     Arrays are in the network's layout, or another in which their shapes fit. `description` is for people.
     """
 
-    batches: Callable[[], Iterator[tuple[Arrays, NDArray[np.int64] | None]]]
+    batches: Callable[[], Iterator[tuple[Arrays, NDArray[np.generic] | None]]]
     count: int
     description: str
 
@@ -121,7 +121,7 @@ def _coarseness(arithmetic: str) -> float:
 
 def _stream(
     work: _Work, samples: CompareSamples | None, count: int, seed: int
-) -> Iterator[tuple[Arrays, NDArray[np.int64] | None]]:
+) -> Iterator[tuple[Arrays, NDArray[np.generic] | None]]:
     """One batch after another, as large as the network's own (1 where that is free)."""
     reference = work.left.signature
     if samples is None:

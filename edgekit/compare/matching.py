@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgekit.backends.tensors import TensorFacts
 
-__all__ = ["How", "Match", "align", "correlation", "match_tensors"]
+__all__ = ["How", "Match", "correlation", "match_tensors"]
 
 How = Literal["name", "values", "place"]
 

@@ -40,7 +40,9 @@ class Outputs:
         self._hits: tuple[list[float], list[float]] = ([], [])
         self._kept: list[tuple[NDArray[Any], NDArray[Any]]] = []
 
-    def add(self, ran: tuple[Look, Look], shown: tuple[Look, Look], labels: NDArray[np.int64] | None) -> None:
+    def add(
+        self, ran: tuple[Look, Look], shown: tuple[Look, Look], labels: NDArray[np.generic] | None
+    ) -> None:
         """One batch: what both artifacts answered, and what was shown of their tensors meanwhile."""
         for (name_a, name_b), sums in zip(self._pairs, self._sums, strict=True):
             left, right = ran[0][name_a], ran[1][name_b]
@@ -61,10 +63,10 @@ class Outputs:
                 if name in shown[side]:
                     self._shown[side].add(ran[side][name].reshape(-1), shown[side][name].reshape(-1))
 
-    def _classes(self, a: NDArray[Any], b: NDArray[Any], labels: NDArray[np.int64] | None) -> None:
+    def _classes(self, a: NDArray[Any], b: NDArray[Any], labels: NDArray[np.generic] | None) -> None:
         first_a, first_b = np.argmax(a, axis=1), np.argmax(b, axis=1)
         self._agree += (first_a == first_b).astype(float).tolist()
-        if labels is not None:
+        if labels is not None and labels.shape == first_a.shape and labels.dtype.kind in "iu":
             self._hits[0].extend((first_a == labels).astype(float).tolist())
             self._hits[1].extend((first_b == labels).astype(float).tolist())
 

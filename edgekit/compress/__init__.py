@@ -17,6 +17,8 @@ from edgekit.compress.pruning.saved import load_pruned, save_pruned
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.evaluate import accuracy, agreement
 from edgekit.compress.training.finetune import TrainReport, finetune
+from edgekit.compress.training.goal import fits
+from edgekit.compress.training.pace import forward_seconds
 
 __all__ = [
     "IterateConfig",
@@ -33,6 +35,8 @@ __all__ = [
     "agreement",
     "apply_plan",
     "finetune",
+    "fits",
+    "forward_seconds",
     "load_pruned",
     "propose",
     "propose_widths",

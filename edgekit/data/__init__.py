@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgekit.data.base import Batch, DataSource
-from edgekit.data.checks import check_data
+from edgekit.data.checks import check_data, check_values
 from edgekit.data.classes import compare_classes, read_classes
+from edgekit.data.extremes import most_different
 from edgekit.data.opening import from_arrays, from_python, open_source
 from edgekit.data.preprocess import load_preprocess
 from edgekit.data.splits import Split, Splits, make_splits
@@ -15,11 +16,13 @@ __all__ = [
     "Split",
     "Splits",
     "check_data",
+    "check_values",
     "compare_classes",
     "from_arrays",
     "from_python",
     "load_preprocess",
     "make_splits",
+    "most_different",
     "open_source",
     "read_classes",
 ]

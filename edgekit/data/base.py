@@ -17,10 +17,10 @@ __all__ = ["Batch", "DataSource"]
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs`: one array [N, ...] per network input, in its order. `labels`: int64 [N], or None."""
+    """`inputs`: one array [N, ...] per network input, in its order. `labels`: of these [N, ...], or None."""
 
     inputs: tuple[NDArray[np.generic], ...]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.generic] | None
 
 
 class DataSource(Protocol):
@@ -51,8 +51,11 @@ class DataSource(Protocol):
         """Whether `take` gives labels."""
 
     @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """All labels, int64 [len(self)], without reading samples; None where there are none."""
+    def labels(self) -> NDArray[np.generic] | None:
+        """All labels [len(self), ...] without reading samples; None where there are none.
+
+        Class numbers int64 [N], maps of class numbers [N, ...] of any integer type, or targets float32 [N, ...].
+        """
 
     def __len__(self) -> int: ...
 

@@ -10,12 +10,22 @@ import numpy as np
 
 from edgekit.errors import DataError
 from edgekit.files import expanded
+from edgekit.labels import CLASS_METRICS, holds_scores
 from edgekit.types import Signature
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgekit.data.base import DataSource
 
-__all__ = ["check_names", "class_count", "classes_without_samples", "compare_classes", "read_classes"]
+__all__ = [
+    "check_names",
+    "class_count",
+    "class_numbers",
+    "classes_without_samples",
+    "compare_classes",
+    "read_classes",
+]
 
 MOST_TOLD = 5
 
@@ -41,23 +51,43 @@ def check_names(where: str, names: Sequence[str]) -> None:
     for label, name in enumerate(names):
         if not name:
             raise DataError(f"{where}: class {label} has no name", allowed="one name for every class")
+        if not _is_unicode(name):
+            raise DataError(f"{where}: the name {name!r} is not UTF-8", remedy="rename it")
         if first.setdefault(name, label) != label:
             raise DataError(
                 f"{where}: {name!r} is class {first[name]} and class {label}", allowed="different names"
             )
 
 
+def _is_unicode(name: str) -> bool:
+    """Whether it can be written down; a file name that is not UTF-8 comes with surrogates in it."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def class_count(signature: Signature | None) -> int | None:
-    """The number of classes, where the network has one output of class scores [1, K]."""
+    """The number of classes, where the network has one output of class scores [1, K] (or [1, K, 1, 1])."""
     if signature is None or len(signature.outputs) != 1:
         return None
     shape = signature.outputs[0].shape
-    return shape[1] if len(shape) == 2 and shape[1] is not None and shape[1] > 1 else None
+    sizes = [size for size in shape[1:] if size is not None]
+    return max(sizes) if len(sizes) == len(shape) - 1 and holds_scores((1, *sizes)) else None
 
 
-def classes_without_samples(source: DataSource) -> tuple[str, ...]:
+def class_numbers(source: DataSource, metric: str | None) -> NDArray[np.generic] | None:
+    """The labels where they are judged as class numbers [N]; None where they are not, or are judged otherwise."""
+    labels = source.labels
+    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        return None
+    return labels if metric is None or metric in CLASS_METRICS else None
+
+
+def classes_without_samples(source: DataSource, metric: str | None = None) -> tuple[str, ...]:
     """A warning where classes that have a name have no sample. Raises DataError for a label without a name."""
-    labels, names = source.labels, source.classes
+    labels, names = class_numbers(source, metric), source.classes
     if labels is None or names is None:
         return ()
     if labels.max() >= len(names):
@@ -74,9 +104,9 @@ def classes_without_samples(source: DataSource) -> tuple[str, ...]:
     return (f"{source.name} has no sample of {len(absent)} of its {len(names)} classes: {told}",)
 
 
-def compare_classes(source: DataSource, signature: Signature) -> tuple[str, ...]:
+def compare_classes(source: DataSource, signature: Signature, metric: str | None = None) -> tuple[str, ...]:
     """A warning where the data knows another number of classes than the network has outputs."""
-    labels, outputs = source.labels, class_count(signature)
+    labels, outputs = class_numbers(source, metric), class_count(signature)
     if labels is None or outputs is None:
         return ()
     known = int(labels.max()) + 1 if source.classes is None else len(source.classes)

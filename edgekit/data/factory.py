@@ -13,9 +13,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.data.labels import as_labels
 from edgekit.data.loaders import in_order, refuse_random
 from edgekit.data.rows import FileRows
-from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
+from edgekit.data.stored import StoredSource, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
 from edgekit.files import sha256_file
 from edgekit.reference import UserCode, locate_reference, using_reference
@@ -24,7 +25,7 @@ from edgekit.types import Preprocess
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["as_array", "from_object", "is_array", "open_factory"]
+__all__ = ["as_array", "as_label_array", "from_object", "is_array", "open_factory"]
 
 PARTS = ("train", "val", "test")
 ALLOWED = "batches (x, y) or x, arrays, a Dataset with __len__ and __getitem__, a DataLoader, a dict of these by part"
@@ -32,7 +33,9 @@ ALLOWED = "batches (x, y) or x, arrays, a Dataset with __len__ and __getitem__, 
 Arrays = tuple["NDArray[np.generic]", ...]
 
 
-def open_factory(spec: str, preprocess: Preprocess, cache: Path) -> StoredSource:
+def open_factory(
+    spec: str, preprocess: Preprocess, cache: Path, classes: Sequence[str] | None = None
+) -> StoredSource:
     """Call `file.py:factory` and spool what it gives into `cache`, named by content.
 
     The factory runs on every opening: nobody else can know whether it would give the same again.
@@ -43,22 +46,31 @@ def open_factory(spec: str, preprocess: Preprocess, cache: Path) -> StoredSource
             raise DataError(f"{spec} is a {type(factory).__name__}", allowed="a function without arguments")
         with UserCode(f"the factory {spec}", DataError):
             data = factory()
-        return from_object(data, spec, preprocess, cache)
+        return from_object(data, spec, preprocess, cache, classes)
 
 
-def from_object(data: object, name: str, preprocess: Preprocess, cache: Path) -> StoredSource:
+def from_object(
+    data: object, name: str, preprocess: Preprocess, cache: Path, classes: Sequence[str] | None = None
+) -> StoredSource:
     """Spool what a factory may give: batches, a Dataset, a DataLoader, or a dict of these by part. Raises DataError."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".spool-") as folder:
             content = Path(folder) / "content"
             content.mkdir()
-            return _spool(name, data, preprocess, cache, content)
+            return _spool(name, data, preprocess, cache, content, classes)
     except OSError as problem:
         raise StoreError(f"{cache} cannot be written: {problem.strerror or problem}") from problem
 
 
-def _spool(spec: str, data: object, preprocess: Preprocess, cache: Path, folder: Path) -> StoredSource:
+def _spool(
+    spec: str,
+    data: object,
+    preprocess: Preprocess,
+    cache: Path,
+    folder: Path,
+    classes: Sequence[str] | None,
+) -> StoredSource:
     parts = {str(key): part for key, part in data.items()} if isinstance(data, Mapping) else {"": data}
     if "" not in parts and (not parts or any(part not in PARTS for part in parts)):
         raise DataError(f"{spec} gave a dict of {', '.join(parts) or 'nothing'}", allowed=", ".join(PARTS))
@@ -79,10 +91,10 @@ def _spool(spec: str, data: object, preprocess: Preprocess, cache: Path, folder:
         FileRows(place / f"{index}.bin", 0, dtype, (writer.length, *shape))
         for index, (dtype, shape) in enumerate(writer.layout)
     )
-    joined: NDArray[np.int64] | None = np.concatenate(writer.labels) if writer.labels else None
+    joined = as_labels(spec, np.concatenate(writer.labels), classes) if writer.labels else None
     check_rows(spec, rows, joined)
     named = {} if "" in ranges else {part: ranges[part] for part in PARTS if part in ranges}
-    return StoredSource(spec, combined_digest(digest, preprocess), rows, joined, preprocess, named)
+    return StoredSource(spec, combined_digest(digest, preprocess, joined), rows, joined, preprocess, named)
 
 
 def _keep(fresh: Path, place: Path) -> None:
@@ -118,7 +130,7 @@ class _Writer:
         self.digest = hashlib.sha256()
         self.length = 0
         self.layout: list[tuple[np.dtype[np.generic], tuple[int, ...]]] = []
-        self.labels: list[NDArray[np.int64]] = []
+        self.labels: list[NDArray[np.generic]] = []
         self._files: list[IO[bytes]] = []
         self._stack = ExitStack()
 
@@ -149,16 +161,27 @@ class _Writer:
         if (labels is None) != (not self.labels) and self.length:
             raise DataError(f"{self.spec}: some batches have labels, others have none")
         if labels is not None:
-            numbers = as_labels(self.spec, labels)
-            if len(numbers) != count:
-                raise DataError(f"{self.spec}: a batch of {count} samples has {len(numbers)} labels")
-            self.labels.append(numbers)
-            self.digest.update(numbers.tobytes())
+            self._add_labels(labels, count)
         for file, array in zip(self._files, inputs, strict=True):
             content = np.ascontiguousarray(array).tobytes()
             file.write(content)
             self.digest.update(content)
         self.length += count
+
+    def _add_labels(self, labels: NDArray[np.generic], count: int) -> None:
+        """As they come: what they are is told by all of them."""
+        if labels.ndim == 0 or len(labels) != count:
+            came = "one label" if labels.ndim == 0 else f"{len(labels)} labels"
+            raise DataError(f"{self.spec}: a batch of {count} samples has {came}")
+        first = self.labels[0] if self.labels else labels
+        if labels.shape[1:] != first.shape[1:] or (labels.dtype.kind in "US") != (first.dtype.kind in "US"):
+            raise DataError(
+                f"{self.spec}: the labels at sample {self.length} are {labels.dtype} {list(labels.shape[1:])} each, "
+                f"the first were {first.dtype} {list(first.shape[1:])}",
+                allowed="labels of one shape",
+                remedy="pad what differs in length (boxes)",
+            )
+        self.labels.append(labels)
 
 
 def _text(layout: Sequence[tuple[np.dtype[np.generic], tuple[int, ...]]]) -> str:
@@ -187,7 +210,7 @@ def _batches(spec: str, data: object) -> Iterator[tuple[Arrays, NDArray[np.gener
         raise DataError(f"{spec} gave a {type(data).__name__}", allowed=ALLOWED)
     for sample in samples:
         inputs, label = _split(spec, sample)
-        yield tuple(array[None] for array in inputs), None if label is None else label.reshape(1, -1)[:, 0]
+        yield tuple(array[None] for array in inputs), None if label is None else label[None]
 
 
 def is_array(value: object) -> bool:
@@ -207,7 +230,9 @@ def _split(spec: str, item: object) -> tuple[Arrays, NDArray[np.generic] | None]
             )
         x, y = item
         inputs = x if isinstance(x, (tuple, list)) else (x,)
-        return tuple(as_array(spec, value) for value in inputs), None if y is None else as_array(spec, y)
+        return tuple(as_array(spec, value) for value in inputs), None if y is None else as_label_array(
+            spec, y
+        )
     return (as_array(spec, item),), None
 
 
@@ -221,3 +246,19 @@ def as_array(name: str, value: object) -> NDArray[np.generic]:
     if isinstance(value, (np.ndarray, np.generic, int, float)):
         return np.asarray(value)
     raise DataError(f"{name} gave a {type(value).__name__}", allowed="numpy arrays or torch tensors")
+
+
+def as_label_array(name: str, value: object) -> NDArray[np.generic]:
+    """Labels as an array: also names, and lists of names, numbers or lists of one length. Raises DataError."""
+    if isinstance(value, str):
+        return np.asarray(value)
+    if not isinstance(value, (list, tuple)):
+        return as_array(name, value)
+    try:
+        return np.asarray([as_label_array(name, item) for item in value])
+    except ValueError as problem:
+        raise DataError(
+            f"{name}: labels are lists of several lengths",
+            allowed="labels of one shape",
+            remedy="pad what differs in length (boxes)",
+        ) from problem

@@ -7,6 +7,7 @@ of names that is given.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ import numpy as np
 
 from edgekit.board.images import SUFFIXES
 from edgekit.data.base import Batch
+from edgekit.data.classes import check_names
 from edgekit.data.decoding import ImageHeader, check_decodes, decode, read_headers
 from edgekit.data.preprocess import preprocess_samples, resized
 from edgekit.data.stored import combined_digest
@@ -41,7 +43,7 @@ class ImageFolderSource:
     digest: str
     files: tuple[Path, ...]
     mode: str
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.generic] | None
     preprocess: Preprocess
     parts: Mapping[str, range] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
@@ -137,7 +139,9 @@ def _class_folders(folder: Path) -> list[Path]:
 def _numbered(folders: Sequence[Path], names: Sequence[str] | None) -> tuple[str, ...]:
     """The classes in label order: as `names` has them, else in alphabetical order."""
     if names is None:
-        return tuple(sorted({folder.name for folder in folders}))
+        names_found = tuple(sorted({folder.name for folder in folders}))
+        check_names(str(folders[0].parent), names_found)
+        return names_found
     for folder in folders:
         if folder.name not in names:
             raise DataError(
@@ -186,5 +190,6 @@ def _warnings(folder: Path, headers: Sequence[ImageHeader]) -> tuple[str, ...]:
 def _digest(folder: Path, files: Sequence[Path], classes: Sequence[str]) -> str:
     digest = hashlib.sha256(f"upright, 8 bits, labelled by {list(classes)}\n".encode())
     for path in files:
-        digest.update(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n".encode())
+        name = os.fsencode(path.relative_to(folder).as_posix())  # which need not be UTF-8
+        digest.update(name + f" {sha256_file(path)}\n".encode())
     return digest.hexdigest()

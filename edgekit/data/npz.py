@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import lzma
+import math
 import shutil
 import struct
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.data.classes import check_names
+from edgekit.data.labels import as_labels
 from edgekit.data.rows import FileRows, JoinedRows, Rows
-from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
+from edgekit.data.stored import StoredSource, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
 from edgekit.files import atomic_path, sha256_file
 from edgekit.types import Preprocess
@@ -28,10 +32,28 @@ PARTS = ("train", "val", "test")
 ALLOWED = "x and y; or x_train, y_train, x_val, y_val, x_test, y_test (labels may be absent)"
 LOCAL_HEADER = 30
 PIECE_BYTES = 1 << 20
+LARGEST_READ_BYTES = 1 << 31
+"""Of a member that is read as a whole (labels, names); samples stay in files."""
+
+BAD_ARCHIVE = (
+    zipfile.BadZipFile, EOFError, struct.error, zlib.error, lzma.LZMAError, RuntimeError, OverflowError, ValueError,
+)  # fmt: skip
+"""What zipfile raises on archives that are damaged, encrypted, or packed in a way it does not know."""
+
+BAD_HEADER = (
+    ValueError, TypeError, LookupError, AttributeError, OverflowError, SyntaxError, tokenize.TokenError, MemoryError,
+    RecursionError,
+)  # fmt: skip
+"""What numpy raises on the header of a .npy: it is a literal of Python that is evaluated."""
 
 
-def open_npz(path: Path, preprocess: Preprocess, cache: Path) -> StoredSource:
-    """Open an .npz file. Compressed members are unpacked once into `cache`. Raises DataError."""
+def open_npz(
+    path: Path, preprocess: Preprocess, cache: Path, names: Sequence[str] | None = None
+) -> StoredSource:
+    """Open an .npz file. Compressed members are unpacked once into `cache`. Raises DataError.
+
+    `names`: of the classes, in label order, in the place of a member `classes`.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
@@ -44,24 +66,26 @@ def open_npz(path: Path, preprocess: Preprocess, cache: Path) -> StoredSource:
             for part, (x, y) in parts.items():
                 inputs[part] = _rows(archive, path, members[x], cache / digest)
                 labels[part] = None if y is None else _labels(archive, path, members[y])
-            classes = _classes(archive, path, members)
-    except (zipfile.BadZipFile, EOFError, struct.error) as problem:
+            classes = _classes(archive, path, members) if names is None else tuple(names)
+    except BAD_ARCHIVE as problem:
         raise DataError(
             f"{path} is not a readable .npz file: {problem}", remedy="write it with numpy.savez"
         ) from problem
     except OSError as problem:
         raise DataError(f"{path} cannot be read: {problem.strerror or problem}") from problem
-    return _assemble(path, combined_digest(digest, preprocess), preprocess, inputs, labels, classes)
+    ranges = _ranges(path, inputs, labels)
+    joined = _joined_labels(path, labels, classes)
+    first = next(iter(inputs.values()))
+    rows = first if len(inputs) == 1 else JoinedRows(list(inputs.values()))
+    return StoredSource(
+        str(path), combined_digest(digest, preprocess, joined), (rows,), joined, preprocess, ranges, classes
+    )
 
 
-def _assemble(
-    path: Path,
-    digest: str,
-    preprocess: Preprocess,
-    inputs: Mapping[str, Rows],
-    labels: Mapping[str, NDArray[np.int64] | None],
-    classes: tuple[str, ...] | None,
-) -> StoredSource:
+def _ranges(
+    path: Path, inputs: Mapping[str, Rows], labels: Mapping[str, NDArray[np.generic] | None]
+) -> dict[str, range]:
+    """Where each part lies, once all fit together; empty for an undivided file."""
     first = next(iter(inputs.values()))
     ranges: dict[str, range] = {}
     start = 0
@@ -74,17 +98,25 @@ def _assemble(
             )
         ranges[part] = range(start, start + rows.shape[0])
         start += rows.shape[0]
-    known = [label for label in labels.values() if label is not None]
-    if known and len(known) != len(labels):
+    return {} if "" in ranges else ranges
+
+
+def _joined_labels(
+    path: Path, labels: Mapping[str, NDArray[np.generic] | None], classes: tuple[str, ...] | None
+) -> NDArray[np.generic] | None:
+    """All parts' labels, read as one array: whether they are one-hot is a matter of them all."""
+    known = {part: label for part, label in labels.items() if label is not None}
+    if not known:
+        return None
+    if len(known) != len(labels):
         lacking = next(part for part, label in labels.items() if label is None)
         raise DataError(
             f"{path}: y_{lacking} is absent, other parts have labels", allowed="labels for all or none"
         )
-    joined = np.concatenate(known) if known else None
-    rows = first if len(inputs) == 1 else JoinedRows(list(inputs.values()))
-    return StoredSource(
-        str(path), digest, (rows,), joined, preprocess, {} if "" in ranges else ranges, classes
-    )
+    if len({(label.dtype.kind in "US", label.shape[1:]) for label in known.values()}) > 1:
+        told = ", ".join(f"y_{part} {label.dtype} {list(label.shape)}" for part, label in known.items())
+        raise DataError(f"{path}: the labels differ: {told}", allowed="labels of one kind")
+    return as_labels(str(path), np.concatenate(list(known.values())), classes)
 
 
 def _parts(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, tuple[str, str | None]]:
@@ -105,19 +137,52 @@ def _parts(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, tupl
     return members_of
 
 
-def _header(file: IO[bytes], key: str, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+def _header(
+    file: IO[bytes], info: zipfile.ZipInfo, path: Path
+) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     """Shape, Fortran order and dtype of the .npy that begins here; leaves the file where its data begins."""
+    key = info.filename
+    begin = file.tell()
     try:
         version = np.lib.format.read_magic(file)
         reader = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, fortran, dtype = reader(file)
-    except ValueError as problem:
-        raise DataError(f"{path}: {key} is not a readable array: {str(problem).splitlines()[0]}") from problem
+    except BAD_HEADER as problem:
+        raise DataError(f"{path}: {key} is not a readable array: {_first_line(problem)}") from problem
     if dtype.hasobject:
-        raise DataError(f"{path}: {key} holds Python objects", allowed="arrays of numbers")
+        raise DataError(
+            f"{path}: {key} is not a readable array: it holds Python objects",
+            allowed="numbers, and text for classes",
+            remedy="save numpy.array(values, dtype=...)",
+        )
+    if any(length < 0 for length in shape) or dtype.itemsize == 0:
+        raise DataError(f"{path}: {key} is {dtype} {list(shape)}", allowed="arrays of numbers")
+    size, held = math.prod(shape) * dtype.itemsize, info.file_size - (file.tell() - begin)
+    if size != held:
+        raise DataError(
+            f"{path}: {key} is not a readable array: it declares {size} bytes of values and holds {held}"
+        )
     return shape, fortran, dtype
+
+
+def _first_line(problem: BaseException) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
+
+
+def _array(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDArray[np.generic]:
+    """A member as a whole, no larger than its archive says. Raises DataError, or one of BAD_ARCHIVE."""
+    if info.file_size > LARGEST_READ_BYTES:
+        raise DataError(
+            f"{path}: {info.filename} has {info.file_size} bytes", allowed=f"{LARGEST_READ_BYTES} at most"
+        )
+    with archive.open(info) as file:
+        _header(file, info, path)
+    with archive.open(info) as file:
+        array: NDArray[np.generic] = np.lib.format.read_array(file, allow_pickle=False)
+        _read_out(file)
+    return array
 
 
 def _rows(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, cache: Path) -> Rows:
@@ -132,12 +197,12 @@ def _rows(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, cache: Pa
             # The local header's own lengths count: the central directory's extra field may differ.
             name_length, extra_length = struct.unpack("<HH", header[26:30])
             file.seek(info.header_offset + LOCAL_HEADER + name_length + extra_length)
-            shape, fortran, dtype = _header(file, info.filename, path)
+            shape, fortran, dtype = _header(file, info, path)
             offset = file.tell()
     else:
         source = _unpack(archive, info, cache)
         with open(source, "rb") as file:
-            shape, fortran, dtype = _header(file, info.filename, path)
+            shape, fortran, dtype = _header(file, info, path)
             offset = file.tell()
     if fortran and len(shape) > 1:
         raise DataError(
@@ -157,6 +222,9 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: Path) -> Pat
         return place
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(cache).free
+        if info.file_size > free:
+            raise StoreError(f"{info.filename} unpacks to {info.file_size} bytes, {cache} has {free} left")
         with archive.open(info) as packed, atomic_path(place) as draft, open(draft, "wb") as file:
             shutil.copyfileobj(packed, file, PIECE_BYTES)
     except OSError as problem:
@@ -181,15 +249,13 @@ def _read_out(member: IO[bytes]) -> None:
         pass
 
 
-def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDArray[np.int64]:
-    with archive.open(info) as file:
-        try:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-            _read_out(file)
-        except ValueError as problem:
-            reason = str(problem).splitlines()[0]
-            raise DataError(f"{path}: {info.filename} is not a readable array: {reason}") from problem
-    return as_labels(str(path), array)
+def _labels(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> NDArray[np.generic]:
+    labels: NDArray[np.generic] = _array(archive, path, info)
+    if labels.ndim == 0:
+        raise DataError(
+            f"{path}: {info.filename} is a single value", allowed="one label per sample, [N, ...]"
+        )
+    return labels
 
 
 def _classes(
@@ -198,14 +264,7 @@ def _classes(
     """An optional member `classes`: names in label order."""
     if "classes" not in members:
         return None
-    with archive.open(members["classes"]) as file:
-        try:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-            _read_out(file)
-        except ValueError as problem:
-            raise DataError(
-                f"{path}: classes cannot be read", remedy="save numpy.array(names, dtype=str)"
-            ) from problem
+    array = _array(archive, path, members["classes"])
     if array.ndim != 1 or array.dtype.kind not in "US":
         raise DataError(
             f"{path}: classes is {array.dtype} {list(array.shape)}", allowed="names in label order"

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.data.classes import check_names
-from edgekit.data.factory import as_array, from_object, is_array, open_factory
+from edgekit.data.factory import as_array, as_label_array, from_object, is_array, open_factory
 from edgekit.data.images import open_images
+from edgekit.data.labels import as_labels
 from edgekit.data.npz import open_npz
 from edgekit.data.preprocess import check_preprocess
 from edgekit.data.rows import ArrayRows, chunks
-from edgekit.data.stored import StoredSource, as_labels, check_rows, combined_digest
+from edgekit.data.stored import StoredSource, check_rows, combined_digest
 from edgekit.errors import DataError, MissingExtraError
 from edgekit.files import expanded
 from edgekit.reference import is_reference
@@ -50,9 +51,9 @@ def open_source(
     if text == "digits":
         source = _digits(preprocess)
     elif path.suffix == ".npz":
-        source = open_npz(path, preprocess, cache)
+        source = open_npz(path, preprocess, cache, classes)
     elif is_reference(text):
-        source = open_factory(text, preprocess, cache)
+        source = open_factory(text, preprocess, cache, classes)
     else:
         state = "" if path.exists() else ": no such file or folder"
         raise DataError(f"{text!r} is not a data source{state}", allowed=ALLOWED)
@@ -81,7 +82,7 @@ def from_python(
         return from_arrays(data[0], data[1], preprocess=preprocess, classes=classes)
     if is_array(data):
         return from_arrays(as_array("data", data), None, preprocess=preprocess, classes=classes)
-    stored = from_object(data, f"data ({type(data).__name__})", preprocess, cache)
+    stored = from_object(data, f"data ({type(data).__name__})", preprocess, cache, classes)
     return stored if classes is None else replace(stored, classes=tuple(classes))
 
 
@@ -94,7 +95,7 @@ def from_arrays(
     classes: Sequence[str] | None = None,
     name: str = "arrays",
 ) -> StoredSource:
-    """Samples [N, ...] (a tuple of them for several network inputs) and class numbers [N] from Python.
+    """Samples [N, ...] (a tuple of them for several network inputs) and labels [N, ...] from Python (see `as_labels`).
 
     numpy arrays, memory maps and torch tensors are taken as they are, not copied. Raises DataError.
     """
@@ -102,7 +103,7 @@ def from_arrays(
     check_preprocess(preprocess)
     given = x if isinstance(x, (tuple, list)) else (x,)
     inputs = tuple(ArrayRows(as_array(name, value)) for value in given)
-    labels = None if y is None else as_labels(name, as_array(name, y))
+    labels = None if y is None else as_labels(name, as_label_array(name, y), classes)
     if not inputs:
         raise DataError(f"{name} is empty", allowed="at least one input")
     check_rows(name, inputs, labels)
@@ -111,10 +112,9 @@ def from_arrays(
         digest.update(f"{rows.dtype} {rows.shape}\n".encode())
         for indices in chunks(rows.shape[0], HASHED_ROWS):
             digest.update(np.ascontiguousarray(rows.array[indices[0] : indices[-1] + 1]).tobytes())
-    digest.update(b"" if labels is None else labels.tobytes())
     return StoredSource(
         name,
-        combined_digest(digest.hexdigest(), preprocess),
+        combined_digest(digest.hexdigest(), preprocess, labels),
         inputs,
         labels,
         preprocess,

@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.board import images
 from edgekit.board import preprocess as board
 from edgekit.errors import DataError, MissingExtraError
+from edgekit.files import read_toml
 from edgekit.types import Preprocess
 
 if TYPE_CHECKING:
@@ -26,12 +27,7 @@ def load_preprocess(path: str | Path) -> Preprocess:
     """Read a TOML file with the keys of `Preprocess`. Raises DataError for any other key or a wrong value."""
     import msgspec
 
-    try:
-        content = msgspec.toml.decode(Path(path).read_bytes())
-    except OSError as problem:
-        raise DataError(f"{path} cannot be read: {problem.strerror}") from problem
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise DataError(f"{path} is not valid TOML: {problem}") from problem
+    content = read_toml(Path(path), DataError)
     allowed = [field.name for field in fields(Preprocess)]
     for key, value in content.items():
         if key not in allowed:
@@ -62,12 +58,31 @@ def check_preprocess(preprocess: Preprocess) -> None:
             allowed="one value per channel in both, or one for all",
         )
     for name, pixels in (("resize", preprocess.resize), ("crop", preprocess.crop)):
-        if pixels is not None and pixels < 1:
-            raise DataError(f"{name} is {pixels}", allowed="a whole number of pixels above 0")
-    if preprocess.resize and preprocess.crop and preprocess.crop > preprocess.resize:
-        raise DataError(
-            f"crop is {preprocess.crop}, more than resize ({preprocess.resize})", allowed="crop <= resize"
-        )
+        if pixels is not None and min(_sides(pixels)) < 1:
+            raise DataError(
+                f"{name} is {pixels}", allowed="a whole number of pixels above 0, or width and height"
+            )
+    _check_fit(preprocess)
+
+
+def _sides(pixels: int | tuple[int, int]) -> tuple[int, int]:
+    """Width and height."""
+    return (pixels, pixels) if isinstance(pixels, int) else pixels
+
+
+def _check_fit(preprocess: Preprocess) -> None:
+    resize, crop = preprocess.resize, preprocess.crop
+    if preprocess.letterbox is not None:
+        if not 0 <= preprocess.letterbox <= 255:
+            raise DataError(
+                f"letterbox is {preprocess.letterbox}", allowed="a stored value from 0 to 255, as 114"
+            )
+        if not isinstance(resize, tuple):
+            raise DataError("letterbox needs the width and height to fill", remedy="set resize, as 640x480")
+    if crop is None or resize is None or (isinstance(resize, int) and isinstance(crop, tuple)):
+        return  # where the shorter side alone is known, the other one may be wide enough
+    if any(cut > side for cut, side in zip(_sides(crop), _sides(resize), strict=True)):
+        raise DataError(f"crop is {crop}, more than resize ({resize})", allowed="crop <= resize")
 
 
 def _list(values: Sequence[float]) -> str:

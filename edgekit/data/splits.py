@@ -48,8 +48,8 @@ class Split:
         return digest.hexdigest()
 
     @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """Class numbers [N] without reading samples, or None."""
+    def labels(self) -> NDArray[np.generic] | None:
+        """Labels [N, ...] without reading samples, or None."""
         labels = self.source.labels
         return None if labels is None else labels[self.indices]
 
@@ -187,14 +187,15 @@ def _divide_parts(
     }
 
 
-def _interleaved(labels: NDArray[np.int64] | None, length: int, seed: int) -> NDArray[np.int64]:
+def _interleaved(labels: NDArray[np.generic] | None, length: int, seed: int) -> NDArray[np.int64]:
     """All indices, shuffled so that every stretch holds each class in its share of the whole.
 
-    The i-th of a class's n shuffled samples goes to place (i + u) / n, with one random u per class.
+    The i-th of a class's n shuffled samples goes to place (i + u) / n, with one random u per class. Labels that are
+    no classes have no shares: their samples are only shuffled.
     """
     generator = np.random.default_rng(seed)
     order = generator.permutation(length).astype(np.int64)
-    if labels is None:
+    if labels is None or not _are_classes(labels):
         return order
     shuffled = labels[order]
     place = np.empty(length)
@@ -202,3 +203,9 @@ def _interleaved(labels: NDArray[np.int64] | None, length: int, seed: int) -> ND
         members = np.flatnonzero(shuffled == label)
         place[members] = (np.arange(len(members)) + generator.random()) / len(members)
     return order[np.argsort(place, kind="stable")]
+
+
+def _are_classes(labels: NDArray[np.generic]) -> bool:
+    """Numbers that come twice on average, at least: those of samples, and targets, are no classes."""
+    whole = labels.ndim == 1 and labels.dtype.kind in "iu"
+    return whole and 2 * len(np.unique(labels)) <= len(labels)

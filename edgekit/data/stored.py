@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgekit.data.rows import Rows
 
-__all__ = ["StoredSource", "as_labels", "check_rows", "combined_digest"]
+__all__ = ["StoredSource", "check_rows", "combined_digest"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class StoredSource:
     name: str
     digest: str
     inputs: tuple[Rows, ...]
-    labels: NDArray[np.int64] | None = None
+    labels: NDArray[np.generic] | None = None
     preprocess: Preprocess = field(default_factory=Preprocess)
     parts: Mapping[str, range] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
@@ -48,19 +48,23 @@ class StoredSource:
         return self.inputs[0].shape[0]
 
     def take(self, indices: NDArray[np.int64]) -> Batch:
-        """Samples `indices` after preprocessing; labels int64, or None."""
+        """Samples `indices` after preprocessing; labels as they are kept, or None."""
         first = preprocess_samples(self.inputs[0].take(indices), self.preprocess)
         others = (preprocess_samples(rows.take(indices), Preprocess()) for rows in self.inputs[1:])
         labels = None if self.labels is None else self.labels[indices]
         return Batch((first, *others), labels)
 
 
-def combined_digest(content: str, preprocess: Preprocess) -> str:
-    """SHA-256 over the content's digest and the preprocessing."""
-    return hashlib.sha256(f"{content} {preprocess!r}".encode()).hexdigest()
+def combined_digest(content: str, preprocess: Preprocess, labels: NDArray[np.generic] | None = None) -> str:
+    """SHA-256 over the content's digest, the preprocessing, and what the labels became."""
+    digest = hashlib.sha256(f"{content} {preprocess!r}".encode())
+    if labels is not None:
+        digest.update(f" {labels.dtype} {labels.shape}".encode())
+        digest.update(np.ascontiguousarray(labels).tobytes())
+    return digest.hexdigest()
 
 
-def check_rows(name: str, inputs: Sequence[Rows], labels: NDArray[np.int64] | None) -> None:
+def check_rows(name: str, inputs: Sequence[Rows], labels: NDArray[np.generic] | None) -> None:
     """Raises DataError for empty data, types that are no numbers, and lengths that differ."""
     for rows in inputs:
         if rows.dtype.kind not in "iufb":
@@ -75,19 +79,3 @@ def check_rows(name: str, inputs: Sequence[Rows], labels: NDArray[np.int64] | No
         raise DataError(
             f"{name}: {inputs[0].shape[0]} samples but {len(labels)} labels", remedy="x and y need one length"
         )
-
-
-def as_labels(name: str, values: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Labels as int64 [N]. Raises DataError for anything but whole numbers of one dimension."""
-    array = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-    if array.ndim != 1:
-        raise DataError(
-            f"{name}: labels are {list(values.shape)}", allowed="class numbers, one per sample: [N]"
-        )
-    if array.dtype.kind not in "iubf":
-        raise DataError(f"{name}: labels are of type {array.dtype}", allowed="class numbers")
-    if array.dtype.kind == "f":
-        numbers = np.asarray(array, dtype=np.float64)
-        if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any():
-            raise DataError(f"{name}: labels are not whole numbers", allowed="class numbers 0, 1, 2, ...")
-    return array.astype(np.int64)

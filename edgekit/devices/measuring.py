@@ -77,13 +77,15 @@ def measure(
     samples: Mapping[str, Path] | None = None,
     origin: Origin | None = None,
     progress: JobProgress | None = None,
+    within_s: float | None = None,
 ) -> dict[str, Measured | Failure]:
     """Measure artifacts against each other, in interleaved rounds of one job; candidate id → result.
 
     `feeds`: input name → batch-1 array that is timed; random ones of the signature's shape without it.
     `samples`: input name → .npy file [N, ...] whose outputs are written into `folder`, one sub-folder per
-    candidate. `origin` is the device's own unless given. A candidate that fails is a Failure; raises
-    StageError when the runner itself dies, OSError when the disk is full, ValueError on two artifacts of one candidate.
+    candidate. `origin` is the device's own unless given. `within_s`: less time than the options
+    allow. A candidate that fails is a Failure; raises StageError when the runner itself dies or its time is over,
+    OSError when the disk is full, ValueError on two artifacts of one candidate.
     """
     names = [artifact.candidate for artifact in artifacts]
     if len(set(names)) != len(names):
@@ -97,6 +99,8 @@ def measure(
     files, job = _make_job(artifacts, run, folder, options, feeds, samples)
     device.push(files)
     limit_s = options.timeout_s * len(artifacts) + 60.0
+    if within_s is not None:
+        limit_s = min(limit_s, within_s)
     result = device.run(job, timeout_s=limit_s, progress=progress)
     _refuse_full_disk(result["entries"].values(), folder)
     reader = _Reader(device, result, options, origin or device.origin, folder)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.board.arrays import new_array
+from edgekit.data import check_values
 from edgekit.data.base import Batch
 from edgekit.errors import DataError
 from edgekit.types import TensorSpec
@@ -19,22 +20,23 @@ __all__ = ["SampleFiles", "write_samples"]
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """`inputs`: input name → .npy file [count, ...]; `first`: the first sample, batch 1; `labels` [count]."""
+    """`inputs`: input name → .npy file [count, ...]; `first`: the first sample, batch 1; `labels` [count, ...]."""
 
     inputs: dict[str, Path]
     first: dict[str, NDArray[np.generic]]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.generic] | None
     count: int
 
 
 def write_samples(
     batches: Iterable[Batch], inputs: Sequence[TensorSpec], folder: Path, *, count: int
 ) -> SampleFiles:
-    """Write `count` samples; memory holds one batch. Raises DataError on other numbers or shapes."""
+    """Write `count` samples; memory holds one batch. Raises DataError on other numbers or shapes, and
+    on values that an input's type does not hold."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {spec.name: folder / f"input-{index}.npy" for index, spec in enumerate(inputs)}
     files: list[NDArray[np.generic]] = []
-    labels: list[NDArray[np.int64]] = []
+    labels: list[NDArray[np.generic]] = []
     done = 0
     for batch in batches:
         if len(batch.inputs) != len(inputs):
@@ -47,7 +49,8 @@ def write_samples(
                 _create(spec, array, paths[spec.name], count)
                 for spec, array in zip(inputs, batch.inputs, strict=True)
             ]
-        for file, array in zip(files, batch.inputs, strict=True):
+        for spec, file, array in zip(inputs, files, batch.inputs, strict=True):
+            check_values(array[:size], spec, f"samples {done} to {done + size - 1}")
             file[done : done + size] = array[:size]
         if batch.labels is not None:
             labels.append(batch.labels[:size])

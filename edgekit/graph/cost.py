@@ -41,8 +41,10 @@ def onnx_cost(path: str | Path) -> Cost:
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.name in weights:
             continue
-        dims = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        sizes[value.name] = (dims, value.type.tensor_type.elem_type)
+        tensor = value.type.tensor_type
+        # A tensor whose rank is not known counts nothing, as one with an open size.
+        dims = tuple(dim.dim_value for dim in tensor.shape.dim) if tensor.HasField("shape") else (0,)
+        sizes[value.name] = (dims, tensor.elem_type)
     counter = _Counter(sizes, weights)
     layers = tuple(counter.layer(node) for node in graph.node)
     floats = [name for name in weights if _is_float(sizes[name][1])]

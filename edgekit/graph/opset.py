@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import ModelError, StageError
-from edgekit.graph.proto import opset_of
+from edgekit.graph.lowering import (
+    attributes_of,
+    ir_version_of,
+    rewritten,
+    schema_of,
+    standard_nodes,
+)
+from edgekit.graph.proto import first_line, opset_of
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["DECOMPOSITIONS", "decompose", "in_opset"]
-
-IR_VERSIONS = ((12, 7), (14, 7), (15, 8), (18, 8), (19, 9), (20, 9), (22, 10))
-"""(highest opset, its IR version), from the release table of ONNX's Versioning.md."""
 
 
 def in_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
@@ -51,27 +55,38 @@ def _missing(model: onnx.ModelProto, opset: int) -> list[str]:
     return [
         f"{node.op_type} (node {node.name})"
         for node in model.graph.node
-        if node.domain in ("", "ai.onnx") and _schema(node.op_type, opset) is None
+        if node.domain in ("", "ai.onnx") and schema_of(node.op_type, opset) is None
     ]
 
 
-def _schema(op: str, opset: int) -> Any:
+def _blame(model: onnx.ModelProto, opset: int) -> str:
+    """The first node of the relabelled graph that the older opset does not take, and what of it."""
     import onnx
 
+    copy = rewritten(model, opset)
+    constants = {tensor.name for tensor in copy.graph.initializer}
+    for node in standard_nodes(copy):
+        called, schema = f"{node.op_type} (node {node.name})", schema_of(node.op_type, opset)
+        for attribute in node.attribute:
+            if attribute.name not in schema.attributes:
+                value = onnx.helper.get_attribute_value(attribute)
+                value = value.decode() if isinstance(value, bytes) else value
+                return f"{called} has {attribute.name} = {value}, which that opset does not know"
+        if len(node.input) > schema.max_input:
+            extra = node.input[schema.max_input]
+            kind = "constant" if extra in constants else "computed"
+            return f"{called} has a {kind} input {extra!r}, which that opset does not know"
     try:
-        return onnx.defs.get_schema(op, opset)
-    except onnx.defs.SchemaError:
-        return None
-
-
-def _blame(model: onnx.ModelProto, opset: int) -> str:
-    """The first node whose operation is defined otherwise there."""
-    have = opset_of(model)
-    for node in model.graph.node:
-        new, old = _schema(node.op_type, have), _schema(node.op_type, opset)
-        if new is not None and old is not None and new.since_version != old.since_version:
-            return f"{node.op_type} (node {node.name}) is defined otherwise there"
-    return "the checker refuses the result"
+        onnx.checker.check_model(copy, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
+        return f"the checker says: {first_line(problem)}"
+    changed = {
+        node.op_type: None
+        for node in standard_nodes(model)
+        if schema_of(node.op_type, opset_of(model)).since_version
+        != schema_of(node.op_type, opset).since_version
+    }
+    return f"the result computes something else; defined otherwise there: {', '.join(changed)}"
 
 
 def _relabelled(model: onnx.ModelProto, opset: int) -> onnx.ModelProto | None:
@@ -79,63 +94,8 @@ def _relabelled(model: onnx.ModelProto, opset: int) -> onnx.ModelProto | None:
 
     Most new versions of an operation only add types. onnx.version_converter knows few of them downwards.
     """
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for entry in copy.opset_import:
-        if entry.domain in ("", "ai.onnx"):
-            entry.version = opset
-    copy.ir_version = next((ir for highest, ir in IR_VERSIONS if opset <= highest), 10)
-    constants = {tensor.name: tensor for tensor in copy.graph.initializer}
-    for node in copy.graph.node:
-        if node.domain not in ("", "ai.onnx"):
-            continue
-        schema = _schema(node.op_type, opset)
-        _inputs_to_attributes(node, schema, constants)
-        _drop_defaults(node, schema)
-    del copy.graph.value_info[:]
+    copy = rewritten(model, opset)
     return copy if _passes(copy) else None
-
-
-def _inputs_to_attributes(node: onnx.NodeProto, schema: Any, constants: Mapping[str, Any]) -> None:
-    """Reductions take `axes` as an input from opset 18 (ReduceSum: 13) on, before that as an attribute."""
-    from onnx import helper, numpy_helper
-
-    if not node.op_type.startswith("Reduce") or len(node.input) < 2 or "axes" not in schema.attributes:
-        return
-    axes = constants.get(node.input[1])
-    if axes is not None:
-        node.attribute.append(helper.make_attribute("axes", numpy_helper.to_array(axes).tolist()))
-    if axes is not None or not node.input[1]:
-        del node.input[1:]
-        kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes"]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-
-
-NEWER_DEFAULTS: Mapping[str, tuple[Any, ...]] = {
-    "allowzero": (0,),
-    "antialias": (0,),
-    "keep_aspect_ratio_policy": (b"stretch",),
-    "noop_with_empty_axes": (0,),
-    "reduction": (b"none",),
-    "training_mode": (0,),
-    "saturate": (1,),
-}
-"""Attributes of newer schemas → values at which they mean what the older schema does."""
-
-
-def _drop_defaults(node: onnx.NodeProto, schema: Any) -> None:
-    from onnx import helper
-
-    kept = []
-    for attribute in node.attribute:
-        neutral = NEWER_DEFAULTS.get(attribute.name, ())
-        if attribute.name in schema.attributes or helper.get_attribute_value(attribute) not in neutral:
-            kept.append(attribute)
-    del node.attribute[:]
-    node.attribute.extend(kept)
 
 
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto | None:
@@ -145,7 +105,7 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto | None:
         copy: onnx.ModelProto = onnx.version_converter.convert_version(model, opset)
     except (RuntimeError, ValueError, onnx.version_converter.ConvertError):
         return None
-    copy.ir_version = next((ir for highest, ir in IR_VERSIONS if opset <= highest), 10)
+    copy.ir_version = ir_version_of(opset)
     return copy if _passes(copy) else None
 
 
@@ -210,17 +170,11 @@ class _Steps:
         return name
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    from onnx import helper
-
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
 def _layer_normalization(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axes; None where another output is used."""
     infos = [*model.graph.input, *model.graph.value_info, *model.graph.output]
     ranks = {info.name: len(info.type.tensor_type.shape.dim) for info in infos}
-    rank, given = ranks.get(node.input[0], 0), _attributes(node)
+    rank, given = ranks.get(node.input[0], 0), attributes_of(node)
     if any(node.output[1:]) or not rank:
         return None
     axes = list(range(given.get("axis", -1) % rank, rank))
@@ -250,7 +204,7 @@ def _mean(steps: _Steps, name: str, axes: list[int]) -> str:
 def _gelu(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
     """0.5 x (1 + erf(x / sqrt 2)), or its tanh form, as ONNX's operator text defines them."""
     steps, x = _Steps(model, node), node.input[0]
-    if _attributes(node).get("approximate", b"none") == b"tanh":
+    if attributes_of(node).get("approximate", b"none") == b"tanh":
         cubic = steps.add("Mul", steps.add("Mul", x, x), steps.add("Mul", x, steps.constant(0.044715)))
         inner = steps.add("Mul", steps.add("Add", x, cubic), steps.constant(float(np.sqrt(2 / np.pi))))
         gate = steps.add("Tanh", inner)

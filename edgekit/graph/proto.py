@@ -19,7 +19,6 @@ __all__ = [
     "first_line",
     "opset_of",
     "read_model",
-    "set_static_batch",
     "simplify",
     "weight_with_nan",
     "write_model",
@@ -123,47 +122,6 @@ def weight_with_nan(model: onnx.ModelProto) -> str:
         if large and np.isnan(onnx.numpy_helper.to_array(tensor)).any():
             return str(tensor.name)
     return ""
-
-
-def set_static_batch(model: onnx.ModelProto, name: str) -> bool:
-    """Fix a dynamic first dimension of every input to 1; whether anything changed.
-
-    Raises ModelError when another dimension is dynamic or the batch is fixed to more than 1.
-    """
-    changed = False
-    weights = {tensor.name for tensor in model.graph.initializer}
-    for value in model.graph.input:
-        if value.name in weights:
-            continue
-        dims = value.type.tensor_type.shape.dim
-        if not value.type.tensor_type.HasField("shape") or len(dims) == 0:
-            raise ModelError(
-                f"{name}: the shape of input {value.name!r} is unknown", remedy="export it with a shape"
-            )
-        if dims[0].WhichOneof("value") != "dim_value" or dims[0].dim_value <= 0:
-            dims[0].dim_value = 1
-            changed = True
-        elif dims[0].dim_value != 1:
-            raise ModelError(
-                f"{name}: input {value.name!r} has a fixed batch of {dims[0].dim_value}",
-                allowed="a batch of 1, or a dynamic batch",
-                remedy="export it again with one of these",
-            )
-        for position, dim in enumerate(dims):
-            if dim.WhichOneof("value") != "dim_value" or dim.dim_value <= 0:
-                size = dim.dim_param or "?"
-                raise ModelError(
-                    f"{name}: dimension {position} of input {value.name!r} is dynamic ({size})",
-                    allowed="only the batch may be dynamic",
-                    remedy="export it again with fixed sizes",
-                )
-    if changed:
-        # Inferred shapes still carry the old batch.
-        del model.graph.value_info[:]
-        for value in model.graph.output:
-            for dim in value.type.tensor_type.shape.dim:
-                dim.Clear()
-    return changed
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:

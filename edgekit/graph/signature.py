@@ -16,7 +16,7 @@ __all__ = ["read_signature", "signature_of"]
 
 def read_signature(path: str | Path) -> Signature:
     """Inputs and outputs of an ONNX file, in its order; weights are no inputs. Raises ModelError."""
-    return signature_of(read_model(Path(path)))
+    return signature_of(read_model(Path(path), external=False))
 
 
 def signature_of(model: onnx.ModelProto) -> Signature:
@@ -31,5 +31,6 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
     tensor = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    dims = (dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    # Some exporters write 0 or -1 for a free size.
+    dims = (dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
     return TensorSpec(value.name, str(dtype), tuple(dims))

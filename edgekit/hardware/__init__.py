@@ -13,14 +13,17 @@ folder, or in `targets/` of the user's config folder. Copy the nearest one and c
 
 from __future__ import annotations
 
+from edgekit.hardware.choosing import AUTO, fitting_targets
 from edgekit.hardware.folders import config_dir, data_dir
 from edgekit.hardware.loading import load_target_file
 from edgekit.hardware.machine import Machine
 from edgekit.hardware.registry import Registry, TargetEntry, all_targets, find_target, load_registry
 from edgekit.hardware.sections import Int8Rule, Lack, Requirement, Runtime
+from edgekit.hardware.skeleton import write_skeleton
 from edgekit.hardware.target import Target
 
 __all__ = [
+    "AUTO",
     "Int8Rule",
     "Lack",
     "Machine",
@@ -33,6 +36,8 @@ __all__ = [
     "config_dir",
     "data_dir",
     "find_target",
+    "fitting_targets",
     "load_registry",
     "load_target_file",
+    "write_skeleton",
 ]

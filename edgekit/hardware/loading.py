@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from edgekit.errors import TargetFileError
+from edgekit.files import read_toml
 from edgekit.hardware.sections import Fact
 from edgekit.hardware.target import Target
 from edgekit.runtimes import RUNTIMES, near_runtimes
@@ -18,16 +19,7 @@ __all__ = ["facts_of", "load_target_file"]
 
 def load_target_file(path: Path) -> Target:
     """Read and check one target file. Raises TargetFileError naming the file, the key and what is allowed."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TargetFileError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise TargetFileError(f"{path} is not UTF-8 text: byte {error.start}") from error
-    try:
-        content = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
-        raise TargetFileError(f"{path} is not TOML: {error}") from error
+    content = read_toml(path, TargetFileError)
     try:
         target = msgspec.convert(content, Target)
     except msgspec.ValidationError as error:

@@ -108,3 +108,17 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Why this machine is not that board; empty when it is."""
         identity = {"architecture": self.architecture, **asdict(self.identity)}
         return tuple(board_identity.misfits(self.name, identity, machine.facts))
+
+    def likeness(self, machine: Machine) -> str:
+        """What to say of a machine that fits by its CPU's features alone, while its CPU's name is another maker's.
+
+        Empty where it does not fit, where the target goes by names or is general, or where the name has the family.
+        """
+        identity = self.identity
+        named = identity.models or identity.cpus or identity.accelerator or self.family == "generic"
+        if named or self.family.lower() in machine.cpu.lower() or self.misfits(machine):
+            return ""
+        return (
+            f"this machine ({machine.cpu or machine.name}) fits the description of {self.name} by its features; "
+            "by its name it is not one"
+        )

@@ -10,18 +10,20 @@ from edgekit.measure.accuracy import (
 )
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
-from edgekit.measure.metrics import METRICS, agreement, cosine, find_metric, holds_class_scores
+from edgekit.measure.metrics import METRICS, find_metric, holds_class_scores
+from edgekit.measure.scoring import Scoring, default_metric, find_scoring
 from edgekit.measure.weakness import find_weakness
 
 __all__ = [
     "METRICS",
-    "agreement",
+    "Scoring",
     "compare_scores",
-    "cosine",
+    "default_metric",
     "estimate_drop",
     "estimate_mean",
     "evaluate",
     "find_metric",
+    "find_scoring",
     "find_weakness",
     "holds_class_scores",
     "read_environment",

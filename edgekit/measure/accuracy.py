@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
-from edgekit.measure.metrics import Floats, agreement, cosine, find_metric, holds_class_scores
+from edgekit.measure.metrics import Floats
+from edgekit.measure.scoring import find_scoring
 from edgekit.types import Accuracy, Estimate
 
 __all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate"]
@@ -25,7 +26,7 @@ UNSEEN_REACH = (
 def evaluate(
     outputs: Mapping[str, NDArray[np.generic]],
     reference: Mapping[str, NDArray[np.generic]],
-    labels: NDArray[np.int64] | None,
+    labels: NDArray[np.generic] | None,
     *,
     metric: str | None = None,
     split: str = "",
@@ -33,10 +34,9 @@ def evaluate(
 ) -> Accuracy:
     """Score a network's outputs, and how far it falls behind `reference`, the original's on the same samples.
 
-    `outputs` and `reference`: name → array [N, ...]. With labels: `metric` (default top1). Without: the
-    metric `agreement` (same class first) where the outputs are class scores, else `cosine` (mean over
-    samples and outputs); the original scores 1 there, so the drop is one minus the value. With a `confidence` the drop
-    gets its bound. Raises DataError on outputs that do not fit each other, the labels or the metric.
+    `outputs` and `reference`: name → array [N, ...]. `metric` against `labels` or, without any, against the original's
+    outputs; None is what `find_scoring` finds fit. With a `confidence` the drop gets its bound. Raises DataError on
+    outputs that do not fit each other, the labels or the metric.
     """
     if set(outputs) != set(reference):
         raise DataError(f"outputs {sorted(outputs)}", allowed=f"the original's outputs {sorted(reference)}")
@@ -45,20 +45,12 @@ def evaluate(
             raise DataError(
                 f"output {name} has shape {list(values.shape)}, not {list(reference[name].shape)}"
             )
-    if labels is not None:
-        chosen = metric or "top1"
-        score = find_metric(chosen)
-        scores, originals = score(outputs, labels), score(reference, labels)
-        return compare_scores(scores, originals, metric=chosen, split=split, confidence=confidence)
-    if metric is not None:
-        raise DataError(f"metric {metric} needs labels", remedy="give labelled data, or leave --metric out")
-    if holds_class_scores(reference):
-        scores = agreement(outputs, reference)
-        return compare_scores(
-            scores, np.ones_like(scores), metric="agreement", split=split, confidence=confidence
-        )
-    scores = np.mean([cosine(outputs[name], reference[name]) for name in sorted(outputs)], axis=0)
-    return _cosine_accuracy(scores, split, confidence)
+    scoring = find_scoring(metric, labels, reference)
+    scores, worst = scoring.judged(outputs)
+    if worst is not None:
+        return replace(_skewed_accuracy(scores, scoring.name, split, confidence), worst_part=worst)
+    originals = scoring.scores(reference)
+    return compare_scores(scores, originals, metric=scoring.name, split=split, confidence=confidence)
 
 
 def compare_scores(
@@ -70,11 +62,12 @@ def compare_scores(
     return Accuracy(metric=metric, split=split, samples=len(scores), value=value, drop=drop, drop_bound=bound)
 
 
-def _cosine_accuracy(scores: Floats, split: str, confidence: float | None) -> Accuracy:
-    """Of cosines [N], whose drops are skewed: a few samples hold most of it, and a small set may lack them."""
-    accuracy = compare_scores(
-        scores, np.ones_like(scores), metric="cosine", split=split, confidence=confidence
-    )
+def _skewed_accuracy(scores: Floats, metric: str, split: str, confidence: float | None) -> Accuracy:
+    """Of scores [N] that are 1 for the original, whose drops are skewed: a few samples hold most of it.
+
+    A small set may lack them.
+    """
+    accuracy = compare_scores(scores, np.ones_like(scores), metric=metric, split=split, confidence=confidence)
     bound = None
     if confidence is not None:
         bound = _with_unseen(

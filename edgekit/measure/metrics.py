@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
+from edgekit.labels import holds_scores
+from edgekit.measure.groups import group_scores
+from edgekit.measure.maps import miou
+from edgekit.measure.targets import mae, r2, rmse, target_cosine
 from edgekit.reference import UserCode, is_reference, load_function
 
 __all__ = [
     "METRICS",
     "Floats",
     "Metric",
+    "Truth",
     "agreement",
-    "cosine",
     "find_metric",
     "holds_class_scores",
-    "top1",
-    "top5",
 ]
 
 Floats = NDArray[np.float64]
 Outputs = Mapping[str, NDArray[np.generic]]
-Metric = Callable[[Outputs, NDArray[np.int64]], Floats]
-"""(outputs by name, each [N, ...], labels int64 [N]) → scores float64 [N], higher is better."""
+Truth = NDArray[Any] | Outputs
+"""Labels [N, ...], or, for a function of the user's on data without any, the original's outputs by name."""
+
+Metric = Callable[[Outputs, Any], Floats]
+"""(outputs by name, each [N, ...], `Truth`) → scores float64 [N], higher is better; their mean is the metric."""
 
 
 def holds_class_scores(outputs: Outputs) -> bool:
     """Whether there is one output, of shape [N, classes] (or [N, classes, 1, 1]), two classes or more."""
-    scores = next(iter(outputs.values()))
-    sizes = scores.shape[1:]
-    return len(outputs) == 1 and bool(sizes) and max(sizes) == math.prod(sizes) >= 2
+    return len(outputs) == 1 and holds_scores(next(iter(outputs.values())).shape)
 
 
 def _class_scores(outputs: Outputs) -> NDArray[np.generic]:
@@ -50,6 +53,12 @@ def _class_scores(outputs: Outputs) -> NDArray[np.generic]:
 
 def _top(outputs: Outputs, labels: NDArray[np.int64], k: int) -> Floats:
     scores = _class_scores(outputs)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"labels are {labels.dtype} {list(labels.shape[1:])} for each sample",
+            allowed="one class number per sample for top1 and top5",
+            remedy="use another --metric",
+        )
     if len(labels) != len(scores):
         raise DataError(f"{len(labels)} labels for {len(scores)} outputs")
     if labels.size and (labels.min() < 0 or labels.max() >= scores.shape[1]):
@@ -79,28 +88,25 @@ def agreement(outputs: Outputs, reference: Outputs) -> Floats:
     return top1(outputs, np.argmax(_class_scores(reference), axis=1).astype(np.int64))
 
 
-def cosine(values: NDArray[np.generic], reference: NDArray[np.generic]) -> Floats:
-    """Cosine between output and reference per sample, [N, ...] each. Two zero outputs agree: 1."""
-    a, b = _rows(values), _rows(reference)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    same = (norms == 0) & (a == b).all(axis=1)
-    result = np.sum(a * b, axis=1) / np.where(norms == 0, 1.0, norms)
-    return np.clip(np.where(same, 1.0, result), -1.0, 1.0)
-
-
-def _rows(values: NDArray[np.generic]) -> Floats:
-    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-
-
-METRICS: dict[str, Metric] = {"top1": top1, "top5": top5}
+METRICS: dict[str, Metric] = {
+    "top1": top1,
+    "top5": top5,
+    "miou": miou,
+    "r2": r2,
+    "rmse": rmse,
+    "mae": mae,
+    "cosine": target_cosine,
+}
 
 
 def find_metric(spec: str) -> Metric:
-    """A built-in metric by name, or 'file.py:function' / 'package.module:function'.
+    """A built-in metric by name, or a function: 'file.py:function', 'package.module:function', one that is held.
 
-    The function takes (outputs: name → array [N, ...], labels int64 [N]) and gives one score per sample,
-    higher is better. Raises DataError when it cannot be found or loaded; its scores are checked at each
-    call.
+    The function takes (outputs: name → array [N, ...], labels [N, ...]), or, where the data has no labels, (outputs,
+    the original's outputs on the same samples by name). It gives one score per sample, [N], or one number for all of
+    them, as mAP is; in both cases higher is better. For one number, its uncertainty is found by leaving out groups of
+    samples (see `group_scores`), at the price of 50 more calls. Raises DataError when it cannot be found or loaded; its
+    scores are checked at each call.
     """
     if spec in METRICS:
         return METRICS[spec]
@@ -116,12 +122,25 @@ def find_metric(spec: str) -> Metric:
     except TypeError as error:
         raise DataError(f"metric {spec} cannot be called with (outputs, labels): {error}") from error
 
-    def checked(outputs: Outputs, labels: NDArray[np.int64]) -> Floats:
-        with UserCode(f"metric {spec}", DataError):
-            scores = np.asarray(function(outputs, labels), dtype=np.float64)
-        if scores.shape != (len(labels),) or not np.isfinite(scores).all():
-            came = f"metric {spec} gave an array of shape {list(scores.shape)}"
-            raise DataError(came, allowed=f"one finite score per sample, [{len(labels)}]")
-        return scores
+    def checked(outputs: Outputs, truth: Truth) -> Floats:
+        return _checked_scores(spec, function, outputs, truth)
 
     return checked
+
+
+def _checked_scores(spec: str, function: Callable[..., Any], outputs: Outputs, truth: Truth) -> Floats:
+    count = len(next(iter(outputs.values())))
+    second = "the original's outputs, as there are no labels" if isinstance(truth, Mapping) else "labels"
+
+    def call(outputs: Outputs, truth: Truth) -> Floats:
+        with UserCode(f"metric {spec} of (outputs, {second})", DataError):
+            return np.asarray(function(outputs, truth), dtype=np.float64)
+
+    scores = call(outputs, truth)
+    if scores.ndim == 0 and np.isfinite(scores):
+        scores = group_scores(call, outputs, truth)
+    if scores.shape != (count,) or not np.isfinite(scores).all():
+        finite = "" if np.isfinite(scores).all() else ", not all of them finite"
+        came = f"metric {spec} gave an array of shape {list(scores.shape)}{finite}"
+        raise DataError(came, allowed=f"one finite score per sample, [{count}], or one for all of them")
+    return scores

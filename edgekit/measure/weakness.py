@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.labels import CLASS_METRICS, ERROR_METRICS
 from edgekit.measure.accuracy import estimate_drop
-from edgekit.measure.metrics import METRICS, Floats, find_metric, holds_class_scores
+from edgekit.measure.metrics import Floats, holds_class_scores
+from edgekit.measure.scoring import Scoring, find_scoring
 
 __all__ = ["find_weakness"]
 
 Outputs = Mapping[str, NDArray[np.generic]]
 
+GUESSED_BY_MEAN = ("r2", "neg_rmse", "neg_mae", "cosine")
 NEARLY_ALL = 0.9
 REORDERED = 0.5  # least accuracy with the classes in another order that is worth telling
 
 
-def find_weakness(outputs: Outputs, labels: NDArray[np.int64] | None, metric: str) -> str:
+def find_weakness(outputs: Outputs, labels: NDArray[np.generic] | None, metric: str | None) -> str:
     """What shows that the network cannot be meant as it stands; "" where nothing does.
 
     `outputs`: name → array [N, ...] of the network itself; `labels` [N, ...] and `metric` as for `evaluate`. Always:
-    NaN among the outputs. With labels also a score that a guess reaches. For top1 and top5 the guess is the commonest
-    class (the five commonest), whose share is never below 1 / classes; for a metric of the user's it is the same
-    outputs scored with the labels of other samples. The network has to be better by more than the paired 95 %
-    interval (`estimate_drop`), or right everywhere. A metric with one value for every sample, other than 1, says
-    nothing either. Without labels there is no score to judge: a network always agrees with itself.
+    NaN among the outputs. With labels also a score that a guess reaches. The guess is for top1 and top5 the commonest
+    class (the five commonest), whose share is never below 1 / classes; for r2, rmse, mae and cosine the labels' mean;
+    for miou and a metric of the user's the same outputs scored with the labels of other samples. The network has to be
+    better by more than the paired 95 % interval (`estimate_drop`), or right everywhere. A metric with one value for
+    every sample, other than that of a perfect network, says nothing either. Without labels a network always agrees
+    with itself: a metric of the user's has to tell its outputs from those of other samples.
     """
     for name, values in outputs.items():
         bad = _first_nan(values)
         if bad is not None:
             return f"output {name} is NaN for sample {bad}"
-    if labels is None:
+    if labels is None and metric is None:
         return ""
-    scores = find_metric(metric)(outputs, labels)
-    if len(scores) > 1 and np.ptp(scores) == 0 and scores[0] != 1:
-        fact = f"{metric} is {scores[0]:g} for every one of {len(scores)} samples"
-    elif metric in METRICS:
-        fact = _no_better_than_commonest(scores, labels, metric)
+    scoring = find_scoring(metric, labels, outputs)
+    scores = scoring.scores(outputs)
+    perfect = 0.0 if metric in ERROR_METRICS else 1.0
+    if labels is None:
+        return _no_better_than_shuffled(scores, outputs, scoring)
+    if len(scores) > 1 and np.ptp(scores) == 0 and scores[0] != perfect:
+        fact = f"{scoring.name} is {scores[0]:g} for every one of {len(scores)} samples"
+    elif scoring.name in CLASS_METRICS:
+        fact = _no_better_than_commonest(scores, labels, scoring.name)
+    elif scoring.name not in GUESSED_BY_MEAN:
+        fact = _no_better_than_shuffled(scores, outputs, scoring)
     else:
-        fact = _no_better_than_shuffled(scores, outputs, labels, metric)
+        fact = _no_better_than_mean(scores, outputs, scoring, labels)
     hint = _hint(outputs, labels) if fact else ""
     return f"{fact}: {hint}" if hint else fact
 
@@ -51,7 +62,7 @@ def _first_nan(values: NDArray[np.generic]) -> int | None:
     return next((index for index, row in enumerate(values) if np.isnan(row).any()), None)
 
 
-def _no_better_than_commonest(scores: Floats, labels: NDArray[np.int64], metric: str) -> str:
+def _no_better_than_commonest(scores: Floats, labels: NDArray[np.generic], metric: str) -> str:
     count = 5 if metric == "top5" else 1
     classes, sizes = np.unique(labels, return_counts=True)
     commonest = classes[np.argsort(-sizes, kind="stable")[:count]]
@@ -67,20 +78,39 @@ def _no_better_than_commonest(scores: Floats, labels: NDArray[np.int64], metric:
     )
 
 
-def _no_better_than_shuffled(scores: Floats, outputs: Outputs, labels: NDArray[np.int64], metric: str) -> str:
-    others = np.random.default_rng(0).permutation(len(labels))
-    shuffled = find_metric(metric)(outputs, labels[others])
-    if len(scores) < 2 or estimate_drop(shuffled, scores).low > 0:
+def _no_better_than_mean(
+    scores: Floats, outputs: Outputs, scoring: Scoring, labels: NDArray[np.generic]
+) -> str:
+    name, values = next(iter(outputs.items()))
+    mean = np.asarray(labels, np.float64).mean(axis=0).reshape((1, *values.shape[1:]))
+    guess = scoring.scores({name: np.broadcast_to(mean, values.shape)})
+    if len(scores) < 2 or estimate_drop(guess, scores).low > 0:
         return ""
     return (
-        f"{metric} is {scores.mean():.4g} over {len(scores)} samples, which is no better, by more than noise, than "
-        f"with the labels of other samples ({shuffled.mean():.4g})"
+        f"{scoring.name} is {scores.mean():.4g} over {len(scores)} samples, which is no better, by more than noise, "
+        f"than to answer the labels' mean always ({guess.mean():.4g})"
     )
 
 
-def _hint(outputs: Outputs, labels: NDArray[np.int64]) -> str:
+def _no_better_than_shuffled(scores: Floats, outputs: Outputs, scoring: Scoring) -> str:
+    others = np.random.default_rng(0).permutation(len(scores))
+    truth, what = scoring.truth, "labels"
+    if isinstance(truth, Mapping):
+        shuffled = scoring.score(outputs, {name: values[others] for name, values in truth.items()})
+        what = "outputs"
+    else:
+        shuffled = scoring.score(outputs, truth[others])
+    if len(scores) < 2 or estimate_drop(shuffled, scores).low > 0:
+        return ""
+    return (
+        f"{scoring.name} is {scores.mean():.4g} over {len(scores)} samples, which is no better, by more than noise, "
+        f"than with the {what} of other samples ({shuffled.mean():.4g})"
+    )
+
+
+def _hint(outputs: Outputs, labels: NDArray[np.generic]) -> str:
     """What a classifier's answers look like; "" where they show nothing."""
-    if not holds_class_scores(outputs) or labels.ndim != 1:
+    if not holds_class_scores(outputs) or labels.ndim != 1 or labels.dtype.kind not in "iu":
         return ""
     scores = next(iter(outputs.values())).reshape(len(labels), -1)
     answers = np.argmax(scores, axis=1)
@@ -93,7 +123,7 @@ def _hint(outputs: Outputs, labels: NDArray[np.int64]) -> str:
     return ""
 
 
-def _best_order(answers: NDArray[np.intp], labels: NDArray[np.int64], classes: int) -> float:
+def _best_order(answers: NDArray[np.intp], labels: NDArray[Any], classes: int) -> float:
     """The best top-1 that a renaming of the classes reaches."""
     from scipy.optimize import linear_sum_assignment
 

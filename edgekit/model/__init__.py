@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from edgekit.model.export import export_onnx
+from edgekit.model.export import check_example, default_input_names, export_onnx
 from edgekit.model.importing import import_onnx
 from edgekit.model.load import identified, load_module
 from edgekit.model.locate import ModelRef, locate, locate_module
+from edgekit.model.weights import check_weights
 
-__all__ = ["ModelRef", "export_onnx", "identified", "import_onnx", "load_module", "locate", "locate_module"]
+__all__ = [
+    "ModelRef",
+    "check_example",
+    "check_weights",
+    "default_input_names",
+    "export_onnx",
+    "identified",
+    "import_onnx",
+    "load_module",
+    "locate",
+    "locate_module",
+]

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError, ModelError
-from edgekit.graph.equivalence import difference, run_onnx
 from edgekit.graph.proto import check, first_line, simplify, write_model
 from edgekit.graph.signature import signature_of
+from edgekit.graph.sizes import shapes_by_name
+from edgekit.model.fidelity import DIFFERS, unfaithful
+from edgekit.model.forward import Arrays, flat, refuse_unrepeatable, run_torch
+from edgekit.model.probes import made_up, single_samples
 from edgekit.model.state import not_finite
 from edgekit.quiet import quiet, quiet_descriptor
-from edgekit.reference import UserCode
-from edgekit.types import Signature
+from edgekit.types import InputShape, Signature, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
     import torch
-    from numpy.typing import NDArray
 
-__all__ = ["export_onnx"]
-
-Arrays = tuple["NDArray[np.generic]", ...]
+__all__ = ["check_example", "default_input_names", "export_onnx"]
 
 # The lowest opset torch's newer exporter writes (2.13); it cannot convert ReduceMean and Pad down from there.
 DYNAMO_OPSET = 18
 
+PLACES = 3  # lines of the user's code that one message names
+
 
 def export_onnx(
     module: torch.nn.Module,
-    example: tuple[NDArray[np.generic], ...],
+    example: Arrays,
     path: str | Path,
     *,
     opset: int = 17,
@@ -43,13 +42,14 @@ def export_onnx(
 ) -> Signature:
     """Write `module` as ONNX for one sample.
 
-    `example`: one array [N, ...] per input; the first sample is used. Names default to `input` (or `input_0`,
-    `input_1`, ...) and `output` likewise. torch's tracing exporter goes first: it writes the opset asked for
-    and takes a tenth of the time; where it fails or its result computes something else, the one based on
+    `example`: one array [N, ...] per input; the first sample is what is traced. Names default to `input` (or
+    `input_0`, `input_1`, ...) and `output` likewise. torch's tracing exporter goes first: it writes the opset asked
+    for and takes a tenth of the time; where it fails or its result computes something else, the one based on
     torch.export is tried, which writes opset 18 at least. Batch normalization is folded, equal networks give
-    equal bytes, and no path or time is in the file. Outputs are compared with torch's on two inputs.
-    Raises ModelError when the network's weights are not finite, when it does not run on the example, or when neither
-    exporter does it justice.
+    equal bytes, and no path or time is in the file. What is written is compared with torch on every sample of
+    `example`, each by itself, and on made-up ones (`edgekit.model.probes`).
+    Raises ModelError when the network's weights are not finite, when it does not run on the example, when it answers
+    one sample in two ways, or when neither exporter does it justice.
     """
     try:
         import onnx
@@ -57,36 +57,51 @@ def export_onnx(
     except ModuleNotFoundError as problem:
         raise MissingExtraError(problem.name or "torch", "torch") from problem
     _refuse_not_finite(module)
-    probes = _probes(example)
-    network = _flat(module, probes[0])
-    expected = [_run_torch(network, probe) for probe in probes]
-    inputs = list(input_names or _names("input", len(example)))
-    outputs = list(output_names or _names("output", len(expected[0])))
+    samples = single_samples(example)
+    others = made_up(samples[0])
+    network = flat(module, samples[0])
+    refuse_unrepeatable(network, samples[0], others[0] if others else samples[-1])
+    inputs = list(input_names or default_input_names(len(example)))
+    outputs = list(output_names or _names("output", len(run_torch(network, samples[0]))))
     reasons = []
+    baked_in: tuple[str, ...] = ()
     for exporter in (_trace, _dynamo):
         try:
-            model = exporter(network, probes[0], opset, inputs, outputs)
+            model, places = exporter(network, samples[0], opset, inputs, outputs)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as problem:
             # torch.onnx raises any of these; OnnxExporterError is a RuntimeError.
-            reasons.append(_cause(problem))
+            reasons.append(f"cannot be written as ONNX: {_cause(problem)}")
             continue
         except (
             NotImplementedError,
             torch.onnx.errors.OnnxExporterError,
             onnx.checker.ValidationError,
         ) as problem:
-            reasons.append(_cause(problem))
+            reasons.append(f"cannot be written as ONNX: {_cause(problem)}")
             continue
-        model, reason = _best(model, probes, expected)
-        if model is None:
-            reasons.append(reason)
-            continue
-        check(model, "the exported network")
-        write_model(model, Path(path))
-        return signature_of(model)
-    raise ModelError(
-        f"the network cannot be written as ONNX: {reasons[0]}; torch.export: {reasons[1]}",
-        remedy="see whether torch.onnx.export takes it",
+        model = simplify(model)
+        reason = unfaithful(model, network, samples, others)
+        if not reason:
+            check(model, "the exported network")
+            write_model(model, Path(path))
+            return signature_of(model)
+        reasons.append(reason)
+        baked_in = baked_in or places
+    raise _refusal(reasons, baked_in)
+
+
+def _refusal(reasons: Sequence[str], places: Sequence[str]) -> ModelError:
+    """What the two exporters made of a network; `places`: where the tracer saw a value become one of Python's."""
+    if not reasons[0].startswith(DIFFERS):
+        return ModelError(
+            f"the network {reasons[0]}; torch.export: {reasons[1]}",
+            remedy="see whether torch.onnx.export takes it",
+        )
+    decides = f"decides by values of its input at {', '.join(places)}" if places else "may decide by values"
+    return ModelError(
+        f"{reasons[0]}: forward() {decides}, and an export fixes what it decided for the first sample"
+        f"; torch.export: {reasons[1]}",
+        remedy="decide with tensors (masks, torch.where) instead of if, int(), .item() and slices by values",
     )
 
 
@@ -99,19 +114,26 @@ def _refuse_not_finite(module: torch.nn.Module) -> None:
         )
 
 
-def _best(
-    model: onnx.ModelProto, probes: Sequence[Arrays], expected: Sequence[Arrays]
-) -> tuple[onnx.ModelProto | None, str]:
-    """The simplified model if it computes the same, else nothing and what differs."""
-    model = simplify(model)
-    for probe, wanted in zip(probes, expected, strict=True):
-        try:
-            reason = difference(wanted, run_onnx(model, probe))
-        except ModelError as problem:
-            reason = str(problem)
-        if reason:
-            return None, f"the exported network differs from torch's: {reason}"
-    return model, ""
+def default_input_names(count: int) -> list[str]:
+    """What a torch network's inputs are called in ONNX."""
+    return _names("input", count)
+
+
+def check_example(given: Sequence[InputShape], example: Arrays) -> None:
+    """A torch network is exported for the shape of its samples [N, ...]: another one that was given is a mistake.
+
+    Raises ModelError for it, and what `shapes_by_name` raises.
+    """
+    names = default_input_names(len(example))
+    specs = [TensorSpec(name, str(array.dtype), ()) for name, array in zip(names, example, strict=True)]
+    for name, dims in shapes_by_name(given, specs).items():
+        own = (1, *example[names.index(name)].shape[1:])
+        if dims != own:
+            said, samples = InputShape(name, dims), InputShape(name, own)
+            raise ModelError(
+                f"--input-shape {said.text()}, but a sample of the data is {samples.text()}",
+                remedy="leave the option out: a torch network takes the shape of the samples",
+            )
 
 
 def _names(stem: str, count: int) -> list[str]:
@@ -125,80 +147,26 @@ def _cause(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {first_line(problem)}"
 
 
-def _probes(example: Arrays) -> list[Arrays]:
-    """The example's first sample, and another of its kind: it tells a branch baked in by tracing."""
-    if not example or any(array.ndim == 0 or len(array) == 0 for array in example):
-        raise ModelError("there is no sample to export the network with")
-    first = tuple(np.ascontiguousarray(array[:1]) for array in example)
-    generator = np.random.default_rng(0)
-    second = []
-    for array in first:
-        if array.dtype.kind == "f":
-            spread = float(array.std()) or 1.0
-            second.append(
-                (generator.standard_normal(array.shape) * spread - float(array.mean())).astype(array.dtype)
-            )
-        else:
-            second.append(array)
-    return [first, tuple(second)]
-
-
-def _run_torch(network: torch.nn.Module, inputs: Arrays) -> Arrays:
-    import torch
-
-    outputs = _call(network, inputs)
-    tensors = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
-    return tuple(tensor.detach().cpu().numpy() for tensor in tensors)
-
-
-def _call(network: torch.nn.Module, inputs: Arrays) -> Any:
-    import torch
-
-    with UserCode("the network's forward()", ModelError), torch.no_grad(), quiet():
-        return network(*(torch.from_numpy(array.copy()) for array in inputs))
-
-
-def _flat(module: torch.nn.Module, inputs: Arrays) -> torch.nn.Module:
-    """The network on the CPU, in eval mode, wrapped if it gives anything but one tensor or a flat tuple.
-
-    The caller's module stays as it was: a copy is made where something has to change.
-    """
-    import torch
-    from torch.utils import _pytree
-
-    on_cpu = all(tensor.device.type == "cpu" for tensor in (*module.parameters(), *module.buffers()))
-    if module.training or not on_cpu:
-        module = copy.deepcopy(module).cpu().eval()
-    if isinstance(_call(module, inputs), torch.Tensor):
-        return module
-
-    class Flat(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = module
-            self.training = False
-
-        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            leaves = _pytree.tree_leaves(self.net(*inputs))
-            tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
-            if not tensors:
-                raise TypeError("the network gives no tensor")
-            return tensors
-
-    return Flat()
-
-
 def _trace(
     network: torch.nn.Module, inputs: Arrays, opset: int, input_names: list[str], output_names: list[str]
-) -> onnx.ModelProto:
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """The network, and the lines (`net.py:12`) where the tracer saw a tensor become a value of Python's."""
     import onnx
     import torch
+    from torch.jit._trace import TracerWarning
 
     fastpath = torch.backends.mha.get_fastpath_enabled()
     # TransformerEncoderLayer's fused operator has no ONNX form.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with tempfile.TemporaryDirectory() as folder, quiet(), quiet_descriptor(), torch.no_grad():
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            quiet(),
+            quiet_descriptor(),
+            torch.no_grad(),
+            warnings.catch_warnings(record=True) as told,
+        ):
+            warnings.simplefilter("always", TracerWarning)
             path = str(Path(folder) / "network.onnx")
             torch.onnx.export(
                 network,
@@ -209,14 +177,23 @@ def _trace(
                 input_names=input_names,
                 output_names=output_names,
             )
-            return onnx.load(path)
+            lines = (
+                f"{Path(warning.filename).name}:{warning.lineno}"
+                for warning in told
+                if _becomes_python(warning)
+            )
+            return onnx.load(path), tuple(dict.fromkeys(lines))[:PLACES]
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
 
 
+def _becomes_python(warning: warnings.WarningMessage) -> bool:
+    return "Converting a tensor" in str(warning.message)
+
+
 def _dynamo(
     network: torch.nn.Module, inputs: Arrays, opset: int, input_names: list[str], output_names: list[str]
-) -> onnx.ModelProto:
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     import torch
 
     with quiet(), torch.no_grad():
@@ -231,4 +208,4 @@ def _dynamo(
         )
     if program is None:
         raise RuntimeError("torch.onnx.export gave nothing")
-    return program.model_proto
+    return program.model_proto, ()

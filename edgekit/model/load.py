@@ -34,7 +34,7 @@ def load_module(ref: ModelRef) -> torch.nn.Module:
     if ref.kind == "pt2":
         from edgekit.model.pt2 import load_pt2
 
-        return load_pt2(Path(ref.source))
+        return load_pt2(Path(ref.source), ref.digest)
     if ref.kind != "factory":
         raise ModelError(f"{ref.source}: a model of kind {ref.kind!r} cannot be loaded into torch")
     reference = locate_reference(ref.source, ModelError)
@@ -72,7 +72,8 @@ def identified(ref: ModelRef) -> ModelRef:
     """
     if ref.kind != "factory":
         return ref
-    parts, again = state_parts(load_module(ref)), state_parts(load_module(ref))
+    first = load_module(ref)
+    parts, again = state_parts(first), state_parts(load_module(ref))
     differing = [name for name in parts if parts[name] != again.get(name)]
     if differing or len(parts) != len(again):
         named = ", ".join(differing[:SHOWN]) or "its parts"
@@ -81,5 +82,12 @@ def identified(ref: ModelRef) -> ModelRef:
             f"{ref.source} gives another network each time it is called: {named}{rest} differ",
             remedy="give its trained weights with --weights, or begin it with torch.manual_seed(0)",
         )
+    notes: tuple[str, ...] = ()
+    if ref.weights is not None:
+        from edgekit.model.weights import load_weights
+
+        notes = load_weights(first, ref.weights)
     state = combined(parts)
-    return replace(ref, state=state, digest=hashlib.sha256(f"{ref.digest} {state}".encode()).hexdigest())
+    return replace(
+        ref, state=state, notes=notes, digest=hashlib.sha256(f"{ref.digest} {state}".encode()).hexdigest()
+    )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelRef", "locate", "locate_module"]
 
 ALLOWED = "file.py:factory, package.module:factory, a .pt2 file or an .onnx file"
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".pth.tar", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class ModelRef:
     """A model that exists. `digest` changes when anything changes that the network depends on.
 
     factory: its name, the source file, the local files it imports, the weights, and, once it has been built (see
-    `load.identified`), `state`: all that the network holds. pt2, onnx: the file (and an ONNX file's external data).
+    `load.identified`), `state`: all that the network holds, and `notes`: what was done to the
+    weights' names. pt2, onnx: the file (and an ONNX file's external data).
     module: a live torch module, its class's source and its state.
     """
 
@@ -36,6 +37,7 @@ class ModelRef:
     weights: Path | None
     digest: str
     state: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
@@ -44,7 +46,7 @@ def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
     path = expanded(text)
     if path.suffix in (".pt2", ".onnx"):
         return _locate_file(path, weights)
-    if path.suffix in WEIGHT_SUFFIXES:
+    if path.name.endswith(WEIGHT_SUFFIXES):
         raise ModelError(
             f"{text} holds weights, not a network",
             allowed=ALLOWED,
@@ -59,7 +61,7 @@ def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
     if weights is None:
         return ModelRef("factory", text, None, reference.digest)
     weights_file = expanded(weights)
-    if weights_file.suffix not in WEIGHT_SUFFIXES:
+    if not weights_file.name.endswith(WEIGHT_SUFFIXES):
         raise ModelError(f"--weights {weights_file}: unknown suffix", allowed=", ".join(WEIGHT_SUFFIXES))
     both = f"{reference.digest} {_hash(weights_file)}"
     return ModelRef("factory", text, weights_file.resolve(), hashlib.sha256(both.encode()).hexdigest())

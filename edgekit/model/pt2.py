@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["load_pt2"]
 
 
-def load_pt2(path: Path) -> torch.nn.Module:
-    """The program as a module that is in eval mode and ignores train(). Raises ModelError."""
+def load_pt2(path: Path, digest: str = "") -> torch.nn.Module:
+    """The program as a module that is in eval mode and ignores train().
+
+    Raises ModelError, also where `digest` (SHA-256, "": any) is not that of the file.
+    """
     import logging
     import warnings
 
     import torch
 
-    archive = fresh_archive(path)
+    archive = fresh_archive(path, digest)
     logger = logging.getLogger("torch.export")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -12,6 +12,7 @@ directories. So the file itself is never given to torch.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -68,14 +69,18 @@ _SYMBOLS = frozenset(
 _TOUCHING_FILES = ("torch.ops.aten.save", "torch.ops.aten.from_file", "torch.ops.debugprims")
 
 
-def fresh_archive(path: Path) -> io.BytesIO:
+def fresh_archive(path: Path, digest: str = "") -> io.BytesIO:
     """The program of `path` as an archive of its checked members, one of each name, and no pickle.
 
     Sample inputs and extra files are left out: the network does not need them. Raises ModelError with one line for an
-    archive that is damaged, that would make torch run code, or that holds more than torch.export.save writes.
+    archive that is damaged, that would make torch run code, or that holds more than torch.export.save writes, and for a
+    file whose SHA-256 is not `digest`, where one is given: the bytes that are read are those that are hashed.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        content = path.read_bytes()
+        if digest and hashlib.sha256(content).hexdigest() != digest:
+            raise ModelError(f"{path} was changed while it was read", remedy="run the command again")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _rewritten(path, archive)
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, RecursionError) as error:
         raise ModelError(f"{path} is not a readable .pt2 program: {error}") from error

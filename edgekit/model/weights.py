@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -13,9 +14,10 @@ from edgekit.errors import MissingExtraError, ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["READ_ERRORS", "load_plain", "load_weights"]
+__all__ = ["READ_ERRORS", "check_weights", "load_plain", "load_weights"]
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
+PROFILED = ("total_ops", "total_params")  # thop registers them as buffers of every layer
+DEEPEST = 3
 SHOWN = 4
 
 # What torch's restricted unpickler and its archive reader raise on bytes that are no checkpoint.
@@ -34,25 +36,39 @@ READ_ERRORS = (
 )
 
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Name → tensor, on the CPU. Raises ModelError for what is corrupt or holds more than named tensors."""
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pt(path)
-    import torch
+def read_state_dicts(path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Every set of named tensors in the file, by where it lies ("state_dict", "" for the file itself), on the CPU.
 
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not content:
+    Raises ModelError for what is corrupt or holds no such set.
+    """
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pt(path)
+    held = dict(_state_dicts(content, ""))
+    if not held:
+        what = _name(content)
+        if isinstance(content, Mapping) and content:
+            import torch
+
+            strange = next(name for name, value in content.items() if not isinstance(value, torch.Tensor))
+            what = f"{what} in which {strange!r} is {_name(content[strange])}"
         raise ModelError(
-            f"{path.name} holds no state dict but {_name(content)}",
+            f"{path.name} holds no state dict but {what}",
             allowed="names with tensors, as torch.save(model.state_dict(), FILE) writes",
         )
+    return held
+
+
+def _state_dicts(
+    content: object, place: str, depth: int = 0
+) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    import torch
+
+    if not isinstance(content, Mapping) or not content or depth > DEEPEST:
+        return
+    if all(isinstance(value, torch.Tensor) for value in content.values()):
+        yield place, {str(name): value for name, value in content.items()}
+        return
     for name, value in content.items():
-        if not isinstance(value, torch.Tensor):
-            raise ModelError(f"{path.name}: {name!r} is {_name(value)}, not a tensor", allowed="a state dict")
-    # torch.nn.DataParallel puts one prefix before every name.
-    prefix = "module." if all(str(name).startswith("module.") for name in content) else ""
-    return {str(name)[len(prefix) :]: value for name, value in content.items()}
+        yield from _state_dicts(value, f"{place}.{name}" if place else str(name), depth + 1)
 
 
 def _name(content: object) -> str:
@@ -93,6 +109,10 @@ def _read_pt(path: Path) -> object:
         ) from problem
     except READ_ERRORS as problem:
         first = str(problem).strip().splitlines()
+        if first and "TorchScript" in first[0]:
+            raise ModelError(
+                f"{path} is a TorchScript archive", allowed="a state dict", remedy="save model.state_dict()"
+            ) from problem
         raise ModelError(f"{path} is not a readable checkpoint: {first[0] if first else ''}") from problem
 
 
@@ -106,10 +126,79 @@ def _culprit(message: str) -> str:
     return "it is corrupt, or holds more than tensors"
 
 
-def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Put the file's weights into `module`. Raises ModelError naming the keys that do not fit."""
-    state = read_state_dict(path)
+def check_weights(path: Path) -> None:
+    """Read the file as `load_weights` does, and let go of it. Raises ModelError."""
+    read_state_dicts(path)
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> tuple[str, ...]:
+    """Put the file's weights into `module`; gives what had to be done to their names, a line each.
+
+    Weights lie in the file itself or under a name, as training tools save them ("state_dict", "model", "ema"). What
+    stands before every name ("module.", "_orig_mod.", "model.") is taken away where all names fit then, and
+    what a profiler counts (total_ops, total_params) is left out where the network has none. Raises ModelError naming
+    the keys that do not fit, and where two different sets of weights fit.
+    """
     own = module.state_dict()
+    offered = {place: _fitted(state, own) for place, state in read_state_dicts(path).items()}
+    fitting = {place: fit for place, fit in offered.items() if not _misfits(fit.state, own)}
+    if not fitting:
+        place, fit = max(offered.items(), key=lambda item: len(own.keys() & item[1].state.keys()))
+        inside = f" ({place})" if place else ""
+        begin = _shared_prefix(fit.state, own)
+        raise ModelError(
+            f"{path.name}{inside} does not fit the network: {_misfits(fit.state, own)}",
+            remedy=f"save only what stands under {begin!r}, without it"
+            if begin
+            else "give the weights that belong to this factory",
+        )
+    place, fit = next(iter(fitting.items()))
+    for other, second in fitting.items():
+        if not _same(fit.state, second.state):
+            raise ModelError(
+                f"{path.name} holds two different sets of weights that fit, {place!r} and {other!r}",
+                remedy="save the one that is meant to a file of its own",
+            )
+    try:
+        module.load_state_dict(fit.state, strict=True)
+    except RuntimeError as problem:
+        raise ModelError(f"{path.name} does not fit the network: {problem}") from problem
+    return tuple(f"{path.name}: {note}" for note in fit.notes)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Weights by the network's names, as far as they could be brought to them, and what was done for it."""
+
+    state: dict[str, torch.Tensor]
+    notes: tuple[str, ...] = ()
+
+
+def _fitted(state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> _Fit:
+    counted = [name for name in state if name.rpartition(".")[2] in PROFILED and name not in own]
+    kept = {name: value for name, value in state.items() if name not in counted}
+    notes = (f"{len(counted)} values that a profiler counted are left out ({counted[0]})",) if counted else ()
+    names = list(kept)
+    for depth in range(1, 1 + min((name.count(".") for name in names), default=0)):
+        if not _misfits(kept, own):
+            break
+        begin = ".".join(names[0].split(".")[:depth]) + "."
+        stripped = {name[len(begin) :]: value for name, value in kept.items() if name.startswith(begin)}
+        if len(stripped) == len(kept) and not _misfits(stripped, own):
+            told = f"{begin!r} before every name was taken away"
+            return _Fit(stripped, notes if begin == "module." else (*notes, told))
+    return _Fit(kept, notes)
+
+
+def _shared_prefix(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
+    """What stands before names of which some, though not all, would fit without it."""
+    missing = {name for name in own if not name.endswith("num_batches_tracked")}
+    begins = {name[: len(name) - len(ours)] for name in state for ours in own if name.endswith("." + ours)}
+    return next((begin for begin in sorted(begins) if all(begin + name in state for name in missing)), "")
+
+
+def _misfits(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
+    """What does not fit, for people; empty where all does."""
     # Checkpoints from before 2017 lack this counter; torch's BatchNorm fills it in.
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in own]
@@ -118,20 +207,19 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         for name in own
         if name in state and state[name].shape != own[name].shape
     ]
-    parts = [
+    parts = (
         _listed("missing", missing),
         _listed("unexpected", unexpected),
         _listed("of another shape", misshapen),
-    ]
-    if any(parts):
-        raise ModelError(
-            f"{path.name} does not fit the network: {'; '.join(part for part in parts if part)}",
-            remedy="give the weights that belong to this factory",
-        )
-    try:
-        module.load_state_dict(state, strict=True)
-    except RuntimeError as problem:
-        raise ModelError(f"{path.name} does not fit the network: {problem}") from problem
+    )
+    return "; ".join(part for part in parts if part)
+
+
+def _same(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(
+        first[name].dtype == second[name].dtype and bool((first[name] == second[name]).all())
+        for name in first
+    )
 
 
 def _listed(what: str, keys: list[str]) -> str:

@@ -18,16 +18,17 @@ MARGIN = 0.04
 
 @dataclass(frozen=True)
 class Structure:
-    """One untrained structure, exported at the precision that leads. `latency_ms` is the interval's high end."""
+    """One untrained structure, exported like the original's build `like`. `latency_ms` is the interval's high end."""
 
     fraction: float
     latency_ms: float
     size_bytes: int
     peak_memory_bytes: int
+    like: str = ""
 
 
 def widest_that_fits(structures: Sequence[Structure], budget: Budget) -> Structure | None:
-    """The structure with the most MACs that keeps within the latency, size and memory limits; None if none does."""
+    """The structure with the most MACs that keeps within all limits, in whatever runtime; None if none does."""
     fitting = [structure for structure in structures if not shortfall(structure, budget)]
     return max(fitting, key=lambda structure: structure.fraction, default=None)
 

@@ -133,6 +133,8 @@ def _means(
     simulated_graph: bool = False,
 ) -> dict[str, NDArray[np.float64]]:
     """Mean per channel (axis 1) of tensors [N, C, ...], streaming."""
+    if not names:
+        return {}
     totals: dict[str, Any] = dict.fromkeys(names, 0.0)
     counts = dict.fromkeys(names, 0)
 

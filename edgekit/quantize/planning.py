@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.errors import StageError
+from edgekit.quantize.apart import MOST_APART
 from edgekit.quantize.measured import MeasuredNetwork, Memo, measure, remember_nothing, versions
 from edgekit.quantize.observers.ranges import Range
 from edgekit.quantize.plan import Part, QuantPlan, decode_plan, encode_plan
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.recipe import Recipe
 
-__all__ = ["Planner", "Refusal", "Settled", "make_plan", "named_by_recipe", "refused_keys"]
+__all__ = ["Planner", "Refusal", "Settled", "make_plan", "named_by_recipe", "refused_keys", "unique_layers"]
 
 NO_SETTINGS = frozenset({"name", "title", "backends", "next"})
 """Keys of a recipe that say nothing of how a network is quantized."""
@@ -67,7 +68,7 @@ class Planner(Protocol):
     def network(self, folder: Path) -> Path:
         """The float network as it is measured: the variant's own file, or one prepared in the scratch `folder`."""
 
-    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
+    def in_float(self, measured: MeasuredNetwork, recipe: Recipe) -> tuple[FloatLayer, ...]:
         """Nodes that stay float besides the most sensitive ones. Raises StageError for one that the recipe names and
         that it cannot keep so."""
 
@@ -118,6 +119,7 @@ def make_plan(
         "recipe": settings,
         "integers": planner.integers(recipe),
         "depends on": planner.depends_on(),
+        "apart": MOST_APART,
         "calibration": data.digest,
         "samples": data.samples,
         "threads": threads,
@@ -149,7 +151,7 @@ def refuse(planner: Planner, recipe: Recipe) -> None:
 
 def _plan(planner: Planner, measured: MeasuredNetwork, recipe: Recipe, network: str) -> QuantPlan:
     integers, left = planner.integers(recipe), planner.leaves(recipe)
-    fixed = planner.in_float(measured.model, recipe)
+    fixed = planner.in_float(measured, recipe)
     in_float = (*fixed, *_most_sensitive(planner, measured, recipe, integers, fixed))
     settled = Settled({}) if "ranges" in left else planner.settle(measured, recipe, in_float)
     names = {layer.name for layer in in_float}
@@ -200,3 +202,11 @@ def named_by_recipe(
         for node in model.graph.node
         if not {node.op_type, kinds.get(node.name)}.isdisjoint(recipe.keep_float_ops)
     )
+
+
+def unique_layers(*layers: FloatLayer) -> tuple[FloatLayer, ...]:
+    """Each node once, with the first reason that names it."""
+    first: dict[str, FloatLayer] = {}
+    for layer in layers:
+        first.setdefault(layer.name, layer)
+    return tuple(first.values())

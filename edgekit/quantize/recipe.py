@@ -10,7 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from edgekit.errors import MissingExtraError, RecipeError
+from edgekit.errors import RecipeError
+from edgekit.files import read_toml
 from edgekit.hardware.folders import config_dir, data_dir, project_dir
 from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.types import BackendName
@@ -52,18 +53,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_recipe_file(path: Path) -> Recipe:
     """Read one recipe. Raises RecipeError naming the file, the key and what is allowed."""
+    content = read_toml(path, RecipeError)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
-    try:
-        recipe = msgspec.toml.decode(content, type=Recipe)
-    except ImportError as error:  # msgspec reads TOML with tomllib, on Python 3.10 with tomli
-        raise MissingExtraError("tomli", "all") from error
+        recipe = msgspec.convert(content, Recipe)
     except msgspec.ValidationError as error:
         raise RecipeError(f"recipe {path}: {error}", allowed=_allowed(str(error))) from error
-    except msgspec.DecodeError as error:
-        raise RecipeError(f"recipe {path} is not TOML: {error}") from error
     _check(recipe, path)
     return recipe
 

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.files import write_atomically
+from edgekit.files import check_own_file, write_atomically
 from edgekit.report import wording
+from edgekit.report.answers import answers
+from edgekit.report.cautions import cautions
+from edgekit.report.checks import checks
 from edgekit.report.plots.all import all_plots
-from edgekit.report.plots.figures import Numbered, runtime_colour
+from edgekit.report.plots.figures import NARROW, WIDE, Numbered, Plot, runtime_colour
+from edgekit.report.plots.svg import inline_svg
 from edgekit.report.quantization import quantization_texts
 from edgekit.report.verdict import (
     ORIGINS,
     best_candidate,
-    checks,
-    claim_caution,
+    best_word,
     fastest_first,
     gain_sentence,
     headline,
     metric_of,
     ranked_origin,
     reference,
-    unsettled_sentence,
 )
-from edgekit.result import CandidateResult, Result, check_own_file
+from edgekit.result import CandidateResult, Result
 from edgekit.types import Origin
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["render_html", "write_report"]
 
 TEMPLATE = "report.html.j2"
+MOST_ROWS = 200
+"""Rows of each table: the page stays below 2 MB. result.json has them all."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,14 @@ class Group:
 
 
 @dataclass(frozen=True)
+class DrawnPlot:
+    """A plot as two elements `<svg>`, of which the page shows the one that fits. `svg` is not escaped again."""
+
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
 class QuantizedRow:
     """An INT8 candidate and what was decided for it, by heading."""
 
@@ -55,9 +67,10 @@ class QuantizedRow:
 
 
 def render_html(result: Result) -> str:
-    """The page as text. The same result gives the same text. Takes about 5 MB, nearly all of it plotly.js."""
+    """The page as text. The same result gives the same text. Below 2 MB, however much was measured."""
     groups = _groups(result)
     plots = all_plots(result, groups[0].rows) if groups else {}
+    listed = [_first(group) for group in groups]
     best = best_candidate(result)
     return (
         _environment()
@@ -65,19 +78,22 @@ def render_html(result: Result) -> str:
         .render(
             result=result,
             headline=headline(result),
+            answers=answers(result, "bundle"),
             checks=checks(result),
             gain=gain_sentence(result),
-            cautions=[text for text in (claim_caution(result), unsettled_sentence(result)) if text],
+            cautions=cautions(result),
             best=best,
+            best_word=best_word(result),
             reference=reference(result),
             metric=metric_of(result),
-            groups=groups,
-            quantized=_quantized(groups),
-            conditions=_timed(groups),
-            plots=plots,
-            plotly=_plotly_js() if plots else "",
+            groups=listed,
+            unlisted=len(result.candidates) - sum(len(group.rows) for group in listed),
+            quantized=_quantized(listed),
+            conditions=_timed(listed),
+            plots={name: _drawn(plot) for name, plot in plots.items()},
             colours={item.backend: runtime_colour(item.backend) for item in result.candidates},
             rounds=_rounds(best or next(iter(result.candidates), None)),
+            most=MOST_ROWS,
         )
     )
 
@@ -110,6 +126,19 @@ def _groups(result: Result) -> list[Group]:
             start = 1 + sum(len(group.rows) for group in groups)
             groups.append(Group(origin, meaning, False, _number(others, start)))
     return groups
+
+
+def _first(group: Group) -> Group:
+    """The group with as many rows as a table has: the fastest."""
+    return replace(group, rows=group.rows[:MOST_ROWS])
+
+
+def _drawn(plot: Plot) -> DrawnPlot:
+    from markupsafe import Markup
+
+    return DrawnPlot(
+        plot.caption, Markup(inline_svg(plot, WIDE, "wide") + inline_svg(plot, NARROW, "narrow"))
+    )
 
 
 def _number(candidates: tuple[CandidateResult, ...], start: int) -> tuple[Numbered, ...]:
@@ -152,11 +181,3 @@ def _environment() -> Environment:
     )
     environment.globals["text"] = wording
     return environment
-
-
-def _plotly_js() -> str:
-    """Plotly's script as its package ships it (there is no smaller bundle in it): trusted, so not escaped."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    return Markup(get_plotlyjs())

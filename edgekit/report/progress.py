@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -52,23 +54,54 @@ def columns() -> tuple[ProgressColumn, ...]:
     )
 
 
-class RichReporter:
-    """A spinner with elapsed time until the first `advance`, then a bar with the time left."""
+class _Told:
+    """Each detail on a line of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console, title: str) -> None:
+        self._console, self._title, self._last = console, title, ""
+
+    def advance(self, fraction: float, text: str = "") -> None:
+        if text and text != self._last:
+            self._last = text
+            self._console.print(f"  {self._title}: {text}", style="dim", highlight=False, markup=False)
+
+
+class RichReporter:
+    """A spinner with elapsed time until the first `advance`, then a bar with the time left.
+
+    With a `log` every detail is a line instead, and what libraries write there meanwhile is told after each step.
+    """
+
+    def __init__(self, log: Path | None = None) -> None:
         self._console = make_console(stderr=True)
+        self._log = log
+        self._read = log.stat().st_size if log is not None and log.is_file() else 0
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
         started = time.monotonic()
-        if self._console.is_terminal:
+        if self._log is not None:
+            yield _Told(self._console, title)
+        elif self._console.is_terminal:
             with Progress(*columns(), console=self._console, transient=True) as progress:
                 yield _Bar(progress, progress.add_task(title, total=None), title)
         else:
             yield _Quiet()
         seconds = time.monotonic() - started
-        if seconds >= WORTH_SAYING_S:
+        if seconds >= WORTH_SAYING_S or self._log is not None:
             self._console.print(f"[dim]{title}: {seconds:.1f} s[/dim]", highlight=False)
+        self._tell_log()
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False)
+
+    def _tell_log(self) -> None:
+        """What was written into the log since it was last looked at."""
+        if self._log is None or not self._log.is_file():
+            return
+        with self._log.open("rb") as file:
+            file.seek(self._read)
+            added = file.read()
+        self._read += len(added)
+        for line in added.decode("utf-8", "replace").splitlines():
+            self._console.print(f"  | {line}", style="dim", highlight=False, markup=False)

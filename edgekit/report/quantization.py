@@ -13,6 +13,7 @@ REASONS: Mapping[FloatReason, str] = {
     "recipe": "named by the recipe",
     "small": "too small to gain",
     "runtime": "no integer kernel",
+    "apart": "joins values too far apart for one scale",
 }
 SHOWN = 6
 BY_RUNTIME = "left to the runtime's quantizer"

@@ -1,34 +1,24 @@
-"""The summary of a build in the terminal: 80 columns are enough."""
+"""The summary of a build in the terminal: the answers first, then the figures; 60 columns are enough."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.report.answers import answers
+from edgekit.report.cautions import cautions
+from edgekit.report.checks import WITHIN, checks
+from edgekit.report.table import UNSTEADY, candidate_lines
 from edgekit.report.verdict import (
     ORIGINS,
     best_candidate,
-    checks,
-    claim_caution,
     fastest_first,
     gain_sentence,
     headline,
     metric_of,
     ranked_origin,
-    unsettled_sentence,
 )
-from edgekit.report.wording import (
-    bytes_text,
-    change_text,
-    drop_text,
-    duration_text,
-    latency_at,
-    level_text,
-    limit_text,
-    ms_text,
-    shorten,
-    value_text,
-)
+from edgekit.report.wording import bytes_text, change_text, duration_text, level_text, limit_text
 from edgekit.result import CandidateResult, Result
 from edgekit.types import Origin
 
@@ -36,13 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
+    from rich.text import Text
 
 __all__ = ["print_summary"]
 
 LISTED = 12  # candidates; the rest is in the report
 TOLD = 5  # rejections, failures and warnings each
-FIGURES = "{p50:>6} {at:>6} {interval:>13} {accuracy:>8} {drop:>6} {size:>8}"
-FIGURES_WIDTH = 52
+LEAST_WIDTH, MOST_WIDTH = 40, 110
+NAME_WIDTH = 10
+MARKS = {"met": ("✓ ", "green"), "missed": ("✗ ", "red"), "open": ("? ", "yellow"), "": ("  ", "")}
 COLOURS = {
     "MEETS": "bold green",
     "MISSES": "bold red",
@@ -52,22 +44,34 @@ COLOURS = {
 
 
 def print_summary(result: Result, console: Console, folder: Path | None = None) -> None:
-    """Print the verdict first, then why, the candidates, what went wrong, and what to do next.
+    """Print the verdict first, then what to ship, the checks, the candidates, and what went wrong.
 
-    `folder` is where the build wrote its files; without it no paths are told.
+    Why each candidate lost is in the report. `folder` is where the build wrote its files; without it the bundle is told
+    by its name alone.
     """
     from rich.text import Text
 
-    width = max(60, min(console.width, 110))
-    _line(console, Text.assemble((result.verdict, COLOURS[result.verdict]), "  ", (headline(result), "bold")))
-    _wrapped(console, result.explanation)
-    _line(console, Text(f"  budget: {budget_text(result)}", "dim"))
+    width = max(LEAST_WIDTH, min(console.width, MOST_WIDTH))
+    bundle = "bundle" if folder is None else str(folder / "bundle")
+    _wrapped(
+        console,
+        Text.assemble((result.verdict, COLOURS[result.verdict]), "  ", (headline(result), "bold")),
+        indent=0,
+    )
+    _wrapped(console, f"budget: {budget_text(result)}", style="dim")
+    console.print()
+    for answer in answers(result, bundle):
+        _named(console, answer.question, answer.text)
+        for command in answer.commands:  # for copying: never broken by us
+            console.print(
+                f"{'':{NAME_WIDTH}}  {command}", style="bold", markup=False, highlight=False, soft_wrap=True
+            )
     console.print()
     _print_checks(result, console)
     for origin in ORIGINS:
         _print_candidates(result, origin, console, width)
     _print_trouble(result, console)
-    _print_next(result, console, folder)
+    _print_files(result, console, folder)
 
 
 def budget_text(result: Result) -> str:
@@ -79,7 +83,7 @@ def budget_text(result: Result) -> str:
     elif budget.fastest:
         parts.append(f"the fastest at {budget.percentile}")
     if budget.max_drop is not None:
-        parts.append(f"drop ≤ {limit_text(budget.max_drop, metric_of(result))}")
+        parts.append(limit_text(budget.max_drop, metric_of(result)))
     if budget.max_size_bytes is not None:
         parts.append(f"size ≤ {bytes_text(budget.max_size_bytes)}")
     if budget.max_memory_bytes is not None:
@@ -90,22 +94,17 @@ def budget_text(result: Result) -> str:
 def _print_checks(result: Result, console: Console) -> None:
     from rich.text import Text
 
-    rows = checks(result)
-    if not rows:
-        return
-    name_width = max(len(check.name) for check in rows)
-    got_width = max(len(check.got) for check in rows)
-    for check in rows:
-        mark = {"met": ("✓ ", "green"), "missed": ("✗ ", "red"), "": ("  ", "")}[check.state]
-        kind = "between" if check.name == "latency, estimated" else "95 %:"
-        detail = "; ".join(
-            part for part in (check.interval and f"{kind} {check.interval}", check.asked) if part
+    for check in checks(result):
+        mark, colour = MARKS[check.state]
+        said = "" if check.state == "met" and check.said == WITHIN else check.said  # the mark says it
+        detail = "; ".join(part for part in (check.range, check.asked, said) if part)
+        told = Text.assemble(
+            (mark, colour), f"{check.name}: {check.got}", (f"  {detail}" if detail else "", "dim")
         )
-        text = f"{check.name:<{name_width}}  {check.got:>{got_width}}"
-        _line(console, Text.assemble("  ", mark, text, (f"  {detail}" if detail else "", "dim")))
-    for sentence in (gain_sentence(result), claim_caution(result), unsettled_sentence(result)):
-        if sentence:
-            _wrapped(console, sentence)
+        _wrapped(console, told, indent=4, lead=2)
+    _wrapped(console, gain_sentence(result))
+    for caution in cautions(result):
+        _wrapped(console, caution, style="yellow")
     _wrapped(console, _way(result), style="dim")
     console.print()
 
@@ -130,30 +129,28 @@ def _print_candidates(result: Result, origin: Origin, console: Console, width: i
     if not candidates:
         return
     if origin != ranked_origin(result):
-        _wrapped(console, f"Not ranked, {origin}: {ORIGINS[origin]}", style="bold")
-    elif origin != "device":
-        _wrapped(console, f"Origin {origin}: {ORIGINS[origin]}", style="bold")
-    percentile = result.budget.percentile
-    head = FIGURES.format(
-        p50="p50 ms",
-        at=percentile,
-        interval="estimated" if origin == "estimated" else "95 % interval",
-        accuracy=shorten(metric_of(result), 8),
-        drop="drop",
-        size="size",
-    )
-    name_width = width - FIGURES_WIDTH - 3
-    _line(console, Text(f"  {'candidate':<{name_width}} {head}", "bold"))
+        _wrapped(console, f"Not ranked: {ORIGINS[origin]}", style="bold")
     best = best_candidate(result)
     listed = _most_telling(candidates, best)
-    for candidate in listed:
-        style = "bold" if candidate is best else ""
-        name = f"{shorten(candidate.id, name_width):<{name_width}}"
-        _line(console, Text(f"  {name} {_figures(candidate)}", style))
-        _wrapped(console, _why(candidate), indent=4, style="dim")
+    head, lines = candidate_lines(listed, origin, result.budget.percentile, metric_of(result), width - 2)
+    console.print(Text(f"  {head}", "bold"), highlight=False)
+    for candidate, line in zip(listed, lines, strict=True):
+        console.print(Text(f"  {line}", "bold" if candidate is best else ""), highlight=False)
     if len(candidates) > len(listed):
-        _line(console, Text(f"  and {len(candidates) - len(listed)} more in the report", "dim"))
+        _wrapped(console, f"and {len(candidates) - len(listed)} more in the report", style="dim")
+    if any(candidate.latency_ms and not candidate.latency_ms.steady for candidate in listed):
+        _wrapped(console, f"{UNSTEADY} the latency did not settle", style="yellow")
+    _wrapped(console, _ran_otherwise(listed), style="dim")
     console.print()
+
+
+def _ran_otherwise(candidates: Sequence[CandidateResult]) -> str:
+    names = [
+        f"{candidate.id} as {candidate.ran_as}"
+        for candidate in candidates
+        if candidate.ran_as and candidate.ran_as != candidate.precision
+    ]
+    return f"ran in another precision than asked: {', '.join(names)}" if names else ""
 
 
 def _most_telling(
@@ -166,24 +163,6 @@ def _most_telling(
         :LISTED
     ]
     return [candidate for candidate in candidates if candidate in chosen]
-
-
-def _figures(candidate: CandidateResult) -> str:
-    latency, accuracy = candidate.latency_ms, candidate.accuracy
-    return FIGURES.format(
-        p50=ms_text(latency.p50) if latency else "–",
-        at=ms_text(latency_at(latency)) if latency else "–",
-        interval=f"{ms_text(latency.low)}–{ms_text(latency.high)}" if latency else "–",
-        accuracy=value_text(accuracy) if accuracy else "–",
-        drop=drop_text(accuracy) if accuracy else "–",
-        size=bytes_text(candidate.size_bytes),
-    )
-
-
-def _why(candidate: CandidateResult) -> str:
-    ran = candidate.ran_as
-    parts = [f"ran as {ran}" if ran and ran != candidate.precision else "", candidate.why]
-    return "; ".join(part for part in parts if part)
 
 
 def _print_trouble(result: Result, console: Console) -> None:
@@ -210,33 +189,38 @@ def _print_trouble(result: Result, console: Console) -> None:
         console.print()
 
 
-def _print_next(result: Result, console: Console, folder: Path | None) -> None:
+def _print_files(result: Result, console: Console, folder: Path | None) -> None:
     took = duration_text(result.run.duration_s)
     if folder is None:
         _wrapped(console, f"took {took}", style="dim")
         return
-    rows = [("report", str(folder / "report.html")), ("result", str(folder / "result.json"))]
-    if result.winner or result.verdict == "PROVISIONAL":
-        rows.insert(0, ("bundle", str(folder / "bundle")))
-    if result.winner:
-        rows.append(("next", f"edgekit bundle verify {folder / 'bundle'}"))
-    elif result.verdict == "PROVISIONAL":
-        rows.append(("next", f"copy {folder / 'bundle'} to the board; there: python3 bundle/settle.py"))
-    else:
-        rows.append(("next", "read the report, then change the budget or the recipe and build again"))
-    rows.append(("took", took))
-    for name, text in rows:
-        # Paths and commands are for copying: never broken by us.
-        console.print(f"  {name:<7} {text}", markup=False, highlight=False, soft_wrap=True)
+    rows = [("report", str(folder / "report.html")), ("result", str(folder / "result.json")), ("took", took)]
+    for name, text in rows:  # paths are for copying: never broken by us
+        console.print(f"  {name:<{NAME_WIDTH - 2}}  {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _line(console: Console, text: object) -> None:
-    console.print(text, highlight=False)
-
-
-def _wrapped(console: Console, text: str, indent: int = 2, style: str = "") -> None:
-    from rich.padding import Padding
+def _named(console: Console, name: str, text: str) -> None:
+    """`name` at the left, the text wrapped beside it."""
     from rich.text import Text
 
-    if text:
-        console.print(Padding(Text(text, style), (0, 0, 0, indent), expand=False), highlight=False)
+    _wrapped(console, Text.assemble((f"{name:<{NAME_WIDTH}}", "bold"), text), indent=NAME_WIDTH + 2, lead=2)
+
+
+def _wrapped(
+    console: Console, text: str | Text, indent: int = 2, style: str = "", lead: int | None = None
+) -> None:
+    """Lines that fit, each `indent` to the right, the first one `lead`. Nothing for an empty text."""
+    from rich.text import Text
+
+    told = Text(text, style) if isinstance(text, str) else text
+    if not told:
+        return
+    hanging = indent - (indent if lead is None else lead)
+    width = max(console.width, LEAST_WIDTH) - indent
+    # The first line reaches further to the left: wrapped as if that part were not there.
+    before, rest = told.divide([hanging])[:2] if hanging else (Text(""), told)
+    lines = rest.wrap(console, width)
+    for place, line in enumerate(lines):
+        line.rstrip()
+        start = Text(" " * (indent - hanging)).append_text(before) if place == 0 else Text(" " * indent)
+        console.print(start.append_text(line), highlight=False, soft_wrap=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgekit.result import AccuracyResult, LatencyResult, WaterfallStep
-from edgekit.types import Environment
+from edgekit.types import Environment, Origin
 
 __all__ = [
+    "accuracy_sentence",
+    "amount_text",
     "bytes_text",
+    "change_amount",
     "change_interval_text",
+    "change_name",
     "change_text",
     "clock_text",
     "count_text",
@@ -19,9 +23,11 @@ __all__ = [
     "interval_text",
     "is_share",
     "latency_at",
+    "latency_sentence",
     "level_text",
     "limit_text",
     "ms_text",
+    "plural",
     "ratio_text",
     "shorten",
     "temperature_text",
@@ -30,7 +36,7 @@ __all__ = [
 ]
 
 MINUS = "\u2212"
-NOT_SHARES = ("cosine", "sqnr", "psnr")
+NOT_SHARES = ("r2", "cosine", "neg_", "sqnr", "psnr")
 NOT_READ = "not read"
 NOT_TOLD = "not told by this machine"
 LISTED_CLOCKS = 4  # of more CPUs the range is told
@@ -53,6 +59,26 @@ def latency_at(latency: LatencyResult) -> float:
 def interval_text(latency: LatencyResult) -> str:
     """The 95 % interval of the budget's percentile, in ms."""
     return f"{ms_text(latency.low)} to {ms_text(latency.high)}"
+
+
+def range_text(latency: LatencyResult) -> str:
+    """An estimate: `3.45 to 24.8 ms (likely 6.95)`."""
+    return f"{interval_text(latency)} ms (likely {ms_text(latency_at(latency))})"
+
+
+def latency_sentence(latency: LatencyResult, origin: Origin) -> str:
+    """The budget's percentile with its interval; of an estimate the range, which is no interval."""
+    if origin == "estimated":
+        return f"estimated {range_text(latency)}"
+    settled = "" if latency.steady else ", did not settle"
+    return f"{latency.percentile} {ms_text(latency_at(latency))} ms (95 %: {interval_text(latency)}){settled}"
+
+
+def accuracy_sentence(accuracy: AccuracyResult) -> str:
+    """The value and the paired drop (or gain), each with its interval."""
+    value = f"{value_text(accuracy)} (95 %: {value_interval_text(accuracy)})"
+    amount, interval = change_amount(accuracy)
+    return f"{accuracy.metric} {value}, {change_name(accuracy)} {amount} (95 %: {interval})"
 
 
 def is_share(metric: str) -> bool:
@@ -80,9 +106,29 @@ def drop_interval_text(accuracy: AccuracyResult) -> str:
     return f"{_number(accuracy.drop_low, accuracy.metric)} to {_number(accuracy.drop_high, accuracy.metric)}"
 
 
-def limit_text(drop: float, metric: str) -> str:
-    """A limit on the drop, with its unit."""
+def amount_text(drop: float, metric: str) -> str:
+    """A drop with its unit, whatever its sign: `1.00 points`."""
     return _number(drop, metric) + (" points" if is_share(metric) else "")
+
+
+def limit_text(drop: float, metric: str) -> str:
+    """A limit on the drop: `drop ≤ 1.00 points`; a negative one asks for more than the original has."""
+    if drop < 0:
+        return f"gain ≥ {amount_text(-drop, metric)}"
+    return f"drop ≤ {amount_text(drop, metric)}"
+
+
+def change_name(accuracy: AccuracyResult) -> str:
+    """`drop`, or `gain` where the candidate scored better than the original."""
+    return "gain" if drop_text(accuracy).startswith(MINUS) else "drop"
+
+
+def change_amount(accuracy: AccuracyResult) -> tuple[str, str]:
+    """The drop or gain with its unit, and its interval without; both positive where `change_name` is right."""
+    metric, drop, low, high = accuracy.metric, accuracy.drop, accuracy.drop_low, accuracy.drop_high
+    if change_name(accuracy) == "gain":
+        drop, low, high = -drop, -high, -low
+    return amount_text(drop, metric), f"{_number(low, metric)} to {_number(high, metric)}"
 
 
 def level_text(value: float, metric: str) -> str:
@@ -145,6 +191,11 @@ def ratio_text(before: float, after: float, better: str, worse: str) -> str:
     if ratio < 1.005:
         return f"no {better}"
     return f"{ratio:.{1 if ratio >= 10 else 2}f} times {word}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 core`, `2 cores`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def shorten(text: str, width: int) -> str:

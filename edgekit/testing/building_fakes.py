@@ -18,7 +18,7 @@ from edgekit.building.variants.original import ORIGINAL, make_variant
 from edgekit.errors import ModelError, StageError
 from edgekit.types import Failure, Rejection, Signature
 
-__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeImportTask", "FakeTask"]
+__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeGreedyTask", "FakeImportTask", "FakeTask"]
 
 Answer = TypeVar("Answer")
 
@@ -63,6 +63,8 @@ class FakeTask:
             os.kill(os.getpid(), signal.SIGSEGV)
         elif self.deed == "leave":
             os._exit(7)
+        elif self.deed == "hang":
+            time.sleep(600)
         return self.value
 
 
@@ -80,6 +82,24 @@ class FakeEndlessTask:
     def perform(self, folder: Path) -> None:
         while True:
             time.sleep(60)
+
+
+@dataclass(frozen=True)
+class FakeGreedyTask:
+    """Fills so much memory, and gives it back after a while."""
+
+    gigabytes: float
+
+    stage: ClassVar[str] = "greedy"
+    answer_type: ClassVar[Any] = None
+    timeout_s: ClassVar[float | None] = 120.0
+
+    def key_parts(self) -> dict[str, Any]:
+        return {"gigabytes": self.gigabytes}
+
+    def perform(self, folder: Path) -> None:
+        filled = b"\1" * int(self.gigabytes * 1e9)
+        time.sleep(min(len(filled), 60))
 
 
 @dataclass(frozen=True)
@@ -107,9 +127,9 @@ class FakeExecutor:
         self.stages: list[str] = []
         self.closed = False
 
-    def run(self, task: Task[Answer], folder: Path) -> Answer:
+    def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         self.stages.append(task.stage)
-        return self._inner.run(task, folder)
+        return self._inner.run(task, folder, within_s)
 
     def close(self) -> None:
         self.closed = True

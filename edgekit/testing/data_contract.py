@@ -30,9 +30,10 @@ def _check_labels(source: DataSource) -> None:
     if labels is None:
         assert source.take(np.array([0])).labels is None, "a source without labels gives none"
         return
-    assert labels.dtype == np.int64, "labels are int64"
-    assert labels.shape == (len(source),), "there is one label per sample"
-    if source.classes is not None:
+    assert len(labels) == len(source), "there is one label per sample"
+    assert labels.dtype.kind in "iu" or labels.dtype == np.float32, "labels are whole numbers, or float32"
+    assert labels.ndim > 1 or labels.dtype.kind != "i" or labels.dtype == np.int64, "class numbers are int64"
+    if source.classes is not None and labels.ndim == 1:
         assert labels.max() < len(source.classes), "every label has a class name"
 
 

@@ -26,8 +26,18 @@ from edgekit.types.measurements import (
     Origin,
     Percentile,
     SensorReading,
+    WorstPart,
 )
-from edgekit.types.networks import Cost, LayerCost, Preprocess, Signature, TensorSpec, Variant, VariantKind
+from edgekit.types.networks import (
+    Cost,
+    InputShape,
+    LayerCost,
+    Preprocess,
+    Signature,
+    TensorSpec,
+    Variant,
+    VariantKind,
+)
 
 __all__ = [
     "Accuracy",
@@ -45,6 +55,7 @@ __all__ = [
     "FileHash",
     "FloatLayer",
     "FloatReason",
+    "InputShape",
     "Issue",
     "Latency",
     "LayerAudit",
@@ -63,4 +74,5 @@ __all__ = [
     "Variant",
     "VariantKind",
     "Verdict",
+    "WorstPart",
 ]

@@ -57,9 +57,9 @@ class Audit:
     notes: tuple[str, ...] = ()
 
 
-FloatReason = Literal["sensitive", "recipe", "small", "runtime"]
+FloatReason = Literal["sensitive", "recipe", "small", "runtime", "apart"]
 """Why a layer of an INT8 build stays float: it costs most accuracy, the recipe names its operation, int8 would gain
-nothing, or the runtime has no integer kernel for it."""
+nothing, the runtime has no integer kernel for it, or it joins values too far apart for one scale."""
 
 
 @dataclass(frozen=True)

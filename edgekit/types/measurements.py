@@ -16,6 +16,7 @@ __all__ = [
     "Origin",
     "Percentile",
     "SensorReading",
+    "WorstPart",
 ]
 
 LARGEST_SEED = 2**32 - 1
@@ -88,9 +89,23 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class WorstPart:
+    """The channel or column of the outputs of which least is `kept` (1: all, 0 and less: nothing), in words."""
+
+    kept: float
+    text: str
+
+    @property
+    def lost(self) -> bool:
+        """Whether less than half of it is kept, which users are told of."""
+        return self.kept < 0.5
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """`value` and the paired `drop` from the original (positive: worse), on `samples` samples of `split`.
 
+    `worst_part`: of a comparison with the original's outputs, where there are no labels and no classes.
     `drop_bound`: the high end of the drop's interval at the confidence that was asked for; None: none was.
     """
 
@@ -99,6 +114,7 @@ class Accuracy:
     samples: int
     value: Estimate
     drop: Estimate
+    worst_part: WorstPart | None = None
     drop_bound: float | None = None
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Cost", "LayerCost", "Preprocess", "Signature", "TensorSpec", "Variant", "VariantKind"]
+__all__ = [
+    "Cost",
+    "InputShape",
+    "LayerCost",
+    "Preprocess",
+    "Signature",
+    "TensorSpec",
+    "Variant",
+    "VariantKind",
+]
 
 
 @dataclass(frozen=True)
@@ -18,6 +27,19 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class InputShape:
+    """The shape of one input as the user gives it, batch included; without a name where the network has one input."""
+
+    name: str
+    dims: tuple[int, ...]
+
+    def text(self) -> str:
+        """As the option takes it: `x=1x3x320x320`."""
+        sizes = "x".join(str(size) for size in self.dims)
+        return f"{self.name}={sizes}" if self.name else sizes
+
+
+@dataclass(frozen=True)
 class Signature:
     """What a network takes and gives."""
 
@@ -27,18 +49,23 @@ class Signature:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How stored samples become network inputs: resize, crop, divide by scale, (x - mean) / std, layout.
+    """How stored samples become network inputs: layout, channels, resize, crop, divide by scale, (x - mean) / std.
 
-    `input_layout` is the layout of the *stored* samples; networks are fed NCHW. `resize` and `crop` are
-    pixels (the shorter side, and a centred square). `mean` and `std` hold one value per channel, or one for all.
+    `input_layout` is the layout of the *stored* samples; networks are fed NCHW. `channels`: what the network takes
+    where samples are stored as RGB or as grey; None leaves them. `resize` and `crop` are pixels: one number is the
+    shorter side, and a centred square; two are width and height. `letterbox`: resizing to two keeps an image's
+    proportions, centred, and fills the rest with this stored value (114 is common); None stretches. `mean` and `std`
+    hold one value per channel, or one for all.
     """
 
     input_layout: Literal["nhwc", "nchw", "as-is"] = "as-is"
     scale: float = 1.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    resize: int | None = None
-    crop: int | None = None
+    resize: int | tuple[int, int] | None = None
+    crop: int | tuple[int, int] | None = None
+    channels: Literal["rgb", "bgr", "grey"] | None = None
+    letterbox: int | None = None
 
 
 @dataclass(frozen=True)

@@ -254,9 +254,35 @@ def test_two_builds_at_once_in_one_store_end_alike(digits_network: UserNetwork, 
     assert timeless(first) == timeless(second)
 
 
-def test_the_time_limit_stops_a_build_that_can_be_resumed(
+def test_a_time_limit_before_anything_is_measured_is_one_line_and_nothing_is_written(
     digits_network: UserNetwork, tmp_path: Path
 ) -> None:
     done = run(build_arguments(digits_network, tmp_path, time_limit="0.1s"))
     assert done.returncode == 130
-    assert "the time limit" in done.stderr
+    assert "the time limit of 0.1s ended before anything could be measured" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_at_the_time_limit_the_best_of_what_is_finished_is_handed_over_and_a_rerun_goes_on(
+    digits_network: UserNetwork, finished: Path, tmp_path: Path
+) -> None:
+    asked = {"precision": "fp32,int8,w8", "store": str(finished / "store")}
+    done = run(build_arguments(digits_network, tmp_path, time_limit="0.01s", **asked))
+    assert done.returncode == 0, done.stderr
+    cut, whole = result_of(tmp_path), result_of(finished)
+    assert (cut.verdict, cut.winner) == (whole.verdict, whole.winner)
+    assert {row.id for row in cut.candidates} == {row.id for row in whole.candidates}
+    undone = [row.what for row in cut.rejected if row.reason == "not tried: the time limit of 0.01s ended"]
+    assert undone
+    assert all("w8" in name for name in undone)
+    assert any(all(name in line for name in undone) for line in cut.warnings)
+    assert "the time limit of 0.01s ended" in " ".join(done.stdout.split())
+    assert (
+        run([sys.executable, "-m", "edgekit", "bundle", "verify", str(tmp_path / "out/bundle")]).returncode
+        == 0
+    )
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert run(build_arguments(digits_network, tmp_path, time_limit="1h", **asked)).returncode == 0
+    longer = result_of(tmp_path)
+    assert set(undone) <= {row.id for row in longer.candidates}
+    assert not any("time limit" in line for line in longer.warnings)

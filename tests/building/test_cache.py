@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgekit.building.cache import TimeLimit
 from edgekit.building.executor import InProcessExecutor
-from edgekit.errors import Interrupted, StageError
+from edgekit.building.time_limit import TimeLimit
+from edgekit.building.worker import ProcessExecutor
+from edgekit.errors import StageError, TimeLimitReached
 from edgekit.testing.building_fakes import FakeExecutor, FakeTask
 from tests.building.parts import count_entries, opened_cache
 
@@ -33,13 +34,30 @@ def test_a_product_is_made_once_and_recorded_each_time(tmp_path: Path) -> None:
     assert [(event.stage, event.reused) for event in events] == [("stage", False), ("stage", True)]
 
 
-def test_after_the_time_limit_nothing_is_begun_and_the_store_is_named(tmp_path: Path) -> None:
+def test_after_the_time_limit_nothing_is_begun_but_what_is_stored_is_taken(tmp_path: Path) -> None:
     with opened_cache(tmp_path) as cache:
-        late = replace(cache, time_limit=TimeLimit(30.0, time.monotonic() - 1.0, Path("its-store")))
-        with pytest.raises(Interrupted, match=r"time limit of 30 s .* its-store"):
+        late = replace(cache, time_limit=TimeLimit(1800.0, time.monotonic() - 1.0))
+        with pytest.raises(TimeLimitReached, match=r"^the time limit of 30m ended$"):
             late.entry("stage", {}, made)
         assert count_entries(cache) == 0
-        assert replace(late, time_limit=None).entry("stage", {}, made).meta == {"answer": 1}
+        assert cache.entry("stage", {}, made).meta == {"answer": 1}
+        assert late.entry("stage", {}, made).reused
+
+
+def test_a_task_that_outlives_the_time_limit_is_ended_by_it(tmp_path: Path) -> None:
+    with opened_cache(tmp_path) as cache, closing(ProcessExecutor()) as executor:
+        soon = replace(cache, time_limit=TimeLimit(0.5, time.monotonic() + 0.5))
+        with pytest.raises(TimeLimitReached, match=r"0\.5s"):
+            soon.answer(executor, FakeTask("hang"))
+        assert count_entries(cache) == 0
+        assert cache.answer(executor, FakeTask("answer", 3))[0] == 3
+
+
+def test_a_stage_that_fails_within_the_time_limit_has_failed(tmp_path: Path) -> None:
+    with opened_cache(tmp_path) as cache:
+        early = replace(cache, time_limit=TimeLimit(600.0, time.monotonic() + 600.0))
+        with pytest.raises(StageError, match="no range"):
+            early.answer(InProcessExecutor(), FakeTask("stage"))
 
 
 def test_an_answer_comes_from_the_store_the_second_time(tmp_path: Path) -> None:

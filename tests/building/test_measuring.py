@@ -24,7 +24,7 @@ def artifact(tmp_path: Path) -> Artifact:
 def test_outputs_and_memory_come_from_one_run(tmp_path: Path, artifact: Artifact) -> None:
     samples = split_files(tmp_path)
     with opened_cache(tmp_path / "store") as cache:
-        evaluator = Evaluator(cache, bench(tmp_path / "board"), "top1")
+        evaluator = Evaluator(cache, bench(tmp_path / "board"), None)
         assert evaluator.outputs(artifact, samples)["out"].shape == (12, 10)
         assert evaluator.peak_memory_bytes(artifact, samples) == 1_000_000
         assert count_entries(cache) == 1
@@ -33,7 +33,7 @@ def test_outputs_and_memory_come_from_one_run(tmp_path: Path, artifact: Artifact
 def test_accuracy_is_paired_with_the_reference_on_the_split(tmp_path: Path, artifact: Artifact) -> None:
     samples = split_files(tmp_path)
     with opened_cache(tmp_path / "store") as cache:
-        evaluator = Evaluator(cache, bench(tmp_path / "board"), "top1")
+        evaluator = Evaluator(cache, bench(tmp_path / "board"), None)
         accuracy = evaluator.accuracy(artifact, artifact, samples)
         unlabelled = replace(samples, files=replace(samples.files, labels=None))
         agreed = evaluator.accuracy(artifact, artifact, unlabelled)

@@ -53,7 +53,7 @@ def test_a_request_is_resolved_and_nothing_is_loaded_or_written_but_the_store(
         ({"metric": "top2"}, UserError, "top2"),
         ({"recipe": "int8-minimax"}, UserError, "int8-minmax"),
         ({"precisions": ("fp4",)}, UserError, "generic-cpu cannot run fp4"),
-        ({"backends": ("tensorrt",)}, UserError, "no runtime of generic-cpu is usable here"),
+        ({"backends": ("tensorrt",)}, UserError, "generic-cpu does not run TensorRT; allowed: openvino, "),
         ({"data": (samples(200), None, None)}, DataError, "data is a tuple of 3"),
         ({"calibration_samples": 2}, DataError, "2 calibration samples"),
         ({"train": TrainOptions(loss="gone.py:loss")}, UserError, "gone.py"),

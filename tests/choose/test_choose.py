@@ -216,7 +216,7 @@ def test_a_latency_that_is_not_a_number_counts_as_not_measured() -> None:
 
 def test_the_explanation_compares_with_the_original() -> None:
     choice = choose(Budget(max_latency_ms=2.0), [entry("orig", 3.0), entry("a", 1.5, 0.001)], "orig")
-    assert choice.explanation.endswith("; 2.00 times faster than the original (orig).")
+    assert choice.explanation.endswith("; 2.00 times faster (2.00 to 2.00) than the original (orig).")
 
 
 @pytest.mark.parametrize(

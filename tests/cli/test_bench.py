@@ -170,3 +170,15 @@ def test_a_missing_litert_names_the_extra(
     code, _out, err = call(capsys, tflite)
     assert code == 2
     assert 'pip install "edgekit[tflite]"' in err
+
+
+def test_given_shapes_fill_open_sizes_and_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_classifier(tmp_path / "net.onnx", batch="n")
+    found = bench_json(capsys, path, "--input-shape", "input=1x3x8x8")
+    assert "inputs are random: input [1, 3, 8, 8]" in found["notes"]
+    assert not any("set to 1" in note for note in found["notes"])
+    code, _out, err = call(capsys, path, "--input-shape", "1x4x8x8")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert "dimension 1 of input 'input' is fixed to 3, not 4" in err

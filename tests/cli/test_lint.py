@@ -92,23 +92,43 @@ def test_int8_on_a_board_without_it_says_what_to_do_instead(
     assert "FP16" in issue["remedy"]
 
 
-def test_a_dynamic_shape_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def dynamic(tmp_path: Path, shape: tuple[int | str, ...] = ("batch", 4, "height", 8)) -> Path:
     path = tmp_path / "dynamic.onnx"
-    model = graph([conv("x", "y")], {"w": weights(4, 4, 3, 3)}, shape=(1, 4, "height", 8))
-    onnx.save(model, str(path))
-    code, out, _ = run(str(path), "--target", "jetson-orin-nano", "--json", capsys=capsys)
-    assert code == 3
-    assert any("dynamic (height)" in issue["reason"] for issue in found(out, "tensorrt")["issues"])
+    onnx.save(graph([conv("x", "y")], {"w": weights(4, 4, 3, 3)}, shape=shape), str(path))
+    return path
 
 
-def test_a_dynamic_shape_is_an_error_whatever_the_runtime(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("target", ["jetson-orin-nano", "intel-igpu"])
+def test_an_open_size_is_the_users_mistake_whatever_the_runtime(
+    tmp_path: Path, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "dynamic.onnx"
-    onnx.save(graph([node("Relu", ["x"], ["y"])], {}, shape=("batch", 4, "height", 8)), str(path))
-    code, out, _ = run(str(path), "--target", "intel-igpu", "--json", capsys=capsys)
-    assert code == 3
-    assert [issue["reason"] for issue in found(out, "")["issues"]] == ["dimension 2 of input x is dynamic"]
+    code, _, err = run(str(dynamic(tmp_path)), "--target", target, capsys=capsys)
+    assert code == 2
+    assert "dimension 2 of input 'x' is dynamic (height)" in err
+    assert "--input-shape x=1x4xHx8" in err
+
+
+@pytest.mark.parametrize("shape", ["x=1x4x16x8", "1,4,16,8"])
+def test_an_open_size_is_fixed_by_the_option(
+    tmp_path: Path, shape: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(dynamic(tmp_path))
+    code, out, _ = run(path, "--target", "rtx-ada", "--input-shape", shape, "--json", capsys=capsys)
+    assert code == 0
+    assert [issue["reason"] for issue in found(out, "")["issues"]] == [
+        "dimension 0 of input x is dynamic; it becomes 1",
+        "dimension 2 of input x is dynamic; it becomes 16",
+    ]
+
+
+@pytest.mark.parametrize("target", ["rtx-ampere", "jetson-orin-nano", "raspberry-pi-4"])
+def test_a_dynamic_batch_becomes_1_and_is_told(
+    tmp_path: Path, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = dynamic(tmp_path, ("N", 4, 8, 8))
+    code, out, _ = run(str(path), "--target", target, "--json", capsys=capsys)
+    assert code == 0
+    assert "dimension 0 of input x is dynamic; it becomes 1" in out
 
 
 def test_a_network_too_large_for_the_board_is_an_error(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 
-from edgekit.cli.options import parse_cpus, read_preprocess
+from edgekit.cli.options import parse_cpus, preprocess_options, read_preprocess
 from edgekit.errors import DataError, UserError
 from edgekit.types import Preprocess
+
+READ = click.command()(preprocess_options(lambda **given: read_preprocess(given)))
 
 
 @pytest.mark.parametrize(
@@ -61,3 +64,25 @@ def test_an_option_wins_over_the_file(tmp_path: Path) -> None:
 def test_options_that_make_no_preprocessing_are_told(options: dict[str, str], said: str) -> None:
     with pytest.raises(DataError, match=said):
         read_preprocess(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--resize", "640x480", "--letterbox", "114"], {"resize": (640, 480), "letterbox": 114}),
+        (["--resize", "640x480", "--letterbox"], {"resize": (640, 480), "letterbox": 114}),
+        (
+            ["--resize", "256", "--crop", "320x240", "--channels", "bgr"],
+            {"resize": 256, "crop": (320, 240), "channels": "bgr"},
+        ),
+    ],
+)
+def test_preprocessing_of_detectors_is_read(options: list[str], wanted: dict[str, object]) -> None:
+    preprocess = READ.main(options, standalone_mode=False)
+    assert {name: getattr(preprocess, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("size", ["0", "640x", "640*480", "x480", "-3"])
+def test_a_size_that_is_none_is_told(size: str) -> None:
+    with pytest.raises(click.BadParameter, match="allowed: pixels, as 224, or width x height, as 640x480"):
+        READ.main(["--resize", size], standalone_mode=False)

@@ -173,7 +173,7 @@ def test_a_torch_model_without_a_shape_is_a_users_error(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     source = tmp_path / "tiny_net.py"
     source.write_text("import torch\n\ndef make():\n    return torch.nn.Linear(4, 3)\n")
-    with pytest.raises(UserError, match=r"--data or --input-shape 1,3,32,32"):
+    with pytest.raises(UserError, match=r"--data or --input-shape 1x3x32x32"):
         answer("--model", f"{source}:make")
 
 
@@ -236,4 +236,4 @@ def test_the_table_fits_eighty_columns_and_shows_the_top(
 
 
 def test_help_has_an_example() -> None:
-    assert "--input-shape 1,3,32,32" in CliRunner().invoke(profile, ["--help"]).stdout
+    assert "--input-shape 1x3x32x32" in CliRunner().invoke(profile, ["--help"]).stdout

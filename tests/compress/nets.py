@@ -28,8 +28,8 @@ class ArraySamples:
         self.x, self.y, self._left = x, y, fail_after
 
     @property
-    def labelled(self) -> bool:
-        return self.y is not None
+    def labels(self) -> NDArray[np.int64] | None:
+        return self.y
 
     def __len__(self) -> int:
         return len(self.x)

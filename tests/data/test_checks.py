@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,26 @@ def test_wrong_type_is_told() -> None:
         check_data(from_arrays(np.ones((9, 2), np.int64), Y[:9]), None, signature(2))
 
 
+@pytest.mark.parametrize(("stored", "taken"), [("uint8", "uint8"), ("int64", "int32"), ("bool", "bool")])
+def test_whole_numbers_go_into_an_input_that_holds_them(stored: str, taken: str) -> None:
+    """Sources give uint8 and bool as floats of the same value."""
+    x = np.arange(18).reshape(9, 2) % 2 if stored == "bool" else np.arange(18).reshape(9, 2)
+    check_data(from_arrays(x.astype(stored), Y[:9]), None, signature(2, dtype=taken))
+
+
+@pytest.mark.parametrize(
+    ("x", "taken", "said"),
+    [
+        (np.full((9, 2), 0.5, np.float32), "uint8", "float32 such as 0.5, the input 'input' is uint8"),
+        (np.full((9, 2), 300, np.int64), "uint8", "int64 such as 300, the input 'input' is uint8"),
+        (np.full((9, 2), 3, np.uint8), "bool", "such as 3, the input 'input' is bool"),
+    ],
+)
+def test_values_that_an_input_does_not_hold_are_told(x: Any, taken: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        check_data(from_arrays(x, Y[:9]), None, signature(2, dtype=taken))
+
+
 def test_labels_beyond_the_outputs_are_told() -> None:
     y = Y.copy()
     y[77] = 7
@@ -74,7 +96,7 @@ def test_negative_labels_are_told() -> None:
     y = Y.copy()
     y[5] = -1
     with pytest.raises(DataError, match="label -1 of sample 5 is out of range"):
-        check_data(from_arrays(X, y))
+        check_data(from_arrays(X, y), metric="top1")
 
 
 def test_labels_of_one_class_are_told() -> None:

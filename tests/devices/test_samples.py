@@ -55,3 +55,12 @@ def test_a_shape_the_network_does_not_take_is_told_with_both_shapes(tmp_path: Pa
 def test_another_number_of_inputs_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 arrays per sample; allowed: 2"):
         write_samples(batches(2), [SPEC, SPEC], tmp_path, count=2)
+
+
+def test_a_later_value_that_the_input_does_not_hold_is_told(tmp_path: Path) -> None:
+    """Only the first sample is checked before the work."""
+    good, bad = np.zeros((4, 3), np.float32), np.full((4, 3), 256, np.float32)
+    with pytest.raises(DataError, match=r"samples 4 to 7: samples are float32 such as 256, .* is uint8"):
+        write_samples(
+            [Batch((good,), None), Batch((bad,), None)], [TensorSpec("x", "uint8", (1, 3))], tmp_path, count=8
+        )

@@ -100,3 +100,26 @@ def test_an_accelerator_that_was_not_seen_is_named() -> None:
     assert not find_target("intel-npu", HERE).misfits(
         Machine.from_facts({"arch": "x86_64", "accelerators": ["intel-npu"]})
     )
+
+
+@pytest.mark.parametrize(
+    ("target", "cpu", "like"),
+    [
+        ("intel-cpu", "AMD EPYC 9R14", True),
+        ("intel-cpu", "Some other vendor's", True),
+        ("intel-cpu", "Intel(R) Xeon(R) Platinum 8488C", False),
+        ("generic-cpu", "AMD EPYC 9R14", False),
+    ],
+)
+def test_a_machine_that_fits_by_its_features_alone_is_not_called_the_board(
+    target: str, cpu: str, like: bool
+) -> None:
+    told = find_target(target, HERE).likeness(machine(cpu=cpu, features=(*X86, "avx512_vnni")))
+    wanted = (
+        f"this machine ({cpu}) fits the description of {target} by its features; by its name it is not one"
+    )
+    assert told == (wanted if like else "")
+
+
+def test_a_machine_that_does_not_fit_has_no_likeness() -> None:
+    assert find_target("intel-cpu", HERE).likeness(machine(cpu="AMD EPYC", arch="aarch64")) == ""

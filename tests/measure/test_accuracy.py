@@ -109,10 +109,10 @@ def test_without_labels_class_scores_are_compared_by_agreement() -> None:
     assert (accuracy.value.value, accuracy.drop.value) == (0.75, 0.25)
 
 
-def test_without_labels_other_outputs_are_compared_by_cosine() -> None:
+def test_without_labels_other_outputs_are_compared_part_by_part() -> None:
     boxes = {"boxes": np.random.default_rng(0).random((5, 7, 4)), "more": np.ones((5, 2, 3))}
     accuracy = evaluate(boxes, boxes, None)
-    assert accuracy.metric == "cosine"
+    assert accuracy.metric == "r2"
     assert accuracy.value.value == pytest.approx(1.0)
     assert accuracy.drop.value == pytest.approx(0.0)
 

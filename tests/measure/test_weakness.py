@@ -99,4 +99,4 @@ def test_nan_is_told_with_its_sample(labels: np.ndarray | None) -> None:
 
 
 def test_without_labels_there_is_nothing_to_judge() -> None:
-    assert find_weakness(answers(np.zeros(240, np.int64)), None, "top1") == ""
+    assert find_weakness(answers(np.zeros(240, np.int64)), None, None) == ""

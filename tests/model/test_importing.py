@@ -71,6 +71,37 @@ def test_batch_becomes_one(tmp_path: Path, batch: object) -> None:
     assert signature.outputs[0].shape == (1, 64)
 
 
+@pytest.mark.parametrize("opset", [22, 23])
+def test_an_opset_above_what_runtimes_read_is_lowered(tmp_path: Path, opset: int) -> None:
+    import_onnx(saved(tmp_path, small(1, opset)), tmp_path / "out.onnx")
+    imported = read_model(tmp_path / "out.onnx")
+    x = np.random.default_rng(1).random((1, 2, 6, 6), dtype=np.float32)
+    assert imported.opset_import[0].version == 21
+    assert not difference(run_onnx(small(1, opset), (x,)), run_onnx(imported, (x,)))
+
+
+def test_an_output_without_a_shape_gets_one(tmp_path: Path) -> None:
+    model = small()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    signature = import_onnx(saved(tmp_path, model), tmp_path / "out.onnx")
+    assert signature.outputs[0].shape == (1, 64)
+
+
+def test_values_in_many_files_are_read_and_each_is_part_of_the_digest(tmp_path: Path) -> None:
+    path = tmp_path / "in.onnx"
+    onnx.save(small(), str(path), save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0)
+    files = sorted(file for file in tmp_path.iterdir() if file != path)
+    assert len(files) == 5
+    import_onnx(path, tmp_path / "out.onnx")
+    digests = {locate(path).digest}
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[0] ^= 1
+        file.write_bytes(content)
+        digests.add(locate(path).digest)
+    assert len(digests) == 6
+
+
 def test_paths_and_producers_are_left_out(tmp_path: Path) -> None:
     import_onnx(saved(tmp_path, small()), tmp_path / "out.onnx")
     assert b"somebody" not in (tmp_path / "out.onnx").read_bytes()

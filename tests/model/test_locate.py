@@ -128,7 +128,7 @@ def test_absent_weights_are_told(net: str) -> None:
 
 def test_weights_of_unknown_suffix_are_told(net: str) -> None:
     with pytest.raises(ModelError, match=r"unknown suffix; allowed: \.safetensors, \.pt, \.pth"):
-        locate(net, "weights.bin")
+        locate(net, "weights.npz")
 
 
 def test_weights_beside_a_whole_model_are_refused(tmp_path: Path) -> None:

@@ -104,18 +104,31 @@ def test_each_backend_has_its_default_recipe_and_float_has_none() -> None:
         "original-ov-w8",
         "original-ort-fp32",
         "original-ort-int8-minmax",
+        "original-litert-fp32",
+        "original-litert-fp16",
+        "original-litert-int8",
+        "original-litert-int8-dynamic",
     ]
-    assert [item.recipe for item in found.candidates] == ["", "", "int8-nncf", "", "", "int8-minmax"]
+    recipes = ["", "", "int8-nncf", "", "", "int8-minmax", "", "", "", ""]
+    assert [item.recipe for item in found.candidates] == recipes
 
 
 def test_the_recipe_of_a_backend_is_that_of_all_its_int8_candidates() -> None:
     found = plan("intel-cpu-avx2", precisions=("int8",), recipe="mine")
-    assert ids(found) == ["original-ov-int8-mine", "original-ort-int8-mine"]
+    assert ids(found) == [f"original-{name}-int8-mine" for name in ("ov", "ort", "litert")]
 
 
 def test_candidates_come_by_variant() -> None:
     found = plan("intel-cpu-avx2", variant("original"), variant("pruned-50"), precisions=("fp32",))
-    assert ids(found) == ["original-ov-fp32", "original-ort-fp32", "pruned-50-ov-fp32", "pruned-50-ort-fp32"]
+    assert ids(found) == [
+        f"{network}-{name}-fp32" for network in ("original", "pruned-50") for name in ("ov", "ort", "litert")
+    ]
+
+
+@pytest.mark.parametrize("target", ["generic-cpu", "intel-cpu", "intel-cpu-avx2", "intel-n100"])
+def test_every_x86_cpu_is_offered_litert_in_float_and_int8(target: str) -> None:
+    found = ids(plan(target))
+    assert {"original-litert-fp32", "original-litert-int8"} <= set(found)
 
 
 def test_a_runtime_that_is_not_installed_is_rejected_with_its_pip_line() -> None:

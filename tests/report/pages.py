@@ -1,11 +1,9 @@
-"""Reads a rendered page back: elements, attributes, the plots' JSON, the text a reader sees."""
+"""Reads a rendered page back: elements, attributes, the plots' texts, the text a reader sees."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import Any
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
@@ -17,17 +15,15 @@ class Page:
     elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
     scripts: list[tuple[dict[str, str | None], str]] = field(default_factory=list)
     text: str = ""
+    drawings: list[tuple[str, str]] = field(default_factory=list)
     unbalanced: list[str] = field(default_factory=list)
 
     def ids(self) -> list[str]:
         return [value for _, attributes in self.elements if (value := attributes.get("id"))]
 
-    def figure(self, name: str) -> dict[str, Any]:
-        """The JSON of one plot."""
-        found = [text for attributes, text in self.scripts if attributes.get("id") == f"{name}-data"]
-        assert len(found) == 1
-        figure: dict[str, Any] = json.loads(found[0])
-        return figure
+    def figures(self, name: str) -> list[str]:
+        """The text within each drawing of one plot: what its marks and its screen reader's text say."""
+        return [text for id, text in self.drawings if id.startswith(f"{name}-")]
 
 
 class Reader(HTMLParser):
@@ -38,6 +34,8 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.page.elements.append((tag, dict(attrs)))
+        if tag == "svg":
+            self.page.drawings.append((dict(attrs)["id"] or "", ""))
         if tag not in VOID:
             self.open.append((tag, dict(attrs)))
             if tag == "script":
@@ -54,6 +52,9 @@ class Reader(HTMLParser):
         if inside == "script":
             attributes, text = self.page.scripts[-1]
             self.page.scripts[-1] = (attributes, text + data)
+        elif any(tag == "svg" for tag, _ in self.open):
+            name, text = self.page.drawings[-1]
+            self.page.drawings[-1] = (name, text + data)
         elif inside != "style":
             self.page.text += data
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgekit.backends.litert.flatbuffer import COMPUTE, LAYOUT, Op, read_flatbuffer, read_ops, stored_only
+from edgekit.board.hush import without_talk
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.types import Audit, LayerAudit
 
@@ -39,8 +40,9 @@ def delegated(path: Path, threads: int = 1) -> frozenset[int]:
     except ModuleNotFoundError as error:
         raise MissingExtraError("ai-edge-litert", "tflite") from error
     try:
-        interpreter = Interpreter(str(path), num_threads=threads)
-        interpreter.allocate_tensors()
+        with without_talk():
+            interpreter = Interpreter(str(path), num_threads=threads)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise StageError(
             "open", f"LiteRT refuses {path.name}: {in_one_line(error)}", "export it again"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.backends.base import ExportRequest, Session
-    from edgekit.backends.litert.convert import Port
+    from edgekit.backends.litert.convert import Conversion, Port
     from edgekit.hardware import Target
     from edgekit.quantize import QuantPlan
     from edgekit.types import Audit, LayerTime, Variant
@@ -35,7 +35,8 @@ PRECISIONS = ("fp32", "fp16", "int8-dynamic", "int8")
 class LiteRtBackend:
     """See `edgekit.backends.base.Backend`. The artifact is `model.tflite`; its options describe its ports.
 
-    Images are stored with channels last; sessions take and give them as the network does, [N, C, H, W].
+    Images and signals are stored with channels last; sessions take and give them as the network does, [N, C, H, W] and
+    [N, C, L].
     """
 
     @property
@@ -51,14 +52,24 @@ class LiteRtBackend:
         return installed_versions(self.extra, PACKAGES)
 
     def lint(self, variant: Variant, target: Target) -> Examination:
-        """Nodes that cannot be carried over, by name; nothing is converted yet."""
+        """Nodes that cannot be carried over, by name; where there are none, what converting the network says."""
+        from edgekit.backends.litert.convert import convert
         from edgekit.graph.to_torch.module import unsupported
 
         try:
             issues = unsupported(variant.onnx_path)
         except ModelError as error:
             issues = (Issue("error", "", str(error), "export the network with static shapes"),)
-        return Examination(issues, "the table of what can be converted")
+        if issues:
+            return Examination(issues, "the table of what can be converted")
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            try:
+                converted = convert(Path(variant.onnx_path), Path(folder) / ENTRY)
+            except StageError as error:
+                issues = (Issue("error", "", error.cause, error.remedy),)
+            else:
+                issues = _told(converted)
+        return Examination(issues, "a conversion of it")
 
     def plan(self, request: ExportRequest) -> QuantPlan:
         """Tensors are named as in the float .tflite. Raises StageError when that cannot be made, too."""
@@ -66,8 +77,8 @@ class LiteRtBackend:
 
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
             path = Path(folder) / ENTRY
-            inputs, _ = convert(Path(request.variant.onnx_path), path)
-            return self._plan(request, path, inputs)
+            converted = convert(Path(request.variant.onnx_path), path, request.calibration)
+            return self._plan(request, path, converted.inputs)
 
     def _plan(self, request: ExportRequest, path: Path, inputs: Sequence[Port]) -> QuantPlan:
         """The plan for the float .tflite at `path`."""
@@ -96,10 +107,10 @@ class LiteRtBackend:
         versions = self.versions()
         started = time.perf_counter()
         path = request.folder / ENTRY
-        inputs, outputs = convert(Path(request.variant.onnx_path), path)
-        plan = self._plan(request, path, inputs) if precision == "int8" else None
+        converted = convert(Path(request.variant.onnx_path), path, request.calibration)
+        plan = self._plan(request, path, converted.inputs) if precision == "int8" else None
         notes = _quantize(request, path, plan)
-        options = {"inputs": described(inputs), "outputs": described(outputs)}
+        options = {"inputs": described(converted.inputs), "outputs": described(converted.outputs)}
         built = written_artifact(
             request, NAME, (ENTRY,), versions=versions, started=started, options=options, plan=plan
         )
@@ -138,6 +149,14 @@ class LiteRtBackend:
         from edgekit.backends.litert.profile import profile
 
         return profile(self, artifact, feeds, runs, threads)
+
+
+def _told(converted: Conversion) -> tuple[Issue, ...]:
+    """What a network's own layout operations cost, which forbids nothing."""
+    if not converted.layout_ops:
+        return ()
+    reason = f"layout operations of the network's own: {converted.layout_ops} in the .tflite, each moves a whole tensor"
+    return (Issue("warning", "", reason, "none is needed to build; fewer transposes would run faster"),)
 
 
 def _quantize(request: ExportRequest, path: Path, plan: QuantPlan | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,39 +21,72 @@ from edgekit.quiet import quiet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgekit.graph import CalibrationData
     from edgekit.graph.to_torch.module import Converted
 
-__all__ = ["Port", "convert"]
+__all__ = ["Conversion", "Port", "convert"]
 
 PARTITIONERS = ("MINCUT", "GREEDY")
 """How litert-torch decides which operations get channels last (its LAYOUT_OPTIMIZE_PARTITIONER). The first is its
 own choice and cuts fewest edges, but may put a transpose on an edge that the second does not cut."""
 
 CLOSE = 1e-3  # of a tensor's largest magnitude: float kernels add in another order
+EQUAL = 1e-3  # of an integer tensor's values may differ: which of two nearly equal floats is larger
 
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output: the network's own name, and whether the file has its channels last."""
+    """One input or output: the network's own name and type, and whether the file has its channels last."""
 
     name: str
     channels_last: bool
+    dtype: str = "float32"
 
 
-def convert(onnx_path: Path, path: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """Write the network as float .tflite; gives its inputs and outputs in the file's order.
+@dataclass(frozen=True)
+class Conversion:
+    """Inputs and outputs in the file's order; how many layout operations the file has."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    layout_ops: int
+
+
+def convert(onnx_path: Path, path: Path, data: CalibrationData | None = None) -> Conversion:
+    """Write the network as float .tflite.
 
     Of the ways to lay it out the one with fewest transposes is kept. Tensors are named as in the ONNX file where
-    they hold the same values. Raises StageError when it cannot be converted, computes something else, or has
-    layout operations that the network itself has not.
+    they hold the same values, on a sample of `data` where the network takes integers, else on made-up inputs. Raises
+    StageError when it cannot be converted, computes something else, or has layout operations that the network itself
+    has not.
     """
-    content, inputs, outputs = _converted(onnx_path, sha256_file(onnx_path))
+    sample = _sample(onnx_path, data)
+    content, conversion = _converted(
+        onnx_path, sha256_file(onnx_path), _Sample(sample, data.digest if data and sample else "")
+    )
     path.write_bytes(content)
-    return inputs, outputs
+    return conversion
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One sample per input of a network; equal to others of the same data. None: to be made up."""
+
+    arrays: tuple[NDArray[Any], ...] | None = field(compare=False)
+    digest: str
+
+
+def _sample(onnx_path: Path, data: CalibrationData | None) -> tuple[NDArray[Any], ...] | None:
+    """The first sample of `data` for a network that takes integers: which ones it can take, the data knows best."""
+    from edgekit.graph import read_signature
+
+    if data is None or all(np.dtype(spec.dtype).kind == "f" for spec in read_signature(onnx_path).inputs):
+        return None
+    return next(data.chunks(1, 1), None)
 
 
 @lru_cache(maxsize=2)
-def _converted(onnx_path: Path, digest: str) -> tuple[bytes, tuple[Port, ...], tuple[Port, ...]]:
+def _converted(onnx_path: Path, digest: str, sample: _Sample) -> tuple[bytes, Conversion]:
     """See `convert`. Every precision and recipe of a variant begins with the same file, named by its content."""
     from edgekit.errors import ModelError
     from edgekit.graph.to_torch.module import onnx_to_torch
@@ -64,7 +97,7 @@ def _converted(onnx_path: Path, digest: str) -> tuple[bytes, tuple[Port, ...], t
         raise StageError(
             "export", str(error), "replace the operation, or build for another runtime"
         ) from error
-    allowed = layout_allowance(onnx_path)
+    allowed = network.layout_cost
     best: tuple[int, Any, _Way] | None = None
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         path = Path(folder) / f"{digest[:16]}.tflite"
@@ -77,26 +110,16 @@ def _converted(onnx_path: Path, digest: str) -> tuple[bytes, tuple[Port, ...], t
             if count <= allowed:
                 break
         assert best is not None
-        _, model, way = best
+        count, model, way = best
         layout_gate(read_ops(model), allowed)
-        inputs = tuple(Port(*port) for port in zip(network.inputs, way.inputs_last, strict=True))
-        outputs = tuple(Port(*port) for port in zip(network.outputs, way.outputs_last, strict=True))
+        inputs, outputs = (
+            tuple(Port(name, name in way.last, dtype) for name, dtype in zip(ports, dtypes, strict=True))
+            for ports, dtypes in ((network.inputs, network.dtypes), (network.outputs, network.output_dtypes))
+        )
         write_flatbuffer(model, path)
-        _name_tensors(model, onnx_path, path, inputs, outputs)
+        _name_tensors(model, onnx_path, path, inputs, outputs, sample.arrays)
         write_flatbuffer(model, path)
-        return path.read_bytes(), inputs, outputs
-
-
-def layout_allowance(onnx_path: Path) -> int:
-    """How many layout operations a .tflite may have: as many as the ONNX graph itself.
-
-    A plain CNN has none, so none are let through. A transformer transposes to split its heads, a channel shuffle
-    to mix its groups; those are the network's own work.
-    """
-    from edgekit.graph.proto import read_model
-
-    own = {"Transpose", "DepthToSpace", "SpaceToDepth"}
-    return sum(node.op_type in own for node in read_model(onnx_path).graph.node)
+        return path.read_bytes(), Conversion(inputs, outputs, count)
 
 
 def layout_gate(ops: Sequence[Op], allowed: int) -> None:
@@ -118,51 +141,53 @@ def _layout_ops(ops: Sequence[Op]) -> list[Op]:
 
 @dataclass(frozen=True)
 class _Way:
-    """Which inputs and outputs get channels last, and the partitioner."""
+    """The inputs and outputs that get channels last, and the partitioner."""
 
-    inputs_last: tuple[bool, ...]
-    outputs_last: tuple[bool, ...]
+    last: frozenset[str]
     partitioner: str
 
 
 def _ways(network: Converted) -> list[_Way]:
-    """What to try, the likeliest first: a network without convolutions may do best with nothing moved."""
-    taken = tuple(len(shape) == 4 for shape in network.inputs.values())
-    given = tuple(len(shape) == 4 for shape in network.outputs.values())
-    none = (False,) * len(given)
-    ways = [_Way(taken, given, partitioner) for partitioner in PARTITIONERS]
-    if any(given):
-        ways += [_Way(taken, none, partitioner) for partitioner in PARTITIONERS]
-    return [*ways, _Way((False,) * len(taken), none, PARTITIONERS[0])]
+    """What to try, the likeliest first: images as they lie best, then with outputs or all as the network has them."""
+    choices = [network.channels_last, network.channels_last & set(network.inputs), frozenset[str]()]
+    return [
+        _Way(last, partitioner)
+        for last in dict.fromkeys(choices)
+        for partitioner in PARTITIONERS
+        if last or partitioner == PARTITIONERS[0]
+    ]
 
 
 def _write(network: Converted, path: Path, way: _Way) -> None:
     """One conversion. Raises StageError."""
-    shapes = list(network.inputs.values())
-    images = [index for index, wanted in enumerate(way.inputs_last) if wanted]
-    last = [index for index, wanted in enumerate(way.outputs_last) if wanted]
     with quiet():
         try:
             import litert_torch
             import torch
         except ModuleNotFoundError as error:
             raise MissingExtraError("litert-torch", "tflite") from error
-        samples = [
-            torch.zeros(_moved(shape) if place in images else shape) for place, shape in enumerate(shapes)
-        ]
-        wrapped = litert_torch.to_channel_last_io(network.module, args=images, outputs=last).eval()
+        samples = []
+        for (name, shape), dtype in zip(network.inputs.items(), network.dtypes, strict=True):
+            moved = (shape[0], *shape[2:], shape[1]) if name in way.last else shape
+            samples.append(torch.from_numpy(np.zeros(moved, dtype)))
+        wrapped = litert_torch.to_channel_last_io(
+            network.module,
+            args=[place for place, name in enumerate(network.inputs) if name in way.last],
+            outputs=[place for place, name in enumerate(network.outputs) if name in way.last],
+        ).eval()
         try:
             with _partitioner(way.partitioner):
                 litert_torch.convert(wrapped, tuple(samples)).export(str(path))
-        except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, IndexError) as error:
+        except (
+            *(RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, IndexError, AttributeError),
+            AssertionError,
+        ) as error:
+            cause = in_one_line(error).split(": error: ")[-1]  # without the line of edgekit's own source
             raise StageError(
-                "export", f"litert-torch cannot convert the network: {in_one_line(error)}"
+                "export",
+                f"litert-torch cannot convert the network: {cause}",
+                "write the operation otherwise, or build for another runtime",
             ) from error
-
-
-def _moved(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """[N, C, H, W] → [N, H, W, C]."""
-    return (shape[0], *shape[2:], shape[1])
 
 
 @contextlib.contextmanager
@@ -181,14 +206,19 @@ def _partitioner(name: str) -> Iterator[None]:
 
 
 def _name_tensors(
-    model: Any, onnx_path: Path, path: Path, inputs: Sequence[Port], outputs: Sequence[Port]
+    model: Any,
+    onnx_path: Path,
+    path: Path,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    sample: tuple[NDArray[Any], ...] | None,
 ) -> None:
     """Name every tensor after the ONNX tensor with the same values, which checks the conversion too; in place.
 
     The converter names tensors by Python modules. What has no counterpart (a separate padding) is named by its
     operation. Raises StageError when an output differs from the ONNX file's.
     """
-    arrays = _onnx_values(onnx_path)
+    arrays = _onnx_values(onnx_path, sample)
     feeds = [
         np.moveaxis(arrays[port.name], 1, -1) if port.channels_last else arrays[port.name] for port in inputs
     ]
@@ -229,8 +259,9 @@ def _unique(names: Mapping[int, str]) -> dict[int, str]:
     return result
 
 
-def _onnx_values(onnx_path: Path) -> dict[str, NDArray[Any]]:
-    """Every float tensor of the ONNX network on one random sample, in graph order, inputs first."""
+def _onnx_values(onnx_path: Path, sample: tuple[NDArray[Any], ...] | None) -> dict[str, NDArray[Any]]:
+    """Every float tensor and every output of the ONNX network on one sample, in graph order, inputs first."""
+    from edgekit.graph.bounds import made_up_inputs
     from edgekit.graph.layers import float_tensors
     from edgekit.graph.taps import load_graph, open_taps
 
@@ -238,31 +269,34 @@ def _onnx_values(onnx_path: Path) -> dict[str, NDArray[Any]]:
     outputs = [port.name for port in graph.graph.output]
     names = tuple(dict.fromkeys((*float_tensors(graph), *outputs)))
     taps = open_taps(graph, names)
-    rng = np.random.default_rng(0)
-    feeds = []
-    for info in graph.graph.input:
-        if info.name in taps.inputs:
-            shape = [dim.dim_value or 1 for dim in info.type.tensor_type.shape.dim]
-            feeds.append(rng.standard_normal(shape).astype(np.float32))
+    feeds = made_up_inputs(graph) if sample is None else sample
     arrays = dict(zip(taps.inputs, feeds, strict=True))
     arrays.update(taps.run(feeds))
     return arrays
 
 
 def _tflite_values(path: Path, feeds: Sequence[NDArray[Any]]) -> dict[int, NDArray[Any]]:
-    """Tensor index → value, of every tensor that the float .tflite computes on one sample."""
+    """Tensor index → value, of every float tensor and every output that the .tflite computes on one sample."""
     from edgekit.backends.litert.interpreter import open_all
 
     with open_all(path) as network:
-        return network.look(feeds)
+        return {**network.look(feeds), **network.results()}
 
 
 def _same(here: NDArray[Any], there: NDArray[Any]) -> bool:
-    """Whether a .tflite tensor holds an ONNX tensor's values, in either layout."""
+    """Whether a .tflite tensor holds an ONNX tensor's values, in either layout, with or without axes of size 1."""
     if here.size != there.size:
         return False
+    if here.dtype.kind != "f":
+        return here.dtype.kind == there.dtype.kind and any(
+            float(np.mean(form != here)) <= EQUAL for form in _forms(there, here.shape)
+        )
     limit = CLOSE * max(float(np.abs(there).max(initial=0.0)), 1e-6)
-    forms = [there, np.moveaxis(there, 1, -1)] if there.ndim > 2 else [there]
-    return any(
-        form.shape == here.shape and float(np.abs(here - form).max(initial=0.0)) <= limit for form in forms
-    )
+    return any(float(np.abs(here - form).max(initial=0.0)) <= limit for form in _forms(there, here.shape))
+
+
+def _forms(array: NDArray[Any], shape: tuple[int, ...]) -> list[NDArray[Any]]:
+    """`array`, and with its channels last, in `shape`, where they differ from it by axes of size 1 alone."""
+    wanted = [size for size in shape if size != 1]
+    forms = [array, np.moveaxis(array, 1, -1)] if array.ndim > 2 else [array]
+    return [form.reshape(shape) for form in forms if [size for size in form.shape if size != 1] == wanted]

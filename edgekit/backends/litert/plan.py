@@ -18,10 +18,11 @@ from edgekit.backends.litert.interpreter import open_all
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph.layers import weighted_layers
 from edgekit.quantize import Range, Scheme, make_observer
+from edgekit.quantize.apart import mixed_scales
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
 from edgekit.quantize.plan import Part, followed
-from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys
+from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys, unique_layers
 from edgekit.quiet import quiet
 from edgekit.types import FloatLayer
 
@@ -61,7 +62,8 @@ class LiteRtPlanner:
     def network(self, folder: Path) -> Path:
         return self.onnx_path
 
-    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
+    def in_float(self, measured: MeasuredNetwork, recipe: Recipe) -> tuple[FloatLayer, ...]:
+        model = measured.model
         kept = named_by_recipe(recipe, model)
         tensors, in_file = computed_tensors(model), self._computed()
         lost = [layer.name for layer in kept if tensors[layer.name] not in in_file]
@@ -72,7 +74,8 @@ class LiteRtPlanner:
                 "operation of its own",
                 "leave that operation out",
             )
-        return kept
+        apart = mixed_scales(measured, recipe)
+        return unique_layers(*kept, *(layer for layer in apart if tensors[layer.name] in in_file))
 
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         in_file = self._computed()
@@ -127,20 +130,22 @@ def collect(
 ) -> dict[str, Range]:
     """Tensor name → range of every float tensor that the .tflite at `path` computes; one pass, one sample at a time.
 
-    Raises StageError when a tensor holds NaN or infinity, or there are no samples.
+    What a maximum over an image is padded with, minus infinity, is no value of it: on the input's scale it is the least
+    integer, which never is a maximum. Raises StageError when a tensor holds NaN or infinity, or there are no samples.
     """
+    padded = {op.name for op in read_ops(read_flatbuffer(path)) if op.kind == "PADV2"}
     with open_all(path, threads) as network:
         tensors = network.interpreter.get_tensor_details()
         names = {int(tensor["index"]): str(tensor["name"]) for tensor in tensors}
         observers = {index: make_observer(recipe.observer, recipe.percentile) for index in network.tensors}
         for arrays in data.chunks(1, recipe.samples):
             feeds = [
-                np.ascontiguousarray(np.moveaxis(array, 1, -1) if port.channels_last else array, np.float32)
+                np.moveaxis(array, 1, -1) if port.channels_last else array
                 for array, port in zip(arrays, inputs, strict=True)
             ]
             for index, value in network.look(feeds).items():
                 try:
-                    observers[index].observe(value)
+                    observers[index].observe(value[value > -np.inf] if names[index] in padded else value)
                 except ValueError as error:
                     raise StageError(
                         "calibrate",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.litert.flatbuffer import Op, read_flatbuffer, read_ops, stored_only
+from edgekit.board.hush import without_talk
 from edgekit.errors import MissingExtraError
 from edgekit.types import LayerTime
 
@@ -78,10 +79,10 @@ def _interpreter(threads: int, **source: Any) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError as error:
         raise MissingExtraError("ai-edge-litert", "tflite") from error
-    with warnings.catch_warnings():
+    with without_talk(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the memory that kept tensors take
         made = Interpreter(num_threads=threads, **source)
-    made.allocate_tensors()
+        made.allocate_tensors()
     return made
 
 

@@ -113,7 +113,7 @@ def _named(details: list[dict[str, Any]], said: str | None) -> list[dict[str, An
     """Ports of the file under the network's names, where the artifact's options carry those."""
     known = json.loads(said) if said else [{} for _ in details]
     return [
-        {**detail, "name": facts.get("name", detail["name"])}
+        {**detail, "name": facts.get("name", detail["name"]), "said": facts.get("dtype", "")}
         for detail, facts in zip(details, known, strict=True)
     ]
 
@@ -230,4 +230,4 @@ def _grid(detail: Mapping[str, Any]) -> Grid | None:
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:
     """Name, type and shape; a free dimension is None."""
     shape = tuple(None if size < 0 else int(size) for size in detail["shape_signature"])
-    return TensorSpec(str(detail["name"]), np.dtype(detail["dtype"]).name, shape)
+    return TensorSpec(str(detail["name"]), detail["said"] or np.dtype(detail["dtype"]).name, shape)

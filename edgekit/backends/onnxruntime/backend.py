@@ -70,6 +70,13 @@ class OnnxRuntimeBackend:
         started = time.perf_counter()
         precision = request.candidate.precision
         network, path = Path(request.variant.onnx_path), request.folder / ENTRY
+        for issue in self.lint(request.variant, request.target).issues:
+            if issue.severity == "error":
+                raise StageError(
+                    "export",
+                    f"{issue.reason} (node {issue.node})" if issue.node else issue.reason,
+                    issue.remedy,
+                )
         plan = None
         if precision == "fp32":
             made = export_float(network, path)

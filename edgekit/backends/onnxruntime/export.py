@@ -62,7 +62,7 @@ def export_int8(plan: QuantPlan, onnx_path: Path, path: Path, why: str) -> Expor
     sensitive = plan.kept("sensitive")
     if sensitive:
         notes.append(f"Kept in float as the most sensitive: {', '.join(sensitive)}.")
-    return Exported(KEEP_FLOAT if plan.kept("sensitive", "recipe") else {}, tuple(notes))
+    return Exported(KEEP_FLOAT if plan.kept("sensitive", "recipe", "apart") else {}, tuple(notes))
 
 
 def _quantize(model: onnx.ModelProto, plan: QuantPlan) -> onnx.ModelProto:
@@ -88,7 +88,7 @@ def _quantize(model: onnx.ModelProto, plan: QuantPlan) -> onnx.ModelProto:
                 CalibrationMethod.MinMax, {n: tuple(map(np.asarray, pair)) for n, pair in limits.items()}
             ),
             [],
-            sorted(excluded_nodes(model, plan.kept("sensitive", "recipe"))),
+            sorted(excluded_nodes(model, plan.kept("sensitive", "recipe", "apart"))),
             list(QUANTIZED_OPS),
             {"ActivationSymmetric": False, "WeightSymmetric": True} if plan.integers.weight == "int8" else {},
         )

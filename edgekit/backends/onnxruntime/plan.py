@@ -15,9 +15,10 @@ from edgekit.graph.rewrites import means_to_pooling
 from edgekit.graph.taps import load_graph
 from edgekit.graph.wiring import Wiring
 from edgekit.quantize import Scheme
+from edgekit.quantize.apart import mixed_scales
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part, followed
-from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys
+from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys, unique_layers
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -80,8 +81,10 @@ class OnnxRuntimePlanner:
         onnx.save(model, str(path))
         return path
 
-    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
-        kept = named_by_recipe(recipe, model, load_graph(self.onnx_path))
+    def in_float(self, measured: MeasuredNetwork, recipe: Recipe) -> tuple[FloatLayer, ...]:
+        model = measured.model
+        named = named_by_recipe(recipe, model, load_graph(self.onnx_path))
+        kept = unique_layers(*named, *mixed_scales(measured, recipe))
         names, floats = {layer.name for layer in kept}, set(float_tensors(model))
         unfit = unfit_nodes(model)
         return (

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from edgekit.backends.openvino.quantize import SMALL_SHARE, place_quantizers
 from edgekit.quantize import Scheme
+from edgekit.quantize.apart import mixed_scales
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part, united
-from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys
+from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys, unique_layers
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -49,10 +50,13 @@ class OpenVinoPlanner:
     def network(self, folder: Path) -> Path:
         return Path(self.variant.onnx_path)
 
-    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
+    def in_float(self, measured: MeasuredNetwork, recipe: Recipe) -> tuple[FloatLayer, ...]:
         small = self._small_products()
-        kept = (layer for layer in named_by_recipe(recipe, model) if layer.name not in small)
-        return (*(FloatLayer(name, "small") for name in small), *kept)
+        return unique_layers(
+            *(FloatLayer(name, "small") for name in small),
+            *named_by_recipe(recipe, measured.model),
+            *mixed_scales(measured, recipe),
+        )
 
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         return frozenset()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from edgekit.backends.tensorrt.build_recipe import Toolkit, calibration_cache, recipe_for, toolkit
 from edgekit.backends.tensorrt.half import Halved, largest_magnitudes, to_half
+from edgekit.backends.tensorrt.lint import prepared_or_issues
 from edgekit.backends.tensorrt.operators import dla_fallbacks
-from edgekit.backends.tensorrt.plan import prepared
 from edgekit.backends.tensorrt.quantize import quantize
 from edgekit.errors import StageError
 from edgekit.graph.proto import opset_of
@@ -62,7 +62,11 @@ def write_files(request: ExportRequest, plan: QuantPlan | None) -> Written:
     candidate = request.candidate
     refuse(request)
     kit = toolkit(request.target)
-    model = prepared(Path(request.variant.onnx_path), kit)
+    model, issues = prepared_or_issues(Path(request.variant.onnx_path), kit)
+    errors = [issue for issue in issues if issue.severity == "error"]
+    if errors or model is None:
+        place = f" (node {errors[0].node})" if errors[0].node else ""
+        raise StageError("export", f"{errors[0].reason}{place}", errors[0].remedy)
     if plan is not None:
         parts = _int8(request, kit, model, plan)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.backends.tensorrt.build_recipe import toolkit
+from edgekit.backends.tensorrt.build_recipe import Toolkit, toolkit
 from edgekit.backends.tensorrt.compile_check import compile_check
 from edgekit.backends.tensorrt.operators import dla_fallbacks, operation_issues
 from edgekit.backends.tensorrt.plan import prepared
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from edgekit.hardware import Target
 
-__all__ = ["examine"]
+__all__ = ["examine", "prepared_or_issues"]
 
 
 def examine(path: Path, target: Target) -> Examination:
-    """Every issue of one float ONNX file. Raises StageError when the file cannot be read."""
+    """Every issue of one float ONNX file of fixed sizes. Raises StageError when the file cannot be read."""
     from edgekit.graph.taps import load_graph
 
     model = load_graph(path)
@@ -32,17 +32,9 @@ def examine(path: Path, target: Target) -> Examination:
             (Issue("error", "", reason, "choose a jetson or an rtx target"),), "nothing to check"
         )
     kit = toolkit(target)
-    dynamic = tuple(_dynamic(model))
-    if any(issue.severity == "error" for issue in dynamic):
-        return Examination((*dynamic, *operation_issues(model, kit.known)), "rules only: shapes are dynamic")
-    try:
-        ready = prepared(path, kit)
-    except StageError as error:
-        issues = tuple(operation_issues(model, kit.known))
-        if not any(issue.severity == "error" for issue in issues):
-            issues = (*issues, Issue("error", "", error.cause, error.remedy))
-        return Examination((*dynamic, *issues), "rules only: the network cannot be written for this parser")
-    issues = tuple(operation_issues(ready, kit.known))
+    ready, issues = prepared_or_issues(path, kit)
+    if ready is None:
+        return Examination(issues, "rules only: the network cannot be written for this parser")
     have = opset_of(model)
     if have > kit.opset:
         reason = f"opset {have} is above what TensorRT {kit.versions} reads; it is written in opset {opset_of(ready)}"
@@ -50,7 +42,7 @@ def examine(path: Path, target: Target) -> Examination:
     if target.has_dla():
         issues = (*issues, *_dla_issues(ready))
     if any(issue.severity == "error" for issue in issues):
-        return Examination((*dynamic, *issues), "rules only: what they refuse was not compiled")
+        return Examination(issues, "rules only: what they refuse was not compiled")
     check = compile_check(ready, kit)
     said = tuple(
         Issue(
@@ -60,32 +52,30 @@ def examine(path: Path, target: Target) -> Examination:
         )
         for problem in check.problems
     )
-    return Examination((*dynamic, *issues, *said), f"rules; {check.done}")
+    return Examination((*issues, *said), f"rules; {check.done}")
+
+
+def prepared_or_issues(path: Path, kit: Toolkit) -> tuple[onnx.ModelProto | None, tuple[Issue, ...]]:
+    """The graph as it is written for the board's parser, or nothing where that cannot be, and what the rules say.
+
+    Lint and export ask this, so that they give one answer.
+    """
+    from edgekit.graph.taps import load_graph
+
+    try:
+        ready = prepared(path, kit)
+    except StageError as error:
+        issues = tuple(operation_issues(load_graph(path), kit.known))
+        if not any(issue.severity == "error" for issue in issues):
+            issues = (*issues, Issue("error", "", error.cause, error.remedy))
+        return None, issues
+    return ready, tuple(operation_issues(ready, kit.known))
 
 
 def _placed(problem: str) -> tuple[str, str]:
     """(node, reason) of one of the parser's lines."""
     place, _, reason = problem.removeprefix("node ").partition(": ")
     return (place, reason) if reason and "node " in problem[:5] else ("", problem)
-
-
-def _dynamic(model: onnx.ModelProto) -> list[Issue]:
-    """Inputs without fixed sizes. A free batch becomes 1."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    issues = []
-    for value in model.graph.input:
-        for position, dim in enumerate(value.type.tensor_type.shape.dim if value.name not in weights else ()):
-            if dim.dim_value > 0:
-                continue
-            told = f"dimension {position} of input {value.name} is dynamic ({dim.dim_param or '?'})"
-            if position == 0:
-                issues.append(
-                    Issue("warning", "", f"{told}; it becomes 1", "nothing, or export with a batch of 1")
-                )
-            else:
-                reason = f"{told}; engines are built for fixed sizes, and the DLA takes no others"
-                issues.append(Issue("error", "", reason, "export with fixed sizes"))
-    return issues
 
 
 def _dla_issues(model: onnx.ModelProto) -> list[Issue]:

@@ -65,6 +65,14 @@ INSTEAD: Mapping[str, str] = {
     "GroupNormalization": "write it as Reshape, InstanceNormalization, Reshape",
 }
 
+POOLED_DIMENSIONS: Mapping[str, range] = {
+    "AveragePool": range(1, 4),
+    "LpPool": range(2, 4),
+    "MaxPool": range(1, 4),
+}
+"""Pool → how many dimensions it may go over. The tables say 2 or 3; the parser's poolingHelper makes two of one since
+8.0, not for LpPool (TensorRT-RTX 1.7.1 refuses that)."""
+
 RESIZE_MODES: Mapping[str, frozenset[object]] = {
     "mode": frozenset({b"nearest", b"linear"}),
     "coordinate_transformation_mode": frozenset({
@@ -104,13 +112,14 @@ def _support(node: Any, known: Version) -> Iterator[Issue]:
 
 def _restrictions(model: Any, node: Any, settings: Mapping[str, Any]) -> Iterator[Issue]:
     constants = {tensor.name for tensor in model.graph.initializer}
-    if node.op_type in ("AveragePool", "MaxPool", "LpPool"):
-        if len(settings.get("kernel_shape", (1, 1))) not in (2, 3):
+    if node.op_type in POOLED_DIMENSIONS:
+        pooled = len(settings.get("kernel_shape", (1, 1)))
+        if pooled not in POOLED_DIMENSIONS[node.op_type]:
             yield Issue(
                 "error",
                 node.name,
-                f"{node.op_type} over one dimension is not taken",
-                "add a dimension of size 1",
+                f"{node.op_type} over {pooled} dimension{'s' if pooled > 1 else ''} is not taken",
+                "pool over two dimensions, one of them of size 1",
             )
         if any(dilation != 1 for dilation in settings.get("dilations", ())):
             yield Issue(

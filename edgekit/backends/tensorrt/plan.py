@@ -15,9 +15,10 @@ from edgekit.graph.opset import decompose, in_opset
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.graph.taps import load_graph
 from edgekit.quantize import Scheme
+from edgekit.quantize.apart import mixed_scales
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part
-from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys
+from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys, unique_layers
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -63,11 +64,13 @@ class TensorRtPlanner:
         onnx.save(prepared(self.onnx_path, self.kit), str(path))
         return path
 
-    def in_float(self, model: onnx.ModelProto, recipe: Recipe) -> tuple[FloatLayer, ...]:
-        kept = named_by_recipe(recipe, model, load_graph(self.onnx_path))
-        names = {layer.name for layer in kept}
-        floats = (node.name for node in model.graph.node if node.op_type in FLOAT_OPS)
-        return (*kept, *(FloatLayer(name, "runtime") for name in floats if name not in names))
+    def in_float(self, measured: MeasuredNetwork, recipe: Recipe) -> tuple[FloatLayer, ...]:
+        model = measured.model
+        return unique_layers(
+            *named_by_recipe(recipe, model, load_graph(self.onnx_path)),
+            *mixed_scales(measured, recipe, symmetric=True),
+            *(FloatLayer(node.name, "runtime") for node in model.graph.node if node.op_type in FLOAT_OPS),
+        )
 
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         return frozenset()

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
+from ..hush import without_talk
 from ..runtimes import find_runtime
 from ..session import RuntimeSession, import_first, in_order, tensor_spec
 
@@ -12,16 +13,17 @@ from ..session import RuntimeSession, import_first, in_order, tensor_spec
 class LiteRtSession(RuntimeSession):
     """LiteRT (TFLite) with XNNPACK, which is on by default. Networks are seen as before their conversion:
 
-    float32 in and out, images as [N, C, H, W]; what the file has instead (channels last, int8) is put right in
-    `run` and `bind`, so that `step` is inference alone. `options`: "inputs" and "outputs", each a JSON list of
-    {"name", "channels_last"} in the file's order. Without them names are the file's, and inputs with four axes
-    are images with channels last, as TFLite has them.
+    float32 in and out, images as [N, C, H, W], signals as [N, C, L]; what the file has instead (channels last,
+    int8) is put right in `run` and `bind`, so that `step` is inference alone. `options`: "inputs" and "outputs",
+    each a JSON list of {"name", "channels_last", "dtype"} in the file's order. Without them names are the file's, and
+    inputs with four axes are images with channels last, as TFLite has them.
     """
 
     def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
         module = import_first(find_runtime("litert").modules)
-        self.raw = module.Interpreter(path, num_threads=threads)
-        self.raw.allocate_tensors()
+        with without_talk():  # of the delegate that it made
+            self.raw = module.Interpreter(path, num_threads=threads)
+            self.raw.allocate_tensors()
         self.inputs = self._ports(self.raw.get_input_details(), options.get("inputs"), True)
         self.outputs = self._ports(self.raw.get_output_details(), options.get("outputs"), False)
         self.signature = {
@@ -38,14 +40,15 @@ class LiteRtSession(RuntimeSession):
         ports = []
         for detail, facts in zip(details, known):
             shape = [int(size) for size in detail["shape"]]
-            last = len(shape) == 4 and facts.get("channels_last", images_last)
+            last = len(shape) > 2 and facts.get("channels_last", images_last and len(shape) == 4)
             scale, zero = detail["quantization"]
             dtype = np.dtype(detail["dtype"])
             stored = dtype if scale and dtype.kind in "iu" else None  # integers that stand for real numbers
-            seen = [shape[0], shape[3], shape[1], shape[2]] if last else shape
+            seen = [shape[0], shape[-1]] + shape[1:-1] if last else shape
             name = facts.get("name", detail["name"])
-            spec = tensor_spec(name, "float32" if stored is not None else dtype.name, seen)
-            ports.append({"spec": spec, "index": detail["index"], "last": last, "stored": stored,
+            wanted = facts.get("dtype", "float32" if stored is not None else dtype.name)
+            spec = tensor_spec(name, wanted, seen)
+            ports.append({"spec": spec, "index": detail["index"], "last": last, "stored": stored, "dtype": dtype,
                           "scale": scale, "zero": zero})  # fmt: skip
         return ports
 
@@ -63,15 +66,26 @@ class LiteRtSession(RuntimeSession):
     def _put(self, feeds: Mapping[str, Any]) -> None:
         for port, value in zip(self.inputs, in_order(self.signature, feeds)):
             if port["last"]:
-                value = value.transpose(0, 2, 3, 1)
+                value = np.moveaxis(value, 1, -1)
             if port["stored"] is not None:
                 limits = np.iinfo(port["stored"])
                 steps = np.rint(value / np.float32(port["scale"])) + port["zero"]
                 value = np.clip(steps, limits.min, limits.max).astype(port["stored"])
+            elif value.dtype != port["dtype"]:
+                value = _narrowed(value, port)
             self.raw.set_tensor(port["index"], np.ascontiguousarray(value))
 
     def _get(self, port: Dict[str, Any]) -> Any:
         value = self.raw.get_tensor(port["index"])
         if port["stored"] is not None:
             value = (value.astype(np.float32) - np.float32(port["zero"])) * np.float32(port["scale"])
-        return np.ascontiguousarray(value.transpose(0, 3, 1, 2)) if port["last"] else value
+        value = value.astype(port["spec"]["dtype"], copy=False)
+        return np.ascontiguousarray(np.moveaxis(value, -1, 1)) if port["last"] else value
+
+
+def _narrowed(value: Any, port: Dict[str, Any]) -> Any:
+    """Integers in the file's type, which has fewer bits. Raises ValueError for those that it cannot hold."""
+    narrow = value.astype(port["dtype"])
+    if not np.array_equal(narrow, value):
+        raise ValueError("input %s holds values that %s cannot" % (port["spec"]["name"], port["dtype"]))
+    return narrow

@@ -11,10 +11,29 @@ Record (engine/model.engine.json): schema 1, library, version, sm, gpu, files {n
 import os
 from typing import Any, Dict
 
-from ..files import read_json, sha256_file
+from .. import forms
+from ..files import is_safe, read_json, sha256_file
 from .library import EngineError, fits_range, is_rtx
 
 SCHEMA = 1
+FORM = forms.record(
+    {
+        "onnx": forms.text,
+        "typing": forms.one_of("weak", "strong"),
+        "flags": forms.list_of(forms.text),
+        "workspace_bytes": forms.whole(0),
+        "timing_cache": forms.text,
+        "library": forms.text,
+        "versions": forms.text,
+        "sm": forms.text,
+        "device": forms.one_of("gpu", "dla"),
+        "dla_core": forms.whole(0, 64),
+        "gpu_fallback": forms.truth,
+        "quantization": forms.one_of("", "explicit", "implicit"),
+        "calibration_cache": forms.text,
+        "tolerance": forms.number(0, 1),
+    }
+)
 NONE_YET = "there is no engine yet"
 ENGINE_FOLDER = "engine"
 ENGINE, RECORD, RECIPE = "model.engine", "model.engine.json", "build.json"
@@ -24,10 +43,19 @@ def read_recipe(path: str) -> Dict[str, Any]:
     """`build.json`. Raises EngineError when it is none of ours."""
     try:
         recipe = read_json(path)
-    except (OSError, ValueError) as error:
-        raise EngineError("%s cannot be read: %s" % (path, error)) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineError("%s cannot be read: %s" % (path, forms.one_line(error))) from error
     if not isinstance(recipe, dict) or recipe.get("schema") != SCHEMA:
         raise EngineError("%s is not a build recipe of schema %d" % (path, SCHEMA))
+    try:
+        FORM(recipe, "the recipe")
+    except ValueError as error:
+        raise EngineError("%s cannot be used: %s" % (path, error)) from error
+    for name in (recipe["onnx"], recipe["timing_cache"], recipe["calibration_cache"]):
+        if name and not is_safe(name):
+            raise EngineError(
+                "%s names the file %s, outside of its folder" % (path, forms.one_line(name, 60))
+            )
     return recipe
 
 
@@ -62,7 +90,7 @@ def stale(record_path: str, engine_path: str, wanted: Dict[str, Any]) -> str:
         return NONE_YET
     try:
         record = read_json(record_path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "the record of the engine cannot be read"
     if not isinstance(record, dict):
         return "the record of the engine cannot be read"

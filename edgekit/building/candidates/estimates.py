@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from edgekit.building.measuring import Evaluator
@@ -84,11 +85,11 @@ def with_point_latency(entry: Entry) -> Entry:
 
 
 def estimate_structures(
-    target: Target, threads: int, variants: Sequence[Variant], original: Variant, lead: Candidate
+    target: Target, threads: int, variants: Sequence[Variant], original: Variant, leads: Sequence[Candidate]
 ) -> list[Structure]:
     """What narrower networks would take on the board; sizes and memory in proportion to the weights."""
     structures = []
-    for variant in variants:
+    for variant, lead in product(variants, leads):
         latency_ms = estimated(target, variant, lead, threads).latency_ms
         if latency_ms is not None:
             structures.append(
@@ -97,6 +98,7 @@ def estimate_structures(
                     latency_ms=latency_ms.value,
                     size_bytes=variant.cost.weight_bytes,
                     peak_memory_bytes=variant.cost.weight_bytes + variant.cost.activation_bytes,
+                    like=lead.id,
                 )
             )
     return structures
@@ -149,17 +151,14 @@ def best_per_precision(
 
 
 def provisional(board: Board, choice: Choice, attempts: Sequence[Attempt], bundle: Path) -> Choice:
-    """The choice among estimates as what it is: an expectation, with the command that settles it."""
+    """The choice among estimates (as `choose.retold` tells it) as what it is, with the command that settles it."""
     if not attempts:
         return choice  # nothing to take to the board
     lead = choice.winner or choice.nearest
     if lead is None:
         most_accurate = min(attempts, key=lambda attempt: (attempt.accuracy.drop.value, attempt.candidate.id))
         lead = most_accurate.candidate.id
-    expectation = (
-        f"By the estimates: {choice.explanation.removesuffix('; estimated, not measured, not on the board.')}"
-    )
-    expectation = expectation.rstrip(".") + "."
+    expectation = f"By the estimates: {choice.explanation}"
     text = (
         f"{board.target.name} is not here ({'; '.join(board.absent)}): accuracy was measured on this machine, "
         f"latency is an estimate, and nothing is settled. {expectation} "

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from edgekit.building.candidates.estimates import with_point_latency
 from edgekit.building.values import Attempt
-from edgekit.choose import NONE_REFUTED, Entry, choose
+from edgekit.choose import NONE_REFUTED, Entry, choose, retold
 from edgekit.types import Budget, Choice, Failure, Measurement, Rejection
 
 __all__ = ["judged", "without"]
@@ -20,17 +20,18 @@ def judged(
     rejections: Sequence[Rejection],
     refuted: Mapping[str, str] = NONE_REFUTED,
 ) -> Choice:
-    """The choice among the attempts that were measured. `refuted`: see `choose`."""
+    """The choice among the attempts that were measured, told in ranges among estimates. `refuted`: see `choose`."""
     entries = [
-        with_point_latency(
-            Entry(attempt.candidate, measurements[attempt.candidate.id], attempt.artifact.size_bytes)
-        )
+        Entry(attempt.candidate, measurements[attempt.candidate.id], attempt.artifact.size_bytes)
         for attempt in attempts
         if attempt.candidate.id in measurements
     ]
-    return choose(
-        budget, entries, baseline_id(entries), refuted=refuted, failures=failures, rejections=rejections
+    ranked = [with_point_latency(entry) for entry in entries]
+    choice = choose(
+        budget, ranked, baseline_id(entries), refuted=refuted, failures=failures, rejections=rejections
     )
+    is_estimate = any(entry.measurement.origin == "estimated" for entry in entries)
+    return retold(choice, entries, budget) if is_estimate else choice
 
 
 def baseline_id(entries: Sequence[Entry]) -> str | None:

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
-from edgekit.errors import StageError
+from edgekit.errors import StageError, TimeLimitReached
 from edgekit.plan import candidate_id
 from edgekit.progress import Reporter
 from edgekit.quantize import Recipe
-from edgekit.types import Candidate, Failure, Variant
+from edgekit.types import Candidate, Failure, Rejection, Variant
 
-__all__ = ["try_all"]
+__all__ = ["Tried", "try_all"]
 
 Check = Callable[[Variant, Candidate], Attempt]
-"""Exports a candidate and runs it on the validation split. Raises StageError."""
+"""Exports a candidate and runs it on the validation split. Raises StageError, TimeLimitReached."""
 
 FindRecipe = Callable[[str], Recipe]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of candidates. `rejections`: those that the time limit left no room for."""
+
+    attempts: tuple[Attempt, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+
+    def plus(self, other: Tried) -> Tried:
+        """Both."""
+        return Tried(
+            self.attempts + other.attempts,
+            self.failures + other.failures,
+            self.rejections + other.rejections,
+        )
 
 
 def try_all(
@@ -27,44 +45,58 @@ def try_all(
     variant: Variant,
     candidates: Sequence[Candidate],
     limit: float | None,
-) -> tuple[list[Attempt], list[Failure]]:
-    """Every candidate of one variant, each up its own ladder; `limit`: the largest accuracy drop, a fraction."""
-    attempts: list[Attempt] = []
-    failures: list[Failure] = []
+    time_limit: TimeLimit | None = None,
+) -> Tried:
+    """Every candidate of one variant, each up its own ladder; `limit`: the largest accuracy drop, a fraction.
+
+    `time_limit`: the one that `check` keeps to. After it only what is stored is taken: each candidate is asked.
+    """
+    tried = Tried()
     with reporter.step(f"Exporting and checking {variant.id}") as step:
         for done, candidate in enumerate(candidates):
             step.advance(done / len(candidates), candidate.id)
-            made, failed = climb(check, recipes, variant, candidate, limit)
-            attempts += made
-            failures += failed
-    return attempts, failures
+            made = climb(check, recipes, variant, candidate, limit, time_limit)
+            for attempt in made.attempts:
+                worst = attempt.accuracy.worst_part
+                if worst is not None and worst.lost:
+                    reporter.say(f"{attempt.candidate.id} loses a part of the outputs: {worst.text}")
+            tried = tried.plus(made)
+    return tried
 
 
 def climb(
-    check: Check, recipes: FindRecipe, variant: Variant, candidate: Candidate, limit: float | None
-) -> tuple[list[Attempt], list[Failure]]:
+    check: Check,
+    recipes: FindRecipe,
+    variant: Variant,
+    candidate: Candidate,
+    limit: float | None,
+    time_limit: TimeLimit | None = None,
+) -> Tried:
     """Attempts in the order of the ladder, which ends with its last recipe at the latest.
 
     Within half of the accuracy limit it ends at once. Closer to the limit the other observers are tried too, since
     another may lose less; layers are kept in float only when the limit is missed.
     """
-    attempts: list[Attempt] = []
-    failures: list[Failure] = []
+    tried = Tried()
     while True:
         try:
             attempt = check(variant, candidate)
+        except TimeLimitReached:
+            assert time_limit is not None
+            return tried.plus(Tried(rejections=(time_limit.not_tried(candidate.id),)))
         except StageError as error:
-            failures.append(Failure(candidate.id, error.stage, error.cause, error.remedy))
+            failed = Failure(candidate.id, error.stage, error.cause, error.remedy)
+            tried = tried.plus(Tried(failures=(failed,)))
         else:
-            attempts.append(attempt)
+            tried = tried.plus(Tried(attempts=(attempt,)))
             if limit is None or attempt.accuracy.drop.value <= limit / 2:
-                return attempts, failures
+                return tried
         following = next_candidate(recipes, candidate)
         if following is None:
-            return attempts, failures
+            return tried
         costs_latency = recipes(following.recipe).keep_float > 0
-        if costs_latency and any_within(attempts, limit):
-            return attempts, failures
+        if costs_latency and any_within(tried.attempts, limit):
+            return tried
         candidate = following
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from edgekit.building.setup import Board, Runtimes
-from edgekit.errors import StageError, UserError
+from edgekit.errors import StageError, TimeLimitReached, UserError
 from edgekit.plan import Plan, plan_candidates
 from edgekit.quantize import Recipe
 from edgekit.runtimes import RUNTIMES
@@ -54,6 +54,7 @@ def lint(
     """Candidates whose runtime takes the network; for the others a rejection, each with its node.
 
     `issues_of` asks a runtime; its StageError (the network cannot be read, the runtime died of it) is an issue too.
+    Where the time limit keeps it from being asked, its candidates stay: those that an earlier build finished are taken.
     """
     kept = tuple(candidates)
     rejections: list[Rejection] = []
@@ -62,6 +63,8 @@ def lint(
             issues = issues_of(name)
         except StageError as error:
             issues = (Issue("error", "", error.cause, error.remedy),)
+        except TimeLimitReached:
+            continue
         for issue in issues:
             if issue.severity == "error":
                 kept = tuple(candidate for candidate in kept if candidate.backend != name)

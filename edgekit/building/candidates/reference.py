@@ -8,13 +8,13 @@ from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
 from edgekit.building.setup import GivenModel
 from edgekit.errors import StageError, UserError
-from edgekit.measure import find_weakness
+from edgekit.measure import default_metric, find_weakness
 from edgekit.plan import candidate_id
 from edgekit.progress import Reporter
 from edgekit.reference import is_reference
 from edgekit.types import Artifact, BackendName, Candidate, Signature, Variant
 
-__all__ = ["reference_artifact", "told_weakness"]
+__all__ = ["default_told", "reference_artifact", "told_weakness"]
 
 
 def reference_artifact(
@@ -36,7 +36,7 @@ def reference_artifact(
                 evaluator.outputs(artifact, samples_for(original.signature))
             return artifact
         except StageError as error:
-            problems.append(f"{backend}: {error}")
+            problems.append(f"{backend}: {error}" + (f" ({error.remedy})" if error.remedy else ""))
     raise UserError(f"the network runs in no runtime of {target}: {'; '.join(problems)}")
 
 
@@ -60,11 +60,25 @@ def told_weakness(
     weights = "the weights (no --weights is given)" if without_weights else "the weights"
     suspects = [weights, "scale, mean and std", "the layout"]
     if labels is not None:
-        suspects.append("the order of the classes")
-    if is_reference(evaluator.metric):
-        suspects.append("the metric's arguments (outputs, labels)")
+        suspects.append("the order of the classes" if labels.ndim == 1 else "the labels' layout and scale")
+    if evaluator.metric is not None and is_reference(evaluator.metric):
+        truth = "the original's outputs" if labels is None else "labels"
+        suspects.append(f"the metric's arguments (outputs, {truth})")
     raise UserError(
         weak,
         remedy=f"are these right: {', '.join(suspects)}? To build it regardless: --allow-weak-original "
         "(allow_weak_original=True)",
     )
+
+
+def default_told(evaluator: Evaluator, reference: Artifact, samples: SplitFiles) -> str:
+    """By which metric labels that are no class numbers are judged where the user named none; else ""."""
+    labels = samples.files.labels
+    if labels is None or evaluator.metric is not None:
+        return ""
+    metric = default_metric(labels, evaluator.outputs(reference, samples))
+    explained = {
+        "miou": "labels are maps of class numbers: judged by miou, the mean over classes of intersection / union",
+        "r2": "labels are targets: judged by r2, the share of their variance that the outputs explain",
+    }
+    return f"{explained[metric]} (--metric judges otherwise)" if metric in explained else ""

@@ -13,6 +13,7 @@ from edgekit.board.intervals import METHOD
 from edgekit.building.cache import Cache
 from edgekit.building.measuring import Bench
 from edgekit.building.samples import SplitFiles
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.devices import Measured, MeasureOptions, measure
 from edgekit.progress import Reporter
@@ -42,8 +43,8 @@ class Timed:
     measurement: Measurement
 
 
-class FailedRunError(Exception):
-    """A run in which some candidate failed. Never leaves the timer."""
+class UnkeptRunError(Exception):
+    """A run in which some candidate failed, or that the time limit kept from its repetition. Never leaves the timer."""
 
     def __init__(self, run: TimingRun) -> None:
         super().__init__()
@@ -52,12 +53,16 @@ class FailedRunError(Exception):
 
 @dataclass(frozen=True)
 class Timer:
-    """Times artifacts on a bench. `seed`: of the order within a round."""
+    """Times artifacts on a bench. `seed`: of the order within a round.
+
+    A run that has begun is finished; after `repeat_until` a noisy one is not repeated.
+    """
 
     cache: Cache
     bench: Bench
     reporter: Reporter
     seed: int
+    repeat_until: TimeLimit | None = None
 
     def time(
         self, artifacts: Sequence[Artifact], samples: SplitFiles, seconds: float, *, again: bool = False
@@ -66,8 +71,9 @@ class Timer:
 
         `again`: a run of its own beside the one that chose, never that one out of the store.
 
-        Only a run without failures is stored. Each candidate has run over the samples before it is timed, so what
-        fails here (killed, out of memory, too slow for its time) may not fail again: the next build tries all anew.
+        Only a run without failures that lacks no repetition is stored. Each candidate has run over the samples before
+        it is timed, so what fails here (killed, out of memory, too slow for its time) may not fail again: the next
+        build tries all anew.
         """
         options = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed)
         title = (
@@ -75,14 +81,14 @@ class Timer:
         )
 
         def make(folder: Path) -> Mapping[str, Any]:
-            run = self._measured(artifacts, samples, options, folder / "job", title)
+            run, whole = self._measured(artifacts, samples, options, folder / "job", title)
             rows = [
                 Timed(row.measurement)
                 for row in (run[artifact.candidate] for artifact in artifacts)
                 if isinstance(row, Measured)
             ]
-            if len(rows) < len(artifacts):
-                raise FailedRunError(run)
+            if len(rows) < len(artifacts) or not whole:
+                raise UnkeptRunError(run)
             # Beside the meta, not in it: thousands of raw samples.
             (folder / FILE).write_bytes(msgspec.json.encode(rows))
             return {"candidates": len(rows)}
@@ -96,9 +102,9 @@ class Timer:
         }
         try:
             entry = self.cache.entry("confirmation" if again else "latency", parts, make)
-        except FailedRunError as failed:
+        except UnkeptRunError as unkept:
             return {
-                name: row if isinstance(row, Failure) else row.measurement for name, row in failed.run.items()
+                name: row if isinstance(row, Failure) else row.measurement for name, row in unkept.run.items()
             }
         rows = msgspec.json.decode((entry.path / FILE).read_bytes(), type=list[Timed])
         return {
@@ -113,7 +119,7 @@ class Timer:
         options: MeasureOptions,
         folder: Path,
         title: str,
-    ) -> TimingRun:
+    ) -> tuple[TimingRun, bool]:
         with self.reporter.step(title) as step:
 
             def progress(stage: str, entry: str, done: int, total: int) -> None:
@@ -130,7 +136,13 @@ class Timer:
                     progress=progress,
                 )
 
-            return calmest_run(run, lambda: step.advance(0.0, "the machine was not quiet: measuring again"))
+            def may_repeat() -> bool:
+                if self.repeat_until is not None and self.repeat_until.left_s() <= 0:
+                    return False
+                step.advance(0.0, "the machine was not quiet: measuring again")
+                return True
+
+            return calmest_run(run, may_repeat)
 
 
 def time_attempts(
@@ -155,15 +167,16 @@ def time_alone(timer: Timer, samples: SplitFiles, attempt: Attempt) -> Measureme
     return timer.time([attempt.artifact], samples, ARTIFACT_SECONDS, again=True)[name]
 
 
-def calmest_run(run: Callable[[], TimingRun], tell_again: Callable[[], None]) -> TimingRun:
-    """A run that is quiet enough, or else the calmer of it and its repetition."""
+def calmest_run(run: Callable[[], TimingRun], may_repeat: Callable[[], bool]) -> tuple[TimingRun, bool]:
+    """A run that is quiet enough, or else the calmer of it and its repetition; and whether no repetition is missing."""
     calmest = run()
     for _ in range(REPEATS):
         if widest_relative_interval(calmest) <= NOISE_LIMIT:
             break
-        tell_again()
+        if not may_repeat():
+            return calmest, False
         calmest = min(calmest, run(), key=widest_relative_interval)
-    return calmest
+    return calmest, True
 
 
 def widest_relative_interval(run: TimingRun) -> float:

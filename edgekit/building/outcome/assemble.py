@@ -32,7 +32,7 @@ from edgekit.types import (
     Percentile,
 )
 
-__all__ = ["assemble", "run_info"]
+__all__ = ["accuracy_result", "assemble", "run_info"]
 
 
 def assemble(
@@ -135,10 +135,16 @@ def candidate_result(
         artifact=str(Path(artifact.folder) / artifact.entry),
         why=choice.reasons.get(candidate.id, ""),
         frontier=candidate.id in choice.frontier,
-        notes=tuple(audit.notes),
+        notes=(*lost_parts(attempt.accuracy), *audit.notes),
         import_ms=measurement.import_ms,
         quantization=artifact.quantization,
     )
+
+
+def lost_parts(accuracy: Accuracy) -> tuple[str, ...]:
+    """A sentence on a channel or column of the outputs that the candidate does not keep."""
+    worst = accuracy.worst_part
+    return (f"Loses a part of the outputs: {worst.text}.",) if worst and worst.lost else ()
 
 
 def latency_result(latency: Latency, percentile: Percentile) -> LatencyResult:
@@ -170,5 +176,6 @@ def accuracy_result(accuracy: Accuracy) -> AccuracyResult:
         drop=accuracy.drop.value,
         drop_low=accuracy.drop.low,
         drop_high=accuracy.drop.high,
+        worst_part=accuracy.worst_part.text if accuracy.worst_part else "",
         drop_bound=accuracy.drop_bound,
     )

@@ -14,7 +14,7 @@ from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt, Outcome
 from edgekit.errors import StageError
-from edgekit.measure import agreement, cosine, estimate_drop, find_metric, holds_class_scores
+from edgekit.measure import estimate_drop, find_scoring
 from edgekit.plan import candidate_id
 from edgekit.result import LayerLoss, WaterfallStage, WaterfallStep
 from edgekit.types import Artifact, Candidate, Variant
@@ -144,19 +144,12 @@ class Scorer:
     def __init__(self, evaluator: Evaluator, reference: Artifact, samples: SplitFiles) -> None:
         self._evaluator, self._samples = evaluator, samples
         self._reference = evaluator.outputs(reference, samples)
-        self._labels = samples.files.labels
-        unlabelled = "agreement" if holds_class_scores(self._reference) else "cosine"
-        self.metric = unlabelled if self._labels is None else evaluator.metric
+        self._scoring = find_scoring(evaluator.metric, samples.files.labels, self._reference)
+        self.metric = self._scoring.name
 
     def scores(self, artifact: Artifact) -> NDArray[np.float64]:
         """float64 [samples]. Raises StageError when the artifact does not run."""
-        outputs = self._evaluator.outputs(artifact, self._samples)
-        if self._labels is not None:
-            return find_metric(self.metric)(outputs, self._labels)
-        if self.metric == "agreement":
-            return agreement(outputs, self._reference)
-        cosines = [cosine(outputs[name], values) for name, values in self._reference.items()]
-        return np.asarray(np.mean(cosines, axis=0), np.float64)
+        return self._scoring.scores(self._evaluator.outputs(artifact, self._samples))
 
 
 def measured(

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edgekit.building.cache import Cache, TimeLimit
+from edgekit.building.cache import Cache
 from edgekit.building.executor import as_stage_error
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import GivenModel
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.data import DataSource, Splits
-from edgekit.errors import EdgekitError, StageError
+from edgekit.errors import EdgekitError, StageError, TimeLimitReached
 from edgekit.hardware import Target
 from edgekit.plan import Structure
 from edgekit.progress import Reporter
@@ -28,15 +29,15 @@ MAKERS: Mapping[str, tuple[str, str]] = {
 }
 """Name → module and class, in the order in which they are asked; the original itself is there before them."""
 
-ProbeStructures = Callable[[Sequence[Variant], Variant, Candidate], list[Structure]]
-"""(untrained networks, original, leading candidate) → what they take on the board, measured or estimated."""
+ProbeStructures = Callable[[Sequence[Variant], Variant, Sequence[Candidate]], list[Structure]]
+"""(untrained networks, original, its leading candidates) → what they take on the board, measured or estimated."""
 
 
 @dataclass(frozen=True)
 class MakerContext:
     """What a maker may know of a build whose original has been judged, and what it may use.
 
-    `cache` keeps what a maker made; `time_limit` is its own to keep.
+    `cache` keeps what a maker made; training keeps to `time_limit` by itself.
     """
 
     request: BuildRequest
@@ -100,6 +101,8 @@ def made_by(
 ) -> Iterator[MadeVariant | Rejection | Failure]:
     """What the maker gives. Whatever it throws becomes a Failure with its reason; tracebacks go to `log`.
 
+    What the time limit leaves no room for is a Rejection.
+
     What ends a build passes: bad input (UserError), Interrupted, StoreError.
     """
     try:
@@ -108,6 +111,9 @@ def made_by(
             yield rejection
             return
         yield from maker.make(context)
+    except TimeLimitReached:
+        assert context.time_limit is not None
+        yield context.time_limit.not_tried(name)
     except (Exception, SystemExit) as error:
         if isinstance(error, EdgekitError) and not isinstance(error, StageError):
             raise

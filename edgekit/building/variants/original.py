@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -12,13 +12,16 @@ import msgspec
 import numpy as np
 
 from edgekit.building.cache import Cache
+from edgekit.building.executor import Executor
+from edgekit.building.reading import read_network
 from edgekit.building.setup import GivenModel
-from edgekit.data import DataSource, Splits, check_data
+from edgekit.data import DataSource, Splits, check_data, most_different
 from edgekit.files import sha256_file
-from edgekit.graph import onnx_cost
-from edgekit.model import export_onnx, import_onnx
+from edgekit.graph import onnx_cost, read_signature
+from edgekit.graph.sizes import sizes_told
+from edgekit.model import check_example, export_onnx
 from edgekit.progress import Reporter
-from edgekit.types import Signature, Variant, VariantKind
+from edgekit.types import InputShape, Signature, Variant, VariantKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,20 +37,49 @@ def example_inputs(source: DataSource) -> tuple[NDArray[np.generic], ...]:
 
 
 def original_variant(
-    cache: Cache, reporter: Reporter, model: GivenModel, source: DataSource, splits: Splits
+    cache: Cache,
+    executor: Executor,
+    reporter: Reporter,
+    model: GivenModel,
+    source: DataSource,
+    splits: Splits,
+    given: Sequence[InputShape] = (),
+    metric: str | None = None,
 ) -> Variant:
-    """The user's network as ONNX, batch 1. Raises UserError when it or its data cannot be used."""
+    """The user's network as ONNX, batch 1. `given`: shapes of its inputs, for sizes that an ONNX file leaves open.
+
+    A file (.onnx, .pt2) is read and exported by a worker; what a function or a live module of the user's gives, here.
+    What torch wrote is compared with torch on samples of the whole source, those that differ most among them. Raises
+    UserError when it or its data cannot be used.
+    """
+    example = example_inputs(source)
+    is_onnx = model.ref.kind == "onnx"
+    if not is_onnx:
+        check_example(given, example)
 
     def write(path: Path) -> Signature:
-        if model.ref.kind == "onnx":
-            return import_onnx(Path(model.ref.source), path)
-        return export_onnx(model.load(), example_inputs(source), path)
+        ref = model.ref
+        samples = () if is_onnx else source.take(most_different(source)).inputs
+        if ref.kind == "onnx" or ref.kind == "pt2":
+            return read_network(
+                executor, ref.kind, Path(ref.source), ref.digest, samples, path.parent, tuple(given)
+            )
+        return export_onnx(model.load(), samples, path)
 
-    shapes = [[str(array.dtype), *array.shape] for array in example_inputs(source)]
-    parts = {"model": model.ref.digest, "example": shapes}
+    shapes = [[str(array.dtype), *array.shape] for array in example]
+    parts: dict[str, Any] = {
+        "model": model.ref.digest,
+        "example": shapes,
+        "given": [shape.text() for shape in given],
+    }
+    if not is_onnx:  # an export that is right for one set of samples may not be for another
+        parts["compared on"] = source.digest
     with reporter.step("Reading the network"):
         variant = make_variant(cache, ORIGINAL, "original", None, model.name, parts, write)
-    check_data(source, splits, variant.signature)
+    if is_onnx:
+        for line in sizes_told(read_signature(model.ref.source), variant.signature):
+            reporter.say(line)
+    check_data(source, splits, variant.signature, metric)
     return variant
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,19 @@ from edgekit.building.setup import GivenModel
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
 from edgekit.compress import PruneConfig, apply_plan, propose
 from edgekit.data import DataSource, Split
+from edgekit.errors import StageError
 from edgekit.model import export_onnx
 from edgekit.plan import FRACTIONS, Structure, candidate_id
 from edgekit.progress import Reporter
-from edgekit.types import Candidate, Measurement, Percentile, Signature, Variant
+from edgekit.types import Artifact, Candidate, Measurement, Percentile, Signature, Variant
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["time_structures", "untrained_structures"]
+__all__ = ["PROBE_SECONDS", "time_structures", "untrained_structures"]
 
 PROBE_SECONDS = 1.5
+"""Of timed runs of each structure."""
 
 
 def structure_parts(
@@ -80,22 +83,30 @@ def time_structures(
     percentile: Percentile,
     variants: Sequence[Variant],
     original: Variant,
-    lead: Candidate,
+    leads: Sequence[Candidate],
 ) -> list[Structure]:
-    """Each structure exported like the leading candidate, timed against the others.
+    """Each structure exported like each of the leading candidates, all timed against each other.
 
-    Latency hangs on shapes, not on weights. Raises StageError when a structure cannot be exported.
+    Latency hangs on shapes, not on weights. What a runtime cannot export has no latency. Raises StageError when none
+    can export any.
     """
-    artifacts = []
+    made: list[tuple[Variant, Candidate, Artifact]] = []
+    problem: StageError | None = None
     with reporter.step("Exporting narrower structures") as step:
-        for done, variant in enumerate(variants):
-            step.advance(done / len(variants), variant.id)
-            identity = candidate_id(variant.id, lead.backend, lead.precision)
+        for done, (variant, lead) in enumerate(product(variants, leads)):
+            identity = candidate_id(variant.id, lead.backend, lead.precision, device=lead.device)
+            step.advance(done / (len(variants) * len(leads)), identity)
             like = Candidate(identity, variant.id, lead.backend, lead.precision, lead.recipe, lead.device)
-            artifacts.append(exporter.export(variant, like))
+            try:
+                made.append((variant, lead, exporter.export(variant, like)))
+            except StageError as error:
+                problem = error
+    if problem is not None and not made:
+        raise problem
+    artifacts = [artifact for _, _, artifact in made]
     timed = timer.time(artifacts, samples_for(original.signature), PROBE_SECONDS)
     structures = []
-    for variant, artifact in zip(variants, artifacts, strict=True):
+    for variant, lead, artifact in made:
         measured = timed[artifact.candidate]
         if isinstance(measured, Measurement) and measured.latency is not None:
             structures.append(
@@ -104,6 +115,7 @@ def time_structures(
                     latency_ms=measured.latency.at(percentile).high,
                     size_bytes=artifact.size_bytes,
                     peak_memory_bytes=measured.peak_memory_bytes,
+                    like=lead.id,
                 )
             )
     return structures

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from edgekit.building.cache import TimeLimit
 from edgekit.building.request import TrainOptions
+from edgekit.building.time_limit import TimeLimit
 from edgekit.compress import PruneConfig, TrainConfig
 from edgekit.compress import accuracy as torch_accuracy
 from edgekit.compress import agreement as torch_agreement
@@ -72,7 +72,10 @@ def seconds_left(limit: TimeLimit | None) -> float:
 
 
 def validator(validation: Split, original: torch.nn.Module) -> Callable[[torch.nn.Module], float]:
-    """Module → accuracy on the validation split (agreement with the original where there are no labels)."""
-    if validation.labelled:
-        return lambda module: torch_accuracy(module, validation)
-    return lambda module: torch_agreement(module, original, validation)
+    """Module → accuracy on the validation split; agreement with the original without labels that fit."""
+
+    def validate(module: torch.nn.Module) -> float:
+        score = torch_accuracy(module, validation) if validation.labelled else None
+        return torch_agreement(module, original, validation) if score is None else score
+
+    return validate

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgekit.compress.base import forward_outputs, to_tensor
+from edgekit.compress.training.goal import Goal, find_goal
 from edgekit.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def channel_scores(
     times the squared norm of the weights that read it. The mean is left out: biases and norms absorb it.
     taylor: E[(a * dL/da)^2] over samples, a being the channel as its readers see it: the first-order change
     of the loss when the channel is removed (Molchanov et al. 2019; Liu et al. 2021, group Fisher pruning).
-    L is cross-entropy against the labels; without labels, against labels drawn from the network's own
+    L is cross-entropy against class numbers; without those, against some drawn from the network's own
     softmax (the true Fisher information); for outputs that are not [N, classes], a random projection of them.
 
     `samples` bounds how many samples are read. Raises UserError when data are needed and absent.
@@ -158,7 +159,8 @@ def _taylor(module: torch.nn.Module, groups: Sequence[ChannelGroup], data: Sampl
             for inputs, labels in _some_batches(module, data, samples):
                 for products in gates.values():
                     products.clear()
-                loss = _probe_loss(forward_outputs(module.eval(), inputs), labels, generator)
+                outputs = forward_outputs(module.eval(), inputs)
+                loss = _probe_loss(outputs, labels, find_goal(data.labels, outputs), generator)
                 flat = [factor for name in readers for factor in gates[name]]
                 gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
                 slopes = {name: _slopes(gates[name], gradients) for name in readers}
@@ -194,14 +196,18 @@ def _group_slope(group: ChannelGroup, slopes: dict[str, NDArray[np.float64]]) ->
 
 
 def _probe_loss(
-    outputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None, generator: torch.Generator
+    outputs: tuple[torch.Tensor, ...],
+    labels: torch.Tensor | None,
+    goal: Goal | None,
+    generator: torch.Generator,
 ) -> torch.Tensor:
     import torch
 
     total = outputs[0].new_zeros(())
-    for output in outputs:
-        if output.ndim == 2 and output.shape[1] > 1:
-            drawn = labels
+    for index, output in enumerate(outputs):
+        targeted = goal is not None and goal.output == index
+        if output.ndim == 2 and output.shape[1] > 1 and not (goal and targeted and goal.kind == "values"):
+            drawn = labels if targeted else None
             if drawn is None:
                 chances = output.detach().float().softmax(1).cpu()
                 drawn = torch.multinomial(chances, 1, generator=generator)[:, 0].to(output.device)

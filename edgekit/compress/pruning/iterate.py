@@ -21,7 +21,7 @@ from edgekit.compress.pruning.soundness import retrace
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.finetune import finetune
-from edgekit.errors import ModelError, StageError
+from edgekit.errors import ModelError, StageError, TimeLimitReached
 from edgekit.progress import SilentStep, Step
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from edgekit.compress.base import Example
 
 __all__ = ["IterateConfig", "PruneOutcome", "StepRecord", "prune_iteratively"]
+
+OUT_OF_TIME = "the time limit leaves no room for another step"
+LAST_STEP_BEGINS, LAST_STEP_ENDS = 0.5, 0.75  # of the time: the rest is for the final training
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,15 @@ class StepRecord:
     drop: float
     accepted: bool
     seconds: float
+    shortened: bool = False
 
 
 @dataclass(frozen=True)
 class PruneOutcome:
     """The pruned, trained network (eval mode, CPU) and how it came about.
 
-    `reason` says why pruning ended, `kept` which layers kept their width and why ("" if none had to).
+    `reason` says why pruning ended, `kept` which layers kept their width and why ("" if none had to). `shortened`: the
+    deadline left out steps, or part of the final training.
     """
 
     module: torch.nn.Module
@@ -71,6 +76,7 @@ class PruneOutcome:
     history: tuple[StepRecord, ...]
     reason: str
     kept: str = ""
+    shortened: bool = False
 
 
 def prune_iteratively(
@@ -94,8 +100,9 @@ def prune_iteratively(
     `steps.step_epochs` and validates; a step whose drop is above limit + slack is taken back and ends the
     pruning. What was kept is then trained with `train_config`. With `target_fraction` None only the limit
     ends it. `folder` keeps every finished step: a rerun with the same arguments goes on from there.
-    `deadline` (time.monotonic() seconds) shortens the final training; no step begins after half of the time.
-    Raises StageError when not even the first step can be made.
+    `deadline` (time.monotonic() seconds) shortens the final training; no step begins after half of the time, and one
+    that is not done after three quarters is left out, to be gone on with by a rerun. Nothing shortened is kept in
+    `folder`. Raises StageError when not even the first step can be made, TimeLimitReached when time is too short.
     """
     original = folded(original)
     expected = _expected_epochs(config, train_config, steps, target_fraction)
@@ -110,7 +117,15 @@ def prune_iteratively(
     retrace(final, example)
     share.end(reason)
     kept = kept_whole(original, example, config)
-    return PruneOutcome(final, plan, baseline, (*history, record), reason, told(kept) if kept else "")
+    return PruneOutcome(
+        module=final,
+        plan=plan,
+        baseline=baseline,
+        history=(*history, record),
+        reason=reason,
+        kept=told(kept) if kept else "",
+        shortened=reason == OUT_OF_TIME or record.shortened,
+    )
 
 
 def _descend(
@@ -119,20 +134,27 @@ def _descend(
     """Step by step down; the last accepted network, its plan, the history, and why it ended."""
     plan, network, history = PrunePlan(), work.original, list[StepRecord]()
     begun = time.monotonic()
+    span_s = float("inf") if deadline is None else max(0.0, deadline - begun)
     for index in range(1, work.steps.max_steps + 1):
         if target is not None and plan.steps and plan.fraction <= target:
             return network, plan, history, f"{plan.fraction:.0%} of the MACs are left, as wanted"
         wanted = max(1.0 - work.config.ratio_step * index, target or 0.0)
         if plan.steps and plan.fraction <= wanted:
             continue  # a coarse earlier step already went this far
-        if deadline is not None and plan.steps and time.monotonic() - begun > 0.5 * (deadline - begun):
-            return network, plan, history, "the time limit leaves no room for another step"
+        if plan.steps and time.monotonic() - begun > LAST_STEP_BEGINS * span_s:
+            return network, plan, history, OUT_OF_TIME
         proposed = propose(
             network, work.example, work.config, wanted, work.train, previous=plan if plan.steps else None
         )
         if proposed.widths == plan.widths:
             return network, plan, history, "nothing more can be pruned at the allowed widths"
-        trained, record = work.step(index, network, plan, proposed, baseline, limit)
+        try:
+            ends = begun + LAST_STEP_ENDS * span_s
+            trained, record = work.step(index, network, plan, proposed, baseline, limit, ends)
+        except TimeLimitReached:
+            if not plan.steps:
+                raise
+            return network, plan, history, OUT_OF_TIME
         history.append(record)
         if not record.accepted:
             allowed = f"{limit:.2%} + {work.steps.slack:.2%} slack"
@@ -192,8 +214,12 @@ class _Work:
         proposed: PrunePlan,
         baseline: float,
         limit: float,
+        ends: float,
     ) -> tuple[torch.nn.Module, StepRecord]:
-        """One short training of the newly pruned network, or the saved result of it."""
+        """One short training of the newly pruned network, or the saved result of it.
+
+        `ends` (time.monotonic() seconds): raises TimeLimitReached then; a later run goes on from its checkpoint.
+        """
         short = dataclasses.replace(
             self.train_config,
             epochs=self.steps.step_epochs,
@@ -202,14 +228,18 @@ class _Work:
         )
         student = apply_plan(network, self.example, _difference(plan, proposed))
         allowed = limit + self.steps.slack
-        return self._trained("step", f"step-{index:02d}", student, proposed, short, baseline, allowed, None)
+        return self._trained(
+            "step", f"step-{index:02d}", student, proposed, short, baseline, allowed, ends=ends
+        )
 
     def final(
         self, network: torch.nn.Module, plan: PrunePlan, baseline: float, limit: float, left_s: float | None
     ) -> tuple[torch.nn.Module, StepRecord]:
         """The long training at the end."""
         student = copy.deepcopy(network)
-        return self._trained("final", "final", student, plan, self.train_config, baseline, limit, left_s)
+        return self._trained(
+            "final", "final", student, plan, self.train_config, baseline, limit, left_s=left_s
+        )
 
     def _trained(
         self,
@@ -220,29 +250,37 @@ class _Work:
         train_config: TrainConfig,
         baseline: float,
         allowed: float,
-        left_s: float | None,
+        *,
+        left_s: float | None = None,
+        ends: float = float("inf"),
     ) -> tuple[torch.nn.Module, StepRecord]:
         begun = time.monotonic()
         self.progress.begin(train_config.epochs)
         fingerprint = _fingerprint(student, plan, train_config, len(self.train))
         done = None if self.folder is None else self.folder / f"{name}.safetensors"
         accuracy = None if done is None else _load_step(student, done, fingerprint)
+        shortened = False
         if accuracy is None:
-            finetune(
+            checkpoint = None if self.folder is None else self.folder / f"{name}.checkpoint.safetensors"
+            report = finetune(
                 student, self.train, train_config, teacher=self.original, progress=self.progress,
-                checkpoint=None if self.folder is None else self.folder / f"{name}.checkpoint.safetensors",
-                time_limit_s=left_s,
+                checkpoint=checkpoint, should_stop=lambda: time.monotonic() > ends, time_limit_s=left_s,
             )  # fmt: skip
+            if report.stopped == "asked":
+                raise TimeLimitReached(f"the time limit ended in {name}")
+            shortened = report.stopped == "time"
             accuracy = self.validate(student)
-            if done is not None:
+            if done is not None and not shortened:
                 note = {"fingerprint": fingerprint, "plan": plan.to_json(), "accuracy": accuracy}
                 write_tensors(done, student.state_dict(), note)
-                done.with_name(f"{name}.checkpoint.safetensors").unlink(missing_ok=True)
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
         drop = baseline - accuracy
         self.progress.advance(
             1.0, f"{name}: {plan.fraction:.0%} of MACs, accuracy {accuracy:.2%} ({-drop:+.2%})"
         )
-        return student, StepRecord(kind, plan, accuracy, drop, drop <= allowed, time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        return student, StepRecord(kind, plan, accuracy, drop, drop <= allowed, seconds, shortened)
 
 
 def _difference(plan: PrunePlan, later: PrunePlan) -> PrunePlan:

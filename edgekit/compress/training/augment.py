@@ -15,15 +15,15 @@ MIN_CROP_SIDE = 24
 """Below this, shifting an image by an eighth of its side tears off what it shows (8x8 digits)."""
 
 
-def resolve_augment(augment: Augment, shape: tuple[int, ...]) -> Augment:
+def resolve_augment(augment: Augment, shape: tuple[int, ...], labels_move: bool = False) -> Augment:
     """What "auto" means for inputs [N, C, H, W]: crops from 24 pixels a side, and flips for 3 channels too.
 
     Three channels are taken for photos. Other inputs (spectrograms, sequences, small images) are left alone.
-    An explicit choice is kept.
+    Nor are any whose labels would have to move with the image (maps, coordinates). An explicit choice is kept.
     """
     if augment != "auto":
         return augment
-    if len(shape) != 4 or min(shape[2:]) < MIN_CROP_SIDE:
+    if labels_move or len(shape) != 4 or min(shape[2:]) < MIN_CROP_SIDE:
         return "none"
     return "crop-flip" if shape[1] == 3 else "crop"
 

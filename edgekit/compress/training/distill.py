@@ -2,7 +2,8 @@
 
 Classification: L = alpha * CE(labels) + (1 - alpha) * T^2 * KL(teacher / T || student / T), Hinton et al.
 2015 (arXiv:1503.02531). Outputs that are not class scores: mean squared error to the teacher's outputs,
-divided by the variance of the teacher's output, so that several outputs weigh alike.
+divided by the variance of the teacher's output, so that several outputs weigh alike. So are outputs that the labels'
+targets are for: the softmax of coordinates means nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from edgekit.labels import IGNORED
+
 if TYPE_CHECKING:
     import torch
+
+    from edgekit.compress.training.goal import Goal
 
 __all__ = ["OutputKind", "distillation_loss", "hard_loss", "output_kind"]
 
@@ -22,19 +27,34 @@ def output_kind(output: torch.Tensor) -> OutputKind:
     """[N, classes >= 2] holds class scores (rows that sum to 1: probabilities); all else is values."""
     if output.ndim != 2 or output.shape[1] < 2 or not output.is_floating_point():
         return "values"
+    return "probabilities" if _sums_to_one(output) else "logits"
+
+
+def _sums_to_one(output: torch.Tensor) -> bool:
+    """Whether the scores [N, classes, ...] are probabilities."""
     rows = output.detach().float()
-    sums_to_one = bool(((rows.sum(1) - 1.0).abs() < 1e-3).all())
-    return "probabilities" if sums_to_one and bool((rows >= 0.0).all()) else "logits"
+    return bool(((rows.sum(1) - 1.0).abs() < 1e-3).all()) and bool((rows >= 0.0).all())
 
 
-def hard_loss(
-    outputs: Sequence[torch.Tensor], labels: torch.Tensor, kinds: Sequence[OutputKind]
-) -> torch.Tensor:
-    """Mean cross-entropy of the first class-score output against int64 labels [N]."""
+def hard_loss(outputs: Sequence[torch.Tensor], labels: torch.Tensor, goal: Goal) -> torch.Tensor:
+    """The loss of one output against labels [N, ...], as `goal` says.
+
+    Class numbers: mean cross-entropy. Maps of them: mean cross-entropy over the positions that are not 255. Targets:
+    mean squared error divided by the variance of the targets in the batch, as for a teacher's outputs.
+    """
     import torch
 
-    scores = next(_as_logits(out, kind) for out, kind in zip(outputs, kinds, strict=True) if kind != "values")
-    return torch.nn.functional.cross_entropy(scores, labels)
+    output = outputs[goal.output]
+    if goal.kind == "values":
+        wanted = labels.reshape(output.shape).float()
+        return (output.float() - wanted).square().mean() / (wanted.var(unbiased=False) + 1e-8)
+    if goal.kind == "classes":
+        scores = output.reshape(len(output), -1)
+        return torch.nn.functional.cross_entropy(_as_logits(scores, output_kind(scores)), labels.long())
+    chances = _as_logits(output, "probabilities" if _sums_to_one(output) else "logits")
+    wanted = labels.reshape(len(output), *output.shape[2:]).long()
+    total = torch.nn.functional.cross_entropy(chances, wanted, ignore_index=IGNORED, reduction="sum")
+    return total / (wanted != IGNORED).sum().clamp_min(1)
 
 
 def distillation_loss(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgekit.compress.base import forward_outputs, to_tensor
 from edgekit.compress.training.distill import output_kind
+from edgekit.compress.training.goal import Goal, find_goal
+from edgekit.labels import IGNORED
 
 if TYPE_CHECKING:
     import torch
@@ -15,21 +19,35 @@ if TYPE_CHECKING:
 __all__ = ["accuracy", "agreement"]
 
 
-def accuracy(module: torch.nn.Module, data: Samples, *, batch_size: int = 256) -> float:
-    """Top-1 of the first output against the labels, a fraction."""
+def accuracy(module: torch.nn.Module, data: Samples, *, batch_size: int = 256) -> float | None:
+    """How well `module` does what the labels ask for; 1 is perfect. None where they fit no output.
+
+    Class numbers, and maps of them (but for 255): the share that scores highest. Targets: the coefficient of
+    determination (1 - squared error / spread of the targets).
+    """
     import torch
 
-    right = total = 0
+    reached = total = 0.0
+    goal: Goal | None = None
     with torch.inference_mode():
         for batch in data.batches(batch_size):
-            if batch.labels is None:
+            outputs = forward_outputs(module.eval(), [to_tensor(array) for array in batch.inputs])
+            goal = goal or find_goal(data.labels, outputs)
+            if goal is None or batch.labels is None:
+                return None
+            output, labels = outputs[goal.output], torch.as_tensor(batch.labels)
+            if goal.kind == "values":
+                reached += float((output.double() - labels.reshape(output.shape).double()).square().sum())
                 continue
-            predicted = forward_outputs(module.eval(), [to_tensor(array) for array in batch.inputs])[
-                0
-            ].argmax(1)
-            right += int((predicted == torch.as_tensor(batch.labels)).sum())
-            total += len(batch.labels)
-    return right / max(1, total)
+            predicted = output.argmax(1)
+            wanted = labels.reshape(predicted.shape)
+            counts = wanted != (IGNORED if goal.kind == "positions" else -1)
+            reached += float(((predicted == wanted) & counts).sum())
+            total += float(counts.sum())
+    if goal is not None and goal.kind == "values" and data.labels is not None:
+        targets = np.asarray(data.labels, np.float64)
+        return 1.0 - reached / max(float(np.square(targets - targets.mean(axis=0)).sum()), 1e-30)
+    return reached / max(1.0, total)
 
 
 def agreement(

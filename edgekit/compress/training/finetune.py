@@ -17,6 +17,7 @@ from edgekit.compress.training.accelerate import multiplies_bf16, resolve_device
 from edgekit.compress.training.augment import augment_batch, resolve_augment
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig, one_cycle
+from edgekit.compress.training.goal import moves_with_the_image
 from edgekit.compress.training.loss import LossFunction, make_loss
 from edgekit.errors import DataError, ModelError, StageError
 from edgekit.progress import SilentStep, Step
@@ -57,6 +58,7 @@ class _Run:
     names: dict[torch.nn.Parameter, str]
     fingerprint: str
     step: int = 0
+    shortened: bool = False
     channels_last: bool = False
     losses: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
@@ -79,7 +81,8 @@ def finetune(
     checkpoint: a file; written at each epoch's end and every `save_every_s`. If it is there and belongs to
     the same run (configuration, structure, number of samples), training goes on from it and ends with the
     same weights as an uninterrupted run, bit for bit on a CPU; a damaged or foreign one is ignored.
-    time_limit_s: where the whole run would take longer, the schedule is shortened to fit.
+    time_limit_s: where the whole run would take longer, the schedule is shortened to fit. A checkpoint of a shortened
+    run is no part of a whole one: only a run with a time limit goes on from it.
     Raises DataError when there is nothing to learn from, StageError when the loss is not finite.
     """
     import torch
@@ -118,13 +121,14 @@ def _train(
     planned = max(1, math.ceil(config.epochs * epoch_steps))
     run = _begin(student.to(device), config, len(data), device)
     if checkpoint is not None:
-        _resume(run, checkpoint)
+        _resume(run, checkpoint, limited=time_limit_s is not None)
     resumed_at, begun = run.step, time.monotonic()
-    loss_of = make_loss(config, None if teacher is None else _frozen(teacher, device), data.labelled)
+    loss_of = make_loss(config, None if teacher is None else _frozen(teacher, device), data.labels)
     clock = _Clock(planned, resumed_at, time_limit_s)
     saved, stopped = begun, ""
     for batch in _stream(data, batch_size, epoch_steps, config.seed, run.step):
         share = clock.progress(run.step)
+        run.shortened = run.shortened or clock.shortened
         if share >= 1.0:
             break
         if should_stop():
@@ -147,7 +151,7 @@ def _train(
         _save(run, checkpoint)
     progress.advance(clock.progress(run.step), "done" if not stopped else "stopped")
     return TrainReport(
-        run.step, planned, resumed_at, "asked" if stopped else "time" if run.step < planned else "",
+        run.step, planned, resumed_at, "asked" if stopped else "time" if run.shortened else "",
         tuple(run.losses), time.monotonic() - begun, "bf16" if bf16 else "fp32", device,
     )  # fmt: skip
 
@@ -170,7 +174,7 @@ def _one_step(
     torch.manual_seed(seed)
     device = next(run.student.parameters()).device.type
     inputs = _inputs(batch, device, run.channels_last)
-    augment = resolve_augment(config.augment, tuple(inputs[0].shape))
+    augment = resolve_augment(config.augment, tuple(inputs[0].shape), moves_with_the_image(batch.labels))
     if len(inputs) == 1 and inputs[0].ndim == 4:
         inputs = (augment_batch(inputs[0], augment, torch.Generator().manual_seed(seed)),)
     labels = None if batch.labels is None else torch.as_tensor(batch.labels, device=device)
@@ -199,6 +203,7 @@ class _Clock:
         self._planned, self._start, self._limit_s = planned, start, limit_s
         self._begun = time.monotonic()
         self._last = 0.0
+        self.shortened = False
 
     def progress(self, step: int) -> float:
         """0 to 1, never falling."""
@@ -209,6 +214,7 @@ class _Clock:
             needed = spent / done * (self._planned - self._start) if done else 0.0
             if needed > self._limit_s and spent > 0.02 * self._limit_s:
                 first = self._start / self._planned
+                self.shortened = True
                 share = max(share, first + (1.0 - first) * spent / self._limit_s)
         self._last = min(1.0, max(self._last, share))
         return self._last
@@ -242,11 +248,17 @@ def _save(run: _Run, path: Path) -> None:
         for key, value in run.optimizer.state.get(parameter, {}).items():
             if value is not None:
                 tensors[f"optimizer.{key}.{name}"] = value
-    note = {"fingerprint": run.fingerprint, "step": run.step, "losses": run.losses, "counts": run.counts}
+    note = {
+        "fingerprint": run.fingerprint,
+        "step": run.step,
+        "shortened": run.shortened,
+        "losses": run.losses,
+        "counts": run.counts,
+    }
     write_tensors(path, tensors, note)
 
 
-def _resume(run: _Run, path: Path) -> None:
+def _resume(run: _Run, path: Path, *, limited: bool) -> None:
     import torch
 
     if not path.exists():
@@ -255,7 +267,9 @@ def _resume(run: _Run, path: Path) -> None:
         tensors, note = read_tensors(path)
     except ModelError:
         return  # a torn or foreign checkpoint: start over, it will be overwritten
-    if note.get("fingerprint") != run.fingerprint:
+    run.shortened = bool(note.get("shortened"))
+    if note.get("fingerprint") != run.fingerprint or (run.shortened and not limited):
+        run.shortened = False
         return
     with torch.no_grad():
         for name, tensor in run.student.state_dict().items():

@@ -1,7 +1,7 @@
 """Puts together the loss of one training step from the configuration, the teacher and the data.
 
 A user's loss is called as `loss(outputs, labels, teacher_outputs)`: the student's outputs as the network returns
-them, int64 labels [N] or None, the teacher's outputs or None. A user's step is called as
+them, labels [N, ...] or None, the teacher's outputs or None. A user's step is called as
 `step(student, inputs, labels, teacher)`: the modules, the (augmented) input tensors, labels or None, the teacher
 or None. Both give one scalar tensor that can be differentiated.
 """
@@ -12,12 +12,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import forward_outputs
-from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kind
+from edgekit.compress.training.distill import OutputKind, distillation_loss, hard_loss, output_kind
+from edgekit.compress.training.goal import Goal, find_goal
 from edgekit.errors import DataError, StageError, UserError
 from edgekit.reference import load_function
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from edgekit.compress.training.config import TrainConfig
 
@@ -30,48 +33,57 @@ LossFunction = Callable[
 """(student, inputs, labels) → scalar."""
 
 
-def make_loss(config: TrainConfig, teacher: torch.nn.Module | None, labelled: bool) -> LossFunction:
-    """The loss of (student, inputs, labels). Raises DataError where there is nothing to learn from."""
+def make_loss(
+    config: TrainConfig, teacher: torch.nn.Module | None, labels: NDArray[np.generic] | None
+) -> LossFunction:
+    """The loss of (student, inputs, labels); `labels`: those of all samples, [N, ...], which say what they teach.
+
+    Where they fit no output, the teacher's outputs alone are learnt. Raises DataError where there is nothing to learn
+    from.
+    """
     if config.step is not None:
         return _custom_step(load_function(config.step, UserError), config.step, teacher)
     if config.loss is not None:
         return _custom_loss(load_function(config.loss, UserError), config.loss, teacher)
-    if teacher is None and not labelled:
+    if teacher is None and labels is None:
         raise DataError("there are neither labels nor a teacher to learn from", remedy="give one of them")
-    return _standard(config, teacher)
+    return _standard(config, teacher, labels)
 
 
-def _standard(config: TrainConfig, teacher: torch.nn.Module | None) -> LossFunction:
+def _standard(
+    config: TrainConfig, teacher: torch.nn.Module | None, all_labels: NDArray[np.generic] | None
+) -> LossFunction:
     import torch
+
+    goal: Goal | None = None
+    is_known = False
 
     def loss_of(
         student: torch.nn.Module, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None
     ) -> torch.Tensor:
-        guides: tuple[torch.Tensor, ...] | None = None
+        nonlocal goal, is_known
         outputs = forward_outputs(student, inputs)
-        alpha = config.alpha if teacher is not None else 1.0
-        if alpha < 1.0 and teacher is not None:
-            with torch.no_grad():
-                guides = forward_outputs(teacher, inputs)
-        kinds = tuple(output_kind(output) for output in (guides or outputs))
-        if labels is None or all(kind == "values" for kind in kinds):
-            alpha = 0.0
-        if alpha == 1.0 and labels is not None:
-            return hard_loss(outputs, labels, kinds)
-        if guides is None and teacher is not None:
-            with torch.no_grad():
-                guides = forward_outputs(teacher, inputs)
-        if guides is None:
+        if not is_known:
+            goal, is_known = find_goal(all_labels, outputs), True
+        hard = None if goal is None or labels is None else hard_loss(outputs, labels, goal)
+        if hard is not None and (teacher is None or config.alpha == 1.0):
+            return hard
+        if teacher is None:
             raise DataError(
-                "labels are one class each, but the network gives no class scores",
-                remedy="give a teacher, or a loss of your own",
+                "the labels fit none of the outputs", remedy="give a teacher, or a loss of your own"
             )
-        soft = distillation_loss(outputs, guides, kinds, config.temperature)
-        if alpha == 0.0 or labels is None:
-            return soft
-        return alpha * hard_loss(outputs, labels, kinds) + (1.0 - alpha) * soft
+        with torch.no_grad():
+            guides = forward_outputs(teacher, inputs)
+        soft = distillation_loss(outputs, guides, _kinds(guides, goal), config.temperature)
+        return soft if hard is None else config.alpha * hard + (1.0 - config.alpha) * soft
 
     return loss_of
+
+
+def _kinds(guides: tuple[torch.Tensor, ...], goal: Goal | None) -> tuple[OutputKind, ...]:
+    """What the outputs are; one that targets are for holds values, whatever it looks like."""
+    targeted = goal.output if goal is not None and goal.kind == "values" else None
+    return tuple("values" if index == targeted else output_kind(guide) for index, guide in enumerate(guides))
 
 
 def _custom_loss(

@@ -44,6 +44,34 @@ def _same(function: Callable[..., Any]) -> Builder:
     return lambda node: Call(function, node.operands())
 
 
+def _broadcast(function: Callable[..., Any]) -> Builder:
+    """The same with constants as converters lay them out best: one number plain, others with all axes."""
+
+    def build(node: NodeView) -> Call:
+        operands = node.operands()
+        places = [place for place, operand in enumerate(operands) if isinstance(operand, str)]
+        numbers: dict[int, Any] = {}
+        for place, operand in enumerate(operands):
+            if isinstance(operand, np.ndarray) and operand.size == 1 and places:
+                numbers[place] = operand.item()
+        rank = len(node.output_shape())
+        kept = tuple(
+            operand.reshape((1,) * (rank - operand.ndim) + operand.shape)
+            if isinstance(operand, np.ndarray) and operand.size > 1
+            else operand
+            for place, operand in enumerate(operands)
+            if place not in numbers
+        )
+
+        def call(*values: Tensor) -> Any:
+            left = iter(values)
+            return function(*(numbers[p] if p in numbers else next(left) for p in range(len(operands))))
+
+        return Call(call, kept)
+
+    return build
+
+
 def _divide(node: NodeView) -> Call:
     """Division of integers rounds towards zero in ONNX."""
     other = node.operand(1)
@@ -98,6 +126,15 @@ def _leaky_relu(node: NodeView) -> Call:
 
 def _elu(node: NodeView) -> Call:
     return Call(partial(functional.elu, alpha=node.attribute("alpha", 1.0)), node.operands(1))
+
+
+def _celu(node: NodeView) -> Call:
+    return Call(partial(functional.celu, alpha=node.attribute("alpha", 1.0)), node.operands(1))
+
+
+def _selu(node: NodeView) -> Call:
+    alpha, gamma = node.attribute("alpha", 1.67326319), node.attribute("gamma", 1.05070102)
+    return Call(lambda x: gamma * functional.elu(x, alpha=alpha), node.operands(1))
 
 
 def _prelu(node: NodeView) -> Call:
@@ -162,6 +199,22 @@ def _arg(function: Callable[..., Any]) -> Builder:
     return build
 
 
+def _top_k(node: NodeView) -> Call:
+    """The largest along an axis, or the smallest, with their places."""
+    count, axis = node.numbers(1)[0], node.axis(node.attribute("axis", -1))
+    largest = bool(node.attribute("largest", 1))
+    return Call(lambda x: tuple(torch.topk(x, count, axis, largest)), node.operands(1))
+
+
+def _sum_so_far(node: NodeView) -> Call:
+    if node.attribute("exclusive", 0):
+        raise Refused("CumSum without the value itself")
+    axis = node.axis(node.numbers(1)[0])
+    if node.attribute("reverse", 0):
+        return Call(lambda x: torch.flip(torch.cumsum(torch.flip(x, [axis]), axis), [axis]), node.operands(1))
+    return Call(partial(torch.cumsum, dim=axis), node.operands(1))
+
+
 def _drop_out(node: NodeView) -> Call:
     node.one_output()
     return Call(lambda x: x, node.operands(1))
@@ -169,11 +222,13 @@ def _drop_out(node: NodeView) -> Call:
 
 OPS: Mapping[str, Builder] = {
     **{name: _same(function) for name, function in UNARY.items()},
-    **{name: _same(function) for name, function in BINARY.items()},
+    **{name: _broadcast(function) for name, function in BINARY.items()},
     "ArgMax": _arg(torch.argmax),
     "ArgMin": _arg(torch.argmin),
     "Cast": _cast,
+    "Celu": _celu,
     "Clip": _clip,
+    "CumSum": _sum_so_far,
     "Div": _divide,
     "Dropout": _drop_out,
     "Elu": _elu,
@@ -189,7 +244,9 @@ OPS: Mapping[str, Builder] = {
     "ReduceMean": _mean,
     "ReduceMin": _reduce(torch.amin),
     "ReduceSum": _reduce(torch.sum),
+    "Selu": _selu,
     "Softmax": _softmax(functional.softmax),
     "Sum": _many(torch.add),
+    "TopK": _top_k,
 }
 """Op type → builder."""

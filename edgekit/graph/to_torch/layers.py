@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from edgekit.graph.to_torch.node import Call, NodeView, Refused
@@ -70,6 +71,11 @@ def _conv(node: NodeView) -> Call:
 
 
 def _conv_transpose(node: NodeView) -> Call:
+    """As a transposed convolution without padding, whose result is cut, unless it is as large as its strides say.
+
+    TFLite's TRANSPOSE_CONV has the paddings SAME and VALID and no dilation. A kernel that is longer by zeros at its
+    end makes the result longer without another value in it: so comes output_padding.
+    """
     weight = node.constant(1)
     dims = weight.ndim - 2
     if dims not in TRANSPOSED:
@@ -77,22 +83,36 @@ def _conv_transpose(node: NodeView) -> Call:
     if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or node.attribute("output_shape"):
         raise Refused("ConvTranspose whose padding follows from its output")
     strides, dilations, before, after = _window(node, weight.shape[2:])
-    extra = list(node.attribute("output_padding") or [0] * dims)
-    operands = (node.operand(0), weight, *((node.constant(2),) if node.has(2) else ()))
-    settings = {"stride": strides, "dilation": dilations, "groups": node.attribute("group", 1)}
-    if before == after:
-        call = partial(TRANSPOSED[dims], padding=before, output_padding=extra, **settings)
-        return Call(call, operands)
-    sizes = node.output_shape()[2:]
+    weight = _dilated(weight, dilations)
+    kernel, sizes = weight.shape[2:], node.output_shape()[2:]
+    settings = {"stride": strides, "groups": node.attribute("group", 1)}
+    bias = (node.constant(2),) if node.has(2) else ()
+    function = TRANSPOSED[dims]
+    whole = [(size - 1) * step + k for size, step, k in zip(node.shape()[2:], strides, kernel, strict=True)]
+    if before == after and all(
+        size == given * step and pad == (k - step) // 2 and (k - step) % 2 == 0
+        for size, given, step, pad, k in zip(sizes, node.shape()[2:], strides, before, kernel, strict=True)
+    ):
+        return Call(partial(function, padding=before, **settings), (node.operand(0), weight, *bias))
+    longer = [max(0, cut + size - full) for cut, size, full in zip(before, sizes, whole, strict=True)]
+    weight = np.pad(weight, [(0, 0), (0, 0), *((0, more) for more in longer)])
     place = (slice(None), slice(None), *(slice(cut, cut + s) for cut, s in zip(before, sizes, strict=True)))
-    if any(extra):
-        raise Refused("ConvTranspose with uneven padding and output padding")
+    uncut = not any(before) and [w + more for w, more in zip(whole, longer, strict=True)] == list(sizes)
 
     def cropped(x: Tensor, *parameters: Tensor) -> Tensor:
-        y: Tensor = TRANSPOSED[dims](x, *parameters, **settings)
-        return y[place]
+        y: Tensor = function(x, *parameters, **settings)
+        return y if uncut else y[place]
 
-    return Call(cropped, operands)
+    return Call(cropped, (node.operand(0), weight, *bias))
+
+
+def _dilated(weight: NDArray[Any], dilations: Sequence[int]) -> NDArray[Any]:
+    """The kernel with zeros between its values, so that it need not be dilated."""
+    kernel = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilations, strict=True)]
+    wide = np.zeros((*weight.shape[:2], *kernel), weight.dtype)
+    places = (slice(None), slice(None), *(slice(None, None, step) for step in dilations))
+    wide[places] = weight
+    return wide
 
 
 def _pool(node: NodeView) -> Call:

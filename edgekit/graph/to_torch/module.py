@@ -11,8 +11,10 @@ import numpy as np
 
 from edgekit.errors import MissingExtraError, ModelError
 from edgekit.graph.proto import opset_of
+from edgekit.graph.signature import signature_of
+from edgekit.graph.to_torch.editing import constants_of, shapes_of
 from edgekit.graph.to_torch.node import Call, NodeView, Refused
-from edgekit.graph.to_torch.prepare import constants_of, ready_graph, shapes_of
+from edgekit.graph.to_torch.prepare import ready_graph
 from edgekit.types import Issue
 
 if TYPE_CHECKING:
@@ -26,13 +28,20 @@ __all__ = ["Converted", "onnx_to_torch", "unsupported"]
 class Converted:
     """A network in torch. `nodes` are the ONNX nodes behind the children n0_, n1_, …, in that order.
 
-    `inputs` and `outputs` are names with shapes, as the ONNX file has them ([N, C, H, W]).
+    `inputs` and `outputs` are names with shapes, as the ONNX file has them ([N, C, H, W]); `dtypes` and
+    `output_dtypes` are numpy's names of their types. Those in `channels_last` are images, or signals [N, C, L],
+    which a runtime with channels last takes or gives best so; `layout_cost` is how many layout operations the
+    network then needs itself.
     """
 
     module: torch.nn.Module
     nodes: tuple[onnx.NodeProto, ...]
     inputs: Mapping[str, tuple[int, ...]]
     outputs: Mapping[str, tuple[int, ...]]
+    dtypes: tuple[str, ...]
+    output_dtypes: tuple[str, ...]
+    channels_last: frozenset[str]
+    layout_cost: int
 
 
 def unsupported(onnx_path: str | Path) -> tuple[Issue, ...]:
@@ -40,7 +49,7 @@ def unsupported(onnx_path: str | Path) -> tuple[Issue, ...]:
 
     Raises ModelError for what is no ONNX file.
     """
-    _, _, refused = _calls(ready_graph(Path(onnx_path)))
+    _, _, refused = _calls(ready_graph(Path(onnx_path)).model)
     return tuple(
         Issue("error", node.name, reason, "replace the operation, or build for another runtime")
         for node, reason in refused
@@ -52,7 +61,8 @@ def onnx_to_torch(onnx_path: str | Path) -> Converted:
 
     Raises ModelError naming the nodes that cannot be carried over.
     """
-    model = ready_graph(Path(onnx_path))
+    ready = ready_graph(Path(onnx_path))
+    model = ready.model
     calls, nodes, refused = _calls(model)
     if refused:
         told = "; ".join(f"{node.name}: {reason}" for node, reason in refused[:5])
@@ -62,7 +72,14 @@ def onnx_to_torch(onnx_path: str | Path) -> Converted:
     inputs = {port.name: shapes[port.name] for port in model.graph.input if port.name not in constants}
     outputs = {port.name: shapes.get(port.name, ()) for port in model.graph.output}
     module = _module(calls, nodes, tuple(inputs), tuple(outputs), constants)
-    return Converted(module.eval(), tuple(nodes), inputs, outputs)
+    signature = signature_of(model)
+    dtypes, output_dtypes = (
+        tuple(spec.dtype for spec in ports) for ports in (signature.inputs, signature.outputs)
+    )
+    last = (ready.images | ready.signals) & {*inputs, *outputs}
+    return Converted(
+        module.eval(), tuple(nodes), inputs, outputs, dtypes, output_dtypes, last, ready.layout_cost
+    )
 
 
 def _calls(

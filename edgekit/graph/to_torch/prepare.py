@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.errors import MissingExtraError
-from edgekit.graph.proto import read_model, set_static_batch, simplify
+from edgekit.graph.proto import read_model, simplify
+from edgekit.graph.sizes import fix_sizes
+from edgekit.graph.to_torch.editing import GraphEditor, constants_of, shapes_of
+from edgekit.graph.to_torch.layout import channels_last, images_of, layout_cost
+from edgekit.graph.to_torch.norms import norms_channels_last
 from edgekit.graph.to_torch.shortcut import shortcuts_as_convolutions
 from edgekit.graph.to_torch.shuffle import picks_as_convolutions
+from edgekit.graph.to_torch.signals import signals_as_images
 
 if TYPE_CHECKING:
     import onnx
-    from numpy.typing import NDArray
 
-__all__ = ["constants_of", "ready_graph", "shapes_of"]
+__all__ = ["ReadyGraph", "ready_graph"]
 
 FOLDABLE = frozenset({"Constant", "ConstantOfShape", "Identity", "Shape", "Size", "Range", "NonZero"})
 """Operators that a simplified graph is free of."""
@@ -26,15 +31,30 @@ FOLDABLE = frozenset({"Constant", "ConstantOfShape", "Identity", "Shape", "Size"
 GELU_ONE, GELU_HALF, SQRT_TWO = 1.0, 0.5, 2.0**0.5
 
 
-def ready_graph(path: Path) -> onnx.ModelProto:
-    """The network of the file, batch 1, every node named, flattening in the order that channels-last has.
+@dataclass(frozen=True)
+class ReadyGraph:
+    """`images` [N, C, H, W] are best laid out with channels last, and so are `signals` [N, C, L] among the inputs and
+    outputs."""
+
+    model: onnx.ModelProto
+    images: frozenset[str]
+    signals: frozenset[str]
+
+    @property
+    def layout_cost(self) -> int:
+        """How many layout operations the network needs of itself."""
+        return layout_cost(self.model, self.images, self.signals)
+
+
+def ready_graph(path: Path) -> ReadyGraph:
+    """The network of the file, batch 1, every node named, images as channels-last has them.
 
     Raises ModelError for what is no ONNX file or has dynamic shapes beside the batch.
     """
     import onnx
 
     model = read_model(path)
-    changed = set_static_batch(model, path.name)
+    changed = fix_sizes(model, path.name)
     listed = {port.name for port in model.graph.initializer} & {port.name for port in model.graph.input}
     unnamed = any(not node.name for node in model.graph.node)
     foldable = any(node.op_type in FOLDABLE for node in model.graph.node)
@@ -43,31 +63,17 @@ def ready_graph(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError):
-        return model  # what has no shape is refused by name
+        return ReadyGraph(model, frozenset(), frozenset())  # what has no shape is refused by name
     _name_gelu(model)
     picks_as_convolutions(model, constants_of(model), shapes_of(model))
-    _flatten_channels_last(model)
-    _tokens_channels_last(model)
     shortcuts_as_convolutions(model, constants_of(model), shapes_of(model))
-    return model
-
-
-def constants_of(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
-    """Every initializer by name."""
-    from onnx import numpy_helper
-
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-
-
-def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Static shapes of tensors by name."""
-    graph, shapes = model.graph, {}
-    for info in (*graph.input, *graph.value_info, *graph.output):
-        tensor = info.type.tensor_type
-        dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
-        if tensor.HasField("shape") and all(size >= 0 for size in dims):
-            shapes[info.name] = tuple(dims)
-    return shapes
+    signals = signals_as_images(model)
+    normalized = norms_channels_last(model)
+    known = frozenset((*signals.values(), *normalized))
+    _flatten_channels_last(model, images_of(GraphEditor(model), known))
+    images = channels_last(model, known)
+    ports = {port.name for port in (*model.graph.input, *model.graph.output)}
+    return ReadyGraph(model, images, frozenset(signals) & ports)
 
 
 def _consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
@@ -124,8 +130,9 @@ def _name_gelu(model: onnx.ModelProto) -> None:
         model.CopyFrom(onnx_ir.to_proto(graph))
 
 
-def _flatten_channels_last(model: onnx.ModelProto) -> None:
-    """[1, C, H, W] flattened into a constant matrix product: flattened as [1, H, W, C], rows reordered; in place.
+def _flatten_channels_last(model: onnx.ModelProto, images: frozenset[str]) -> None:
+    """One of `images` [1, C, H, W] flattened into a constant matrix product: flattened as [1, H, W, C], rows reordered;
+    in place.
 
     A runtime with channels last would else transpose the image first.
     """
@@ -142,7 +149,7 @@ def _flatten_channels_last(model: onnx.ModelProto) -> None:
         shape, flat = shapes.get(node.input[0], ()), shapes.get(node.output[0], ())
         after = readers[node.output[0]]
         if (
-            len(shape) != 4
+            node.input[0] not in images
             or flat != (1, int(np.prod(shape[1:])))
             or shape[2] * shape[3] == 1
             or len(after) != 1
@@ -170,38 +177,3 @@ def _flatten_channels_last(model: onnx.ModelProto) -> None:
             turned, onnx.TensorProto.FLOAT, [shape[0], shape[2], shape[3], shape[1]]
         )
         graph.value_info.append(info)
-
-
-def _tokens_channels_last(model: onnx.ModelProto) -> None:
-    """[1, C, H, W] → [1, C, HW] → [1, HW, C], as transformers cut an image into tokens: the image is turned first.
-
-    With channels last nothing has to be turned then. In place.
-    """
-    import onnx
-    from onnx import helper, numpy_helper
-
-    graph, shapes = model.graph, shapes_of(model)
-    readers = _consumers(graph)
-    outputs = {port.name for port in graph.output}
-    for flat in [node for node in graph.node if node.op_type in ("Flatten", "Reshape")]:
-        shape, joined = shapes.get(flat.input[0], ()), shapes.get(flat.output[0], ())
-        after = readers[flat.output[0]]
-        if len(shape) != 4 or joined != (shape[0], shape[1], shape[2] * shape[3]) or len(after) != 1:
-            continue
-        turn = after[0]
-        order = next((list(attribute.ints) for attribute in turn.attribute if attribute.name == "perm"), None)
-        if turn.op_type != "Transpose" or order != [0, 2, 1] or flat.output[0] in outputs:
-            continue
-        turned, sizes = f"{flat.output[0]}/channels_last", f"{turn.output[0]}/sizes"
-        wanted = np.array([shape[0], shape[2] * shape[3], shape[1]], np.int64)
-        graph.initializer.append(numpy_helper.from_array(wanted, sizes))
-        moved = [shape[0], shape[2], shape[3], shape[1]]
-        graph.value_info.append(helper.make_tensor_value_info(turned, onnx.TensorProto.FLOAT, moved))
-        first = helper.make_node("Transpose", [flat.input[0]], [turned], name=flat.name, perm=[0, 2, 3, 1])
-        second = helper.make_node("Reshape", [turned, sizes], [turn.output[0]], name=turn.name)
-        place = list(graph.node).index(flat)
-        graph.node.remove(flat)
-        graph.node.insert(place, first)
-        place = list(graph.node).index(turn)
-        graph.node.remove(turn)
-        graph.node.insert(place, second)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.graph.to_torch.editing import drop_unused
+
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
@@ -47,7 +49,7 @@ def picks_as_convolutions(
         graph.node.insert(list(graph.node).index(last), made)
         graph.node.remove(last)
         makers[last.output[0]] = made
-    _drop_unused(graph)
+    drop_unused(graph)
 
 
 def _chain(
@@ -91,14 +93,3 @@ def _picked(
     picked = values.reshape(result[1], pixels)[:, 0] // pixels
     whole = picked[:, None] * pixels + np.arange(pixels)
     return picked if (values.reshape(result[1], pixels) == whole).all() else None
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes whose results nobody reads any more."""
-    while True:
-        read = {name for node in graph.node for name in node.input} | {port.name for port in graph.output}
-        unused = [node for node in graph.node if not any(name in read for name in node.output)]
-        if not unused:
-            return
-        for node in unused:
-            graph.node.remove(node)

@@ -1,57 +1,60 @@
-"""The budget in the latency–accuracy plot: its lines, and the region within all its limits."""
+"""The budget in a plot: its lines, also where they lie beyond the axis, and the region within all limits."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from edgekit.report.plots.figures import EDGE
 from edgekit.report.plots.scales import Scales
 from edgekit.report.wording import limit_text
 from edgekit.types import Budget
 
-__all__ = ["budget_labels", "budget_shapes"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-FEASIBLE = "rgba(0, 158, 115, 0.10)"
-EDGE = "#00745a"
+__all__ = ["mark_budget", "mark_limit"]
 
-
-def _floor(scales: Scales, budget: Budget, original: float) -> float | None:
-    return None if budget.max_drop is None else (original - budget.max_drop) * scales.unit
+FEASIBLE = "#009E73"
 
 
-def budget_shapes(scales: Scales, budget: Budget, original: float) -> list[dict[str, Any]]:
-    """Plotly shapes; `original` is the original's accuracy as a fraction."""
-    most, floor = budget.max_latency_ms, _floor(scales, budget, original)
-    if most is None and floor is None:
-        return []
-    right = most if most is not None else 10 ** scales.x[1] if scales.log else scales.x[1]
-    left = 10 ** scales.x[0] if scales.log else scales.x[0]
-    bottom = floor if floor is not None else scales.y[0]
-    dash = {"color": EDGE, "width": 1.5, "dash": "dash"}
-    shapes: list[dict[str, Any]] = []
-    if right > left:
-        region = {"x0": left, "x1": right, "y0": bottom, "y1": scales.y[1], "fillcolor": FEASIBLE}
-        shapes.append({"type": "rect", "layer": "below", "line": {"width": 0}, **region})
+def mark_limit(axes: Axes, at: float, text: str) -> None:
+    """A dashed vertical line with its name above; one beyond the axis stands at its end, with an arrow outward."""
+    low, high = axes.get_xlim()
+    share = (at - low) / (high - low)
+    if axes.get_xscale() == "log":
+        share = float(axes.transAxes.inverted().transform(axes.transData.transform((max(at, 1e-12), 0)))[0])
+    inside = min(max(share, 0.0), 1.0)
+    if share < 0:
+        text = f"◂ {text}"
+    elif share > 1:
+        text = f"{text} ▸"
+    axes.axvline(min(max(at, low), high), color=EDGE, linewidth=1.5, linestyle="--", zorder=1, clip_on=False)
+    side = "left" if inside < 0.25 else "right" if inside > 0.75 else "center"
+    axes.annotate(
+        text, (inside, 1.0), (0, 2), xycoords=axes.transAxes, textcoords="offset pixels", color=EDGE, size=11,
+        ha=side, va="bottom", gid="limit",
+    )  # fmt: skip
+
+
+def mark_budget(axes: Axes, scales: Scales, budget: Budget, original: float) -> None:
+    """Both limits of the latency–accuracy plot; `original` is the original's accuracy as a fraction."""
+    from matplotlib.patches import Rectangle
+
+    most = budget.max_latency_ms
+    floor = None if budget.max_drop is None else (original - budget.max_drop) * scales.unit
+    (left, right), (bottom, top) = scales.x, scales.y
+    wide, low = min(right if most is None else most, right), max(bottom if floor is None else floor, bottom)
+    if (most is not None or floor is not None) and wide > left and low < top:
+        axes.add_patch(
+            Rectangle((left, low), wide - left, top - low, color=FEASIBLE, alpha=0.1, linewidth=0, zorder=0)
+        )
     if most is not None:
-        line = {"x0": most, "x1": most, "yref": "paper", "y0": 0, "y1": 1}
-        shapes.append({"type": "line", "layer": "below", "line": dash, **line})
-    if floor is not None:
-        line = {"xref": "paper", "x0": 0, "x1": 1, "y0": floor, "y1": floor}
-        shapes.append({"type": "line", "layer": "below", "line": dash, **line})
-    return shapes
-
-
-def budget_labels(scales: Scales, budget: Budget, original: float) -> list[dict[str, Any]]:
-    """Plotly annotations beside the lines that lie inside the plot."""
-    most, floor = budget.max_latency_ms, _floor(scales, budget, original)
-    common = {"showarrow": False, "font": {"size": 11, "color": EDGE}}
-    labels: list[dict[str, Any]] = []
-    if most is not None and scales.x[0] <= scales.along(most) <= scales.x[1]:
-        right_half = scales.along(most) > sum(scales.x) / 2
-        place = {"x": scales.along(most), "yref": "paper", "y": 1, "yanchor": "bottom"}
-        side = {"xanchor": "right" if right_half else "left"}
-        labels.append({**common, **place, **side, "text": f"budget {most:g} ms"})
+        mark_limit(axes, most, f"budget {most:g} ms")
     if floor is not None and budget.max_drop is not None:
-        text = f"original −{limit_text(budget.max_drop, scales.metric)}"
-        place = {"xref": "paper", "x": 1, "xanchor": "right", "y": floor, "yanchor": "top"}
-        labels.append({**common, **place, "text": text})
-    return labels
+        off = floor < bottom
+        text = limit_text(budget.max_drop, scales.metric) + (" ▾" if off else "")
+        axes.axhline(max(floor, bottom), color=EDGE, linewidth=1.5, linestyle="--", zorder=1, clip_on=False)
+        axes.annotate(
+            text, (0.995, max(floor, bottom)), (0, 3 if off else -3), xycoords=axes.get_yaxis_transform(),
+            textcoords="offset pixels", color=EDGE, size=11, ha="right", va="bottom" if off else "top", gid="limit",
+        )  # fmt: skip

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
+from edgekit.report.plots.budget_marks import mark_limit
 from edgekit.report.plots.figures import (
     INK,
     MUTED,
     Numbered,
     Plot,
-    axis,
-    error_bars,
+    draw_rows,
+    error_ends,
     hover_text,
-    layout,
-    limit_label,
-    limit_line,
-    row_label,
-    rows_axis,
-    runtime_colour,
-    symbol,
+    marker,
+    new_axes,
+    row_margins,
 )
-from edgekit.report.plots.scales import visible_floor
-from edgekit.report.wording import is_share, limit_text
+from edgekit.report.plots.scales import axis_label, set_linear_ticks, unit_of, visible_floor
+from edgekit.report.wording import accuracy_sentence, limit_text
 from edgekit.result import AccuracyResult
 from edgekit.types import Budget
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 __all__ = ["accuracy_plot"]
 
-ROW, FRAME = 27, 116
 Row = tuple[Numbered, AccuracyResult]
+Span = tuple[float, float]
 
 
 def accuracy_plot(
@@ -40,44 +40,23 @@ def accuracy_plot(
     rows: list[Row] = [(entry, entry.candidate.accuracy) for entry in numbered if entry.candidate.accuracy]
     if not rows:
         return None
-    metric, height = rows[0][1].metric, FRAME + ROW * len(rows)
-    unit = 100.0 if is_share(metric) else 1.0
-    values, drops = _ranges(rows, budget, claim)
-    frame = layout(
-        height,
-        xaxis=axis(
-            html.escape(metric) + (", %" if unit == 100.0 else ""),
-            domain=[0, 0.47],
-            range=[end * unit for end in values],
-            nticks=6,
-        ),
-        xaxis2=axis(
-            "drop" + (", points" if unit == 100.0 else ""),
-            domain=[0.53, 1],
-            range=[end * unit for end in drops],
-            nticks=6,
-            anchor="y",
-        ),
-        yaxis=rows_axis([entry for entry, _ in rows]),
-        margin={"l": 200, "r": 20, "t": 48, "b": 52},
-        shapes=[{**limit_line(0.0, "x2"), "line": {"color": MUTED, "width": 1}}],
-        annotations=[],
-        showlegend=False,
+    spans = _spans(rows, budget, claim)
+    below = [entry.number for entry, accuracy in rows if accuracy.value < spans[0][0]]
+    told = [
+        f"{entry.number} {entry.candidate.id}: {accuracy_sentence(accuracy)}." for entry, accuracy in rows
+    ]
+    claims = [f"The claim, on the {claim.split} split: {accuracy_sentence(claim)}."] if claim else []
+    return Plot(
+        "accuracies",
+        f"Accuracy and drop of {len(rows)} candidate{'s' if len(rows) != 1 else ''}",
+        " ".join([*claims, *told]),
+        _caption(rows[0][1], claim, below),
+        lambda width: draw(width, rows, spans, budget, winner, claim),
+        {f"c{entry.number}": hover_text(entry) for entry, _ in rows},
     )
-    if budget.max_drop is not None:
-        frame["shapes"].append(limit_line(budget.max_drop * unit, "x2"))
-        text = f"limit {limit_text(budget.max_drop, metric)}"
-        frame["annotations"].append(limit_label(budget.max_drop * unit, "x2", text))
-    data = [_dots(rows, unit, "x"), _dots(rows, unit, "x2")]
-    told = [(entry, claim) for entry, _ in rows if claim and entry.candidate.id == winner]
-    data += [_claim(told, unit, "x"), _claim(told, unit, "x2")] if told else []
-    below = [entry.number for entry, accuracy in rows if accuracy.value < values[0]]
-    return Plot("accuracies", data, frame, height, _caption(rows[0][1], claim, below))
 
 
-def _ranges(
-    rows: Sequence[Row], budget: Budget, claim: AccuracyResult | None
-) -> tuple[tuple[float, float], tuple[float, float]]:
+def _spans(rows: Sequence[Row], budget: Budget, claim: AccuracyResult | None) -> tuple[Span, Span]:
     """What the two panels show, as fractions."""
     accuracies = [accuracy for _, accuracy in rows]
     floor = visible_floor(accuracies, budget.max_drop)
@@ -91,43 +70,70 @@ def _ranges(
     return (low - pad, high + pad), (drop_low - drop_pad, drop_high + drop_pad)
 
 
-def _dots(rows: Sequence[Row], unit: float, panel: str) -> dict[str, Any]:
-    values, bars = _values(rows, unit, panel)
-    colours = [runtime_colour(entry.candidate.backend) for entry, _ in rows]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "xaxis": panel,
-        "x": values,
-        "y": [row_label(entry) for entry, _ in rows],
-        "error_x": {**bars, "color": MUTED},
-        "marker": {"size": 9, "color": colours, "symbol": [symbol(entry.candidate) for entry, _ in rows]},
-        "hovertext": [hover_text(entry) for entry, _ in rows],
-        "hoverinfo": "text",
-    }
+def draw(
+    width: int,
+    rows: Sequence[Row],
+    spans: tuple[Span, Span],
+    budget: Budget,
+    winner: str | None,
+    claim: AccuracyResult | None,
+) -> Figure:
+    """The figure at that width in pixels."""
+    margins, row_px = row_margins(width)
+    figure, panels = new_axes(width, margins.top + margins.bottom + row_px * len(rows), margins, panels=2)
+    metric, unit = rows[0][1].metric, unit_of(rows[0][1].metric)
+    inner = (width - margins.left - margins.right) / 2
+    for place, (axes, span) in enumerate(zip(panels, spans, strict=True)):
+        draw_rows(axes, [entry for entry, _ in rows], width, named=place == 0)
+        axes.set_xlim(span[0] * unit, span[1] * unit)
+        set_linear_ticks(axes, inner)
+    panels[0].set_xlabel(axis_label(metric, metric, "%"))
+    panels[1].set_xlabel(axis_label("drop", metric, "points"))
+    panels[1].axvline(0.0, color=MUTED, linewidth=1, zorder=1)
+    if budget.max_drop is not None:
+        mark_limit(panels[1], budget.max_drop * unit, limit_text(budget.max_drop, metric))
+    for place, (entry, accuracy) in enumerate(rows):
+        _draw_dots(panels, place, entry, accuracy, unit)
+        if claim and entry.candidate.id == winner:
+            _draw_claim(panels, place, claim, unit)
+    return figure
 
 
-def _claim(rows: Sequence[Row], unit: float, panel: str) -> dict[str, Any]:
-    values, bars = _values(rows, unit, panel)
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "xaxis": panel,
-        "x": values,
-        "y": [row_label(entry) for entry, _ in rows],
-        "error_x": {**bars, "color": INK},
-        "marker": {"size": 10, "color": "#ffffff", "symbol": "star", "line": {"color": INK, "width": 1.3}},
-        "hoverinfo": "x",
-    }
+def _figures(accuracy: AccuracyResult, unit: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Value, low, high of the accuracy and of the drop, in drawn units."""
+    value = (accuracy.value, accuracy.low, accuracy.high)
+    drop = (accuracy.drop, accuracy.drop_low, accuracy.drop_high)
+    return tuple(unit * x for x in value), tuple(unit * x for x in drop)
 
 
-def _values(rows: Sequence[Row], unit: float, panel: str) -> tuple[list[float], dict[str, Any]]:
-    if panel == "x2":
-        figures = [(a.drop, a.drop_low, a.drop_high) for _, a in rows]
-    else:
-        figures = [(a.value, a.low, a.high) for _, a in rows]
-    values, lows, highs = ([figure[place] * unit for figure in figures] for place in range(3))
-    return values, error_bars(values, lows, highs)
+def _draw_dots(
+    panels: Sequence[Axes], place: int, entry: Numbered, accuracy: AccuracyResult, unit: float
+) -> None:
+    look = marker(entry.candidate)
+    for side, (axes, (value, low, high)) in enumerate(zip(panels, _figures(accuracy, unit), strict=True)):
+        axes.errorbar(
+            [value], [place], xerr=error_ends(value, low, high), fmt="none", ecolor=MUTED, elinewidth=1.3,
+            capsize=3, zorder=3,
+        )  # fmt: skip
+        axes.plot([value], [place], markersize=9, zorder=4, gid=f"c{entry.number}.{side}", **look)
+
+
+def _draw_claim(panels: Sequence[Axes], place: int, claim: AccuracyResult, unit: float) -> None:
+    for axes, (value, low, high) in zip(panels, _figures(claim, unit), strict=True):
+        axes.errorbar(
+            [value], [place], xerr=error_ends(value, low, high), fmt="none", ecolor=INK, elinewidth=1.3,
+            capsize=3, zorder=5,
+        )  # fmt: skip
+        axes.plot(
+            [value],
+            [place],
+            marker="*",
+            markersize=11,
+            color="white",
+            markeredgecolor=INK,
+            zorder=6,
+            gid="claim",
+        )
 
 
 def _caption(accuracy: AccuracyResult, claim: AccuracyResult | None, below: Sequence[int]) -> str:

@@ -1,52 +1,56 @@
-"""What every plot of the report shares: colours, symbols, axes, the frame of a figure.
+"""What every plot of the report shares: colours, markers, the frame of a figure, rows of candidates.
 
-Figures are plain dictionaries in plotly's JSON form, so that nothing of plotly but its JavaScript is needed.
+A plot is drawn by matplotlib, once for a wide and once for a narrow page, in pixels of the page.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from edgekit.precisions import PRECISIONS
 from edgekit.report.wording import (
+    accuracy_sentence,
     bytes_text,
-    drop_interval_text,
-    drop_text,
-    interval_text,
-    is_share,
-    latency_at,
+    latency_sentence,
     ms_text,
     shorten,
-    value_interval_text,
-    value_text,
 )
 from edgekit.result import CandidateResult
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 __all__ = [
+    "EDGE",
     "INK",
     "MUTED",
+    "NARROW",
+    "WIDE",
+    "Margins",
     "Numbered",
     "Plot",
-    "axis",
-    "error_bars",
+    "candidate_text",
+    "draw_rows",
+    "error_ends",
     "hover_text",
-    "layout",
-    "limit_label",
-    "limit_line",
+    "marker",
+    "new_axes",
     "precision_ran",
-    "row_label",
-    "rows_axis",
+    "row_margins",
     "runtime_colour",
-    "symbol",
 ]
 
-INK, MUTED, GRID, LIMIT = "#1b2733", "#5b6b7a", "#e6eaee", "#00745a"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+WIDE, NARROW = 960, 440
+"""Pixels: of the page as on a desk, and as on a telephone or in a window of 500."""
+
+INK, MUTED, GRID, EDGE = "#1b2733", "#5b6b7a", "#e6eaee", "#00745a"
+ID_WIDTH = 27  # characters of an id beside or above its row
+ROW_PX, TALL_ROW_PX = 27, 40
 
 
 @dataclass(frozen=True)
@@ -58,51 +62,89 @@ class Numbered:
 
 
 @dataclass(frozen=True)
+class Margins:
+    """Pixels around the inner plot."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+
+@dataclass(frozen=True)
 class Plot:
-    """One figure: `id` is its element's; `height` is in pixels; `caption` says how to read it."""
+    """One figure. `draw` makes it for a width in pixels; `caption` says how to read it.
+
+    `title` and `description` hold what it shows, for those who cannot see it. `hover`: what is told of the mark with
+    that gid ("c3" for candidate 3; what follows a dot in a gid only sets it apart).
+    """
 
     id: str
-    data: list[dict[str, Any]]
-    layout: dict[str, Any]
-    height: int
+    title: str
+    description: str
     caption: str
+    draw: Callable[[int], Figure]
+    hover: Mapping[str, str] = field(default_factory=dict)
 
 
-def layout(height: int, **more: Any) -> dict[str, Any]:
-    """The common frame of a figure."""
-    frame: dict[str, Any] = {
-        "height": height,
-        "font": {"family": FONT, "size": 12, "color": INK},
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
-        "margin": {"l": 64, "r": 20, "t": 28, "b": 52},
-        "hovermode": "closest",
-        "hoverlabel": {
-            "bgcolor": "#ffffff",
-            "bordercolor": "#c3ccd4",
-            "font": {"color": INK},
-            "align": "left",
-        },
-    }
-    return {**frame, **more}
+def new_axes(width: int, height: int, margins: Margins, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of that size in pixels with `panels` plots side by side, the frame and the grid drawn."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    inner = width - margins.left - margins.right
+    gap = 0.06 * inner if panels > 1 else 0.0
+    panel_px = (inner - gap * (panels - 1)) / panels
+    made = []
+    for place in range(panels):
+        left = margins.left + place * (panel_px + gap)
+        tall = height - margins.top - margins.bottom
+        axes = figure.add_axes((left / width, margins.bottom / height, panel_px / width, tall / height))
+        axes.set_axisbelow(True)
+        axes.grid(color=GRID, linewidth=1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color("#9aa7b3")
+        axes.tick_params(color="#9aa7b3", labelcolor=INK, labelsize=11, length=4)
+        axes.xaxis.label.set(size=12, color=INK)
+        axes.yaxis.label.set(size=12, color=INK)
+        made.append(axes)
+    return figure, made
 
 
-def axis(title: str, **more: Any) -> dict[str, Any]:
-    """An axis with light grid lines."""
-    common = {"title": {"text": title, "standoff": 8}, "gridcolor": GRID, "linecolor": "#9aa7b3"}
-    return {**common, "zeroline": False, "ticks": "outside", "tickcolor": "#9aa7b3", "ticklen": 4, **more}
+def row_margins(width: int) -> tuple[Margins, int]:
+    """The frame of a plot with a row per candidate, and the height of a row."""
+    if width < WIDE:
+        return Margins(26, 14, 44, 50), TALL_ROW_PX
+    return Margins(218, 20, 44, 50), ROW_PX
 
 
-def error_bars(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> dict[str, Any]:
-    """Plotly's asymmetric error bars, from the ends of intervals."""
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [high - value for value, high in zip(values, highs, strict=True)],
-        "arrayminus": [value - low for value, low in zip(values, lows, strict=True)],
-        "thickness": 1.3,
-        "width": 3,
-    }
+def draw_rows(axes: Axes, numbered: Sequence[Numbered], width: int, *, named: bool = True) -> None:
+    """A row per candidate, the first on top; the id stands beside the row, on a narrow page above it."""
+    axes.set_ylim(len(numbered) - 0.4, -0.6)
+    axes.set_yticks(range(len(numbered)))
+    axes.tick_params(axis="y", length=0)
+    ids = [shorten(entry.candidate.id, ID_WIDTH) for entry in numbered]
+    if not named:
+        axes.set_yticklabels([])
+    elif width < WIDE:
+        axes.set_yticklabels([str(entry.number) for entry in numbered], weight="bold")
+        for place, name in enumerate(ids):
+            axes.text(
+                0.005,
+                place - 0.24,
+                name,
+                transform=axes.get_yaxis_transform(),
+                size=10,
+                color=MUTED,
+                va="bottom",
+            )
+    else:
+        axes.set_yticklabels([f"{name}  {entry.number}" for name, entry in zip(ids, numbered, strict=True)])
+
+
+def error_ends(value: float, low: float, high: float) -> list[list[float]]:
+    """The ends of an interval as matplotlib's asymmetric error bar; an end on the wrong side has no length."""
+    return [[max(value - low, 0.0)], [max(high - value, 0.0)]]
 
 
 def runtime_colour(backend: BackendName) -> str:
@@ -110,10 +152,13 @@ def runtime_colour(backend: BackendName) -> str:
     return RUNTIMES[backend].colour if backend in RUNTIMES else MUTED
 
 
-def symbol(candidate: CandidateResult) -> str:
-    """The marker of the precision that ran."""
-    ran = precision_ran(candidate)
-    return next((row.symbol for name, row in PRECISIONS.items() if name == ran), "circle-open")
+def marker(candidate: CandidateResult) -> dict[str, Any]:
+    """Marker and colour of a candidate: the precision that ran, and the runtime. Open: not known to this version."""
+    ran, colour = precision_ran(candidate), runtime_colour(candidate.backend)
+    known = next((row.marker for name, row in PRECISIONS.items() if name == ran), "")
+    if not known:
+        return {"marker": "o", "color": colour, "markerfacecolor": "white"}
+    return {"marker": known, "color": colour, "markeredgecolor": "white"}
 
 
 def precision_ran(candidate: CandidateResult) -> str:
@@ -121,52 +166,33 @@ def precision_ran(candidate: CandidateResult) -> str:
     return candidate.precision if candidate.precision == "w8" else candidate.ran_as or candidate.precision
 
 
-def row_label(numbered: Numbered, width: int = 26) -> str:
-    """`id  number`, escaped: plotly reads its labels as HTML."""
-    return f"{html.escape(shorten(numbered.candidate.id, width))}  <b>{numbered.number}</b>"
-
-
-def rows_axis(numbered: Sequence[Numbered]) -> dict[str, Any]:
-    """A vertical axis with one row per candidate, the first on top."""
-    labels = [row_label(entry) for entry in numbered]
-    order = {"categoryorder": "array", "categoryarray": labels, "range": [len(labels) - 0.5, -0.5]}
-    return axis("", type="category", ticklabelstandoff=4, tickfont={"size": 11}, fixedrange=True, **order)
-
-
-def limit_line(at: float, axis_name: str) -> dict[str, Any]:
-    """A dashed vertical line over the whole height, at a value of the axis."""
-    dash = {"color": LIMIT, "width": 1.5, "dash": "dash"}
-    across = {"xref": axis_name, "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1}
-    return {"type": "line", "layer": "below", "line": dash, **across}
-
-
-def limit_label(at: float, axis_name: str, text: str) -> dict[str, Any]:
-    """What the line of `limit_line` is, above it; `at` is the decimal logarithm on a logarithmic axis."""
-    place = {"xref": axis_name, "x": at, "yref": "paper", "y": 1, "yanchor": "bottom"}
-    return {**place, "text": text, "showarrow": False, "font": {"size": 11, "color": LIMIT}}
+def candidate_text(numbered: Numbered) -> str:
+    """One sentence with the figures that are plotted."""
+    candidate = numbered.candidate
+    facts = [
+        latency_sentence(candidate.latency_ms, candidate.origin) if candidate.latency_ms else "",
+        accuracy_sentence(candidate.accuracy) if candidate.accuracy else "",
+    ]
+    return f"{numbered.number} {candidate.id}: {'; '.join(fact for fact in facts if fact) or 'not measured'}."
 
 
 def hover_text(numbered: Numbered) -> str:
-    """All figures of a candidate, for plotly's hover box. Names are escaped."""
+    """All figures of a candidate, a line panel_px."""
     candidate = numbered.candidate
     asked, ran = candidate.precision, candidate.ran_as or candidate.precision
-    lines = [f"<b>{numbered.number}  {html.escape(shorten(candidate.id, 60))}</b>"]
-    lines.append(f"{candidate.backend}, {asked}" + (f", ran as {html.escape(ran)}" if ran != asked else ""))
+    lines = [f"{numbered.number}  {shorten(candidate.id, 60)}"]
+    lines.append(f"{candidate.backend}, {asked}" + (f", ran as {ran}" if ran != asked else ""))
     if candidate.latency_ms:
         latency = candidate.latency_ms
-        percentile = (
-            f"{latency.percentile} {ms_text(latency_at(latency))} ms (95 %: {interval_text(latency)})"
-        )
-        lines.append(percentile)
-        lines.append(f"p50 {ms_text(latency.p50)}, p90 {ms_text(latency.p90)}, p99 {ms_text(latency.p99)} ms")
+        lines.append(latency_sentence(latency, candidate.origin))
+        if candidate.origin != "estimated":
+            lines.append(
+                f"p50 {ms_text(latency.p50)}, p90 {ms_text(latency.p90)}, p99 {ms_text(latency.p99)} ms"
+            )
     if candidate.accuracy:
-        accuracy = candidate.accuracy
-        unit = " points" if is_share(accuracy.metric) else ""
-        value = f"{value_text(accuracy)} (95 %: {value_interval_text(accuracy)})"
-        lines.append(f"{html.escape(accuracy.metric)} {value}")
-        lines.append(f"drop {drop_text(accuracy)}{unit} (95 %: {drop_interval_text(accuracy)})")
+        lines.append(accuracy_sentence(candidate.accuracy))
     memory = bytes_text(candidate.peak_memory_bytes)
     lines.append(
         f"{bytes_text(candidate.size_bytes)}, peak memory {memory}, load {ms_text(candidate.load_ms)} ms"
     )
-    return "<br>".join(lines)
+    return "\n".join(lines)

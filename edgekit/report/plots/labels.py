@@ -35,31 +35,27 @@ class Box:
 
 @dataclass(frozen=True)
 class Canvas:
-    """The plot at one width: its frame, the points [x, y in pixels], and strokes to keep off."""
+    """The inner plot: its frame, the points [x, y in pixels], and strokes to keep off."""
 
     frame: Box
     points: tuple[tuple[float, float], ...]
     strokes: tuple[Box, ...] = ()
 
 
-def place_labels(
-    sizes: Sequence[tuple[float, float]], canvases: Sequence[Canvas]
-) -> list[tuple[float, float] | None]:
+def place_labels(sizes: Sequence[tuple[float, float]], canvas: Canvas) -> list[tuple[float, float] | None]:
     """For each point the shift of its label's centre in pixels, or None where there is no room.
 
-    `sizes` are the labels' widths and heights in pixels. One shift serves every canvas, as the page may be
-    wide or narrow. Earlier points have the first choice. Labels stay inside the frame, off one another
-    and off all points; off strokes where there is room for that.
+    `sizes` are the labels' widths and heights in pixels. Earlier points have the first choice. Labels stay inside
+    the frame, off one another and off all points; off strokes where there is room for that.
     """
-    solid = [[Box(x, y, POINT, POINT) for x, y in canvas.points] for canvas in canvases]
+    solid = [Box(x, y, POINT, POINT) for x, y in canvas.points]
     shifts: list[tuple[float, float] | None] = []
-    for place, (width, height) in enumerate(sizes):
-        shift = _free_shift(place, width, height, canvases, solid, with_strokes=True)
-        shift = shift or _free_shift(place, width, height, canvases, solid, with_strokes=False)
+    for point, (width, height) in zip(canvas.points, sizes, strict=True):
+        shift = _free_shift(point, width, height, canvas.frame, [*solid, *canvas.strokes])
+        shift = shift or _free_shift(point, width, height, canvas.frame, solid)
         shifts.append(shift)
         if shift is not None:
-            for canvas, boxes in zip(canvases, solid, strict=True):
-                boxes.append(_moved(canvas.points[place], shift, width, height))
+            solid.append(_moved(point, shift, width, height))
     return shifts
 
 
@@ -68,21 +64,11 @@ def _moved(point: tuple[float, float], shift: tuple[float, float], width: float,
 
 
 def _free_shift(
-    place: int,
-    width: float,
-    height: float,
-    canvases: Sequence[Canvas],
-    solid: Sequence[Sequence[Box]],
-    *,
-    with_strokes: bool,
+    point: tuple[float, float], width: float, height: float, frame: Box, taken: Sequence[Box]
 ) -> tuple[float, float] | None:
     for shift in _shifts(width, height):
-        for canvas, boxes in zip(canvases, solid, strict=True):
-            box = _moved(canvas.points[place], shift, width, height)
-            strokes = canvas.strokes if with_strokes else ()
-            if not box.inside(canvas.frame) or any(box.overlaps(other) for other in (*boxes, *strokes)):
-                break
-        else:
+        box = _moved(point, shift, width, height)
+        if box.inside(frame) and not any(box.overlaps(other) for other in taken):
             return shift
     return None
 

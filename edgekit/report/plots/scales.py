@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import TYPE_CHECKING
 
 from edgekit.report.plots.figures import Numbered
 from edgekit.report.wording import is_share, latency_at
 from edgekit.result import AccuracyResult, LatencyResult
 from edgekit.types import Budget
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 __all__ = [
-    "INNER_HEIGHT",
-    "INNER_WIDTHS",
     "Point",
     "Scales",
+    "axis_label",
+    "interval_ceiling",
     "log_scale",
-    "log_ticks",
     "near",
     "points_of",
     "scales_of",
+    "set_latency_axis",
+    "set_linear_ticks",
+    "unit_of",
+    "visible_ceiling",
     "visible_floor",
 ]
 
-# The inner plot on a narrow and on a wide page: labels are placed to keep clear on both.
-INNER_WIDTHS, INNER_HEIGHT = (520.0, 740.0, 960.0), 334.0
+FAR = 6.0  # times the median: what lies beyond is named instead of drawn
+DIGITS: tuple[tuple[int, ...], ...] = ((1, 2, 5), (1, 3), (1,))
+TICK_GAP_PX = 10
+CHARACTER_PX = 7.0  # of a tick label, at most
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Scales:
-    """Ranges of both axes; `x` in ms (or its decimal logarithm where `log`), `y` in drawn units."""
+    """Ranges of both axes; `x` in ms, `y` in drawn units."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -59,22 +68,35 @@ class Scales:
     @property
     def unit(self) -> float:
         """Shares are drawn in percent."""
-        return 100.0 if is_share(self.metric) else 1.0
+        return unit_of(self.metric)
 
-    def along(self, ms: float) -> float:
-        """A latency as plotly's axis coordinate."""
-        return math.log10(ms) if self.log else ms
-
-    def pixels(self, ms: float, value: float, width: float) -> tuple[float, float]:
-        """Where a point comes to lie, from the lower left corner, in an inner plot of that width."""
-        across = (self.along(ms) - self.x[0]) / (self.x[1] - self.x[0])
+    def pixels(self, ms: float, value: float, size: tuple[float, float]) -> tuple[float, float]:
+        """Where a point comes to lie, from the lower left corner, in an inner plot of that size."""
+        low, high, at = (math.log10(x) if self.log else x for x in (*self.x, max(ms, 1e-9)))
         up = (value * self.unit - self.y[0]) / (self.y[1] - self.y[0])
-        return across * width, up * INNER_HEIGHT
+        return (at - low) / (high - low) * size[0], up * size[1]
+
+    def holds(self, point: Point) -> bool:
+        """Whether the point itself lies within."""
+        return (
+            self.x[0] <= point.x <= self.x[1] and self.y[0] <= point.accuracy.value * self.unit <= self.y[1]
+        )
 
 
-def log_scale(values: Sequence[float]) -> bool:
+def unit_of(metric: str) -> float:
+    """What a fraction is multiplied by to be drawn: shares are drawn in percent."""
+    return 100.0 if is_share(metric) else 1.0
+
+
+def axis_label(name: str, metric: str, unit: str) -> str:
+    """A name, with the unit behind it where the metric is a share."""
+    return f"{name}, {unit}" if is_share(metric) else name
+
+
+def log_scale(values: Iterable[float]) -> bool:
     """Whether the values span so much that a linear axis would squeeze the small ones."""
-    return min(values) > 0 and max(values) / min(values) > 8
+    least, most = min(values := tuple(values)), max(values)
+    return least > 0 and most / least > 8
 
 
 def visible_floor(accuracies: Sequence[AccuracyResult], max_drop: float | None) -> float:
@@ -85,21 +107,68 @@ def visible_floor(accuracies: Sequence[AccuracyResult], max_drop: float | None) 
     return min((accuracy.low for accuracy in accuracies if accuracy.value >= least), default=least)
 
 
-def near(most: float | None, times: Sequence[float]) -> TypeGuard[float]:
-    """Whether a latency budget lies so near the measured times that a plot should reach it."""
-    return most is not None and min(times) / 3 <= most <= max(times) * 2
+def visible_ceiling(times: Sequence[float], always: Sequence[float]) -> float:
+    """The highest latency worth drawing: one slow candidate, or one wide interval, must not squeeze all others.
+
+    `always` are drawn however high they lie.
+    """
+    far = FAR * statistics.median(times)
+    return max([time for time in times if time <= far] + list(always))
 
 
-def log_ticks(low: float, high: float) -> dict[str, object]:
-    """Ticks at 1, 2 and 5 of each decade for a logarithmic axis over latencies from `low` to `high` ms."""
+def interval_ceiling(top: float, highs: Sequence[float]) -> float:
+    """How far intervals are drawn: to twice the slowest value drawn, `top`, or further where most of them reach."""
+    return max(2 * top, 1.2 * statistics.median(highs))
+
+
+def near(most: float | None, times: Sequence[float]) -> float | None:
+    """A latency budget that lies so near the measured times that a plot should reach it; else None."""
+    return most if most is not None and min(times) / 3 <= most <= max(times) * 2 else None
+
+
+def log_ticks(low: float, high: float, width: float) -> tuple[list[float], list[str]]:
+    """Ticks within a logarithmic axis from `low` to `high` ms on `width` pixels, so few that no two labels meet.
+
+    At 1, 2 and 5 of each decade, or 1 and 3, or decades alone; of many decades each second, third, …
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    values = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
-    return {
-        "type": "log",
-        "tickmode": "array",
-        "tickvals": values,
-        "ticktext": [f"{value:g}" for value in values],
-    }
+    choices = [[digit * 10.0**decade for decade in decades for digit in digits] for digits in DIGITS]
+    choices += [
+        [10.0**decade for decade in decades if decade % step == 0] for step in range(2, len(decades) + 1)
+    ]
+    per_decade = width / (math.log10(high) - math.log10(low))
+    for values in choices:
+        ticks = [value for value in values if low <= value <= high]
+        labels = [f"{value:.12g}" for value in ticks]
+        places = [per_decade * math.log10(value) for value in ticks]
+        if all(
+            places[k + 1] - places[k]
+            >= CHARACTER_PX * (len(labels[k]) + len(labels[k + 1])) / 2 + TICK_GAP_PX
+            for k in range(len(ticks) - 1)
+        ):
+            return ticks, labels
+    return [], []
+
+
+def set_latency_axis(axes: Axes, span: tuple[float, float], log: bool, width: float, label: str) -> None:
+    """The horizontal axis over latencies, in ms."""
+    axes.set_xlabel(label)
+    if log:
+        axes.set_xscale("log")
+        axes.set_xlim(*span)
+        ticks, labels = log_ticks(*span, width)
+        axes.set_xticks(ticks, labels)
+        axes.set_xticks([], minor=True)
+    else:
+        axes.set_xlim(*span)
+        set_linear_ticks(axes, width)
+
+
+def set_linear_ticks(axes: Axes, width: float) -> None:
+    """Round ticks on the horizontal axis, as many as find room."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=max(2, int(width // 75))))
 
 
 def points_of(numbered: Sequence[Numbered]) -> list[Point]:
@@ -111,20 +180,26 @@ def points_of(numbered: Sequence[Numbered]) -> list[Point]:
     ]
 
 
-def scales_of(points: Sequence[Point], budget: Budget) -> Scales:
-    """Ranges that hold all intervals, the original and a budget that is not far off; needs a point."""
+def scales_of(points: Sequence[Point], budget: Budget, always: Collection[str]) -> Scales:
+    """Ranges that hold the points that lie together, those in `always`, and a budget that is not far off.
+
+    Needs a point.
+    """
     metric = points[0].accuracy.metric
-    unit = 100.0 if is_share(metric) else 1.0
-    times = [end for point in points for end in (point.latency.low, point.latency.high)]
-    most = budget.max_latency_ms
-    if near(most, times):
-        times.append(most)
-    log = log_scale(times)
-    x = (math.log10(min(times)) - 0.05, math.log10(max(times)) + 0.08) if log else (0.0, max(times) * 1.08)
+    kept = [point.x for point in points if point.numbered.candidate.id in always]
+    top = visible_ceiling([point.x for point in points], kept)
+    shown = [point for point in points if point.x <= top]
+    most = interval_ceiling(top, [point.latency.high for point in shown])
+    ends = [min(point.latency.high, most) for point in shown] + [point.latency.low for point in shown]
+    within = near(budget.max_latency_ms, ends)
+    ends += [within] if within is not None else []
+    log = log_scale(ends)
+    x = (min(ends) / 1.15, max(ends) * 1.2) if log else (0.0, max(ends) * 1.08)
     accuracies = [point.accuracy for point in points]
     low = visible_floor(accuracies, budget.max_drop)
     if budget.max_drop is not None and budget.max_drop <= 3 * (points[0].original - low):
         low = min(low, points[0].original - 1.3 * budget.max_drop)
     high = max(max(accuracy.high for accuracy in accuracies), max(point.original for point in points))
     pad = 0.07 * (high - low) or 0.01
+    unit = unit_of(metric)
     return Scales(x, ((low - pad) * unit, (high + pad) * unit), log, metric)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.report.plots.figures import INK, MUTED, Plot, axis, error_bars, layout
-from edgekit.report.wording import change_interval_text, change_text, is_share, level_text
+from edgekit.report.plots.figures import INK, MUTED, WIDE, Margins, Plot, error_ends, new_axes
+from edgekit.report.plots.scales import axis_label, unit_of
+from edgekit.report.wording import change_interval_text, change_text, level_text
 from edgekit.result import WaterfallStep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["waterfall_plot"]
 
@@ -20,110 +23,76 @@ def waterfall_plot(steps: Sequence[WaterfallStep], metric: str) -> Plot | None:
     """Levels after each step, and bars from the level before; None with fewer than two steps."""
     if len(steps) < 2:
         return None
-    unit = 100.0 if is_share(metric) else 1.0
-    names = [step.stage for step in steps]
-    before = [steps[0].accuracy, *(step.accuracy for step in steps[:-1])]
-    low, high = _range(steps, before)
-    frame = layout(
-        HEIGHT,
-        xaxis=axis("", type="category", categoryorder="array", categoryarray=names, fixedrange=True),
-        yaxis=axis(
-            html.escape(metric) + (", %" if unit == 100.0 else ""), range=[low * unit, high * unit], nticks=7
-        ),
-        bargap=0.6,
-        showlegend=False,
-        annotations=_labels(steps, before, metric, unit),
+    told = [
+        f"{step.stage} {level_text(step.accuracy, metric)} ({_change(step, metric)})." for step in steps[1:]
+    ]
+    return Plot(
+        "waterfall-plot",
+        f"Change of {metric} step by step",
+        " ".join([f"{steps[0].stage} {level_text(steps[0].accuracy, metric)}.", *told]),
+        _caption(steps),
+        lambda width: draw(width, steps, metric),
+        {f"c{place}": _hover(step, metric) for place, step in enumerate(steps)},
     )
-    data = [_levels_line(steps, unit), _bars(steps, before, unit), _levels(steps, before, metric, unit)]
-    return Plot("waterfall-plot", data, frame, HEIGHT, _caption(steps))
 
 
-def _range(steps: Sequence[WaterfallStep], before: Sequence[float]) -> tuple[float, float]:
+def levels_before(steps: Sequence[WaterfallStep]) -> list[float]:
+    """The level that each step starts from."""
+    return [steps[0].accuracy, *(step.accuracy for step in steps[:-1])]
+
+
+def _range(steps: Sequence[WaterfallStep]) -> tuple[float, float]:
     """What the plot shows, as fractions: all levels and intervals."""
     ends = [step.accuracy for step in steps]
-    for step, start in zip(steps, before, strict=True):
+    for step, start in zip(steps, levels_before(steps), strict=True):
         ends += [start + end for end in (step.low, step.high) if end is not None]
     pad = 0.12 * (max(ends) - min(ends)) or 0.01
     return min(ends) - pad, max(ends) + 1.4 * pad
 
 
-def _levels_line(steps: Sequence[WaterfallStep], unit: float) -> dict[str, Any]:
-    """A thin line from level to level."""
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [step.stage for step in steps],
-        "y": [step.accuracy * unit for step in steps],
-        "line": {"color": MUTED, "width": 1, "shape": "hvh", "dash": "dot"},
-        "hoverinfo": "skip",
-    }
-
-
-def _bars(steps: Sequence[WaterfallStep], before: Sequence[float], unit: float) -> dict[str, Any]:
-    """Floating bars, from the level before each step to the level after it."""
-    return {
-        "type": "bar",
-        "x": [step.stage for step in steps],
-        "base": [start * unit for start in before],
-        "y": [(step.accuracy - start) * unit for step, start in zip(steps, before, strict=True)],
-        "marker": {"color": [LOST if step.change < 0 else WON for step in steps]},
-        "hoverinfo": "skip",
-    }
-
-
-def _levels(
-    steps: Sequence[WaterfallStep], before: Sequence[float], metric: str, unit: float
-) -> dict[str, Any]:
-    """A mark at each level, and the change's interval where it is paired."""
-    levels = [step.accuracy for step in steps]
-    lows = [_end(step, start, step.low) for step, start in zip(steps, before, strict=True)]
-    highs = [_end(step, start, step.high) for step, start in zip(steps, before, strict=True)]
-    bars = error_bars(*([end * unit for end in ends] for ends in (levels, lows, highs)))
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [step.stage for step in steps],
-        "y": [level * unit for level in levels],
-        "error_y": {**bars, "color": INK},
-        "marker": {"size": 18, "color": INK, "symbol": "line-ew-open", "line": {"width": 2}},
-        "hovertext": [_hover(step, metric) for step in steps],
-        "hoverinfo": "text",
-    }
-
-
-def _labels(
-    steps: Sequence[WaterfallStep], before: Sequence[float], metric: str, unit: float
-) -> list[dict[str, Any]]:
-    """The change above each column; above the first the level."""
-    labels = []
-    for place, (step, start) in enumerate(zip(steps, before, strict=True)):
-        text = change_text(step.change, metric) if place else level_text(step.accuracy, metric)
-        top = max(start, step.accuracy, _end(step, start, step.high))
-        labels.append(
-            {
-                "x": step.stage,
-                "y": top * unit,
-                "yshift": 4,
-                "yanchor": "bottom",
-                "text": f"<b>{text}</b>",
-                "showarrow": False,
-                "font": {"size": 13, "color": INK},
-            }
+def draw(width: int, steps: Sequence[WaterfallStep], metric: str) -> Figure:
+    """The figure at that width in pixels: floating bars, a mark at each level, the paired interval, the change."""
+    figure, (axes,) = new_axes(width, HEIGHT, Margins(62, 18, 16, 40))
+    unit, (low, high) = unit_of(metric), _range(steps)
+    axes.set_ylim(low * unit, high * unit)
+    axes.set_xlim(-0.6, len(steps) - 0.4)
+    axes.set_xticks(range(len(steps)), [step.stage for step in steps], rotation=0 if width >= WIDE else 20)
+    axes.set_ylabel(axis_label(metric, metric, "%"))
+    axes.grid(visible=False, axis="x")
+    axes.plot(
+        range(len(steps)), [step.accuracy * unit for step in steps], color=MUTED, linewidth=1, linestyle=":",
+        drawstyle="steps-mid", zorder=1,
+    )  # fmt: skip
+    for place, (step, start) in enumerate(zip(steps, levels_before(steps), strict=True)):
+        change = (step.accuracy - start) * unit
+        axes.bar(place, change, 0.4, bottom=start * unit, color=LOST if step.change < 0 else WON, zorder=2)
+        y = step.accuracy * unit
+        if step.low is not None and step.high is not None:
+            axes.errorbar(
+                place, y, yerr=error_ends(y, (start + step.low) * unit, (start + step.high) * unit),
+                ecolor=INK, elinewidth=1.3, capsize=3, fmt="none", zorder=4,
+            )  # fmt: skip
+        axes.plot(
+            [place], [y], marker="_", markersize=18, markeredgewidth=2, color=INK, zorder=3, gid=f"c{place}"
         )
-    return labels
+        top = max(start, step.accuracy, start + step.high if step.high is not None else start)
+        axes.annotate(
+            change_text(step.change, metric) if place else level_text(step.accuracy, metric),
+            (place, top * unit), (0, 4), textcoords="offset pixels", ha="center", va="bottom",
+            size=13 if width >= WIDE else 11, weight="bold", color=INK, gid="label",
+        )  # fmt: skip
+    return figure
 
 
-def _end(step: WaterfallStep, start: float, change: float | None) -> float:
-    """Where an end of the interval lies; the level itself without one."""
-    return step.accuracy if change is None else start + change
+def _change(step: WaterfallStep, metric: str) -> str:
+    interval = change_interval_text(step, metric)
+    return f"change {change_text(step.change, metric)}" + (f", 95 %: {interval}" if interval else "")
 
 
 def _hover(step: WaterfallStep, metric: str) -> str:
-    lines = [f"<b>{step.stage}</b>", f"{html.escape(metric)} {level_text(step.accuracy, metric)}"]
-    interval = change_interval_text(step, metric)
-    lines.append(f"change {change_text(step.change, metric)}" + (f" (95 %: {interval})" if interval else ""))
-    lines += [f"{html.escape(layer.layer)}: {layer.sqnr_db:.1f} dB" for layer in step.layers]
-    return "<br>".join([*lines, html.escape(step.note)])
+    lines = [step.stage, f"{metric} {level_text(step.accuracy, metric)}", _change(step, metric)]
+    lines += [f"{layer.layer}: {layer.sqnr_db:.1f} dB" for layer in step.layers]
+    return "\n".join([*lines, step.note])
 
 
 def _caption(steps: Sequence[WaterfallStep]) -> str:

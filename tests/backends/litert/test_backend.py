@@ -15,11 +15,12 @@ import pytest
 from edgekit.backends.base import ExportRequest
 from edgekit.backends.litert.audit import delegated, float_compute
 from edgekit.backends.litert.backend import LiteRtBackend
-from edgekit.backends.litert.convert import Port, convert, layout_allowance, layout_gate
+from edgekit.backends.litert.convert import Port, convert, layout_gate
 from edgekit.backends.litert.flatbuffer import LAYOUT, Op, Tensor, read_flatbuffer, read_ops
 from edgekit.backends.litert.plan import collect
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph import CalibrationData, onnx_cost
+from edgekit.graph.to_torch.module import onnx_to_torch
 from edgekit.hardware import find_target
 from edgekit.model import export_onnx
 from edgekit.quantize import Recipe, find_recipe
@@ -113,7 +114,7 @@ def test_a_transformer_keeps_the_transposes_of_its_own(tmp_path: Path) -> None:
     variant = from_torch(tmp_path, TinyTransformer(), (1, 1, 8, 8))
     artifact = export(tmp_path, "fp32", variant=variant)
     moved = [op for op in ops(artifact) if op.kind in LAYOUT]
-    assert 0 < len(moved) <= layout_allowance(Path(variant.onnx_path))
+    assert 0 < len(moved) <= onnx_to_torch(variant.onnx_path).layout_cost
     assert f"{len(moved)} layout operations: TRANSPOSE" in " ".join(artifact.audit.notes)
 
 

@@ -67,17 +67,37 @@ def test_a_foreign_operation_is_an_error(tmp_path: Path) -> None:
     assert any("my.domain.Magic" in issue.reason for issue in errors(lint(model, tmp_path)))
 
 
-def test_a_dynamic_image_size_is_an_error(tmp_path: Path) -> None:
-    model = graph([conv("x", "y")], W, shape=(1, 4, "height", "width"))
-    found = errors(lint(model, tmp_path))
-    assert ["height" in found[0].reason, "width" in found[1].reason] == [True, True]
-    assert found[0].remedy == "export with fixed sizes"
+@pytest.mark.parametrize("target", ["jetson-nano", "jetson-orin-nano", "rtx-ada"])
+@pytest.mark.parametrize("pool", ["MaxPool", "AveragePool"])
+def test_a_pool_over_a_signal_is_taken_and_compiles(tmp_path: Path, pool: str, target: str) -> None:
+    model = graph([node(pool, ["x"], ["y"], kernel_shape=[2], strides=[2])], {}, shape=(1, 4, 16))
+    found = lint(model, tmp_path, target)
+    assert [issue for issue in found.issues if "refuses" in found.done or issue.severity == "error"] == []
 
 
-def test_a_dynamic_batch_is_only_told(tmp_path: Path) -> None:
-    found = lint(graph([conv("x", "y")], W, shape=("batch", 4, 8, 8)), tmp_path)
-    assert errors(found) == []
-    assert any("becomes 1" in issue.reason for issue in found.issues)
+@pytest.mark.parametrize(
+    ("pool", "rank", "told"),
+    [("LpPool", 1, "over 1 dimension is"), ("MaxPool", 4, "over 4 dimensions is")],
+)
+def test_a_pool_over_other_dimensions_is_an_error(tmp_path: Path, pool: str, rank: int, told: str) -> None:
+    model = graph([node(pool, ["x"], ["y"], kernel_shape=[2] * rank)], {}, shape=(1, 4, *[4] * rank))
+    (issue,) = errors(lint(model, tmp_path, "jetson-orin-nano"))
+    assert told in issue.reason
+
+
+def test_a_newer_form_that_means_the_same_is_no_error(tmp_path: Path) -> None:
+    """torch's default exporter writes it."""
+    nodes = [node("Relu", ["x"], ["a"]), node("Reshape", ["a", "to"], ["y"], allowzero=1)]
+    model = graph(nodes, {"to": np.array([1, -1])}, opset=18)
+    assert errors(lint(model, tmp_path)) == []
+
+
+def test_a_newer_form_that_matters_names_itself(tmp_path: Path) -> None:
+    nodes = [node("Relu", ["x"], ["a"]), node("Resize", ["a", "", "s"], ["y"], mode="linear", antialias=1)]
+    model = graph(nodes, {"s": np.array([1, 1, 0.5, 0.5], np.float32)}, opset=18)
+    reasons = [issue.reason for issue in errors(lint(model, tmp_path))]
+    assert any("antialias = 1" in reason for reason in reasons)
+    assert not any("Relu" in reason for reason in reasons)
 
 
 def test_indices_of_a_pool_are_an_error(tmp_path: Path) -> None:

@@ -74,3 +74,9 @@ def test_a_truncated_tflite_file_raises_what_says_so(tflite: Path, tmp_path: Pat
     path.write_bytes(tflite.read_bytes()[:3000])
     with pytest.raises(ValueError, match="not a valid Flatbuffer"):
         open_session("litert", str(path))
+
+
+def test_opening_a_tflite_file_says_nothing(tflite: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with open_session("litert", str(tflite)):
+        pass
+    assert capfd.readouterr() == ("", "")

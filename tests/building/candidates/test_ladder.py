@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.building.candidates.ladder import climb, next_candidate
+from edgekit.building.candidates.ladder import climb, next_candidate, try_all
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
-from edgekit.errors import StageError
+from edgekit.errors import StageError, TimeLimitReached
+from edgekit.progress import SilentReporter
 from edgekit.quantize import Recipe
 from edgekit.testing.onnx_networks import as_variant, residual_network
 from edgekit.types import Candidate, Variant
@@ -40,8 +42,11 @@ def climbed(
         made = attempt(candidate.id, drop=drop)
         return Attempt(candidate, made.artifact, made.accuracy)
 
-    attempts, failures = climb(check, RECIPES.__getitem__, variant, FIRST, limit)
-    return [attempt.candidate.recipe for attempt in attempts], [failure.candidate for failure in failures]
+    tried = climb(check, RECIPES.__getitem__, variant, FIRST, limit)
+    assert not tried.rejections
+    return [attempt.candidate.recipe for attempt in tried.attempts], [
+        failure.candidate for failure in tried.failures
+    ]
 
 
 def test_within_half_of_the_limit_the_first_recipe_ends_it(variant: Variant) -> None:
@@ -73,3 +78,28 @@ def test_the_next_recipe_is_one_that_the_backend_has_and_the_name_says_which() -
 
 def test_a_candidate_without_recipe_has_no_next(tmp_path: Path) -> None:
     assert next_candidate(RECIPES.__getitem__, Candidate("x", "original", "onnxruntime", "fp32")) is None
+
+
+@pytest.mark.parametrize("finished", [0, 1, 2, 3])
+def test_what_the_time_limit_leaves_no_room_for_is_named_and_the_rest_stands(
+    variant: Variant, finished: int
+) -> None:
+    other = Candidate("original-ort-fp32", "original", "onnxruntime", "fp32")
+    limit = TimeLimit(1800.0, 0.0)
+    ran: list[str] = []
+
+    def check(_: Variant, candidate: Candidate) -> Attempt:
+        if len(ran) >= finished:
+            raise TimeLimitReached(limit.told)
+        ran.append(candidate.id)
+        made = attempt(candidate.id, drop=0.008)
+        return Attempt(candidate, made.artifact, made.accuracy)
+
+    # With 0.008 of 0.01 the ladder of the first has two rungs, the second candidate none.
+    tried = try_all(check, RECIPES.__getitem__, SilentReporter(), variant, [FIRST, other], 0.01, limit)
+    assert [row.candidate.id for row in tried.attempts] == ran
+    everything = [FIRST.id, "original-ort-int8-c", other.id]
+    undone = [row.what for row in tried.rejections]
+    assert undone == ([FIRST.id, other.id] if finished == 0 else everything[finished:])
+    assert {row.reason for row in tried.rejections} <= {"not tried: the time limit of 30m ended"}
+    assert bool(limit.warnings(tried.rejections)) == bool(undone)

@@ -61,7 +61,7 @@ def test_an_estimate_is_held_against_a_budget_by_its_likely_value_alone() -> Non
 
 
 def test_the_choice_among_estimates_settles_nothing_and_says_how_to() -> None:
-    choice = Choice("MEETS", "a", None, "a meets it; estimated, not measured, not on the board.")
+    choice = Choice("MEETS", "a", None, "a meets it.")
     told = provisional(PI, choice, [attempt("a")], Path("out/bundle"))
     assert (told.verdict, told.winner, told.nearest) == ("PROVISIONAL", None, "a")
     assert "By the estimates: a meets it. To settle it, copy out/bundle" in told.explanation
@@ -83,8 +83,8 @@ def test_a_narrower_structure_is_estimated_to_be_faster(tmp_path: Path) -> None:
 
     original, half = (replace(variant, cost=with_macs(macs)) for macs in (10**8, 5 * 10**7))
     lead = attempt(precision="fp32").candidate
-    (structure,) = estimate_structures(PI.target, 1, [half], original, lead)
-    (whole,) = estimate_structures(PI.target, 1, [original], original, lead)
+    (structure,) = estimate_structures(PI.target, 1, [half], original, [lead])
+    (whole,) = estimate_structures(PI.target, 1, [original], original, [lead])
     assert (structure.fraction, structure.size_bytes, structure.peak_memory_bytes) == (0.5, 4000, 4100)
     assert structure.latency_ms < whole.latency_ms
 

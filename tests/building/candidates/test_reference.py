@@ -26,7 +26,7 @@ FILE = GivenModel(ModelRef("onnx", "net.onnx", None, "digest"), None, "net.onnx"
 def evaluator(tmp_path: Path) -> Iterator[Evaluator]:
     """On a board that answers class 0 of ten to everything."""
     with opened_cache(tmp_path / "store") as cache:
-        yield Evaluator(cache, bench(tmp_path / "board"), "top1")
+        yield Evaluator(cache, bench(tmp_path / "board"), None)
 
 
 @pytest.fixture

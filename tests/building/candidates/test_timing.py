@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgekit.building.candidates.timing import (
     time_attempts,
     widest_relative_interval,
 )
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.devices import Measured
 from edgekit.progress import SilentReporter
@@ -33,7 +35,13 @@ def run_of(width_ms: float, *, steady: bool = False) -> Run:
 def repeated(*runs: Run) -> tuple[Run, int, int]:
     """The run that is kept, how many were made, how often a repetition was told."""
     left, told = list(runs), list[int]()
-    kept = calmest_run(lambda: left.pop(0), lambda: told.append(1))
+
+    def may_repeat() -> bool:
+        told.append(1)
+        return True
+
+    kept, whole = calmest_run(lambda: left.pop(0), may_repeat)
+    assert whole
     return kept, len(runs) - len(left), len(told)
 
 
@@ -46,6 +54,12 @@ def test_a_quiet_run_is_not_repeated() -> None:
 def test_a_noisy_run_is_repeated_once_and_the_calmer_is_kept(first: float, second: float, kept: int) -> None:
     runs = run_of(first), run_of(second)
     assert repeated(*runs, run_of(0.0)) == (runs[kept], 2, 1)
+
+
+def test_a_noisy_run_that_may_not_be_repeated_is_given_but_is_not_whole() -> None:
+    noisy, quiet = run_of(0.4), run_of(0.01)
+    assert calmest_run(lambda: noisy, lambda: False) == (noisy, False)
+    assert calmest_run(lambda: quiet, lambda: False) == (quiet, True)
 
 
 def test_noise_is_the_widest_interval_among_those_that_were_not_steady() -> None:
@@ -85,6 +99,21 @@ def test_a_run_in_which_a_candidate_failed_is_not_kept(
         well = bench(tmp_path / "board", {"fast": 0.5})
         again = Timer(cache, well, SilentReporter(), 0).time(artifacts, samples, 0.5)
         assert all(isinstance(row, Measurement) for row in again.values())
+        assert count_entries(cache) == 1
+
+
+def test_a_noisy_run_that_the_time_limit_kept_from_its_repetition_is_not_stored(
+    tmp_path: Path, attempts: tuple[Attempt, Attempt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "NOISE_LIMIT", -1.0)  # every run is noisy
+    artifacts, samples = [attempts[0].artifact], split_files(tmp_path)
+    with opened_cache(tmp_path / "store") as cache:
+        device = bench(tmp_path / "board", {"fast": 0.5})
+        over, open_ = TimeLimit(60.0, time.monotonic() - 1.0), TimeLimit(60.0, time.monotonic() + 60.0)
+        rows = Timer(cache, device, SilentReporter(), 0, over).time(artifacts, samples, 0.5)
+        assert isinstance(rows["fast"], Measurement)
+        assert count_entries(cache) == 0
+        Timer(cache, device, SilentReporter(), 0, open_).time(artifacts, samples, 0.5)
         assert count_entries(cache) == 1
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import edgekit
 from edgekit.building.executor import EXECUTORS
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import (
     MAKERS,
     MadeVariant,
@@ -17,7 +19,7 @@ from edgekit.building.variants.base import (
     made_by,
     open_makers,
 )
-from edgekit.errors import DataError, Interrupted, StageError, StoreError, UserError
+from edgekit.errors import DataError, Interrupted, StageError, StoreError, TimeLimitReached, UserError
 from edgekit.testing.building_fakes import FakeError, FakeExecutor
 from edgekit.testing.onnx_networks import residual_network, samples
 from edgekit.types import Failure, Rejection
@@ -84,6 +86,15 @@ def test_what_ends_a_build_ends_it(context: MakerContext, tmp_path: Path, error:
         list(made_by("fake", FakeThrower(error), context, tmp_path / "log"))
 
 
+def test_what_the_time_limit_leaves_no_room_for_is_a_rejection(context: MakerContext, tmp_path: Path) -> None:
+    limited = replace(context, time_limit=TimeLimit(1800.0, 0.0))
+    thrower = FakeThrower(TimeLimitReached("in the middle"))
+    first, undone = made_by("fake", thrower, limited, tmp_path / "log")
+    assert first == Rejection("first", "it was too easy")
+    assert isinstance(undone, Rejection)
+    assert (undone.what, undone.reason) == ("fake", "not tried: the time limit of 30m ended")
+
+
 def test_a_maker_with_a_reason_not_to_is_not_asked_to_make(context: MakerContext, tmp_path: Path) -> None:
     maker: VariantMaker = FakeUnwilling(FakeError("never"))
     assert list(made_by("fake", maker, context, tmp_path / "log")) == [Rejection("unwilling", "not today")]
@@ -101,7 +112,7 @@ def test_a_row_more_in_each_table_is_all_that_a_maker_and_an_executor_need(
     ran: list[str] = []
     run = FakeExecutor.run
     monkeypatch.setattr(
-        FakeExecutor, "run", lambda self, task, folder: ran.append(task.stage) or run(self, task, folder)
+        FakeExecutor, "run", lambda self, task, *given: ran.append(task.stage) or run(self, task, *given)
     )
     result = edgekit.build(
         target="raspberry-pi-4",

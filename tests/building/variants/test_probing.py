@@ -56,6 +56,7 @@ def test_structures_are_exported_like_the_leading_candidate_and_timed(tmp_path: 
     splits, model = digit_splits(), given_model()
     assert splits.train is not None
     lead = Candidate("original-ort-fp32", "original", "onnxruntime", "fp32")
+    other = Candidate("original-litert-fp32", "original", "litert", "fp32")
     device = bench(tmp_path / "board", {"structure-40-ort-fp32": 0.25}, failing=("structure-80-ort-fp32",))
     executor = FakeExecutor()
     with opened_cache(tmp_path / "store") as cache:
@@ -82,9 +83,22 @@ def test_structures_are_exported_like_the_leading_candidate_and_timed(tmp_path: 
             "p90",
             variants,
             variants[0],
-            lead,
+            [lead],
         )
-    assert executor.stages == ["export"] * 3
+        assert executor.stages == ["export"] * 3
+        each = time_structures(
+            exporter,
+            Timer(cache, device, SilentReporter(), 0),
+            partial(samples.files, splits.validation),
+            SilentReporter(),
+            "p90",
+            variants[1:],
+            variants[0],
+            [lead, other],
+        )
+    assert [(row.like, row.fraction == each[0].fraction) for row in each] == [
+        (lead.id, True), (other.id, True), (lead.id, False), (other.id, False)
+    ]  # fmt: skip
     assert len(structures) == 2  # what fails on the board has no latency
     assert structures[0].fraction == pytest.approx(variants[1].cost.macs / variants[0].cost.macs)
     assert 0.25 <= structures[0].latency_ms < 0.3

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgekit.building.cache import TimeLimit
+from edgekit.building.time_limit import TimeLimit
+from edgekit.building.values import Attempt
+from edgekit.building.variants import pruned
 from edgekit.building.variants.base import MadeVariant, MakerContext
-from edgekit.building.variants.pruned import (
+from edgekit.building.variants.distilled import (
     DEFAULT_LIMIT,
-    PrunedMaker,
     PruneJob,
     job_for,
-    leading,
     train_pruned,
     trained_already,
 )
+from edgekit.building.variants.pruned import PrunedMaker, contenders, leaders
 from edgekit.building.variants.training import prune_config
 from edgekit.compress import IterateConfig, PruneConfig, TrainConfig
 from edgekit.errors import StageError
 from edgekit.plan import Structure
 from edgekit.store import Store
-from edgekit.types import Choice, Rejection
+from edgekit.types import BackendName, Budget, Candidate, Choice, Rejection, Variant
 from tests.building.parts import attempt, budget, count_entries, measurement
 from tests.building.variants.contexts import maker_context
 from tests.one_thread import one_thread
@@ -74,7 +75,7 @@ def test_without_training_samples_nothing_is_trained(context: MakerContext) -> N
 
 
 def test_a_time_limit_that_is_nearly_over_leaves_no_room(context: MakerContext) -> None:
-    limit = TimeLimit(600.0, time.monotonic() + 80.0, Path("store"))
+    limit = TimeLimit(600.0, time.monotonic() + 80.0)
     assert "time limit" in reason(replace(context, time_limit=limit))
     long = replace(limit, ends=time.monotonic() + 500.0)
     assert PrunedMaker().why_not(replace(context, time_limit=long)) is None
@@ -91,36 +92,115 @@ def test_without_a_measured_original_nothing_leads(context: MakerContext) -> Non
     assert "no build of the unpruned network" in reason(replace(context, measurements={}))
 
 
+def led_by(attempts: Sequence[Attempt], latencies_ms: dict[str, float | None], asked: Budget) -> list[str]:
+    """The leaders' names, the first of all first."""
+    measurements = {name: measurement(name, latency_ms) for name, latency_ms in latencies_ms.items()}
+    return [lead.candidate.id for lead in leaders(attempts, measurements, asked)]
+
+
+def in_runtime(name: str, backend: BackendName, device: str = "", **given: Any) -> Attempt:
+    """An attempt in that runtime."""
+    made = attempt(name, **given)
+    return replace(made, candidate=replace(made.candidate, backend=backend, device=device))
+
+
 def test_the_build_nearest_to_its_fullest_limit_leads() -> None:
     attempts = [attempt("slow", size_bytes=100), attempt("large", size_bytes=900), attempt("unmeasured")]
-    measurements = {"slow": measurement("slow", 2.0), "large": measurement("large", 1.0)}
+    latencies_ms: dict[str, float | None] = {"slow": 2.0, "large": 1.0}
     both = budget(max_latency_ms=1.0, max_size_bytes=300)
-    lead = leading(attempts, measurements, both)
-    assert lead is not None
-    assert lead.candidate.id == "slow"  # twice over the latency, not three times over the size
-    lead = leading(attempts, measurements, budget(max_latency_ms=1.0))
-    assert lead is not None
-    assert lead.candidate.id == "large"
+    assert led_by(attempts, latencies_ms, both) == [
+        "slow"
+    ]  # twice over the latency, not three times over the size
+    assert led_by(attempts, latencies_ms, budget(max_latency_ms=1.0)) == ["large"]
 
 
 def test_without_limits_the_fastest_leads() -> None:
-    attempts = [attempt("a"), attempt("b")]
-    measurements = {"a": measurement("a", 2.0), "b": measurement("b", 1.0)}
-    lead = leading(attempts, measurements, budget(fastest=True))
-    assert lead is not None
-    assert lead.candidate.id == "b"
+    assert led_by([attempt("a"), attempt("b")], {"a": 2.0, "b": 1.0}, budget(fastest=True)) == ["b"]
 
 
 def test_builds_within_the_accuracy_limit_lead_before_faster_ones() -> None:
     attempts = [attempt("fast", drop=0.3), attempt("accurate", drop=0.01)]
-    measurements = {"fast": measurement("fast", 0.5), "accurate": measurement("accurate", 2.0)}
-    lead = leading(attempts, measurements, budget(max_latency_ms=1.0, max_drop=0.02))
-    assert lead is not None
-    assert lead.candidate.id == "accurate"
-    lead = leading(attempts[:1], measurements, budget(max_latency_ms=1.0, max_drop=0.02))
-    assert lead is not None
-    assert lead.candidate.id == "fast"  # where none is accurate enough
-    assert leading(attempts, {"fast": measurement("fast", None)}, budget()) is None
+    asked = budget(max_latency_ms=1.0, max_drop=0.02)
+    assert led_by(attempts, {"fast": 0.5, "accurate": 2.0}, asked) == ["accurate"]
+    assert led_by(attempts[:1], {"fast": 0.5}, asked) == ["fast"]  # where none is accurate enough
+    assert led_by(attempts, {"fast": None}, budget()) == []
+
+
+def test_each_runtime_and_device_has_its_own_leader_and_the_nearest_of_all_comes_first() -> None:
+    attempts = [
+        in_runtime("ort-float", "onnxruntime"),
+        in_runtime("ort-int8", "onnxruntime"),
+        in_runtime("ov", "openvino"),
+        in_runtime("trt-gpu", "tensorrt"),
+        in_runtime("trt-dla", "tensorrt", "dla"),
+        in_runtime("litert", "litert", drop=0.3),
+    ]
+    latencies_ms: dict[str, float | None] = {
+        "ort-float": 3.0, "ort-int8": 2.0, "ov": 1.5, "trt-gpu": 4.0, "trt-dla": 5.0, "litert": 0.5
+    }  # fmt: skip
+    asked = budget(max_latency_ms=1.0, max_drop=0.02)
+    assert led_by(attempts, latencies_ms, asked) == ["ov", "ort-int8", "trt-gpu", "trt-dla"]
+
+
+LEADS = tuple(Candidate(name, "original", "onnxruntime", "int8") for name in ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("figures", "limits", "expected"),
+    [
+        ({"a": (1.0, 1.0), "b": (2.0, 2.0), "c": (3.0, 3.0)}, {}, ["a"]),
+        ({"a": (1.0, 0.9), "b": (1.2, 0.3), "c": (3.0, 3.0)}, {}, ["a", "b"]),  # another leads when narrow
+        ({"a": (1.5, 0.9), "b": (1.2, 0.8), "c": (3.0, 0.7)}, {}, ["a", "b", "c"]),  # the first leads at full width
+        ({"b": (1.2, 0.8)}, {}, ["a", "b"]),
+        ({"a": (1.0, 1.0), "b": (2.0, 2.0)}, {"max_size_bytes": 9}, ["a", "b"]),
+        ({"a": (1.0, 1.0), "b": (2.0, 2.0)}, {"max_memory_bytes": 9}, ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_what_is_best_at_some_width_is_asked_at_all(
+    figures: dict[str, tuple[float, float]], limits: dict[str, int], expected: list[str]
+) -> None:
+    weights = {"a": 9, "b": 5, "c": 9}  # b is the smallest in size and memory
+    structures = [
+        Structure(fraction, latency_ms, weights[name], weights[name], name)
+        for name, pair in figures.items()
+        for fraction, latency_ms in zip((0.9, 0.2), pair, strict=True)
+    ]
+    assert [lead.id for lead in contenders(structures, LEADS, budget(**limits))] == expected
+
+
+def test_the_width_is_that_of_the_runtime_that_leads_when_narrow(
+    context: MakerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, list[str]]] = []
+
+    def probe(variants: Sequence[Variant], original: Variant, leads: Sequence[Candidate]) -> list[Structure]:
+        # At full width `ort` takes 1.0 ms and `ov` 1.2; narrower networks gain little in `ort`, much in `ov`.
+        asked.append((len(variants), [lead.id for lead in leads]))
+        slope = {"ort": 0.3, "ov": 1.0, "litert": 0.1}
+        start = {"ort": 1.0, "ov": 1.2, "litert": 9.0}
+        return [
+            Structure(width, start[lead.id] - slope[lead.id] * (1 - width), 1, 1, lead.id)
+            for lead in leads
+            for width in (int(variant.id.removeprefix("structure-")) / 100 for variant in variants)
+        ]
+
+    jobs: list[PruneJob] = []
+    monkeypatch.setattr(pruned, "train_pruned", lambda context, job: jobs.append(job) or [])
+    three = [
+        in_runtime("ort", "onnxruntime"), in_runtime("ov", "openvino"), in_runtime("litert", "litert")
+    ]  # fmt: skip
+    latencies_ms = {"ort": 1.0, "ov": 1.2, "litert": 9.0}
+    changing = replace(
+        context,
+        attempts=tuple(three),
+        measurements={name: measurement(name, latency_ms) for name, latency_ms in latencies_ms.items()},
+        request=replace(context.request, budget=budget(max_latency_ms=0.8, max_drop=0.02)),
+        probe=probe,
+    )
+    list(PrunedMaker().make(changing))
+    (job,) = jobs
+    assert job.fraction == 0.55  # ov: 0.75 ms; ort would need less than the narrowest: 0.76 at 20 %
+    assert asked == [(4, ["ort", "ov", "litert"]), (15, ["ort", "ov"])]
 
 
 JOB = PruneJob(
@@ -132,7 +212,6 @@ JOB = PruneJob(
     steps=IterateConfig(),
     limit=0.01,
     fraction=0.5,
-    time_limit_s=None,
     code=(),
 )
 
@@ -158,7 +237,6 @@ OTHERS: dict[str, Any] = {
     "validation_digest": "other",
     "limit": 0.02,
     "fraction": None,
-    "time_limit_s": 60.0,
     "code": ("of a loss",),
     "config": {"ratio_step": 0.2, "importance": "taylor", "round_to": 16, "min_channels": 2, "scope": "inner",
                "keep": ("stem",), "importance_samples": 8},
@@ -180,7 +258,9 @@ def test_everything_that_a_pruned_network_depends_on_is_in_its_key(tmp_path: Pat
             jobs.append(replace(JOB, **{field.name: other}))
     with Store.open(tmp_path) as store:
         keys = {store.key("pruned", job.key_parts()) for job in jobs}
+        cut = {store.key("pruned", JOB.cut_parts(TimeLimit(seconds, 0.0))) for seconds in (60.0, 90.0)}
     assert len(keys) == len(jobs)
+    assert len(cut - keys) == 2
 
 
 def test_the_request_is_the_job(context: MakerContext) -> None:
@@ -210,13 +290,41 @@ def test_a_trained_network_is_kept_and_comes_back_without_training(
     loose = replace(context, request=replace(context.request, budget=budget(max_drop=1.0)))
     options = loose.request.train
     job = job_for(loose, prune_config(options, 8), 0.8)
-    first = train_pruned(loose, job)
+    (first,) = train_pruned(loose, job)
+    assert isinstance(first, MadeVariant)
     assert first.variant.kind == "pruned"
     assert first.variant.parent == "original"
     assert first.variant.id.startswith("pruned-")
     assert first.steps[-1].kind == "final"
     assert len(first.history) == len(first.steps) + 1
     entries = count_entries(loose.cache)
-    again: MadeVariant = train_pruned(replace(loose, model=replace(loose.model, module=None)), job)
-    assert again == first
+    assert list(train_pruned(replace(loose, model=replace(loose.model, module=None)), job)) == [first]
     assert count_entries(loose.cache) == entries
+    late = replace(loose, time_limit=TimeLimit(600.0, time.monotonic() + 600.0))
+    assert list(train_pruned(late, job)) == [first]  # whole, so it serves with a limit too
+
+
+def test_a_training_that_the_time_limit_cut_short_is_kept_apart_and_a_longer_one_goes_on(
+    context: MakerContext, tmp_path: Path
+) -> None:
+    endless = replace(context.request.train, epochs=1e5)
+    request = replace(context.request, budget=budget(max_drop=1.0), train=endless, seed=7)
+    loose = replace(context, request=request)
+    job = job_for(loose, prune_config(endless, 8), 0.8)
+    short = replace(loose, time_limit=TimeLimit(60.0, time.monotonic() + 60.0 + 5.0))  # 60 s are reserved
+    made, told = train_pruned(short, job)
+    assert isinstance(made, MadeVariant)
+    assert isinstance(told, Rejection)
+    assert told.what == f"training of {made.variant.id}"
+    assert told.reason == "cut short: the time limit of 1m ended"
+    store = loose.cache.store
+    assert not store.holds("pruned", job.key_parts())
+    kept = {file.name for file in store.scratch(store.key("pruned", job.key_parts())).iterdir()}
+    assert "step-01.safetensors" in kept
+    assert not any(name.startswith("final") for name in kept)
+    assert list(train_pruned(replace(short, model=replace(loose.model, module=None)), job)) == [made, told]
+    longer = replace(loose, time_limit=TimeLimit(61.0, time.monotonic() + 61.0 + 3.0))
+    other, _ = train_pruned(longer, job)
+    assert isinstance(other, MadeVariant)
+    assert other.steps[0] == made.steps[0]
+    assert other.variant.digest != made.variant.digest  # trained anew, from the same steps

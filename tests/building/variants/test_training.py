@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 
-from edgekit.building.cache import TimeLimit
 from edgekit.building.request import TrainOptions
+from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.training import (
     at_least,
     prune_config,
@@ -63,14 +62,14 @@ def test_channels_are_pruned_in_the_target_s_multiples() -> None:
 
 @pytest.mark.parametrize(("limit_s", "reserve_s"), [(100.0, 60.0), (1000.0, 120.0)])
 def test_training_ends_early_enough_to_export_and_measure(limit_s: float, reserve_s: float) -> None:
-    limit = TimeLimit(limit_s, 5000.0, Path("store"))
+    limit = TimeLimit(limit_s, 5000.0)
     assert training_deadline(limit) == pytest.approx(5000.0 - reserve_s)
 
 
 def test_without_a_time_limit_there_is_no_end() -> None:
     assert training_deadline(None) is None
     assert seconds_left(None) == float("inf")
-    assert seconds_left(TimeLimit(100.0, time.monotonic() + 60.0, Path("store"))) <= 0.0
+    assert seconds_left(TimeLimit(100.0, time.monotonic() + 60.0)) <= 0.0
 
 
 def test_labels_are_what_a_network_is_validated_with_and_without_them_its_original() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from edgekit.compress import (
     prune_iteratively,
     save_pruned,
 )
-from edgekit.errors import ModelError, StageError
+from edgekit.errors import ModelError, StageError, TimeLimitReached
 from edgekit.progress import Step
 from tests.compress import nets
 
@@ -72,11 +73,13 @@ def run(
     target: float | None = 0.5,
     train: nets.ArraySamples | None = None,
     progress: Step | None = None,
+    deadline: float | None = None,
 ) -> PruneOutcome:
     samples, held = digits()
     return prune_iteratively(
         trained_net(), EXAMPLE, train or samples, lambda module: accuracy(module, held), PRUNE, TRAIN,
         limit=limit, target_fraction=target, steps=STEPS, folder=folder, progress=progress,
+        deadline=deadline,
     )  # fmt: skip
 
 
@@ -172,6 +175,23 @@ def test_a_half_zeroed_step_is_trained_again(tmp_path: Path) -> None:
         torch.equal(tensor, second.module.state_dict()[name])
         for name, tensor in first.module.state_dict().items()
     )
+
+
+def test_a_step_that_the_deadline_ends_is_gone_on_with_later(tmp_path: Path) -> None:
+    with pytest.raises(TimeLimitReached):
+        run(tmp_path, deadline=time.monotonic())
+    kept = [file.name for file in tmp_path.iterdir()]
+    assert kept == ["step-01.checkpoint.safetensors"]
+    unbroken, resumed = usual_outcome(), run(tmp_path)
+    assert resumed.history[0].accuracy == unbroken.history[0].accuracy
+    assert not resumed.shortened
+
+
+def test_a_deadline_that_is_far_changes_nothing() -> None:
+    outcome = run(deadline=time.monotonic() + 3600.0)
+    assert not outcome.shortened
+    accuracies = [record.accuracy for record in usual_outcome().history]
+    assert [record.accuracy for record in outcome.history] == accuracies
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

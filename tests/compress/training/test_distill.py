@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kind
+from edgekit.compress.training.goal import Goal
 
 
 def test_a_student_that_equals_its_teacher_has_no_soft_loss() -> None:
@@ -40,6 +41,6 @@ def test_outputs_are_told_apart_by_rank_and_content() -> None:
     assert kinds == ["logits", "probabilities", "values", "values"]
 
 
-def test_the_hard_loss_uses_the_first_class_scores() -> None:
+def test_the_hard_loss_uses_the_output_that_labels_are_for() -> None:
     boxes, logits = torch.randn(4, 7, 4), torch.tensor([[9.0, 0.0]] * 4)
-    assert hard_loss([boxes, logits], torch.zeros(4, dtype=torch.int64), ["values", "logits"]).item() < 0.01
+    assert hard_loss([boxes, logits], torch.zeros(4, dtype=torch.int64), Goal(1, "classes")).item() < 0.01

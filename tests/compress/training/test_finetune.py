@@ -132,6 +132,18 @@ def test_a_time_limit_shortens_the_schedule() -> None:
     assert 0 < report.steps < report.planned_steps
 
 
+def test_a_shortened_run_is_no_part_of_a_whole_one(tmp_path: Path) -> None:
+    file = tmp_path / "run.safetensors"
+    config = TrainConfig(epochs=100_000, batch_size=16, device="cpu", augment="none")
+    _, first = trained(config, time_limit_s=0.5, checkpoint=file)
+    asked = iter([False] * 3 + [True])
+    _, limited = trained(config, time_limit_s=0.5, checkpoint=file)
+    _, whole = trained(config, checkpoint=file, should_stop=lambda: next(asked))
+    assert limited.resumed_at == first.steps
+    assert limited.stopped == "time"
+    assert (whole.resumed_at, whole.steps) == (0, 3)
+
+
 def test_distillation_alone_brings_a_student_to_its_teacher() -> None:
     data = nets.ArraySamples(nets.random_samples().x, None)
     teacher, student = fresh(nets.Plain, 2), fresh(nets.Plain, 1)

@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 
 def ops(path: Path) -> Counter[str]:
-    return Counter(node.op_type for node in ready_graph(path).graph.node)
+    return Counter(node.op_type for node in ready_graph(path).model.graph.node)
 
 
 def exported(module: Any, shape: tuple[int, ...], path: Path) -> Path:

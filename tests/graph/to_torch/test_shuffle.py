@@ -39,7 +39,7 @@ class Rotate(torch.nn.Module):
 
 def ops(module: torch.nn.Module, path: Path) -> Counter[str]:
     export_onnx(module.eval(), (floats(*SHAPE),), path)
-    return Counter(node.op_type for node in ready_graph(path).graph.node)
+    return Counter(node.op_type for node in ready_graph(path).model.graph.node)
 
 
 @pytest.mark.parametrize(("network", "convolutions"), [(Shuffle, 2), (WholeShuffle, 1)])

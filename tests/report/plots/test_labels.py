@@ -10,7 +10,7 @@ SPOT = st.tuples(st.floats(0, 520), st.floats(0, 340))
 
 
 def boxes_of(points: list[tuple[float, float]], size: tuple[float, float]) -> list[Box]:
-    shifts = place_labels([size] * len(points), [Canvas(FRAME, tuple(points))])
+    shifts = place_labels([size] * len(points), Canvas(FRAME, tuple(points)))
     placed = zip(points, shifts, strict=True)
     return [Box(x + s[0], y + s[1], size[0] / 2, size[1] / 2) for (x, y), s in placed if s is not None]
 
@@ -31,6 +31,6 @@ def test_points_that_are_well_apart_all_get_a_label() -> None:
 
 def test_a_stroke_is_avoided_where_there_is_room() -> None:
     stroke = Box(110, 185, 30, 25)
-    (shift,) = place_labels([(20, 14)], [Canvas(FRAME, ((90.0, 170.0),), (stroke,))])
+    (shift,) = place_labels([(20, 14)], Canvas(FRAME, ((90.0, 170.0),), (stroke,)))
     assert shift is not None
     assert not Box(90 + shift[0], 170 + shift[1], 10, 7).overlaps(stroke)

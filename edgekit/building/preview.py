@@ -1,0 +1,167 @@
+"""What a build would do: its candidates, the original's own score, and how long it would take. Nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from edgekit.building.context import Context
+from edgekit.building.opening import Opening, in_run, opened
+from edgekit.building.outcome.assemble import accuracy_result
+from edgekit.building.request import BuildRequest
+from edgekit.building.time_limit import TIMING_S
+from edgekit.building.variants.probing import PROBE_SECONDS
+from edgekit.building.variants.pruned import never_pruned
+from edgekit.building.variants.training import STEP_BATCHES, at_least, training_config
+from edgekit.compress import forward_seconds
+from edgekit.plan import FRACTIONS
+from edgekit.progress import Reporter
+from edgekit.quantize import ladder
+from edgekit.result import AccuracyResult, TargetInfo
+from edgekit.types import Candidate, Rejection
+
+__all__ = ["Preview", "PreviewStep", "preview_build"]
+
+CALIBRATED = (1.0, 6.0)
+"""Runs over the calibration samples that a recipe takes: ranges alone, or with sensitivity and bias correction."""
+
+PRUNING_STEPS = (2, 9)
+"""Steps of 10 % of the MACs that pruning may take."""
+
+TRAINED_BATCH = (2.0, 4.0)
+"""A training step in forward passes: the teacher's, and the narrower student's there and back."""
+
+REPEATED = 2.0
+"""Where the machine is not quiet, timing runs twice."""
+
+
+@dataclass(frozen=True)
+class PreviewStep:
+    """One part of a build, and how many seconds it takes, roughly. `sometimes`: when it is done at all."""
+
+    what: str
+    low_s: float
+    high_s: float
+    sometimes: str = ""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would be tried.
+
+    `original`: the score of the original in float on the validation split, as measured in `reference`; None without
+    labels, where it has none of its own. `structures`: shares of the MACs that are probed before pruning, empty where
+    nothing is pruned. `absent`: why the board is not here. `steps` are estimates.
+    """
+
+    target: TargetInfo
+    absent: tuple[str, ...]
+    original: AccuracyResult | None
+    reference: str
+    macs: int
+    parameters: int
+    candidates: tuple[Candidate, ...]
+    structures: tuple[float, ...]
+    rejected: tuple[Rejection, ...]
+    warnings: tuple[str, ...]
+    steps: tuple[PreviewStep, ...]
+
+    @property
+    def total_s(self) -> tuple[float, float]:
+        """From what is always done, at its fastest, to all of it, at its slowest."""
+        always = sum(step.low_s for step in self.steps if not step.sometimes)
+        return always, sum(step.high_s for step in self.steps)
+
+
+def preview_build(request: BuildRequest, reporter: Reporter) -> Preview:
+    """Look at the request as a build would, up to the original's score; nothing but the store is written.
+
+    Raises what `run_build` raises before it tries anything.
+    """
+    return in_run(request, reporter, previewed)
+
+
+def previewed(context: Context) -> Preview:
+    """The preview of a build that has begun."""
+    opening = opened(context)
+    context, setting, original = opening.context, opening.context.setting, opening.original
+    validation = context.validation(original.signature)
+    accuracy = context.evaluator.accuracy(opening.reference, opening.reference, validation)
+    unpruned = never_pruned(setting.request, setting.model, setting.splits)
+    target = setting.board.target
+    return Preview(
+        target=TargetInfo(target.name, target.title),
+        absent=setting.board.absent,
+        original=None if validation.files.labels is None else accuracy_result(accuracy),
+        reference=opening.reference.backend,
+        macs=original.cost.macs,
+        parameters=original.cost.parameters,
+        candidates=opening.candidates,
+        structures=() if unpruned or setting.request.budget.fastest else FRACTIONS,
+        rejected=(*opening.rejections, *opening.ruled_out, *((unpruned,) if unpruned else ())),
+        warnings=setting.warnings,
+        steps=(*unpruned_steps(context, opening), *(() if unpruned else pruning_steps(context, opening))),
+    )
+
+
+def unpruned_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]:
+    """Exporting, checking and timing the candidates of the original, as long as the float reference took."""
+    low_s = high_s = 0.0
+    once_s = slowest(context, "export")
+    evaluate_s = slowest(context, "outputs")
+    splits = context.setting.splits
+    calibrate_s = evaluate_s * len(splits.calibration) / max(1, len(splits.validation))
+    attempts = 0
+    for candidate in opening.candidates:
+        rungs = 1
+        low_s += once_s + evaluate_s
+        if candidate.recipe:
+            recipes = ladder(candidate.recipe, context.setting.project)
+            rungs = sum(candidate.backend in recipe.backends for recipe in recipes)
+            low_s += CALIBRATED[0] * calibrate_s
+            high_s += rungs * CALIBRATED[1] * calibrate_s
+        high_s += rungs * 2 * (once_s + evaluate_s)
+        attempts += rungs
+    steps = [PreviewStep(f"exporting and checking {len(opening.candidates)} candidates", low_s, high_s)]
+    if not context.setting.board.absent:
+        timing = TIMING_S * len(opening.candidates), REPEATED * TIMING_S * attempts
+        steps.append(PreviewStep("timing them against each other", *timing))
+    return tuple(steps)
+
+
+def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]:
+    """Probing narrower structures, training one of them, and its candidates."""
+    setting, request = context.setting, context.setting.request
+    train = setting.splits.train
+    assert train is not None
+    sometimes = "" if request.budget.fastest else "only if no unpruned candidate meets the budget"
+    step = partial(PreviewStep, sometimes=sometimes)
+    steps = []
+    once_s = slowest(context, "network") + slowest(context, "export")
+    if not request.budget.fastest:
+        timed_s = 0.0 if setting.board.absent else 2 * PROBE_SECONDS
+        probing_s = len(FRACTIONS) * (once_s + timed_s)
+        runtimes = len({candidate.backend for candidate in opening.candidates})
+        steps.append(
+            step(f"probing {len(FRACTIONS)} narrower structures", probing_s, 2 * runtimes * probing_s)
+        )
+    options, count = request.train, len(train)
+    with context.reporter.step("Running one batch through the network"):
+        batch_s = forward_seconds(setting.model.load(), train, options.batch_size, options.device)
+    per_epoch = max(1, count // min(options.batch_size, count))
+    short = at_least(STEP_BATCHES, options.step_epochs, count, options.batch_size)
+    epochs = training_config(options, request.seed, count).epochs
+    low_s, high_s = (
+        trained * batch_s * per_epoch * (pruned * short + epochs)
+        for trained, pruned in zip(TRAINED_BATCH, PRUNING_STEPS, strict=True)
+    )
+    steps.append(step("pruning and distilling one network", low_s, high_s))
+    again = unpruned_steps(context, opening)
+    low_s, high_s = sum(part.low_s for part in again), sum(part.high_s for part in again)
+    steps.append(step("the same for its candidates, timed with the others", low_s, 2 * high_s))
+    return tuple(steps)
+
+
+def slowest(context: Context, stage: str) -> float:
+    """Seconds that the slowest product of a stage took so far; 0 where there was none."""
+    return max(context.cache.took_s.get(stage, ()), default=0.0)

@@ -1,0 +1,95 @@
+"""The options of `edgekit build` as a request."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekit.cli.options import read_preprocess
+from edgekit.errors import UserError
+from edgekit.precisions import PRECISIONS
+from edgekit.quantities import (
+    parse_fraction,
+    parse_latency_ms,
+    parse_seconds,
+    parse_size_bytes,
+    read_confidence,
+    read_drop,
+)
+from edgekit.types import Budget
+
+if TYPE_CHECKING:
+    from edgekit.building import BuildRequest
+
+__all__ = ["OFFERED", "read_request"]
+
+OFFERED = tuple(row.name for row in PRECISIONS.values() if row.is_offered)
+"""Precisions that a build makes."""
+
+
+def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildRequest:
+    """What is to be built; `given`: the command line, without the program's name. Raises UserError."""
+    from edgekit.building import BuildRequest, TrainOptions
+
+    limit = options["max_latency"]
+    budget = Budget(
+        max_latency_ms=None if limit == "auto" else parse_latency_ms(limit),
+        fastest=limit == "auto",
+        percentile=options["percentile"],
+        max_drop=read_drop(options["max_drop"], options["metric"]),
+        confidence=read_confidence(options["confidence"]),
+        max_size_bytes=parse_size_bytes(options["max_size"]) if options["max_size"] else None,
+        max_memory_bytes=parse_size_bytes(options["max_memory"]) if options["max_memory"] else None,
+    )
+    train = TrainOptions(
+        epochs=options["epochs"],
+        learning_rate=options["learning_rate"],
+        temperature=options["temperature"],
+        alpha=options["alpha"],
+        importance=options["importance"],
+        step_ratio=parse_fraction(options["prune_step"]),
+        device=options["device"],
+        loss=options["loss"],
+        step=options["train_step"],
+    )
+    return BuildRequest(
+        target=options["target"],
+        model=options["model"],
+        weights=options["weights"],
+        data=options["data"],
+        budget=budget,
+        preprocess=read_preprocess(options),
+        threads=options["threads"],
+        recipe=options["recipe"],
+        precisions=read_precisions(options["precision"]),
+        backends=read_runtimes(options["runtime"]),
+        prune=not options["no_prune"],
+        train=train,
+        metric=options["metric"],
+        calibration_samples=options["calibration_samples"],
+        seed=options["seed"],
+        time_limit_s=parse_seconds(options["time_limit"]) if options["time_limit"] else None,
+        out=options["out"],
+        store=options["store"],
+        classes=options["classes"],
+        allow_weak_original=options["allow_weak_original"],
+        input_shapes=options["input_shapes"],
+        command=shlex.join(["edgekit", *given]),
+    )
+
+
+def read_precisions(text: str | None) -> Any:
+    """`int8,fp16` → ("int8", "fp16"). Raises UserError for a name that is not a precision."""
+    if text is None:
+        return None
+    names = tuple(name.strip().lower() for name in text.split(","))
+    for name in names:
+        if name not in OFFERED:
+            raise UserError(f"--precision {text}: {name!r} is not a precision", allowed=", ".join(OFFERED))
+    return names
+
+
+def read_runtimes(text: str | None) -> Any:
+    """`litert,onnxruntime` → ("litert", "onnxruntime"); whether there are such is found by the request's check."""
+    return None if text is None else tuple(name.strip().lower() for name in text.split(","))

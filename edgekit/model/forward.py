@@ -1,0 +1,170 @@
+"""A torch network as it runs: what it answers, and whether it answers the same to the same input."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import ModelError
+from edgekit.graph.equivalence import REPEATED, difference
+from edgekit.model.state import state_parts
+from edgekit.quiet import quiet
+from edgekit.reference import UserCode
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+__all__ = ["Arrays", "flat", "refuse_unrepeatable", "run_torch"]
+
+Arrays = tuple["NDArray[np.generic]", ...]
+"""One array [1, ...] per input, or per output."""
+
+
+def run_torch(network: torch.nn.Module, inputs: Arrays) -> Arrays:
+    """What the network gives, as arrays. Raises ModelError for what its forward() raises."""
+    import torch
+
+    outputs = _call(network, inputs)
+    tensors = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+    return tuple(tensor.detach().cpu().numpy() for tensor in tensors)
+
+
+def flat(module: torch.nn.Module, inputs: Arrays) -> torch.nn.Module:
+    """The network on the CPU, in eval mode, wrapped if it gives anything but one tensor or a flat tuple.
+
+    The caller's module stays as it was: a copy is made where something has to change.
+    """
+    import torch
+    from torch.utils import _pytree
+
+    on_cpu = all(tensor.device.type == "cpu" for tensor in (*module.parameters(), *module.buffers()))
+    if module.training or not on_cpu:
+        module = copy.deepcopy(module).cpu().eval()
+    if isinstance(_call(module, inputs), torch.Tensor):
+        return module
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.given = module
+            self.training = False
+
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            leaves = _pytree.tree_leaves(self.given(*inputs))
+            tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+            if not tensors:
+                raise TypeError("the network gives no tensor")
+            return tensors
+
+    return Flat()
+
+
+def refuse_unrepeatable(network: torch.nn.Module, inputs: Arrays, others: Arrays) -> None:
+    """Raises ModelError for a network that answers an input in two ways: random in eval mode, or with a memory.
+
+    Its accuracy would be another at each run, and a file can hold one of its answers only. `others` is an input of
+    another content that is put between; it need not suit the network.
+    """
+    first = _seeded_run(network, inputs, 0)
+    with contextlib.suppress(ModelError):
+        _seeded_run(network, others, 0)
+    again = _seeded_run(network, inputs, 0)
+    reason = difference(first, again, tolerance=REPEATED)
+    if reason:
+        changed = _changed_by_calls(network, inputs, others)
+        where = f"{_listed(changed)} {'change' if len(changed) > 1 else 'changes'} with its calls"
+        raise ModelError(
+            "the network keeps state between calls: between two calls with the same sample its answer changes "
+            f"({reason}){'; ' + where if changed else ''}",
+            remedy="give the state as an input and an output, or reset it at the start of forward()",
+        )
+    reason = difference(again, _seeded_run(network, inputs, 1), tolerance=REPEATED)
+    if reason:
+        places = _random_places(network, inputs)
+        raise ModelError(
+            "the network is random in eval mode: two calls with the same sample answer differently "
+            f"({reason}){'; drawn by ' + _listed(places) if places else ''}",
+            remedy="dropout wants training=self.training (or nn.Dropout); other random numbers come in as an input",
+        )
+
+
+def _call(network: torch.nn.Module, inputs: Arrays) -> Any:
+    import torch
+
+    with UserCode("the network's forward()", ModelError), torch.no_grad(), quiet():
+        return network(*(torch.from_numpy(array.copy()) for array in inputs))
+
+
+def _seeded_run(network: torch.nn.Module, inputs: Arrays, seed: int) -> Arrays:
+    with _seeded(seed):
+        return run_torch(network, inputs)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """torch's, numpy's and Python's random numbers begin at `seed`, and go on afterwards as if nothing had been."""
+    import torch
+
+    python, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)
+
+
+def _changed_by_calls(network: torch.nn.Module, inputs: Arrays, others: Arrays) -> list[str]:
+    """Parameters, buffers and attributes that calls change."""
+    changed: set[str] = set()
+    before = state_parts(network)
+    for arrays in (others, inputs):
+        with contextlib.suppress(ModelError):
+            _seeded_run(network, arrays, 0)
+        after = state_parts(network)
+        changed |= {name for name in {**before, **after} if before.get(name) != after.get(name)}
+        before = after
+    return sorted(changed)
+
+
+def _random_places(network: torch.nn.Module, inputs: Arrays) -> list[str]:
+    """Operators that draw random numbers, with the line of the user's code that calls them."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    places: dict[str, None] = {}
+
+    def note(mode: object, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in operator.tags:
+            places[f"{operator.overloadpacket} at {_users_line()}"] = None
+        return operator(*args, **(kwargs or {}))
+
+    watch: Any = type("Watch", (TorchDispatchMode,), {"__torch_dispatch__": note})
+    with watch():
+        _seeded_run(network, inputs, 0)
+    return list(places)
+
+
+def _users_line() -> str:
+    """`net.py:12`: the innermost line that is neither torch's nor ours."""
+    import torch
+
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).resolve().parents[1]), "<")
+    frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(ours)]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "torch itself"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
