@@ -70,8 +70,8 @@ def tflite_model(path: Path) -> dict[str, str]:
     from edgekit.backends.litert.backend import described
     from edgekit.backends.litert.convert import convert
 
-    inputs, outputs = convert(path, path.with_suffix(".tflite"))
-    return {"inputs": described(inputs), "outputs": described(outputs)}
+    made = convert(path, path.with_suffix(".tflite"))
+    return {"inputs": described(made.inputs), "outputs": described(made.outputs)}
 
 
 def artifact_of(backend: BackendName, folder: Path, opset: int = 17) -> Artifact:

@@ -136,7 +136,7 @@ def show(rows: List[Dict[str, Any]], winner: Optional[str], percentile: str) -> 
 # ---- the program -------------------------------------------------------------------------------------------
 
 
-class Settled(NamedTuple):
+class Settlement(NamedTuple):
     """A job's result, how far each candidate that ran is off and what is allowed, the table, and the decision."""
 
     result: Dict[str, Any]
@@ -147,7 +147,7 @@ class Settled(NamedTuple):
 
 def measured(
     here: str, facts: Mapping[str, Any], manifests: Manifests, seconds: float, keep: bool
-) -> Optional[Settled]:
+) -> Optional[Settlement]:
     """What the candidates of a bundle do here; None where the measurement failed, which is told."""
     # A folder with a name of its own: nothing that was there is touched.
     work = tempfile.mkdtemp(prefix="settling-", dir=here)
@@ -172,7 +172,7 @@ def measured(
             deviations,
             lambda name: time_alone(work, job, name),
         )
-        return Settled(result, deviations, rows, decision)
+        return Settlement(result, deviations, rows, decision)
     finally:
         if not keep:
             shutil.rmtree(work, ignore_errors=True)
@@ -194,7 +194,7 @@ def settle(here: str, seconds: float, keep: bool) -> int:
     return 1 if settled is None else told(here, facts, manifests, settled)
 
 
-def told(here: str, facts: Mapping[str, Any], manifests: Manifests, settled: Settled) -> int:
+def told(here: str, facts: Mapping[str, Any], manifests: Manifests, settled: Settlement) -> int:
     """Write settled.json and show it. Gives the exit code."""
     result, deviations, rows, decision = settled
     missing = missing_runtimes(manifests)

@@ -14,70 +14,7 @@ __all__ = ["write_skeleton"]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
-SKELETON = """\
-# A board, for edgekit. Change what stands here, then: edgekit targets check {file}
-name = "{name}"                # as this file, without .toml
-title = "{name}"               # for people
-family = "mine"
-architecture = "{architecture}"      # x86_64 or aarch64
-# notes = ["What one should know of the board."]
-
-# Where each fact comes from: an id, then document and table. Every section below names its ids; a fact that nothing
-# has confirmed yet gets `verified = false`.
-[sources]
-sheet = "Data sheet of the board (document, page or table)"
-
-# How a machine is recognised as this board; everything stated has to hold. Nothing stated: any machine of the
-# architecture. `edgekit targets probe` says what this machine is.
-[identity]
-# models = ["Part of the device tree's model"]
-# cpus = ["Part of the CPU's name"]
-# all_of = ["asimddp"]                  # CPU features, as /proc/cpuinfo names them; any_of and none_of as well
-# accelerator = "sm_87"
-source = ["sheet"]
-verified = false
-
-[memory]
-# sizes_bytes = [4_000_000_000]         # sizes sold, smallest first; without them it depends on the machine
-model_share = 0.5                       # of it, for one model
-source = ["sheet"]
-verified = false
-
-# Needed to estimate latency while the board is not here, with [[peaks]] (precision, tera_ops, cores, source).
-# [bandwidth]
-# gb_s = 12.8
-# source = ["sheet"]
-
-# Channel counts that pay are multiples of these.
-[channels]
-multiples = {{ fp32 = 8, int8 = 16 }}
-source = ["sheet"]
-verified = false
-
-# One table for each runtime that the board has: onnxruntime, openvino, litert, tensorrt.
-[[runtimes]]
-name = "onnxruntime"
-versions = ">=1.22"
-precisions = ["fp32", "int8"]
-opset_max = 17                          # the newest ONNX opset that it surely reads
-source = ["sheet"]
-verified = false
-
-# What int8 is on this hardware; rows are tried in order, the last one holds for every CPU.
-[[int8]]
-activation = "{activation}"
-weight = "int8"
-weight_bits = 8                         # 7 where sums of full 8-bit products saturate (x86 without VNNI)
-why = "say what the CPU multiplies"
-source = ["sheet"]
-verified = false
-
-# Precisions that no runtime here has: why, and what is tried instead.
-# [rejected.fp16]
-# reason = "no float16 arithmetic"
-# instead = "int8"
-# source = ["sheet"]
-"""
+SKELETON = Path(__file__).with_name("skeleton.txt")
 
 
 def write_skeleton(name: str, architecture: str, project: Path | None = None) -> Path:
@@ -93,7 +30,9 @@ def write_skeleton(name: str, architecture: str, project: Path | None = None) ->
     folder = project_dir("targets", project)
     path = folder / f"{name}.toml"
     activation = "int8" if architecture == "aarch64" else "uint8"
-    text = SKELETON.format(name=name, architecture=architecture, activation=activation, file=path)
+    text = SKELETON.read_text(encoding="utf-8").format(
+        name=name, architecture=architecture, activation=activation, file=path
+    )
     try:
         folder.mkdir(exist_ok=True)
         with path.open("x", encoding="utf-8") as file:

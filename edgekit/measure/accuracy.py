@@ -15,7 +15,7 @@ from edgekit.measure.metrics import Floats
 from edgekit.measure.scoring import find_scoring
 from edgekit.types import Accuracy, Estimate
 
-__all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate"]
+__all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate", "skewed_accuracy"]
 
 CONFIDENCE = 0.95  # of every interval that is told
 UNSEEN_REACH = (
@@ -48,7 +48,7 @@ def evaluate(
     scoring = find_scoring(metric, labels, reference)
     scores, worst = scoring.judged(outputs)
     if worst is not None:
-        return replace(_skewed_accuracy(scores, scoring.name, split, confidence), worst_part=worst)
+        return replace(skewed_accuracy(scores, scoring.name, split, confidence), worst_part=worst)
     originals = scoring.scores(reference)
     return compare_scores(scores, originals, metric=scoring.name, split=split, confidence=confidence)
 
@@ -62,7 +62,7 @@ def compare_scores(
     return Accuracy(metric=metric, split=split, samples=len(scores), value=value, drop=drop, drop_bound=bound)
 
 
-def _skewed_accuracy(scores: Floats, metric: str, split: str, confidence: float | None) -> Accuracy:
+def skewed_accuracy(scores: Floats, metric: str, split: str, confidence: float | None) -> Accuracy:
     """Of scores [N] that are 1 for the original, whose drops are skewed: a few samples hold most of it.
 
     A small set may lack them.

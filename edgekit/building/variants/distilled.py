@@ -31,8 +31,8 @@ from edgekit.compress import (
 )
 from edgekit.errors import StageError, UserError
 from edgekit.model import export_onnx
-from edgekit.model.state import not_finite
-from edgekit.reference import locate_reference
+from edgekit.model.state import combined, function_digest, not_finite
+from edgekit.reference import load_function, locate_reference
 from edgekit.result import TrainedStep
 from edgekit.store import StoreEntry
 from edgekit.types import Rejection, Signature
@@ -102,8 +102,17 @@ def job_for(context: MakerContext, config: PruneConfig, fraction: float | None) 
         ),
         limit=DEFAULT_LIMIT if limit is None else limit,
         fraction=fraction,
-        code=tuple(locate_reference(spec, UserError).digest for spec in (options.loss, options.step) if spec),
+        code=tuple(code_digest(spec) for spec in (options.loss, options.step) if spec),
     )
+
+
+def code_digest(spec: str) -> str:
+    """Of a function of the user's: its files, and what it holds once they were imported, such as an array of weights.
+
+    What it opens only when it is called is not in it. Raises UserError.
+    """
+    live = function_digest(load_function(spec, UserError))
+    return combined({"files": locate_reference(spec, UserError).digest, "held": live})
 
 
 def trained_already(job: PruneJob, holds: Callable[[PruneJob], bool]) -> PruneJob:

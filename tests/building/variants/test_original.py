@@ -81,7 +81,7 @@ def test_a_network_is_compared_with_torch_on_samples_of_the_whole_source(tmp_pat
         source = from_arrays(ids, None)
         splits = make_splits(source, seed=0, calibration_samples=16)
         with pytest.raises(ModelError, match="1 of 64 samples"):
-            original_variant(cache, SilentReporter(), model, source, splits)
+            original_variant(cache, InProcessExecutor(), SilentReporter(), model, source, splits)
 
 
 def test_other_samples_are_compared_anew(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_other_samples_are_compared_anew(tmp_path: Path) -> None:
     with opened_cache(tmp_path) as cache:
         for source in (digit_splits().validation.source, digit_splits(200).validation.source):
             splits = make_splits(source, seed=0, calibration_samples=16)
-            original_variant(cache, SilentReporter(), model, source, splits)
+            original_variant(cache, InProcessExecutor(), SilentReporter(), model, source, splits)
         assert count_entries(cache) == 2
 
 
@@ -119,14 +119,18 @@ def test_given_shapes_fill_open_sizes_are_told_and_are_in_the_key(tmp_path: Path
     splits, model, reporter = digit_splits(), open_network(tmp_path), Telling()
     source = splits.validation.source
     with opened_cache(tmp_path / "store") as cache:
-        eight = original_variant(cache, reporter, model, source, splits, [InputShape("x", (1, 1, 8, 8))])
+        eight = original_variant(
+            cache, InProcessExecutor(), reporter, model, source, splits, [InputShape("x", (1, 1, 8, 8))]
+        )
         assert eight.signature.inputs[0].shape == (1, 1, 8, 8)
         assert "dimension 2 of input x is dynamic; it becomes 8" in reporter.lines
         with pytest.raises(DataError, match=r"samples become \[1, 8, 8\], the network takes \[1, 16, 16\]"):
-            original_variant(cache, reporter, model, source, splits, [InputShape("", (1, 1, 16, 16))])
+            original_variant(
+                cache, InProcessExecutor(), reporter, model, source, splits, [InputShape("", (1, 1, 16, 16))]
+            )
         assert count_entries(cache) == 2
         with pytest.raises(ModelError, match="give its size: --input-shape x=1x1xHxW"):
-            original_variant(cache, reporter, model, source, splits)
+            original_variant(cache, InProcessExecutor(), reporter, model, source, splits)
 
 
 def test_a_torch_network_takes_the_shape_of_its_samples(tmp_path: Path) -> None:
@@ -134,6 +138,19 @@ def test_a_torch_network_takes_the_shape_of_its_samples(tmp_path: Path) -> None:
     source = splits.validation.source
     with opened_cache(tmp_path) as cache:
         same = [InputShape("input", (1, 1, 8, 8))]
-        assert original_variant(cache, SilentReporter(), model, source, splits, same).cost.macs > 0
+        assert (
+            original_variant(
+                cache, InProcessExecutor(), SilentReporter(), model, source, splits, same
+            ).cost.macs
+            > 0
+        )
         with pytest.raises(ModelError, match=r"--input-shape input=1x1x9x9, but a sample of the data is"):
-            original_variant(cache, SilentReporter(), model, source, splits, [InputShape("", (1, 1, 9, 9))])
+            original_variant(
+                cache,
+                InProcessExecutor(),
+                SilentReporter(),
+                model,
+                source,
+                splits,
+                [InputShape("", (1, 1, 9, 9))],
+            )

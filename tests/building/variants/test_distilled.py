@@ -1,0 +1,39 @@
+"""What a pruned network's training depends on beside the network and the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.building.variants.distilled import code_digest
+
+pytest.importorskip("torch")
+
+CODE = """
+from pathlib import Path
+import numpy as np
+WEIGHTS = np.load(Path(__file__).with_name("weights.npy"))
+def loss(outputs, labels, teacher):
+    return (outputs * WEIGHTS).sum()
+def step(student, inputs, labels, teacher):
+    return student(*inputs).sum() * len(WEIGHTS)
+"""
+
+
+@pytest.mark.parametrize("name", ["loss", "step"])
+def test_an_array_that_a_loss_read_on_import_is_in_its_digest(tmp_path: Path, name: str) -> None:
+    (tmp_path / "train.py").write_text(CODE)
+    spec = f"{tmp_path / 'train.py'}:{name}"
+    np.save(tmp_path / "weights.npy", np.ones(3))
+    first, again = code_digest(spec), code_digest(spec)
+    np.save(tmp_path / "weights.npy", np.zeros(3))
+    assert first == again
+    assert code_digest(spec) != first
+
+
+def test_another_function_of_one_file_is_another(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(CODE)
+    np.save(tmp_path / "weights.npy", np.ones(3))
+    assert code_digest(f"{tmp_path / 'train.py'}:loss") != code_digest(f"{tmp_path / 'train.py'}:step")
