@@ -148,7 +148,9 @@ def by_building(
             continue
         one = known[name]
         drop = Estimate(one.drop, one.drop_low or 0.0, one.drop_high or 0.0)
-        accuracy = Accuracy("top-1", "validation", 100, Estimate(0.9, 0.8, 1.0), drop, one.drop_bound)
+        accuracy = Accuracy(
+            "top-1", "validation", 100, Estimate(0.9, 0.8, 1.0), drop, drop_bound=one.drop_bound
+        )
         candidate = Candidate(name, known[name].variant, "onnxruntime", known[name].precision)
         measurement = replace(result.measurement, accuracy=accuracy)
         chosen_from.append(Entry(candidate, measurement, known[name].size_bytes))

@@ -61,7 +61,7 @@ class Board:
         drop, half = self.test[name]
         bound = None if confidence is None else drop + (half if confidence <= 0.95 else 2 * half)
         at = Estimate(drop, drop - half, drop + half)
-        return Accuracy("top1", "test", 200, Estimate(0.9, 0.8, 1.0), at, bound)
+        return Accuracy("top1", "test", 200, Estimate(0.9, 0.8, 1.0), at, drop_bound=bound)
 
     def claim(self, budget: Budget = LIMIT) -> Claim:
         original = as_variant(residual_network(self.folder / "net.onnx"))
