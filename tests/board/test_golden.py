@@ -12,8 +12,8 @@ from edgekit.board import Model, settle
 from edgekit.board.golden import deviation, largest_deviation, magnitude
 from edgekit.board.manifest import read_manifest
 from edgekit.board.tensorrt.engine import self_test
-from edgekit.bundle import verify_bundle
-from tests.bundles import SAMPLES, artifact_of, bundle_of, network
+from edgekit.bundle import Golden, verify_bundle, write_bundle
+from tests.bundles import SAMPLES, artifact_of, bundle_of, bundle_parts, network
 
 GOLDEN = np.array([[1.0, -4.0], [2.0, 0.5]], np.float32)
 
@@ -64,9 +64,10 @@ def test_another_number_of_outputs_is_an_error() -> None:
 
 
 def test_all_that_ask_get_the_same_answer(tmp_path: Path) -> None:
-    bundle = bundle_of(artifact_of("onnxruntime", tmp_path / "artifact"), tmp_path / "bundle")
+    bundle = tmp_path / "bundle"
     expected = network(SAMPLES) + np.linspace(0, 1e-3, 3, dtype=np.float32)
-    np.savez(bundle / "golden.npz", allow_pickle=False, in0=SAMPLES, out0=expected)
+    parts = bundle_parts(artifact_of("onnxruntime", tmp_path / "artifact"))
+    write_bundle(bundle, **{**parts, "golden": Golden((SAMPLES,), (expected,))})
     with Model(str(bundle)) as model:
         by_model = model.golden_deviation()
         outputs = np.concatenate([model.run([SAMPLES[index : index + 1]])[0] for index in range(4)])

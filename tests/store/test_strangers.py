@@ -276,6 +276,7 @@ HELD_HERE = {
     "board/tensorrt/engine.py": "an engine of this run that failed its test",
     "board/tensorrt/kept.py": "kept engines: the tests above",
     "board/settle.py": "a folder that mkdtemp made",
+    "building/reading.py": "samples that it wrote for a worker itself",
     "bundle/placing.py": "marked partials: the tests above",
     "compress/pruning/iterate.py": "a checkpoint in the stage's scratch folder",
     "devices/local.py": "files of this run, named by a random number",
