@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edgekit.board.runtimes import find_runtime
+from edgekit.board.runtimes import RUNTIMES as KNOWN_TO_BOARDS
 from edgekit.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ def requirements(backends: Sequence[BackendName], versions: Mapping[str, str], *
     """
     lines = [ANY_THAT_ANSWERS, pinned("numpy", versions)]
     for backend in backends:
-        row = find_runtime(backend)
+        row = KNOWN_TO_BOARDS.get(backend)
+        if row is None:
+            lines.append(f"# {backend}: what runs it comes with the board")
+            continue
         simple = row.install.startswith("pip install ") and " " not in row.install[len("pip install ") :]
         lines.append(pinned(row.packages[0], versions) if simple else f"# {backend}: {row.install}")
     if images:
