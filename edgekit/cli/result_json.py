@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgekit.result import CandidateResult, Result
+    from edgekit.result import LatencyResult, Result
 
 __all__ = ["result_json"]
 
@@ -16,12 +16,16 @@ def result_json(result: Result, *, raw: bool) -> str:
     import msgspec
 
     if not raw:
-        result = replace(result, candidates=tuple(without_rounds(row) for row in result.candidates))
+        result = replace(
+            result,
+            candidates=tuple(
+                replace(row, latency_ms=without_rounds(row.latency_ms)) for row in result.candidates
+            ),
+            confirmed=without_rounds(result.confirmed),
+        )
     return msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
 
 
-def without_rounds(row: CandidateResult) -> CandidateResult:
-    """The candidate without the timings that its latency was estimated from."""
-    if row.latency_ms is None:
-        return row
-    return replace(row, latency_ms=replace(row.latency_ms, rounds_ms=(), turns=()))
+def without_rounds(latency: LatencyResult | None) -> LatencyResult | None:
+    """A latency without the single timings that it was estimated from."""
+    return None if latency is None else replace(latency, rounds_ms=(), turns=())
