@@ -17,6 +17,7 @@ from edgekit.errors import MissingExtraError, OutputError, UserError
 __all__ = [
     "atomic_path",
     "check_own_file",
+    "decode_toml",
     "expanded",
     "full_disk",
     "is_full",
@@ -120,26 +121,34 @@ def read_toml(path: Path, error: type[UserError]) -> dict[str, Any]:
 
     Whole numbers have 64 bits, as TOML asks for; what is infinite or no number is refused, as nothing here can be.
     """
+    tables = decode_toml(path, str(path), error)
+    _check_values(path, tables, error)
+    return tables
+
+
+def decode_toml(path: Path, name: str, error: type[UserError]) -> dict[str, Any]:
+    """The tables of a TOML file, whatever stands in them; `name` is what messages call it.
+
+    Raises `error` with one line for what cannot be read or is no TOML of a sane size.
+    """
     import msgspec
 
     if path.exists() and not path.is_file():
-        raise error(f"{path} is no plain file")
+        raise error(f"{name} is no plain file")
     try:
         if path.stat().st_size > LARGEST_TOML_BYTES:
-            raise error(f"{path} has {path.stat().st_size} bytes", allowed=f"at most {LARGEST_TOML_BYTES}")
-        content = msgspec.toml.decode(path.read_bytes().decode("utf-8"))
+            raise error(f"{name} has {path.stat().st_size} bytes", allowed=f"at most {LARGEST_TOML_BYTES}")
+        tables: dict[str, Any] = msgspec.toml.decode(path.read_bytes().decode("utf-8"))
     except OSError as problem:
-        raise error(f"{path} cannot be read: {problem.strerror}") from problem
+        raise error(f"{name} cannot be read: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:
-        raise error(f"{path} is not UTF-8 text: byte {problem.start}") from problem
+        raise error(f"{name} is not UTF-8 text: byte {problem.start}") from problem
     except ImportError as problem:  # msgspec reads TOML with tomllib, on Python 3.10 with tomli
         raise MissingExtraError("tomli", "all") from problem
     except RecursionError as problem:
-        raise error(f"{path} is not TOML: it is nested too deeply") from problem
+        raise error(f"{name} is not TOML: it is nested too deeply") from problem
     except (msgspec.DecodeError, ValueError, OverflowError) as problem:
-        raise error(f"{path} is not TOML: {problem}") from problem
-    _check_values(path, content, error)
-    tables: dict[str, Any] = content
+        raise error(f"{name} is not TOML: {problem}") from problem
     return tables
 
 

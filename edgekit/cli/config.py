@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +13,12 @@ import click
 from click.core import ParameterSource
 
 from edgekit.errors import UserError
+from edgekit.files import decode_toml
 
 __all__ = ["config_option", "in_effect"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-MOST_BYTES = 1_000_000
 NAME = "config"
 
 
@@ -67,7 +67,7 @@ def read_config(path: Path, context: click.Context) -> dict[str, Any]:
         if name.startswith("--") and parameter.name not in (NAME, "help")
     }
     values: dict[str, Any] = {}
-    for key, value in decoded(path).items():
+    for key, value in decode_toml(path, f"--config {path}", UserError).items():
         name = key.replace("_", "-")
         if name not in options:
             near = difflib.get_close_matches(name, options, n=1, cutoff=0.4)
@@ -83,27 +83,6 @@ def read_config(path: Path, context: click.Context) -> dict[str, Any]:
         except click.BadParameter as error:
             raise UserError(f"{path}: {key} = {value!r:.80}: {error.message}") from error
     return values
-
-
-def decoded(path: Path) -> Mapping[str, Any]:
-    """The file's content. Raises UserError."""
-    import msgspec
-
-    try:
-        if not path.is_file():
-            raise UserError(f"--config {path}: no such file")
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"--config {path} is larger than {MOST_BYTES / 1e6:g} MB", allowed="a TOML file")
-        content: Mapping[str, Any] = msgspec.toml.decode(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"--config {path} is not UTF-8 text: byte {error.start}") from error
-    except RecursionError as error:
-        raise UserError(f"--config {path} is nested too deep", allowed="name = value") from error
-    except msgspec.DecodeError as error:
-        raise UserError(f"--config {path} is not TOML: {error}") from error
-    return content
 
 
 def as_option(path: Path, key: str, value: object, parameter: click.Parameter) -> Any:
