@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.building import TrainOptions
+from edgekit.data import load_preprocess, make_preprocess
 from edgekit.errors import BudgetError, DataError, UserError
-from edgekit.precisions import PRECISIONS
+from edgekit.precisions import OFFERED as PRECISIONS_OFFERED
 from edgekit.quantities import parse_latency_ms, parse_seconds, parse_size_bytes
 from edgekit.reference import hold_function
 from edgekit.runtimes import RUNTIMES
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 OFFERED = {
-    "precision": tuple(row.name for row in PRECISIONS.values() if row.is_offered),
+    "precision": PRECISIONS_OFFERED,
     "runtime": tuple(RUNTIMES),
 }
 READERS: dict[str, Callable[[str], float]] = {
@@ -103,25 +104,12 @@ def read_preprocessing(given: Preprocess | Mapping[str, Any] | str | Path | None
     if isinstance(given, Preprocess):
         return given
     if isinstance(given, (str, Path)):
-        from edgekit.data import load_preprocess
-
         return load_preprocess(given)
     if not isinstance(given, Mapping):
         raise DataError(
             f"preprocess is a {type(given).__name__}", allowed='a dict, as {"scale": 255}, or a TOML file'
         )
-    import msgspec
-
-    values = {str(key): value for key, value in given.items()}
-    refuse_unknown("preprocess has no", values, [field.name for field in dataclasses.fields(Preprocess)])
-    for key in {"mean", "std"} & values.keys():
-        values[key] = tuple(values[key]) if isinstance(values[key], Iterable) else (values[key],)
-    try:
-        return dataclasses.replace(
-            msgspec.convert(values, Preprocess)
-        )  # with its defaults: msgspec sets none
-    except (msgspec.ValidationError, TypeError) as problem:
-        raise DataError(f"preprocess: {problem}") from problem
+    return make_preprocess({str(key): value for key, value in given.items()}, "preprocess: ")
 
 
 def refuse_unknown(came: str, given: Iterable[str], known: Sequence[str]) -> None:

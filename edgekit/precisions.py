@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edgekit.types import Precision
 
-__all__ = ["PRECISIONS"]
+__all__ = ["OFFERED", "PRECISIONS"]
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,6 @@ PRECISIONS: Mapping[Precision, PrecisionRow] = {
     )
 }
 """Name → row."""
+
+OFFERED = tuple(row.name for row in PRECISIONS.values() if row.is_offered)
+"""Those that a build makes."""

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import get_args
+from typing import get_args, get_type_hints
 
-from edgekit.building.request import BuildRequest
+from edgekit.building.request import BuildRequest, TrainOptions
 from edgekit.errors import BudgetError, DataError, UserError
 from edgekit.labels import ERROR_METRICS
 from edgekit.types.measurements import LARGEST_SEED, Percentile
@@ -68,7 +68,7 @@ PREPROCESS = {"resize": COUNT, "crop": COUNT}
 OPTIONAL = frozenset((*BUDGET, "time_limit_s", "epochs", "learning_rate", "resize", "crop"))
 """None says: not asked for."""
 CHOICES = {"percentile": get_args(Percentile)}
-TRAIN_CHOICES = {"importance": ("magnitude", "taylor", "activation"), "device": ("auto", "cpu", "cuda")}
+TRAIN_CHOICES = {name: get_args(get_type_hints(TrainOptions)[name]) for name in ("importance", "device")}
 
 
 def refuse_bad_numbers(request: BuildRequest) -> None:

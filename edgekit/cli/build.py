@@ -11,8 +11,8 @@ import click
 
 from edgekit.cli.config import config_option, in_effect
 from edgekit.cli.options import input_shape_option, preprocess_options
-from edgekit.cli.request import OFFERED
 from edgekit.errors import UserError
+from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
 from edgekit.types.measurements import LARGEST_SEED
 

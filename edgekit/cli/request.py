@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.cli.options import read_preprocess
 from edgekit.errors import UserError
-from edgekit.precisions import PRECISIONS
+from edgekit.precisions import OFFERED
 from edgekit.quantities import (
     parse_fraction,
     parse_latency_ms,
@@ -22,10 +22,7 @@ from edgekit.types import Budget
 if TYPE_CHECKING:
     from edgekit.building import BuildRequest
 
-__all__ = ["OFFERED", "read_request"]
-
-OFFERED = tuple(row.name for row in PRECISIONS.values() if row.is_offered)
-"""Precisions that a build makes."""
+__all__ = ["read_request"]
 
 
 def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildRequest:

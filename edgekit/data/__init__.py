@@ -7,7 +7,7 @@ from edgekit.data.checks import check_data, check_values
 from edgekit.data.classes import compare_classes, read_classes
 from edgekit.data.extremes import most_different
 from edgekit.data.opening import from_arrays, from_python, open_source
-from edgekit.data.preprocess import load_preprocess
+from edgekit.data.preprocess import load_preprocess, make_preprocess
 from edgekit.data.splits import Split, Splits, make_splits
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "from_arrays",
     "from_python",
     "load_preprocess",
+    "make_preprocess",
     "make_splits",
     "most_different",
     "open_source",

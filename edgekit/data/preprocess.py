@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,27 +19,34 @@ from edgekit.types import Preprocess
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["check_preprocess", "load_preprocess", "preprocess_samples", "resized"]
+__all__ = ["check_preprocess", "load_preprocess", "make_preprocess", "preprocess_samples", "resized"]
 
 LAYOUTS = ("nhwc", "nchw", "as-is")
 
 
 def load_preprocess(path: str | Path) -> Preprocess:
     """Read a TOML file with the keys of `Preprocess`. Raises DataError for any other key or a wrong value."""
+    return make_preprocess(read_toml(Path(path), DataError), f"{path}: ")
+
+
+def make_preprocess(given: Mapping[str, Any], place: str = "") -> Preprocess:
+    """Preprocessing from its fields by name; `place` begins the message of what raises DataError."""
     import msgspec
 
-    content = read_toml(Path(path), DataError)
     allowed = [field.name for field in fields(Preprocess)]
-    for key, value in content.items():
+    values = dict(given)
+    for key, value in given.items():
         if key not in allowed:
-            raise DataError(f"{path}: unknown key {key!r}", allowed=", ".join(allowed))
-        if key in ("mean", "std") and not isinstance(value, list):
-            content[key] = [value]
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else ""
+            raise DataError(f"{place}unknown key {key!r}", allowed=", ".join(allowed), remedy=hint)
+        if key in ("mean", "std"):
+            values[key] = tuple(value) if isinstance(value, Iterable) else (value,)
     try:
-        preprocess = replace(msgspec.convert(content, Preprocess))  # with its defaults: msgspec sets none
+        preprocess = replace(msgspec.convert(values, Preprocess))  # with its defaults: msgspec sets none
     except msgspec.ValidationError as problem:
         layouts = f"; input_layout is one of {', '.join(LAYOUTS)}" if "input_layout" in str(problem) else ""
-        raise DataError(f"{path}: {problem}{layouts}") from problem
+        raise DataError(f"{place}{problem}{layouts}") from problem
     check_preprocess(preprocess)
     return preprocess
 
