@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = [
     "LabelKind",
     "holds_scores",
     "label_kind",
+    "shapes_told",
 ]
 
 LabelKind = Literal["classes", "positions", "values"]
@@ -51,3 +52,8 @@ def label_kind(labels: NDArray[np.generic], shape: Sequence[int]) -> LabelKind |
     if [size for size in rest if size != 1] != [size for size in own if size != 1]:
         return None
     return None if whole and bool(((labels == 0) | (labels == 1)).all()) else "values"
+
+
+def shapes_told(outputs: Mapping[str, NDArray[np.generic]]) -> str:
+    """Outputs [N, ...] by name with what each sample has, for a message: `boxes [8400, 4], scores [8400]`."""
+    return ", ".join(f"{name} {list(values.shape[1:])}" for name, values in outputs.items())

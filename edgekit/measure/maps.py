@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
-from edgekit.labels import IGNORED, label_kind
+from edgekit.labels import IGNORED, label_kind, shapes_told
 
 __all__ = ["miou"]
 
@@ -26,9 +26,8 @@ def miou(outputs: Outputs, labels: NDArray[np.generic]) -> Floats:
     """
     name, values = next(iter(outputs.items()))
     if len(outputs) != 1 or label_kind(labels, values.shape) != "positions":
-        given = ", ".join(f"{key} {list(array.shape[1:])}" for key, array in outputs.items())
         raise DataError(
-            f"labels {labels.dtype} {list(labels.shape[1:])} for the network's outputs {given}",
+            f"labels {labels.dtype} {list(labels.shape[1:])} for the network's outputs {shapes_told(outputs)}",
             allowed="for miou one output [classes, H, W], and whole numbers [H, W]",
             remedy="use --metric file.py:function",
         )

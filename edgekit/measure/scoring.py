@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
-from edgekit.labels import CLASS_METRICS, ERROR_METRICS, label_kind
+from edgekit.labels import CLASS_METRICS, ERROR_METRICS, label_kind, shapes_told
 from edgekit.measure.kept import kept_variation
 from edgekit.measure.metrics import (
     METRICS,
@@ -53,9 +53,9 @@ def default_metric(labels: NDArray[np.generic], outputs: Outputs) -> str:
     values = next(iter(outputs.values()))
     kind = label_kind(labels, values.shape) if len(outputs) == 1 else None
     if kind is None:
-        given = ", ".join(f"{key} {list(array.shape[1:])}" for key, array in outputs.items())
         raise DataError(
-            f"how labels {labels.dtype} {list(labels.shape[1:])} are to be judged for the outputs {given} is not known",
+            f"how labels {labels.dtype} {list(labels.shape[1:])} are to be judged for the outputs "
+            f"{shapes_told(outputs)} is not known",
             remedy=f"give --metric: {', '.join(METRICS)} or file.py:function",
         )
     return DEFAULTS[kind]

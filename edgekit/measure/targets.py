@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
+from edgekit.labels import shapes_told
 
 __all__ = ["mae", "r2", "rmse", "target_cosine"]
 
@@ -20,9 +21,8 @@ def _rows(outputs: Outputs, labels: NDArray[np.generic]) -> tuple[Floats, Floats
     name, values = next(iter(outputs.items()))
     wanted = [size for size in values.shape[1:] if size != 1]
     if len(outputs) != 1 or wanted != [size for size in labels.shape[1:] if size != 1]:
-        given = ", ".join(f"{key} {list(array.shape[1:])}" for key, array in outputs.items())
         raise DataError(
-            f"labels of shape {list(labels.shape[1:])} for the network's outputs {given}",
+            f"labels of shape {list(labels.shape[1:])} for the network's outputs {shapes_told(outputs)}",
             allowed="one output, and a target for each of its values",
             remedy="use --metric file.py:function",
         )
