@@ -137,10 +137,11 @@ def show(rows: List[Dict[str, Any]], winner: Optional[str], percentile: str) -> 
 
 
 class Settlement(NamedTuple):
-    """A job's result, how far each candidate that ran is off and what is allowed, the table, and the decision."""
+    """A job's result, how far each candidate that ran is off and what is allowed, what they claim, table, decision."""
 
     result: Dict[str, Any]
     deviations: Dict[str, Tuple[float, float]]
+    claims: Dict[str, Any]
     rows: List[Dict[str, Any]]
     decision: Decision
 
@@ -166,13 +167,14 @@ def measured(
             for name, entry in result["entries"].items()
             if entry["status"] == "ok"
         }
+        claims = with_claims(facts, manifests)
         rows, decision = settle_choice(
-            with_claims(facts, manifests),
+            claims,
             result["entries"],
             deviations,
             lambda name: time_alone(work, job, name),
         )
-        return Settlement(result, deviations, rows, decision)
+        return Settlement(result, deviations, claims, rows, decision)
     finally:
         if not keep:
             shutil.rmtree(work, ignore_errors=True)
@@ -196,7 +198,7 @@ def settle(here: str, seconds: float, keep: bool) -> int:
 
 def told(here: str, facts: Mapping[str, Any], manifests: Manifests, settled: Settlement) -> int:
     """Write settled.json and show it. Gives the exit code."""
-    result, deviations, rows, decision = settled
+    result, deviations, claims, rows, decision = settled
     missing = missing_runtimes(manifests)
     lines = ["%s is not installed: %s" % pair for pair in missing.items()]
     if not deviations:
@@ -210,7 +212,7 @@ def told(here: str, facts: Mapping[str, Any], manifests: Manifests, settled: Set
     is_open = bool(missing) and decision.winner is None
     verdict = "PROVISIONAL" if others or is_open else decision.verdict
     won = next((row for row in rows if row["id"] == decision.winner), None)
-    established = None if won is None else is_established(with_claims(facts, manifests), won)
+    established = None if won is None else is_established(claims, won)
     answer = {
         "schema": 1, "target": facts["target"], "verdict": verdict, "winner": decision.winner,
         "not_the_board": others, "not_installed": missing, "candidates": rows, "facts": result["facts"],

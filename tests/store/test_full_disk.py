@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,44 +20,29 @@ from tests.building.command import build_arguments, run
 from tests.conftest import UserNetwork
 
 
-def mounted(folder: Path, size: str) -> None:
-    folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk can be mounted by root only")
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    mounted(folder, "1m")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_an_array_takes_its_room_before_its_rows(disk: Path) -> None:
+def test_an_array_takes_its_room_before_its_rows(small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space left on device"):
-        new_array(str(disk / "large.npy"), np.float32, (1_000_000, 3))
-    (disk / "large.npy").unlink()
-    rows = new_array(str(disk / "small.npy"), np.float32, (1000, 3))
+        new_array(str(small_disk / "large.npy"), np.float32, (1_000_000, 3))
+    (small_disk / "large.npy").unlink()
+    rows = new_array(str(small_disk / "small.npy"), np.float32, (1000, 3))
     rows[:] = 1.0
     rows.flush()
-    assert np.load(disk / "small.npy").sum() == 3000.0
+    assert np.load(small_disk / "small.npy").sum() == 3000.0
 
 
 @pytest.mark.parametrize("cause", ["OSError: [Errno 28] No space left on device: 'x'", "died without a word"])
-def test_a_stage_that_failed_for_want_of_room_is_told_so(disk: Path, cause: str) -> None:
+def test_a_stage_that_failed_for_want_of_room_is_told_so(small_disk: Path, cause: str) -> None:
     def fails(folder: Path) -> dict[str, object]:
         if "Errno" not in cause:
             (folder / "filler").write_bytes(bytes(900_000))
         raise StageError("export", cause)
 
-    with Store.open(disk / "store") as store:
+    with Store.open(small_disk / "store") as store:
         with pytest.raises(
             StoreError, match=r"No space left on device while writing to .*; nothing half-written"
         ):
             store.entry("export", {}, fails)
-        assert not is_starved(disk)
+        assert not is_starved(small_disk)
 
 
 def test_a_stage_that_failed_otherwise_is_left_alone(tmp_path: Path) -> None:
@@ -70,34 +54,31 @@ def test_a_stage_that_failed_otherwise_is_left_alone(tmp_path: Path) -> None:
     assert not tells_full("no such operator")
 
 
-def test_a_result_whose_bundle_found_no_room_is_not_written(disk: Path) -> None:
-    save_result(example_result(seed=1), disk / "result.json")
-    before = (disk / "result.json").read_bytes()
+def test_a_result_whose_bundle_found_no_room_is_not_written(small_disk: Path) -> None:
+    save_result(example_result(seed=1), small_disk / "result.json")
+    before = (small_disk / "result.json").read_bytes()
     with (
         pytest.raises(OutputError, match=r"result.json cannot be written: No space left .*; free some space"),
-        saving_result(example_result(seed=2), disk / "result.json"),
+        saving_result(example_result(seed=2), small_disk / "result.json"),
     ):
-        (disk / "bundle").write_bytes(bytes(2_000_000))
-    assert (disk / "result.json").read_bytes() == before
+        (small_disk / "bundle").write_bytes(bytes(2_000_000))
+    assert (small_disk / "result.json").read_bytes() == before
 
 
 @pytest.mark.slow
 def test_a_build_on_a_full_disk_goes_on_when_there_is_room(
-    digits_network: UserNetwork, tmp_path: Path
+    digits_network: UserNetwork, tmp_path: Path, mount: Callable[[str, str], Path]
 ) -> None:
-    mounted(tmp_path / "store", "500k")
-    try:
-        arguments = [*build_arguments(digits_network, tmp_path, precision="fp32"), "--no-prune"]
-        ended = run(arguments)
-        assert ended.returncode == 2, ended.stderr
-        last = ended.stderr.strip().splitlines()[-1]
-        assert last.startswith("edgekit: ")
-        assert "space" in last
-        assert "Traceback" not in ended.stderr
-        subprocess.run(["mount", "-o", "remount,size=60m", str(tmp_path / "store")], check=True)
-        assert run(arguments).returncode == 0
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path / "store")], check=True)
+    store = mount("store", "500k")
+    arguments = [*build_arguments(digits_network, tmp_path, precision="fp32"), "--no-prune"]
+    ended = run(arguments)
+    assert ended.returncode == 2, ended.stderr
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("edgekit: ")
+    assert "space" in last
+    assert "Traceback" not in ended.stderr
+    subprocess.run(["mount", "-o", "remount,size=60m", str(store)], check=True)
+    assert run(arguments).returncode == 0
 
 
 LOCKS = """

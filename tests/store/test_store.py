@@ -329,17 +329,6 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing_half_written(store: St
     assert not store.entry("s", {}, writes()).reused
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk can be mounted by root only")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_disk_that_really_is_full_is_told(small_disk: Path) -> None:
     with Store.open(small_disk / "store") as store:
         small = store.entry("small", {}, writes(bytes(1000)))
