@@ -65,12 +65,15 @@ class Context:
 
 def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor) -> Context:
     """The collaborators of a build."""
-    request, board, versions = setting.request, setting.board, setting.runtimes.versions
+    request, board, device, versions = (
+        setting.request,
+        setting.board,
+        setting.device,
+        setting.runtimes.versions,
+    )
     cache = Cache(setting.store, run, setting.time_limit)
     samples = SampleStore(cache)
-    bench = Bench(
-        setting.device, board.machine, versions, request.threads, "host" if board.absent else "device"
-    )
+    bench = Bench(device, setting.facts, request.threads, board.origin)
     exporter = Exporter(
         cache=cache,
         executor=executor,

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from edgekit.backends import get_backend
+from edgekit.board.runtimes import RUNTIMES
 from edgekit.building.cache import Cache
 from edgekit.building.samples import SplitFiles
 from edgekit.devices import Device, MeasureOptions, measure
 from edgekit.errors import StageError
-from edgekit.hardware import Machine
 from edgekit.measure import evaluate
 from edgekit.types import Accuracy, Artifact, Failure, Origin
 
@@ -27,13 +27,22 @@ if TYPE_CHECKING:
 __all__ = ["Bench", "Evaluator", "artifact_identity"]
 
 
+CONDITIONS = (
+    *("machine", "unit", "arch", "cpu", "features", "cpus", "cpu_quota", "memory_bytes"),
+    *("os", "python", "governor", "power_mode"),
+)
+"""Of what `describe` says: under what the same artifact takes another time. `unit` is the one board of its kind."""
+
+RUNNING = ("numpy", *(package for row in RUNTIMES.values() for package in row.packages))
+"""Packages that have a part in what is measured, as the device has them."""
+
+
 @dataclass(frozen=True)
 class Bench:
-    """Where artifacts are run. `versions`: of the runtimes. `origin`: "device", or "host" while the board is absent."""
+    """Where artifacts are run. `facts`: the device's own (`describe`); `origin`: "host" while the board is absent."""
 
     device: Device
-    machine: Machine
-    versions: Mapping[str, str]
+    facts: Mapping[str, Any]
     threads: int
     origin: Origin
 
@@ -46,9 +55,8 @@ class Bench:
             "samples": samples.digest,
             "options": msgspec.to_builtins(options),
             "device": self.device.name,
-            "cpu": self.machine.cpu,
-            "features": sorted(self.machine.features),
-            "versions": dict(self.versions),
+            "machine": {name: self.facts.get(name) for name in CONDITIONS},
+            "versions": {name: self.facts["versions"].get(name) for name in RUNNING},
             "origin": self.origin,
         }
 

@@ -235,7 +235,14 @@ def finish(context: Context, outcome: Outcome) -> Result:
     )
     outcome = replace(outcome, choice=claim.choice)
     losses = partial(
-        layer_losses, context.cache, context.executor, context.reporter, evaluator.bench, validation
+        layer_losses,
+        context.cache,
+        context.executor,
+        context.reporter,
+        setting.host,
+        setting.runtimes.versions,
+        request.threads,
+        validation,
     )
     scorer = Scorer(evaluator, outcome.reference, validation)
     result = assemble(
@@ -259,5 +266,5 @@ def finish(context: Context, outcome: Outcome) -> Result:
         validation=validation,
     )
     with only_one_in(out), saving_result(result, out / "result.json"):
-        hand_over(bundler, outcome, claim, request.budget, absent=bool(board.absent))
+        hand_over(bundler, outcome, claim, request.budget, settled=board.is_real)
     return result

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import get_backend, usable_backends
 from edgekit.board.runtimes import find_runtime
+from edgekit.board.tensorrt.library import fits_range
 from edgekit.building.executor import EXECUTORS, make_executor
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.reading import read_weights
@@ -21,8 +22,8 @@ from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
 from edgekit.choose import check_budget
 from edgekit.data import Splits, check_data, from_python, make_splits, open_source, read_classes
-from edgekit.devices import DEVICES, Device, make_device
-from edgekit.errors import OutputError, UserError
+from edgekit.devices import DEFAULT_DEVICE, Device, check_device, local_machine, make_device
+from edgekit.errors import DeviceError, OutputError, UserError
 from edgekit.files import check_own_file
 from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
@@ -31,28 +32,42 @@ from edgekit.quantize import ladder
 from edgekit.reference import load_function
 from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.store import Store
-from edgekit.types import BackendName
+from edgekit.types import BackendName, Origin
 
 if TYPE_CHECKING:
     import torch
 
     from edgekit.data import DataSource
 
-__all__ = ["Board", "GivenModel", "Runtimes", "Setting", "prepare"]
+__all__ = ["Board", "GivenModel", "Runtimes", "Setting", "lacking_there", "prepare"]
 
 
 @dataclass(frozen=True)
 class Board:
-    """The target, and the machine that is it or stands in for it. `absent`: why it is not; empty when it is."""
+    """The target, and the machine that is it or stands in for it. `absent`: why it is not; empty when it is.
+
+    `emulated`: the machine is emulated, so what runs there is the board's code at no board's speed.
+    """
 
     target: Target
     machine: Machine
     absent: tuple[str, ...]
+    emulated: bool = False
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the machine is the board, so that what is measured there settles something."""
+        return not self.absent and not self.emulated
 
     @property
     def features(self) -> frozenset[str]:
         """CPU features of the board: the machine's, or what every such board has while it is not here."""
-        return self.target.assumed_features if self.absent else self.machine.features
+        return self.machine.features if self.is_real else self.target.assumed_features
+
+    @property
+    def origin(self) -> Origin:
+        """Of what is measured on the machine."""
+        return "host" if self.absent else "emulated" if self.emulated else "device"
 
 
 @dataclass(frozen=True)
@@ -79,11 +94,16 @@ class GivenModel:
 
 @dataclass(frozen=True)
 class Setting:
-    """A request with everything it names found and checked. `started` is on time.monotonic()'s clock."""
+    """A request with everything it names found and checked. `started` is on time.monotonic()'s clock.
+
+    `facts`: what the device says of itself; `host`: this machine, which exports and compares.
+    """
 
     request: BuildRequest
     board: Board
     device: Device
+    facts: Mapping[str, Any]
+    host: Machine
     runtimes: Runtimes
     model: GivenModel
     source: DataSource
@@ -118,16 +138,17 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     store = Store.open(request.store, warn)
     device = make_device(request.device, store.workspace("device"))
     facts = device.describe()
-    machine = Machine.from_facts(facts)
-    absent = target.misfits(machine)
-    runtimes = find_runtimes(request, target, None if absent else facts)
+    board = find_board(request, target, device, facts)
+    runtimes = find_runtimes(request, target, None if board.absent else facts)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
     warnings = (*model.ref.notes, *splits.warnings, *check_data(source, splits, metric=request.metric))
     return Setting(
         request=request,
-        board=Board(target, machine, absent),
+        board=board,
         device=device,
+        facts=facts,
+        host=board.machine if device.is_here else local_machine(),
         runtimes=runtimes,
         model=model,
         source=source,
@@ -143,12 +164,13 @@ def asked_target(request: BuildRequest, project: Path, tell: Callable[[str], Non
     """The target of that name; `auto` is what the device is, and told with the reason. Raises UnknownTargetError."""
     if request.target != AUTO:
         return find_target(request.target, project)
-    check_device(request)
+    check_device(request.device)
     with TemporaryDirectory(prefix="edgekit-") as work:
         machine = Machine.from_facts(make_device(request.device, Path(work)).describe())
     target, *others = fitting_targets(machine, project)
     why = f"; it is also {', '.join(other.name for other in others)}, which say less of it" if others else ""
-    tell(f"target: {target.name} ({target.title}), which this machine is{why}")
+    which = "this machine" if request.device == DEFAULT_DEVICE else request.device
+    tell(f"target: {target.name} ({target.title}), which {which} is{why}")
     return target
 
 
@@ -182,7 +204,7 @@ def check_references(request: BuildRequest, project: Path) -> None:
         find_metric(request.metric)
     if request.executor not in EXECUTORS:
         raise UserError(f'no executor "{request.executor}"', allowed=", ".join(EXECUTORS))
-    check_device(request)
+    check_device(request.device)
     if request.recipe is not None:
         ladder(request.recipe, project)
     for reference in (request.train.loss, request.train.step):
@@ -190,10 +212,23 @@ def check_references(request: BuildRequest, project: Path) -> None:
             load_function(reference, UserError)
 
 
-def check_device(request: BuildRequest) -> None:
-    """Raises UserError for a device that there is not."""
-    if request.device not in DEVICES:
-        raise UserError(f'no device "{request.device}"', allowed=", ".join(DEVICES))
+def find_board(request: BuildRequest, target: Target, device: Device, facts: Mapping[str, Any]) -> Board:
+    """The target with the machine that the device is, by what its `describe` says.
+
+    This machine stands in for a board that it is not. Another one is given as the board: one that it cannot be is
+    refused with DeviceError. An emulated one has to have the board's architecture, no more.
+    """
+    machine = Machine.from_facts(facts)
+    misfits = target.misfits(machine)
+    emulated = bool(facts.get("emulated")) and machine.arch == target.architecture
+    if not device.is_here and misfits and not emulated:
+        fitting = ", ".join(other.name for other in fitting_targets(machine, Path.cwd()))
+        raise DeviceError(
+            f"{device.name} is no {target.name}: {'; '.join(misfits)}",
+            allowed=f"--target {fitting}" if fitting else "",
+            remedy=f"edgekit targets probe --device {device.name}",
+        )
+    return Board(target, machine, () if emulated else misfits, emulated)
 
 
 def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any] | None) -> Runtimes:
@@ -209,9 +244,8 @@ def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any
         lacking = makes[name]
         if lacking is not None:
             unusable[name] = lacking
-        elif facts is not None and name not in facts["runtimes"]:
-            line = find_runtime(name).install
-            unusable[name] = f"{RUNTIMES[name].title} is not installed on {facts['machine']}: {line}"
+        elif facts is not None:
+            unusable.update(lacking_there(name, target, facts))
     usable = tuple(name for name in wanted if name not in unusable)
     if not usable:
         raise UserError(f"no runtime of {target.name} is usable here: {'; '.join(unusable.values())}")
@@ -219,6 +253,18 @@ def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any
     for name in usable:
         versions.update(get_backend(name).versions())
     return Runtimes(usable, unusable, versions)
+
+
+def lacking_there(name: BackendName, target: Target, facts: Mapping[str, Any]) -> dict[BackendName, str]:
+    """The runtime with why the machine cannot run what is made for the target: absent, or of another version."""
+    row, runtime = RUNTIMES[name], target.runtime(name)
+    if name not in facts["runtimes"]:
+        return {name: f"{row.title} is not installed on {facts['machine']}: {find_runtime(name).install}"}
+    version = facts["versions"].get(row.package, "")
+    wanted = runtime.versions if runtime else ""
+    if not version or fits_range(version, wanted):
+        return {}
+    return {name: f"{facts['machine']} has {row.title} {version}; {target.name} is described with {wanted}"}
 
 
 def check_output(out: Path) -> None:

@@ -19,7 +19,8 @@ __all__ = ["main"]
 COMMANDS = {
     "build": ("edgekit.cli.build", "build", "Find the most accurate build that meets a budget on a board."),
     "targets": ("edgekit.cli.targets", "targets", "List, show, check and probe boards."),
-    "bench": ("edgekit.cli.bench", "bench", "Measure one model file here."),
+    "device": ("edgekit.cli.device", "device", "Boards over SSH: name, check, set up and clean them."),
+    "bench": ("edgekit.cli.bench", "bench", "Measure one model file, here or on a board."),
     "compare": (
         "edgekit.cli.compare",
         "compare",

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.network import feeds_for
-from edgekit.cli.options import input_shape_option, parse_cpus, preprocess_options, read_preprocess
+from edgekit.cli.options import (
+    device_option,
+    input_shape_option,
+    parse_cpus,
+    preprocess_options,
+    read_preprocess,
+)
 from edgekit.errors import DataError, ModelError, StageError
 from edgekit.quantities import parse_seconds
 from edgekit.runtimes import RUNTIMES
@@ -24,8 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgekit.devices.base import JobProgress
-    from edgekit.devices.local import LocalDevice
+    from edgekit.devices.base import Device, JobProgress
     from edgekit.devices.measuring import Measured, MeasureOptions
     from edgekit.devices.samples import SampleFiles
     from edgekit.types import Preprocess
@@ -40,6 +45,7 @@ Examples:
   edgekit bench net_int8.tflite
   edgekit bench net_int8.xml --threads 2 --cpus 0,1 --data val.npz \\
       --input-layout nhwc --scale 255
+  edgekit bench net_int8.tflite --device ssh://pi@10.0.0.5
 """
 
 
@@ -59,10 +65,11 @@ Examples:
     help="Of random inputs and of the samples drawn.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
+@device_option
 @input_shape_option
 @preprocess_options
 def bench(**options: Any) -> int:
-    """Measure one .onnx, OpenVINO .xml or .tflite model on this machine, in a process of its own.
+    """Measure one .onnx, OpenVINO .xml or .tflite model on this machine or a board, in a process of its own.
 
     Latency at batch 1 (p50, p90, p99 with 95 % intervals), load time, peak memory and, with labelled data,
     accuracy. Without data the inputs are random numbers of the network's shape; sizes that it leaves open are those
@@ -70,16 +77,17 @@ def bench(**options: Any) -> int:
     has their channels last, are given as [N, C, H, W] like all others.
     """
     from edgekit.backends.opening import read_artifact
-    from edgekit.devices.local import LocalDevice
+    from edgekit.devices import check_device, make_device
     from edgekit.devices.measuring import MeasureOptions
     from edgekit.measure.metrics import find_metric
 
     preprocess = read_preprocess(options)
     if options["metric"]:
         find_metric(options["metric"])  # a mistake in it is told before anything is measured
+    check_device(options["device"])
     artifact = read_artifact(options["artifact"])
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as scratch:
-        device = LocalDevice(Path(scratch) / "work")
+        device = make_device(options["device"], Path(scratch) / "work")
         cpus = options["cpus"]
         settings = MeasureOptions(
             threads=options["threads"],
@@ -108,7 +116,7 @@ def bench(**options: Any) -> int:
 
 
 def _measure(
-    device: LocalDevice,
+    device: Device,
     artifact: Artifact,
     settings: MeasureOptions,
     data: str | None,

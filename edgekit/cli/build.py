@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.config import config_option, in_effect
-from edgekit.cli.options import input_shape_option, preprocess_options
+from edgekit.cli.options import device_option, input_shape_option, preprocess_options
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
@@ -29,6 +29,7 @@ Examples:
       --model net.py:make --weights net.safetensors --max-latency 0.5ms
   edgekit build --target intel-cpu --model net.onnx --data val.npz \\
       --input-layout nhwc --scale 255 --max-latency auto --max-drop 0.5%
+  edgekit build --target raspberry-pi-4 --device ssh://pi@10.0.0.5 ...
 \b
 Functions of your own (model, data, metric, loss, step): edgekit help TOPIC.
 \b
@@ -109,12 +110,13 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--loss", help="Your own loss: file.py:function.")
 @click.option("--train-step", help="Your own training step: file.py:function.")
 @click.option(
-    "--device",
+    "--train-on",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
     help="Where pruned networks are trained.",
 )
+@device_option
 @click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
 @click.option("--time-limit", help="Of the whole build, as 30m; training is cut to fit.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("edgekit-out"), show_default=True)

@@ -15,6 +15,7 @@ from edgekit.errors import DataError, UserError
 from edgekit.types import Preprocess
 
 __all__ = [
+    "device_option",
     "input_shape_option",
     "parse_cpus",
     "preprocess_options",
@@ -51,6 +52,16 @@ def _read_pixels(
     if match is None:
         raise click.BadParameter(f"{text}; allowed: pixels, as 224, or width x height, as 640x480")
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+device_option = click.option(
+    "--device",
+    metavar="DEVICE",
+    default="local",
+    show_default=True,
+    help="The board that measures: ssh://user@host[:port], or a name of `edgekit device list`.",
+)
+"""Where measurements are taken."""
 
 
 def preprocess_options(command: Command) -> Command:

@@ -46,7 +46,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         alpha=options["alpha"],
         importance=options["importance"],
         step_ratio=parse_fraction(options["prune_step"]),
-        device=options["device"],
+        device=options["train_on"],
         loss=options["loss"],
         step=options["train_step"],
     )
@@ -72,6 +72,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         classes=options["classes"],
         allow_weak_original=options["allow_weak_original"],
         input_shapes=options["input_shapes"],
+        device=options["device"],
         command=shlex.join(["edgekit", *given]),
     )
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.hardware import Target, all_targets, find_target, load_registry, load_target_file
+from edgekit.cli.options import device_option
+from edgekit.hardware import Machine, Target, all_targets, find_target, load_registry, load_target_file
 from edgekit.types import BackendName
 
 if TYPE_CHECKING:
-    from edgekit.hardware import Machine
     from edgekit.plan import Plan
 
 __all__ = ["targets"]
@@ -105,14 +107,19 @@ def new(name: str, architecture: str) -> None:
     click.echo(f"{path} is written: change what stands there, then `edgekit targets check {path}`")
 
 
-@targets.command(epilog="\b\nExample:\n  edgekit targets probe --json")
+@targets.command(
+    epilog="\b\nExamples:\n  edgekit targets probe\n  edgekit targets probe --device ssh://pi@10.0.0.5"
+)
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def probe(as_json: bool) -> None:
-    """What this machine is, which runtimes it has, and which targets it is; for the others, why not."""
-    from edgekit.devices.local import local_machine
+def probe(device: str, as_json: bool) -> None:
+    """What a machine is, which runtimes it has, and which targets it is; for the others, why not."""
+    from edgekit.devices import DEFAULT_DEVICE, make_device
 
-    machine = local_machine()
-    runtimes = installed_runtimes()
+    with TemporaryDirectory(prefix="edgekit-") as work:
+        facts = make_device(device, Path(work)).describe()
+    machine = Machine.from_facts(facts)
+    runtimes = installed_runtimes() if device == DEFAULT_DEVICE else runtimes_there(facts)
     fits = {target.name: target.misfits(machine) for target in all_targets()}
     if as_json:
         import msgspec
@@ -124,6 +131,18 @@ def probe(as_json: bool) -> None:
     from edgekit.cli.target_tables import print_machine
 
     print_machine(machine, runtimes, fits)
+
+
+def runtimes_there(facts: Mapping[str, Any]) -> dict[BackendName, str]:
+    """Runtime → its version on a board, or how it gets there; from the board's `describe`."""
+    from edgekit.board.runtimes import RUNTIMES
+    from edgekit.cli.device_check import versions_there
+
+    versions = versions_there(facts)
+    return {
+        name: versions[name] or "installed" if name in versions else f"not there: {row.install}"
+        for name, row in sorted(RUNTIMES.items())
+    }
 
 
 def installed_runtimes() -> dict[BackendName, str]:

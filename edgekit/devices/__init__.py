@@ -9,7 +9,7 @@ from edgekit.devices.base import Device, JobProgress
 from edgekit.devices.local import LocalDevice, local_machine
 from edgekit.devices.measuring import Measured, MeasureOptions, measure
 from edgekit.devices.samples import SampleFiles, write_samples
-from edgekit.devices.table import DEFAULT_DEVICE, DEVICES, make_device
+from edgekit.devices.table import DEFAULT_DEVICE, DEVICES, check_device, make_device
 
 __all__ = [
     "DEFAULT_DEVICE",
@@ -20,6 +20,7 @@ __all__ = [
     "MeasureOptions",
     "Measured",
     "SampleFiles",
+    "check_device",
     "local_machine",
     "make_device",
     "measure",

@@ -21,6 +21,10 @@ class Device(Protocol):
     def name(self) -> str: ...
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is the machine that this code runs on."""
+
+    @property
     def origin(self) -> Origin:
         """What measurements from here may claim. A build says `device` where this machine is the board."""
 

@@ -59,6 +59,10 @@ class LocalDevice:
         return "local"
 
     @property
+    def is_here(self) -> bool:
+        return True
+
+    @property
     def origin(self) -> Origin:
         return "host"
 

@@ -7,23 +7,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import UserError
+from edgekit.devices.known import HERE, read_address
 
 if TYPE_CHECKING:
     from edgekit.devices.base import Device
 
-__all__ = ["DEFAULT_DEVICE", "DEVICES", "make_device"]
+__all__ = ["DEFAULT_DEVICE", "DEVICES", "check_device", "make_device"]
 
-DEFAULT_DEVICE = "local"
+DEFAULT_DEVICE = HERE
 
-DEVICES: Mapping[str, tuple[str, str]] = {"local": ("edgekit.devices.local", "LocalDevice")}
+DEVICES: Mapping[str, tuple[str, str]] = {HERE: ("edgekit.devices.local", "LocalDevice")}
 """Name → module and class, loaded when asked for; the class takes a folder of this machine for its work."""
+
+OVER_SSH = ("edgekit.devices.ssh", "SshDevice")
+"""What any other name is; this class takes an `Address` before the folder."""
+
+
+def check_device(name: str) -> None:
+    """Raises DeviceError for what is neither in DEVICES, nor an address, nor a name of devices.toml."""
+    if name not in DEVICES:
+        read_address(name)
 
 
 def make_device(name: str, work: Path) -> Device:
-    """The device of that name. Raises UserError for a name not in DEVICES, and what the device raises."""
-    if name not in DEVICES:
-        raise UserError(f'no device "{name}"', allowed=", ".join(DEVICES))
-    module, attribute = DEVICES[name]
-    device: Device = getattr(importlib.import_module(module), attribute)(work)
+    """The device of that name: of DEVICES, ssh://[user@]host[:port], or of devices.toml. Nothing is reached yet.
+
+    Raises DeviceError for other names, and what the device raises.
+    """
+    module, attribute = DEVICES.get(name, OVER_SSH)
+    kind = getattr(importlib.import_module(module), attribute)
+    device: Device = kind(work) if name in DEVICES else kind(read_address(name), work)
     return device

@@ -9,22 +9,22 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from edgekit.hardware.target import Target
-
 __all__ = ["explain"]
 
 _WHERE = re.compile(r"^(?P<what>.*?) - at (?P<key>`key` in )?`\$(?P<path>.*)`$")
 _STEP = re.compile(r"\.([\w-]+)|\[(\d+|\.\.\.)\]")
 
 
-def explain(content: Mapping[str, Any], error: msgspec.ValidationError) -> tuple[str, str, str]:
-    """(key, what came, what is allowed) of the first mistake in `content`, which is no `Target`."""
+def explain(
+    content: Mapping[str, Any], error: msgspec.ValidationError, wanted: object
+) -> tuple[str, str, str]:
+    """(key, what came, what is allowed) of the first mistake in `content`, which is no `wanted` (a type)."""
     message = str(error)
     match = _WHERE.match(message)
     what, path, is_key = message, "", False
     if match:
         what, path, is_key = match["what"], match["path"], bool(match["key"])
-    kind, value, key = _descend(inspect.type_info(Target), content, path)
+    kind, value, key = _descend(inspect.type_info(wanted), content, path)
     if "unknown field" in what and isinstance(kind, inspect.StructType):
         name = what.split("`")[1]
         return _join(key, name), "no such key", ", ".join(field.encode_name for field in kind.fields)

@@ -25,7 +25,7 @@ def load_target_file(path: Path) -> Target:
     except msgspec.ValidationError as error:
         from edgekit.hardware.explain import explain
 
-        key, came, allowed = explain(content, error)
+        key, came, allowed = explain(content, error, Target)
         raise TargetFileError(f"{path}: {key}: {came}", allowed=allowed) from error
     for index, runtime in enumerate(target.runtimes):
         if runtime.name not in RUNTIMES:

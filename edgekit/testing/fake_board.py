@@ -71,6 +71,10 @@ class FakeBoardDevice:
         return "fake-board"
 
     @property
+    def is_here(self) -> bool:
+        return False
+
+    @property
     def origin(self) -> Origin:
         return "emulated"
 

@@ -112,7 +112,7 @@ def measurement(
 def bench(work: Path, latency_ms: Mapping[str, float] | None = None, failing: tuple[str, ...] = ()) -> Bench:
     """A made-up board that answers class 0 to everything."""
     device = FakeBoardDevice(work, latency_ms, failing)
-    return Bench(device, MACHINE, {"onnxruntime": "1"}, 1, "device")
+    return Bench(device, device.describe(), 1, "device")
 
 
 def budget(**limits: object) -> Budget:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.building import measuring
 from edgekit.building.measuring import Bench, Evaluator
 from edgekit.devices import MeasureOptions
 from edgekit.errors import StageError
 from edgekit.store import Store
 from edgekit.types import Artifact
-from tests.building.parts import MACHINE, attempt, bench, count_entries, opened_cache, split_files
+from tests.building.parts import attempt, bench, count_entries, opened_cache, split_files
 
 
 @pytest.fixture
@@ -63,9 +64,8 @@ def test_everything_that_a_measurement_depends_on_is_in_its_key(tmp_path: Path, 
     benches = [
         here,
         replace(here, device=OtherDevice(tmp_path / "other")),
-        replace(here, machine=replace(MACHINE, cpu="another CPU")),
-        replace(here, machine=replace(MACHINE, features=frozenset())),
-        replace(here, versions={"onnxruntime": "2"}),
+        *(replace(here, facts={**here.facts, name: "another"}) for name in measuring.CONDITIONS),
+        *(replace(here, facts={**here.facts, "versions": {name: "another"}}) for name in measuring.RUNNING),
         replace(here, origin="host"),
     ]
     runs = [
@@ -94,6 +94,14 @@ def test_everything_that_a_measurement_depends_on_is_in_its_key(tmp_path: Path, 
     with Store.open(tmp_path / "store") as store:
         keys = [store.key("outputs", part) for part in parts]
     assert len(set(keys)) == len(parts)
+
+
+def test_a_package_that_measures_nothing_is_not_in_the_key(tmp_path: Path, artifact: Artifact) -> None:
+    here, samples, options = bench(tmp_path / "board"), split_files(tmp_path), MeasureOptions()
+    newer = replace(
+        here, facts={**here.facts, "versions": {**here.facts["versions"], "torch": "9"}, "load_1m": 3}
+    )
+    assert newer.key_parts([artifact], samples, options) == here.key_parts([artifact], samples, options)
 
 
 def test_where_an_artifact_lies_is_not_in_the_key(tmp_path: Path, artifact: Artifact) -> None:

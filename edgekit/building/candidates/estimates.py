@@ -151,17 +151,26 @@ def best_per_precision(
 
 
 def provisional(board: Board, choice: Choice, attempts: Sequence[Attempt], bundle: Path) -> Choice:
-    """The choice among estimates (as `choose.retold` tells it) as what it is, with the command that settles it."""
+    """The choice among estimates, or under emulation, as what it is, with the command that settles it.
+
+    `choice` is as `choose.retold` tells it.
+    """
     if not attempts:
         return choice  # nothing to take to the board
     lead = choice.winner or choice.nearest
     if lead is None:
         most_accurate = min(attempts, key=lambda attempt: (attempt.accuracy.drop.value, attempt.candidate.id))
         lead = most_accurate.candidate.id
-    expectation = f"By the estimates: {choice.explanation}"
     text = (
-        f"{board.target.name} is not here ({'; '.join(board.absent)}): accuracy was measured on this machine, "
-        f"latency is an estimate, and nothing is settled. {expectation} "
+        f"{board.target.name} {why_open(board)}, and nothing is settled. "
+        f"{'By the estimates' if board.absent else 'By these figures'}: {choice.explanation} "
         f"To settle it, copy {bundle} to the board and run there: python3 bundle/settle.py"
     )
     return replace(choice, verdict="PROVISIONAL", winner=None, nearest=lead, explanation=text)
+
+
+def why_open(board: Board) -> str:
+    """Why nothing is settled, as the end of a sentence on the board."""
+    if board.emulated:
+        return "is only emulated: accuracy was measured there, its latency says nothing of a board"
+    return f"is not here ({'; '.join(board.absent)}): accuracy was measured on this machine, latency is an estimate"

@@ -90,10 +90,10 @@ class Bundler:
         )
 
 
-def hand_over(bundler: Bundler, outcome: Outcome, claim: Claim, budget: Budget, *, absent: bool) -> None:
-    """The winner or the nearest, as it was last timed; for a board that is not here, the best few of each precision."""
+def hand_over(bundler: Bundler, outcome: Outcome, claim: Claim, budget: Budget, *, settled: bool) -> None:
+    """The winner or the nearest, as it was last timed; where nothing is settled, the best few of each precision."""
     choice, measurements = outcome.choice, outcome.measurements
-    if absent:
+    if not settled:
         chosen = best_per_precision(outcome.attempts, measurements, choice, budget.max_drop)
         bundler.write_several(outcome.networks, chosen, measurements, claim.accuracy, budget)
         return

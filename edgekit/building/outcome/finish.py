@@ -34,8 +34,8 @@ def claimed(
 ) -> Claim:
     """The choice as the claim leaves it. `samples`: the validation split, whose first one is timed.
 
-    For a board that is not here the one that is expected to do best is measured on the test split, and nothing is
-    settled. Raises StageError when a candidate does not run.
+    For a board that is not here, or only emulated, the one that is expected to do best is
+    measured on the test split, and nothing is settled. Raises StageError when a candidate does not run.
     """
 
     def test(attempt: Attempt, confidence: float | None) -> Accuracy:
@@ -43,7 +43,7 @@ def claimed(
             split = test_for(outcome.original.signature)
             return evaluator.accuracy(attempt.artifact, outcome.reference, split, confidence)
 
-    if not board.absent:
+    if board.is_real:
         return settle_claim(outcome, budget, Looks(choose_without, partial(time_alone, timer, samples), test))
     ran = [attempt for attempt in outcome.attempts if attempt.candidate.id in outcome.measurements]
     choice = provisional(board, outcome.choice, ran, bundle)

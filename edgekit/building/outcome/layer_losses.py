@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor
-from edgekit.building.measuring import Bench, artifact_identity
+from edgekit.building.measuring import artifact_identity
 from edgekit.building.samples import SplitFiles
 from edgekit.errors import StageError
+from edgekit.hardware import Machine
 from edgekit.progress import Reporter
 from edgekit.result import LayerLoss
 from edgekit.types import Artifact
@@ -81,21 +82,26 @@ def layer_losses(
     cache: Cache,
     executor: Executor,
     reporter: Reporter,
-    bench: Bench,
+    machine: Machine,
+    versions: Mapping[str, str],
+    threads: int,
     samples: SplitFiles,
     before: Artifact,
     after: Artifact,
 ) -> tuple[LayerLoss, ...]:
-    """The layers where `after` loses most against `before`; none where the two cannot be compared."""
+    """The layers where `after` loses most against `before`; none where the two cannot be compared.
+
+    They are compared on this machine, whichever is the board: `machine`, with the runtimes' `versions` here.
+    """
     task = LayerLossTask(
         before=before,
         after=after,
         inputs=samples.paths,
         inputs_digest=samples.digest,
-        threads=bench.threads,
-        cpu=bench.machine.cpu,
-        features=tuple(sorted(bench.machine.features)),
-        versions=bench.versions,
+        threads=threads,
+        cpu=machine.cpu,
+        features=tuple(sorted(machine.features)),
+        versions=versions,
     )
     try:
         layers, _ = cache.answer(executor, task, lambda: reporter.step("Looking for the layers to blame"))

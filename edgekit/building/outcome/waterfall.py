@@ -99,7 +99,7 @@ def float_artifact(outcome: Outcome, network: Variant, export: ExportVariant) ->
 
 def hosted(outcome: Outcome, attempt: Attempt, artifact: Artifact) -> Artifact:
     """What was run: the artifact itself on the board, else what stands for it on this machine."""
-    on_board = outcome.measurements[attempt.candidate.id].origin == "device"
+    on_board = outcome.measurements[attempt.candidate.id].origin in ("device", "emulated")
     return artifact if on_board else get_backend(artifact.backend).on_host(artifact)
 
 

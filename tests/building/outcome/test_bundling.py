@@ -20,7 +20,7 @@ from edgekit.devices import LocalDevice, SampleFiles
 from edgekit.hardware import find_target
 from edgekit.testing.onnx_networks import as_variant, residual_network
 from edgekit.types import Accuracy, Budget, Choice, Cost, Measurement, Preprocess, Variant
-from tests.building.parts import MACHINE, attempt, bench, budget, measurement, opened_cache, split_files
+from tests.building.parts import attempt, bench, budget, measurement, opened_cache, split_files
 from tests.bundles import SIGNATURE, artifact_of
 
 
@@ -62,16 +62,16 @@ def outcome_of(tmp_path: Path, choice: Choice, attempts: Sequence[Attempt]) -> O
 
 
 @pytest.mark.parametrize(
-    ("choice", "absent", "written"),
+    ("choice", "settled", "written"),
     [
-        (Choice("MEETS", "b", None, ""), False, ["b"]),
-        (Choice("MISSES", None, "a", ""), False, ["a"]),
-        (Choice("INFEASIBLE", None, None, ""), False, []),
-        (Choice("PROVISIONAL", None, "b", ""), True, [["b", "a"]]),
+        (Choice("MEETS", "b", None, ""), True, ["b"]),
+        (Choice("MISSES", None, "a", ""), True, ["a"]),
+        (Choice("INFEASIBLE", None, None, ""), True, []),
+        (Choice("PROVISIONAL", None, "b", ""), False, [["b", "a"]]),
     ],
 )
 def test_the_winner_is_handed_over_or_the_nearest_or_several(
-    tmp_path: Path, choice: Choice, absent: bool, written: list[object]
+    tmp_path: Path, choice: Choice, settled: bool, written: list[object]
 ) -> None:
     WRITTEN.clear()
     claim = attempt().accuracy
@@ -86,7 +86,7 @@ def test_the_winner_is_handed_over_or_the_nearest_or_several(
             validation=split_files(tmp_path),
         )
         outcome = outcome_of(tmp_path, choice, [attempt("a"), attempt("b")])
-        hand_over(bundler, outcome, Claim(choice, claim), budget(), absent=absent)
+        hand_over(bundler, outcome, Claim(choice, claim), budget(), settled=settled)
     assert [(name, claim) for name in written] == WRITTEN
 
 
@@ -119,7 +119,8 @@ def test_several_are_written_with_the_claim_at_the_first_alone(tmp_path: Path) -
     np.save(tmp_path / "images.npy", images)
     files = SampleFiles({"image": tmp_path / "images.npy"}, {"image": images[:1]}, None, 12)
     with opened_cache(tmp_path / "store") as cache:
-        here = Bench(LocalDevice(tmp_path / "work"), MACHINE, {}, 1, "host")
+        device = LocalDevice(tmp_path / "work")
+        here = Bench(device, device.describe(), 1, "host")
         bundler = Bundler(
             folder=tmp_path / "bundle",
             target=find_target("raspberry-pi-4"),
