@@ -97,7 +97,7 @@ class AccuracyResult:
 class CandidateResult:
     """One measured candidate. `why` says why it won or lost; `ran_as` is the precision its layers ran in.
 
-    `quantization` is what an INT8 build decided.
+    `quantization` is what an INT8 build decided. `digest`: of the artifact, the same wherever the same files were made.
     """
 
     id: str
@@ -118,6 +118,7 @@ class CandidateResult:
     notes: tuple[str, ...] = ()
     quantization: QuantizationSummary | None = None
     import_ms: float | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)

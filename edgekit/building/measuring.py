@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgekit.store import StoreEntry
 
-__all__ = ["Bench", "Evaluator", "artifact_identity"]
+__all__ = ["Bench", "Evaluator", "artifact_digest", "artifact_identity"]
 
 
 CONDITIONS = (
@@ -73,6 +74,11 @@ def artifact_identity(artifact: Artifact) -> dict[str, Any]:
         "options": dict(artifact.options),
         "files": msgspec.to_builtins(artifact.files),
     }
+
+
+def artifact_digest(artifact: Artifact) -> str:
+    """SHA-256 of what an artifact is: the same for the same files with the same options, whoever made them."""
+    return hashlib.sha256(msgspec.json.encode(artifact_identity(artifact), order="sorted")).hexdigest()
 
 
 @dataclass(frozen=True)

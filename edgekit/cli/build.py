@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from edgekit.cli.config import config_option, in_effect
-from edgekit.cli.options import device_option, input_shape_option, preprocess_options
+from edgekit.cli.fleet import asked_devices, build_fleet
+from edgekit.cli.options import input_shape_option, preprocess_options
+from edgekit.cli.reporting import reporter_of
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
 from edgekit.types.measurements import LARGEST_SEED
-
-if TYPE_CHECKING:
-    from edgekit.progress import Reporter
 
 __all__ = ["build"]
 
@@ -116,7 +115,15 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     show_default=True,
     help="Where pruned networks are trained.",
 )
-@device_option
+@click.option(
+    "--device",
+    "devices",
+    metavar="DEVICE",
+    multiple=True,
+    help="The board that measures: ssh://user@host[:port], or a name of `edgekit device list`; "
+    "of several each gets its own build.  [default: this machine]",
+)
+@click.option("--fleet", metavar="LABEL", help="All named devices with that label.")
 @click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
 @click.option("--time-limit", help="Of the whole build, as 30m; training is cut to fit.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("edgekit-out"), show_default=True)
@@ -146,7 +153,10 @@ def build(context: click.Context, /, **options: Any) -> int:
     from edgekit.cli.request import read_request
 
     refuse_contradictions(options)
-    request = read_request(options, in_effect(context, context.obj or ()))
+    devices = asked_devices(options)
+    request = read_request({**options, "device": devices[0]}, in_effect(context, context.obj or ()))
+    if len(devices) > 1 and not options["plan"]:
+        return build_fleet(devices, context.obj or (), options)
     reporter = reporter_of(options, request.store)
     if options["plan"]:
         from edgekit.building import preview_build
@@ -175,18 +185,3 @@ def refuse_contradictions(options: Mapping[str, Any]) -> None:
         raise UserError("--quiet and --verbose exclude each other", allowed="one of them")
     if options["raw"] and not options["as_json"]:
         raise UserError("--raw is for what --json prints", remedy="give both, or read OUT/result.json")
-
-
-def reporter_of(options: Mapping[str, Any], store: Path) -> Reporter:
-    """Who tells what is being done, as much as is asked for."""
-    if options["quiet"]:
-        from edgekit.progress import SilentReporter
-
-        return SilentReporter()
-    from edgekit.report.progress import RichReporter
-
-    if options["verbose"]:
-        from edgekit.building import LOG
-
-        return RichReporter(store / LOG)
-    return RichReporter()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgekit.hardware import Target
 
-__all__ = ["Examination", "examine", "print_examination", "versions_there"]
+__all__ = ["BoardCheck", "examine", "print_examination", "versions_there"]
 
 
 @dataclass(frozen=True)
-class Examination:
+class BoardCheck:
     """One board. `runtimes`: name → version, as it has them. `fitting`: targets that it is, the nearest first.
 
     `target`: the one that its owner named, else the first that fits. `contradictions`: why it cannot be that one.
@@ -44,7 +44,7 @@ class Examination:
         return self.target is not None and not self.contradictions and bool(self.runtimes)
 
 
-def examine(name: str) -> Examination:
+def examine(name: str) -> BoardCheck:
     """Reach the board and ask it. Raises DeviceError; UnknownTargetError for a target that devices.toml names."""
     from edgekit.devices import make_device
     from edgekit.devices.known import HERE, read_address
@@ -58,7 +58,7 @@ def examine(name: str) -> Examination:
     fitting = tuple(target.name for target in fitting_targets(machine))
     wanted = named or next(iter(fitting), None)
     target = None if wanted is None else find_target(wanted)
-    return Examination(
+    return BoardCheck(
         name=name,
         origin=origin,
         machine=machine.name,
@@ -98,7 +98,7 @@ def lacking_for(target: Target, facts: Mapping[str, Any]) -> dict[str, str]:
     return lacking
 
 
-def print_examination(found: Examination) -> None:
+def print_examination(board: BoardCheck) -> None:
     """A few lines; the last says what to do."""
     from edgekit.console import make_console
     from edgekit.report.wording import bytes_text
@@ -108,24 +108,24 @@ def print_examination(found: Examination) -> None:
     def say(text: str, **style: Any) -> None:
         console.print(text, highlight=False, markup=False, **style)
 
-    say(f"{found.name}: {found.machine}", style="bold")
-    if found.origin == "emulated":
+    say(f"{board.name}: {board.machine}", style="bold")
+    if board.origin == "emulated":
         say("  emulated: what runs there is right, how long it takes says nothing of a board", style="yellow")
-    say(f"  {found.cpu}, {found.arch}, {found.cores} cores, {bytes_text(found.memory_bytes)} of memory")
-    room = "" if found.free_disk_bytes is None else f"; {bytes_text(found.free_disk_bytes)} free on its disk"
-    say(f"  {found.os}; Python {found.python}{room}")
-    for runtime, version in found.runtimes.items():
+    say(f"  {board.cpu}, {board.arch}, {board.cores} cores, {bytes_text(board.memory_bytes)} of memory")
+    room = "" if board.free_disk_bytes is None else f"; {bytes_text(board.free_disk_bytes)} free on its disk"
+    say(f"  {board.os}; Python {board.python}{room}")
+    for runtime, version in board.runtimes.items():
         say(f"  {runtime} {version}".rstrip())
-    for contradiction in found.contradictions:
-        say(f"  no {found.target}: {contradiction}", style="red")
-    for reason in found.lacking.values():
+    for contradiction in board.contradictions:
+        say(f"  no {board.target}: {contradiction}", style="red")
+    for reason in board.lacking.values():
         say(f"  {reason}", style="yellow")
-    if found.target is None:
+    if board.target is None:
         say("No target fits it: edgekit targets new NAME begins a description.")
-    elif found.contradictions:
-        fitting = f"; it is {', '.join(found.fitting)}" if found.fitting else ""
-        say(f"It cannot be {found.target}{fitting}.")
-    elif found.lacking:
-        say(f"To give it what it lacks: edgekit device setup {found.name}")
-    if found.is_ready:
-        say(f"Ready: edgekit build --target {found.target} --device {found.name} ...")
+    elif board.contradictions:
+        fitting = f"; it is {', '.join(board.fitting)}" if board.fitting else ""
+        say(f"It cannot be {board.target}{fitting}.")
+    elif board.lacking:
+        say(f"To give it what it lacks: edgekit device setup {board.name}")
+    if board.is_ready:
+        say(f"Ready: edgekit build --target {board.target} --device {board.name} ...")

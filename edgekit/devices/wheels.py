@@ -67,10 +67,10 @@ def pinned(requirements: Sequence[str], platform: WheelPlatform) -> tuple[str, .
     )
     try:
         rows = json.loads(report)["install"]
-        found = sorted(f"{row['metadata']['name'].lower()}=={row['metadata']['version']}" for row in rows)
+        pins = sorted(f"{row['metadata']['name'].lower()}=={row['metadata']['version']}" for row in rows)
     except (ValueError, KeyError) as problem:
         raise DeviceError(f"pip's report cannot be read: {problem}") from problem
-    return tuple(found)
+    return tuple(pins)
 
 
 def download_wheels(pins: Sequence[str], platform: WheelPlatform, folder: Path) -> tuple[Path, ...]:

@@ -33,7 +33,7 @@ from edgekit.types import Origin
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render_html", "write_report"]
+__all__ = ["page_environment", "render_html", "write_report"]
 
 TEMPLATE = "report.html.j2"
 MOST_ROWS = 200
@@ -73,7 +73,7 @@ def render_html(result: Result) -> str:
     listed = [_first(group) for group in groups]
     best = best_candidate(result)
     return (
-        _environment()
+        page_environment()
         .get_template(TEMPLATE)
         .render(
             result=result,
@@ -169,11 +169,12 @@ def _rounds(candidate: CandidateResult | None) -> tuple[int, int]:
     return len(rounds), sum(len(samples) for samples in rounds)
 
 
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def page_environment(*packages: str) -> Environment:
+    """Where pages come from: the templates of `packages`, then the report's own, whose style sheet all share."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("edgekit.report"),
+        loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "edgekit.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

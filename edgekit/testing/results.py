@@ -103,6 +103,7 @@ def _explanation(verdict: Verdict, winner: str | None, nearest: str | None) -> s
 def _measured(draft: Draft, origin: Origin, turns: tuple[int, ...], chance: random.Random) -> CandidateResult:
     return CandidateResult(
         id=draft.id,
+        digest=f"made up of {draft.id}",
         backend=draft.backend,
         precision=draft.precision,
         variant=draft.variant,

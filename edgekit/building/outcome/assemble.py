@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from edgekit._version import __version__
+from edgekit.building.measuring import artifact_digest
 from edgekit.building.outcome.claim import Claim
 from edgekit.building.setup import Setting
 from edgekit.building.values import Attempt, Outcome
@@ -121,6 +122,7 @@ def candidate_result(
         audit = Audit("", notes=tuple(f"On this machine, not the board: {note}" for note in audit.notes))
     return CandidateResult(
         id=candidate.id,
+        digest=artifact_digest(artifact),
         backend=candidate.backend,
         precision=candidate.precision,
         variant=candidate.variant,
