@@ -10,6 +10,7 @@ EdgekitError
 │   ├── BudgetError           a budget that is not a quantity
 │   ├── OutputError           a folder or file that cannot be written
 │   ├── MissingExtraError     an optional package is absent; the pip line is in the message
+│   ├── DeviceError           a board that cannot be reached, refuses us, or lacks what measuring needs
 │   ├── BundleError           a bundle that is incomplete or was changed
 │   └── StoreError            the store is damaged, in use by another for too long, or the disk is full
 ├── StageError                one candidate failed at one stage; becomes a `Failure` in the report
@@ -25,6 +26,7 @@ __all__ = [
     "BudgetError",
     "BundleError",
     "DataError",
+    "DeviceError",
     "EdgekitError",
     "Interrupted",
     "MissingExtraError",
@@ -89,6 +91,10 @@ class BudgetError(UserError):
 
 class OutputError(UserError):
     """A place that cannot be written."""
+
+
+class DeviceError(UserError):
+    """A board that cannot be reached, does not let us in, or lacks what measuring needs."""
 
 
 class BundleError(UserError):

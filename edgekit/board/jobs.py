@@ -180,16 +180,23 @@ class Jobs(object):
         if os.path.isdir(folder) and self._follower(folder)[0] == token:
             self._follow(folder, "")
 
-    def clean(self, older_than_s: float) -> None:
-        """Remove jobs that are not running and that nobody has asked for so long, and half-made ones."""
+    def clean(self, older_than_s: float) -> int:
+        """Remove jobs that are not running and that nobody has asked for so long, and half-made ones.
+
+        Gives how many are running.
+        """
+        running = 0
         with self._only_one():
             for name in os.listdir(self.folder):
                 folder = os.path.join(self.folder, name)
                 if name.startswith("."):
                     if os.path.isdir(folder):
                         shutil.rmtree(folder, ignore_errors=True)
-                elif self._follower(folder)[1] >= older_than_s and self.state(name)["state"] != "running":
+                elif self.state(name)["state"] == "running":
+                    running += 1
+                elif self._follower(folder)[1] >= older_than_s:
                     shutil.rmtree(folder, ignore_errors=True)
+        return running
 
     def _follower(self, folder: str) -> Any:
         """Its token, and seconds since its last question."""

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -103,8 +104,17 @@ class Remote(object):
         self.answer({"notes": notes})
 
     def do_clean(self, older_than_s: float, most_bytes: int) -> None:
-        self.jobs.clean(older_than_s)
+        if not self.jobs.clean(older_than_s):
+            self._clean_code(older_than_s)
         self.answer({"freed_bytes": self.blobs.clean(older_than_s, most_bytes)})
+
+    def _clean_code(self, older_than_s: float) -> None:
+        """Remove the folders of other edgekits' code."""
+        own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        for name in os.listdir(os.path.join(self.work, "code")):
+            folder = os.path.join(self.work, "code", name)
+            if folder != own and time.time() - os.stat(folder).st_mtime >= older_than_s:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def kind_of(problem: OSError) -> str:
