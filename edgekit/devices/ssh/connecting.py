@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["connect"]
 
+DEFAULT_KNOWN = "~/.ssh/known_hosts"
 CONNECT_S = 15.0
 LOGIN_S = 30.0
 KEEPALIVE_S = 5.0
@@ -62,7 +63,7 @@ async def _connect(address: Address, tunnel: SSHClientConnection | None) -> SSHC
         )
     except asyncssh.HostKeyNotVerifiable as error:
         if seen:
-            raise refused_key(address.name, *seen[-1], _known(options), address.jump) from error
+            raise refused_key(address.name, *seen[-1], options.known_hosts, address.jump) from error
         raise DeviceError(
             f"a host key on the way to {address.name} is not trusted: {in_one_line(error)}",
             remedy=f"see that `ssh {address.host}` connects",
@@ -77,7 +78,7 @@ def _options(address: Address) -> SSHClientConnectionOptions:
     """The user's configuration with the address over it. Raises DeviceError for keys and files that cannot be used."""
     import asyncssh
 
-    given: dict[str, Any] = {"host": address.host}
+    given: dict[str, Any] = {"host": address.host, "config": ()}  # (): ~/.ssh/config
     given |= {"port": address.port} if address.port else {}
     given |= {"username": address.user} if address.user else {}
     given |= {"client_keys": [str(expanded(address.key))]} if address.key else {}
@@ -89,8 +90,7 @@ def _options(address: Address) -> SSHClientConnectionOptions:
             connect_timeout=CONNECT_S,
             login_timeout=LOGIN_S,
         )
-        if options.known_hosts is None:  # "UserKnownHostsFile none": keys are looked at all the same
-            options = asyncssh.SSHClientConnectionOptions(options, known_hosts=b"")
+        options = asyncssh.SSHClientConnectionOptions(options, known_hosts=_known_hosts(options))
     except FileNotFoundError as error:
         raise DeviceError(f"no key file {error.filename}, which {address.name} names") from error
     except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as error:
@@ -121,12 +121,10 @@ def _jump_host(address: Address) -> Address:
     )
 
 
-def _known(options: SSHClientConnectionOptions) -> Any:
-    """What asyncssh looked keys up in; nothing is a default file that is not there."""
-    if options.known_hosts:
-        return options.known_hosts
-    default = expanded("~/.ssh/known_hosts")
-    return str(default) if options.known_hosts == () and os.access(default, os.R_OK) else b""
+def _known_hosts(options: SSHClientConnectionOptions) -> Any:
+    """The user's files that are there, whatever his configuration says of not looking at keys."""
+    files = [str(file) for file in options.known_hosts or [expanded(DEFAULT_KNOWN)]]
+    return [file for file in files if os.access(file, os.R_OK)] or ([], [], [])
 
 
 def _place(options: SSHClientConnectionOptions) -> str:
