@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any, Dict, List
 
+from .booted import BOOT_ID
+
 EPILOG = "Example: python3 -m board run job.json"
 
 
@@ -43,6 +45,16 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("settle", help="measure the candidates of a bundle and choose", add_help=False)
     worker = commands.add_parser("worker", help="one entry of a job; `run` starts it")
     worker.add_argument("--cpus", default="", help="pin this process to these: 0,1")
+    remote = commands.add_parser("remote", help="answer another machine's edgekit; it starts this over SSH")
+    keep = commands.add_parser("keep", help="keep one job to its end; `remote` starts it")
+    keep.add_argument("work", metavar="FOLDER", help="the work folder")
+    keep.add_argument("name", metavar="JOB", help="of the job in it")
+    remote.add_argument("work", metavar="FOLDER", help="the work folder")
+    remote.add_argument(
+        "--boot-id", default=BOOT_ID, metavar="FILE", help="that tells starts of the machine apart"
+    )
+    for process in (remote, keep):
+        process.add_argument("--lock", default="/tmp", metavar="FOLDER", help="of the board's lock")
     for process in (run, engine, worker):
         process.add_argument(
             "--parent", type=int, metavar="PID", help="end when this process, the parent, ends"
@@ -77,6 +89,14 @@ def main(arguments: List[str]) -> int:
         from .worker import serve
 
         return serve()
+    if options.command == "remote":
+        from . import remote
+
+        return remote.main(options.work, options.lock, options.boot_id)
+    if options.command == "keep":
+        from . import keeper
+
+        return keeper.main(options.work, options.name, options.lock)
     from .machine import describe
 
     print(json.dumps(describe()))

@@ -64,6 +64,15 @@ def is_safe(name: object) -> bool:
     return not set(name.split("/")) & {"", ".", ".."}
 
 
+def read_text(path: Path) -> str:
+    """What a file of /proc or /sys says, without the ends; "" where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip("\0\n ")
+    except OSError:
+        return ""
+
+
 def read_json(path: Path) -> Any:
     """Raises OSError when it cannot be read, ValueError when it is no JSON."""
     with open(path, encoding="utf-8") as file:  # named: Python 3.6 without a locale takes ASCII

@@ -1,12 +1,17 @@
 """What this machine is: CPU, features, accelerators, memory, versions, temperatures. No runtime is imported."""
 
+import hashlib
 import os
 import platform
 import re
+import shutil
+import struct
 import subprocess
 import sys
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from .booted import boot_id, is_emulated
+from .files import read_text
 from .runtimes import RUNTIMES, importable_runtimes
 
 PACKAGES = (
@@ -29,15 +34,6 @@ TEGRA = {
     "nvidia,tegra264": "sm_110",
 }  # fmt: skip
 """Jetson chip as its device tree calls it -> compute capability of its GPU (CUDA GPUs: compute capability)."""
-
-
-def read_text(path: str) -> str:
-    """What a file of /proc or /sys says, without the ends; "" where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip("\0\n ")
-    except OSError:
-        return ""
 
 
 def _cpuinfo() -> Tuple[str, List[str]]:
@@ -144,8 +140,31 @@ def _model() -> str:
     return named or "a %s machine" % platform.machine()
 
 
-def describe() -> Dict[str, Any]:
-    """What this machine is, and which runtimes it has. Cheap: none is imported. `cores`: CPUs this process may use."""
+def _free_bytes(folder: str) -> Optional[int]:
+    """Room on the folder's disk for this user; None where it cannot be asked."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def _libc() -> str:
+    """ "glibc 2.36"; "" of another C library, for which wheels are not made."""
+    name, version = platform.libc_ver()
+    return "%s %s" % (name, version) if name else ""
+
+
+def _unit() -> str:
+    """What tells this one machine from others of its kind, and nothing else about it: a hash of its installation's id."""
+    identity = read_text("/etc/machine-id") or read_text("/proc/device-tree/serial-number")
+    return hashlib.sha256(("edgekit " + identity).encode("utf-8")).hexdigest()[:16] if identity else ""
+
+
+def describe(folder: str = ".") -> Dict[str, Any]:
+    """What this machine is, and which runtimes it has. Cheap: none is imported. `cores`: CPUs this process may use.
+
+    `folder`: whose disk's room is told. `bits`: of this Python, which with `libc` says what wheels fit.
+    """
     cpu, features = _cpuinfo()
     affinity = (
         sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(os.cpu_count() or 1))
@@ -171,6 +190,12 @@ def describe() -> Dict[str, Any]:
         "load_1m": os.getloadavg()[0],
         "versions": versions_on(sys.path),
         "runtimes": importable_runtimes(),
+        "bits": 8 * struct.calcsize("P"),
+        "emulated": is_emulated(),
+        "libc": _libc(),
+        "unit": _unit(),
+        "boot_id": boot_id(),
+        "free_disk_bytes": _free_bytes(folder),
     }
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["device"]
 
+UNUSED_S = 24 * 3600.0
+
 EPILOG = """\b
 Examples:
   edgekit device add pi ssh://pi@10.0.0.5 --target raspberry-pi-4 --label lab
@@ -140,6 +142,10 @@ def setup(name: str, runtime: str | None, offline: bool, yes: bool) -> int:
 )
 def clean(name: str, everything: bool) -> None:
     """Remove what edgekit keeps in its work folder on the board."""
-    from edgekit.cli.device_check import clean_up
+    from edgekit.devices.ssh import SshDevice
+    from edgekit.report.wording import bytes_text
 
-    clean_up(name, everything=everything)
+    address = read_address(name)
+    with TemporaryDirectory(prefix="edgekit-") as work:
+        freed = SshDevice(address, Path(work)).clean(older_than_s=0.0 if everything else UNUSED_S)
+    click.echo(f"{bytes_text(freed)} freed on {name}")

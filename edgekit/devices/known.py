@@ -20,7 +20,15 @@ from edgekit.hardware.explain import explain
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-__all__ = ["HERE", "add_device", "devices_file", "known_devices", "read_address", "remove_device"]
+__all__ = [
+    "HERE",
+    "add_device",
+    "change_device",
+    "devices_file",
+    "known_devices",
+    "read_address",
+    "remove_device",
+]
 
 HERE = "local"
 """The name of this machine, which no board may have."""
@@ -168,6 +176,19 @@ def add_device(name: str, options: Mapping[str, Any], file: Path | None = None) 
     _address(name, entry, path)  # its commands can be read
     document = _document(path)
     document[name] = msgspec.to_builtins(entry)
+    _write(path, document)
+    return path
+
+
+def change_device(name: str, values: Mapping[str, Any], file: Path | None = None) -> Path:
+    """Change keys of a board's table; what else stands in the file stays. Raises DeviceError."""
+    path = file or devices_file()
+    if name not in _entries(path):
+        raise DeviceError(f'no device "{name}" in {path}')
+    document = _document(path)
+    table: Any = document[name]
+    for key, value in values.items():
+        table[key] = value
     _write(path, document)
     return path
 

@@ -15,7 +15,8 @@ __all__ = ["CommonCost", "CommonModel", "common_model"]
 class CommonCost:
     """What a board pays: its own best beside the common one.
 
-    Latencies are those at the budget's percentile, `value` is the metric's on validation. `meets`: whether the common one keeps the board's budget by its interval's end and its drop.
+    Latencies are those at the budget's percentile, `value` is the metric's on validation.
+    `meets`: whether the common one keeps the board's budget by its interval's end and its drop.
     """
 
     board: str

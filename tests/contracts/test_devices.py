@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from edgekit.devices import Device, LocalDevice
+from edgekit.devices.ssh import SshDevice
 from edgekit.testing.device_contract import DeviceContract
 from edgekit.testing.fake_board import FakeBoardDevice
 from tests.devices.models import PIXELS, write_classifier
+from tests.devices.ssh.sshd import Sshd
 
 
 class TestLocalDevice(DeviceContract):
@@ -25,3 +30,28 @@ class TestFakeBoardDevice(DeviceContract):
     def make_artifact(self, folder: Path) -> tuple[str, Path, str, tuple[int, ...]]:
         (folder / "net.fake").write_bytes(b"anything")
         return "onnxruntime", folder / "net.fake", "in", (1, 2)
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    board = Sshd(tmp_path_factory.mktemp("sshd"))
+    yield board
+    board.stop()
+
+
+class TestSshDevice(DeviceContract):
+    @pytest.fixture(autouse=True)
+    def connected(self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setenv("HOME", str(sshd.home))
+        self.sshd, self.made = sshd, []
+        yield
+        for device in self.made:
+            device.close()
+
+    def make_device(self, work: Path) -> Device:
+        address = self.sshd.address(work.parent / "there")
+        self.made.append(SshDevice(address, work, lock_folder=str(work.parent)))
+        return self.made[-1]
+
+    def make_artifact(self, folder: Path) -> tuple[str, Path, str, tuple[int, ...]]:
+        return "onnxruntime", write_classifier(folder / "net.onnx"), "input", (1, 3, PIXELS, PIXELS)

@@ -1,0 +1,102 @@
+"""Keeping at a board whose link may die at any moment: connect again, with growing pauses, up to a stated time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from edgekit.devices.address import Address
+from edgekit.devices.ssh.link import Link, Place
+from edgekit.devices.ssh.trouble import LinkLost, Unreachable
+from edgekit.errors import DeviceError
+
+__all__ = ["Reach"]
+
+T = TypeVar("T")
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+
+
+class Reach:
+    """The way to a board: one link at a time, made when it is needed, made anew when it is lost.
+
+    `patience_s`: for how long a board that was reached once may be out of reach. `told`: hears a sentence when the
+    link is lost, and "" when it is back. `losses` counts.
+    """
+
+    def __init__(self, address: Address, place: Place, patience_s: float) -> None:
+        self.address = address
+        self.place = place
+        self.patience_s = patience_s
+        self.told: Callable[[str], None] = lambda _sentence: None
+        self.losses = 0
+        self._link: Link | None = None
+        self._was_reached = False
+
+    def link(self) -> Link:
+        """The link, connected where it is not. Raises DeviceError, LinkLost."""
+        if self._link is None:
+            self._link = Link(self.address, self.place)
+            self._was_reached = True
+        return self._link
+
+    def drop(self) -> None:
+        """End the link; the next call makes another."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def keep_at(self, action: Callable[[Link], T], patience_s: float | None = None) -> T:
+        """Do it over a link, again after each loss of one: the action must bear being done twice.
+
+        Raises DeviceError when the board is out of reach for longer than the patience, or never was reached, and what
+        the action raises.
+        """
+        patience = self.patience_s if patience_s is None else patience_s
+        give_up = None
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                done = action(self.link())
+            except (LinkLost, Unreachable, DeviceError) as problem:
+                self.drop()
+                if not self._may_pass(problem):
+                    raise
+                now = time.monotonic()
+                if give_up is None:
+                    give_up = now + patience
+                    self.losses += 1
+                if now + pause > give_up:
+                    raise self._lost(problem, patience) from problem
+                self.told(f"the link to {self.address.name} is lost ({problem}); trying again")
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            except BaseException:
+                self._drop_if_interrupted()
+                raise
+            else:
+                if give_up is not None:
+                    self.told("")
+                return done
+
+    def _may_pass(self, problem: Exception) -> bool:
+        if isinstance(problem, LinkLost):
+            return True
+        return self._was_reached and isinstance(problem, Unreachable)
+
+    def _lost(self, problem: Exception, patience_s: float) -> DeviceError:
+        if isinstance(problem, DeviceError) and not self._was_reached:
+            return problem
+        return DeviceError(
+            f"{self.address.name} was out of reach for {patience_s:.0f} s ({problem})",
+            remedy="what it was measuring goes on there: the same command picks it up when it can be reached",
+        )
+
+    def _drop_if_interrupted(self) -> None:
+        """What was interrupted in the middle of an answer leaves a link that can answer no more."""
+        import sys
+
+        if not isinstance(sys.exc_info()[1], Exception):
+            self.drop()
