@@ -155,7 +155,7 @@ def _libc() -> str:
 
 
 def _unit() -> str:
-    """What tells this one machine from others of its kind, and nothing else about it: a hash of its installation's id."""
+    """What tells this one machine from others of its kind, no more: a hash of its installation's id."""
     identity = read_text("/etc/machine-id") or read_text("/proc/device-tree/serial-number")
     return hashlib.sha256(("edgekit " + identity).encode("utf-8")).hexdigest()[:16] if identity else ""
 
