@@ -13,6 +13,7 @@ from edgekit.errors import OutputError, UserError
 from edgekit.files import atomic_path, check_own_file, is_full
 from edgekit.summary import as_html, as_rows, as_text
 from edgekit.types import (
+    Agreement,
     BackendName,
     Budget,
     Environment,
@@ -213,7 +214,7 @@ class Result:
 
     `established`: whether the drop's whole interval there lies under the limit, or its value alone (docs/claim.md).
     `confirmed`: latency of a run on its own, which the verdict rests on. `waterfall`: from the original to the
-    artifact.
+    artifact. `agreement`: whether a board over SSH answers as this machine does, on the validation split.
     """
 
     schema: int
@@ -234,6 +235,7 @@ class Result:
     waterfall: tuple[WaterfallStep, ...] = ()
     established: bool | None = None
     confirmed: LatencyResult | None = None
+    agreement: Agreement | None = None
 
     @property
     def bundle(self) -> Path | None:

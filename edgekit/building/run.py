@@ -19,6 +19,7 @@ from edgekit.building.opening import in_run, opened, planned
 from edgekit.building.outcome.assemble import assemble, run_info
 from edgekit.building.outcome.bundling import Bundler, hand_over
 from edgekit.building.outcome.finish import claimed, make_folder
+from edgekit.building.outcome.host_check import host_agreement
 from edgekit.building.outcome.layer_losses import layer_losses
 from edgekit.building.outcome.waterfall import Scorer, waterfall_of
 from edgekit.building.request import BuildRequest
@@ -253,7 +254,8 @@ def finish(context: Context, outcome: Outcome) -> Result:
         claim=claim,
         waterfall=waterfall_of(outcome, scorer, context.exporter.export, losses),
         warnings=(*setting.warnings, *limit_warnings(setting, outcome), *setting.store.warnings),
-        machine=read_environment(evaluator.bench.device.describe(), threads=request.threads),
+        machine=read_environment(setting.facts, threads=request.threads),
+        agreement=host_agreement(setting, outcome, evaluator, validation, context.reporter),
     )
     make_folder(out)
     bundler = Bundler(

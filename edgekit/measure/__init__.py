@@ -8,6 +8,7 @@ from edgekit.measure.accuracy import (
     estimate_mean,
     evaluate,
 )
+from edgekit.measure.agreement import agreement_of
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
 from edgekit.measure.metrics import METRICS, find_metric, holds_class_scores
@@ -17,6 +18,7 @@ from edgekit.measure.weakness import find_weakness
 __all__ = [
     "METRICS",
     "Scoring",
+    "agreement_of",
     "compare_scores",
     "default_metric",
     "estimate_drop",

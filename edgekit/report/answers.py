@@ -18,7 +18,10 @@ CAUSE = 200  # characters of a reason that stands in full elsewhere
 
 @dataclass(frozen=True)
 class Answer:
-    """One question of the reader (`ship`, `how`, `float`, `claim`, `why` or `it takes`); `commands` are for copying."""
+    """One question of the reader; `commands` are for copying.
+
+    `question`: `ship`, `how`, `float`, `claim`, `board`, `why` or `it takes`.
+    """
 
     question: str
     text: str
@@ -27,7 +30,14 @@ class Answer:
 
 def answers(result: Result, bundle: str) -> tuple[Answer, ...]:
     """In the order in which they are asked. `bundle`: the path of the build's bundle, as the reader would type it."""
-    return (_ship(result, bundle), *_how(result, bundle), _float(result), *_claim(result), *_takes(result))
+    return (
+        _ship(result, bundle),
+        *_how(result, bundle),
+        _float(result),
+        *_claim(result),
+        *_board(result),
+        *_takes(result),
+    )
 
 
 def _ship(result: Result, bundle: str) -> Answer:
@@ -35,9 +45,8 @@ def _ship(result: Result, bundle: str) -> Answer:
     if best is None:
         return Answer("ship", "Nothing: no candidate could be judged by this budget.")
     if result.verdict == "PROVISIONAL":
-        return Answer(
-            "ship", f"Not settled. {bundle} holds the candidates; {best.id} comes first by the estimates."
-        )
+        by = "by the estimates" if best.origin == "estimated" else "of what was measured under emulation"
+        return Answer("ship", f"Not settled. {bundle} holds the candidates; {best.id} comes first {by}.")
     place = f"{bundle}/model/{PurePath(best.artifact).name}"
     title = RUNTIMES[best.backend].title if best.backend in RUNTIMES else best.backend
     what = f"{best.id}: {title}, {best.precision}, {bytes_text(best.size_bytes)}"
@@ -103,6 +112,21 @@ def _claim(result: Result) -> tuple[Answer, ...]:
         if check.name == f"{change_name(claim)} ({claim.split})" and check.said:
             text += f" {_capital(check.asked)}; {check.said}."
     return (Answer("claim", text),)
+
+
+def _board(result: Result) -> tuple[Answer, ...]:
+    """Whether a board over SSH answers as this machine does."""
+    seen = result.agreement
+    if seen is None:
+        return ()
+    what = "another class" if seen.by_class else "a value that differs by over 5 % of its output's range"
+    most = f"the largest difference is {100 * seen.worst:.2g} % of the range of {seen.output}"
+    told = (
+        f"The board gives {what} in {seen.differing:,} of {seen.samples:,} validation samples"
+        if seen.differing
+        else f"The board and this machine agree on all {seen.samples:,} validation samples"
+    )
+    return (Answer("board", f"{told}; {most}, at sample {seen.worst_sample}."),)
 
 
 def _takes(result: Result) -> tuple[Answer, ...]:

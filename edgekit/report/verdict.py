@@ -43,7 +43,10 @@ def best_word(result: Result) -> str:
     """What the best candidate is called beside its name."""
     if result.winner:
         return "winner"
-    return "first by estimate" if result.verdict == "PROVISIONAL" else "nearest"
+    if result.verdict != "PROVISIONAL":
+        return "nearest"
+    best = best_candidate(result)
+    return "first by estimate" if best is None or best.origin == "estimated" else "first under emulation"
 
 
 def ranked_origin(result: Result) -> Origin | None:
@@ -102,6 +105,8 @@ def _expectation(result: Result) -> str:
     best, most = best_candidate(result), result.budget.max_latency_ms
     if best is None:
         return ""
+    if best.origin != "estimated":
+        return f": {best.id} comes first under emulation"
     ranges = [candidate.latency_ms for candidate in result.candidates if candidate.latency_ms]
     outlooks = {outlook(its.low, its.high, most) for its in ranges} if most is not None else set()
     if outlooks == {"beyond"}:

@@ -19,6 +19,7 @@ from edgekit.types.candidates import BackendName, Candidate, Examination, Failur
 from edgekit.types.choices import Budget, Choice, Verdict
 from edgekit.types.measurements import (
     Accuracy,
+    Agreement,
     Environment,
     Estimate,
     Latency,
@@ -41,6 +42,7 @@ from edgekit.types.networks import (
 
 __all__ = [
     "Accuracy",
+    "Agreement",
     "Artifact",
     "Audit",
     "BackendName",

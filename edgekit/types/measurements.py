@@ -9,6 +9,7 @@ from typing import Literal
 __all__ = [
     "LARGEST_SEED",
     "Accuracy",
+    "Agreement",
     "Environment",
     "Estimate",
     "Latency",
@@ -116,6 +117,20 @@ class Accuracy:
     drop: Estimate
     worst_part: WorstPart | None = None
     drop_bound: float | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`differing` of `samples` samples have another class, or, without classes, a value that differs by over 5 % of its
+    output's range. `worst` is the largest difference as a share of the range of `output`, at `worst_sample` (from 0).
+    """
+
+    samples: int
+    differing: int
+    by_class: bool
+    worst: float
+    worst_sample: int
+    output: str
 
 
 @dataclass(frozen=True)

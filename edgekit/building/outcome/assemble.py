@@ -24,6 +24,7 @@ from edgekit.result import (
 )
 from edgekit.types import (
     Accuracy,
+    Agreement,
     Audit,
     Budget,
     Choice,
@@ -46,8 +47,9 @@ def assemble(
     waterfall: Sequence[WaterfallStep],
     warnings: Sequence[str],
     machine: Environment,
+    agreement: Agreement | None = None,
 ) -> Result:
-    """The result. `machine`: this one, told of where no candidate was measured."""
+    """The result. `machine`: the device, told of where no candidate was measured."""
     choice = outcome.choice
     measured = tuple(outcome.measurements.values())
     return Result(
@@ -69,6 +71,7 @@ def assemble(
         waterfall=tuple(waterfall),
         established=claim.established,
         confirmed=confirmed_latency(claim.confirmed, budget.percentile),
+        agreement=agreement,
     )
 
 
