@@ -18,7 +18,7 @@ from edgekit.backends.opening import (
     runtimes_that_open,
 )
 from edgekit.cli.network import feeds_for, first_sample, float_onnx
-from edgekit.cli.options import input_shape_option, preprocess_options
+from edgekit.cli.options import input_shape_option, preprocess_options, weights_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
 from edgekit.errors import UserError
@@ -55,7 +55,7 @@ class Subject:
 @click.option(
     "--model", help="file.py:factory, package.module:factory, .pt2 or .onnx instead of an artifact."
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights for a factory.")
+@weights_options
 @click.option("--data", help="Samples to take the inputs from.  [default: random inputs]")
 @input_shape_option
 @click.option(
