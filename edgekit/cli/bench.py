@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 BATCH = 64
+LONGEST_S = 900.0
 
 EPILOG = """\b
 Examples:
@@ -72,6 +73,7 @@ def bench(**options: Any) -> int:
     from edgekit.backends.opening import read_artifact
     from edgekit.devices.local import LocalDevice
     from edgekit.devices.measuring import MeasureOptions
+    from edgekit.limits import worker_limits
     from edgekit.measure.metrics import find_metric
 
     preprocess = read_preprocess(options)
@@ -79,13 +81,15 @@ def bench(**options: Any) -> int:
         find_metric(options["metric"])  # a mistake in it is told before anything is measured
     artifact = read_artifact(options["artifact"])
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as scratch:
-        device = LocalDevice(Path(scratch) / "work")
+        limits = worker_limits()
+        device = LocalDevice(Path(scratch) / "work", limits.memory_bytes)
         cpus = options["cpus"]
         settings = MeasureOptions(
             threads=options["threads"],
             cpus=None if cpus is None else parse_cpus(cpus, device.describe()["cpus"]),
             seconds=parse_seconds(options["seconds"]),
             seed=options["seed"],
+            timeout_s=limits.seconds_of(LONGEST_S),
         )
         with _bar() as progress:
             measured, samples = _measure(
@@ -121,7 +125,7 @@ def _measure(
     """Measure the artifact; with data or shapes, load it first for the inputs that it says it takes."""
     from dataclasses import replace
 
-    from edgekit.backends.opening import artifact_signature
+    from edgekit.building.examining import opened_signature
     from edgekit.devices.measuring import Measured, measure
 
     def measure_once(
@@ -129,15 +133,20 @@ def _measure(
         samples: SampleFiles | None = None,
         feeds: Mapping[str, NDArray[np.generic]] | None = None,
     ) -> Measured:
-        result = measure(
-            device,
-            [artifact],
-            folder=scratch / "outputs",
-            options=options,
-            feeds=samples.first if samples else feeds,
-            samples=samples.inputs if samples else None,
-            progress=progress,
-        )[artifact.candidate]
+        try:
+            result = measure(
+                device,
+                [artifact],
+                folder=scratch / "outputs",
+                options=options,
+                feeds=samples.first if samples else feeds,
+                samples=samples.inputs if samples else None,
+                progress=progress,
+            )[artifact.candidate]
+        except StageError as error:  # the runner's own end, or its limits
+            raise ModelError(
+                f"{artifact.entry} cannot be measured: {error.cause}", remedy=error.remedy
+            ) from error
         if isinstance(result, Measured):
             return result
         if "load" in result.stage:
@@ -149,7 +158,7 @@ def _measure(
     inputs: tuple[TensorSpec, ...] | None = None
     feeds = None
     if shapes:
-        feeds = feeds_for(artifact_signature(artifact), None, shapes)
+        feeds = feeds_for(opened_signature(artifact, shapes, scratch), None, shapes)
         inputs = tuple(TensorSpec(name, str(array.dtype), array.shape) for name, array in feeds.items())
     if data is None:
         return measure_once(settings, feeds=feeds), None

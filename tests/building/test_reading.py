@@ -14,7 +14,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.building.limits import HOURS, MEMORY, WorkerLimits, resident_bytes, worker_limits
+from edgekit.limits import HOURS, MEMORY, WorkerLimits, resident_bytes, worker_limits
 from edgekit.building.reading import ReadTask, read_network, read_weights
 from edgekit.building.worker import ProcessExecutor
 from edgekit.cli import main
