@@ -29,7 +29,7 @@ def read_raw(path: Path) -> None:
     [
         lambda path: path.read_bytes(),
         lambda path: open(os.fsencode(path), "rb").close(),
-        lambda path: open(os.path.relpath(path)).close(),  # noqa: PTH123
+        lambda path: open(os.path.relpath(path)).close(),
         read_raw,
         lambda path: np.load(path),
         lambda path: np.load(path, mmap_mode="r"),

@@ -22,8 +22,8 @@ import msgspec
 
 from edgekit.board.process import die_with_parent
 from edgekit.building.executor import as_stage_error
-from edgekit.limits import HOURS, WorkerLimits, over_memory, worker_limits
 from edgekit.errors import StageError
+from edgekit.limits import HOURS, WorkerLimits, over_memory, worker_limits
 
 if TYPE_CHECKING:
     from edgekit.building.executor import Task

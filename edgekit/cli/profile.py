@@ -81,9 +81,7 @@ def profile(**options: Any) -> int:
         subject = _subject(options, sample, Path(scratch))
         feeds = feeds_for(subject.signature, sample, options["input_shapes"])
         versions = get_backend(subject.artifact.backend).versions()
-        times = profiled_layers(
-            subject.artifact, feeds, options["runs"], options["threads"], Path(scratch)
-        )
+        times = profiled_layers(subject.artifact, feeds, options["runs"], options["threads"], Path(scratch))
         fused = fused_into(Path(subject.artifact.folder) / subject.artifact.entry) if subject.cost else {}
     rows = rank(times, subject.cost, fused)
     answer = {

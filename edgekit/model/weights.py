@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_ERRORS", "check_weights", "load_plain", "load_weights"]
 
+WHOLE = WeightsPart()
 PROFILED = ("total_ops", "total_params")  # thop registers them as buffers of every layer
 DEEPEST = 3
 SHOWN = 4
@@ -133,9 +134,7 @@ def check_weights(path: Path) -> None:
     read_state_dicts(path)
 
 
-def load_weights(
-    module: torch.nn.Module, path: Path, part: WeightsPart = WeightsPart()
-) -> tuple[str, ...]:
+def load_weights(module: torch.nn.Module, path: Path, part: WeightsPart = WHOLE) -> tuple[str, ...]:
     """Put the file's weights into `module`; gives what had to be done to their names, a line each.
 
     Weights lie in the file itself or under a name, as training tools save them ("state_dict", "model", "ema"). What

@@ -14,12 +14,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.limits import HOURS, MEMORY, WorkerLimits, resident_bytes, worker_limits
 from edgekit.building.reading import ReadTask, read_network, read_weights
 from edgekit.building.worker import ProcessExecutor
 from edgekit.cli import main
 from edgekit.errors import ModelError, StageError, UserError
 from edgekit.files import sha256_file
+from edgekit.limits import HOURS, MEMORY, WorkerLimits, resident_bytes, worker_limits
 from edgekit.testing.building_fakes import FakeGreedyTask, FakeTask
 from edgekit.testing.onnx_networks import residual_network
 

@@ -67,7 +67,10 @@ def test_weights_in_every_wrapping_are_loaded(tmp_path: Path, content: Any, told
             {"state_dict_ema": STATE, "state_dict": network(8).state_dict()},
             "two different sets of weights that fit.*--weights-key state_dict_ema or --weights-key state_dict",
         ),
-        ({**under("model."), "loss.weight": torch.ones(2)}, "--weights-prefix model. takes only what stands under it"),
+        (
+            {**under("model."), "loss.weight": torch.ones(2)},
+            "--weights-prefix model. takes only what stands under it",
+        ),
         ({"epoch": 3, "state_dict": {}}, "holds no state dict"),
         ({**STATE, "9.weight": torch.ones(2)}, r"1 unexpected \(9.weight\)"),
         ({"0.weight": STATE["0.weight"]}, "missing"),
@@ -97,7 +100,11 @@ SEVERAL = {"ema": {"state_dict": STATE}, "model": network(8).state_dict(), "epoc
 @pytest.mark.parametrize(
     ("content", "part", "told"),
     [
-        (BOTH, {"prefix": "student."}, r"'student.' before 7 names was taken away; 7 other .*\(teacher.0.weight\)"),
+        (
+            BOTH,
+            {"prefix": "student."},
+            r"'student.' before 7 names was taken away; 7 other .*\(teacher.0.weight\)",
+        ),
         (BOTH, {"prefix": "student"}, "'student.' before 7 names"),
         (under("net_"), {"prefix": "net_"}, "'net_' before 7 names was taken away$"),
         ({**under("student.module."), **OTHER}, {"prefix": "student"}, "'student.' before 7 names"),

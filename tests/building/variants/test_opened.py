@@ -68,7 +68,9 @@ def job_of(context: MakerContext) -> PruneJob:
 def trained(context: MakerContext) -> str:
     """The digest of the network, which is trained unless it is in the store."""
     return next(
-        made.variant.digest for made in train_pruned(context, job_of(context)) if isinstance(made, MadeVariant)
+        made.variant.digest
+        for made in train_pruned(context, job_of(context))
+        if isinstance(made, MadeVariant)
     )
 
 
