@@ -61,7 +61,8 @@ def checks_of(
 ) -> tuple[BudgetCheck, ...]:
     """Latency, value, drop, size, and memory (if limited) of one candidate; `confirmed`: of a run on its own."""
     latency = confirmed or candidate.latency_ms
-    timed = (_latency_check(latency, budget, candidate.origin),) if latency else ()
+    again = "" if confirmed is None else ", timed once more"
+    timed = (_latency_check(latency, budget, candidate.origin, again),) if latency else ()
     accuracy = _accuracy_checks(claim or candidate.accuracy, budget) if candidate.accuracy else ()
     told = (*timed, *accuracy, _bytes_check("size", candidate.size_bytes, budget.max_size_bytes))
     if budget.max_memory_bytes is None:
@@ -69,13 +70,13 @@ def checks_of(
     return (*told, _bytes_check("peak memory", candidate.peak_memory_bytes, budget.max_memory_bytes))
 
 
-def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> BudgetCheck:
+def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin, again: str) -> BudgetCheck:
     most = budget.max_latency_ms
     asked = f"budget {most:g} ms" if most is not None else "asked: the fastest" if budget.fastest else ""
     if origin == "estimated":
         return _estimate_check(latency, most, asked)
     name, got = f"latency {latency.percentile}", f"{ms_text(latency_at(latency))} ms"
-    interval = f"95 %: {interval_text(latency)}" + ("" if latency.steady else ", did not settle")
+    interval = f"95 %: {interval_text(latency)}{again}" + ("" if latency.steady else ", did not settle")
     if most is None:
         return BudgetCheck(name, got, interval, asked)
     if latency.high <= most:
@@ -111,7 +112,14 @@ def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[BudgetCheck,
     name, interval = f"{change_name(told)} ({told.split})", f"95 %: {ends}"
     if most is None:
         return value, BudgetCheck(name, got, interval, "")
-    asked = f"limit: {limit_text(most, metric)}"
+    asked = f"limit: {limit_text(most, metric, budget.confidence)}"
+    if budget.confidence is not None and told.drop_bound is not None:
+        reaches = amount_text(told.drop_bound, metric)
+        end = f"the high end of its {100 * budget.confidence:.4g} % interval is {reaches}"
+        if told.drop_bound > most:
+            option = _drop_option(told.drop_bound, metric)
+            return value, BudgetCheck(name, got, interval, asked, "missed", end, option)
+        return value, BudgetCheck(name, got, interval, asked, "met", f"{WITHIN}: {end}")
     if told.drop > most:
         over, option = (
             f"over the limit by {amount_text(told.drop - most, metric)}",
