@@ -36,9 +36,7 @@ from .process import command, printable
 from .verdict import Decision
 
 LONGEST_S = 3600
-VALIDATION_ONLY = (
-    "  (validation): %s was not measured on the test split; a drop that a choice was made by looks better than it is"
-)
+VALIDATION_ONLY = "  (validation): %s was not measured on the test split; a drop that a choice was made by looks better than it is"
 UNUSABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile)  # damaged golden arrays, no place to work
 
 # ---- measuring ---------------------------------------------------------------------------------------------

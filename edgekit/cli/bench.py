@@ -34,6 +34,7 @@ __all__ = ["bench"]
 
 BATCH = 64
 LONGEST_S = 900.0
+TIME_OVER = "within the entry's time limit"  # as the board says it
 
 EPILOG = """\b
 Examples:
@@ -127,6 +128,7 @@ def _measure(
 
     from edgekit.building.examining import opened_signature
     from edgekit.devices.measuring import Measured, measure
+    from edgekit.limits import HOURS
 
     def measure_once(
         options: MeasureOptions,
@@ -153,7 +155,10 @@ def _measure(
             raise ModelError(
                 f"{artifact.backend} cannot load {artifact.entry}: {result.cause}", remedy=result.remedy
             )
-        raise StageError(result.stage, result.cause, result.remedy)
+        remedy = result.remedy or (f"{HOURS} allows more time" if TIME_OVER in result.cause else "")
+        raise ModelError(
+            f"{artifact.entry} cannot be measured: {result.stage}: {result.cause}", remedy=remedy
+        )
 
     inputs: tuple[TensorSpec, ...] | None = None
     feeds = None

@@ -12,7 +12,7 @@ from edgekit.building import BuildRequest
 from edgekit.cli import main
 
 
-class Asked(Exception):  # noqa: N818
+class Asked(Exception):
     """What a build was asked; raised in its place."""
 
 

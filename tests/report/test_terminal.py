@@ -126,7 +126,10 @@ def test_a_latency_that_was_timed_once_more_says_so() -> None:
 @pytest.mark.parametrize(
     ("bound", "said"),
     [
-        (0.009, "limit: drop ≤ 1.00 points at 95 % confidence; within the limit: the high end of its 95 % interval is 0.90"),
+        (
+            0.009,
+            "limit: drop ≤ 1.00 points at 95 % confidence; within the limit: the high end of its 95 % interval is 0.90",
+        ),
         (0.013, "drop ≤ 1.00 points at 95 % confidence; the high end of its 95 % interval is 1.30 points"),
     ],
 )
