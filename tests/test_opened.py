@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -53,8 +54,7 @@ def test_torch_and_a_module_that_is_imported_late_are_seen(
     monkeypatch.syspath_prepend(tmp_path)
 
     def loss() -> None:
-        import late_helper_of_a_loss  # noqa: F401
-
+        importlib.import_module("late_helper_of_a_loss")
         torch.load(tmp_path / "w.pt", weights_only=True)
 
     watch = FileWatch()

@@ -36,7 +36,7 @@ from .process import command, printable
 from .verdict import Decision
 
 LONGEST_S = 3600
-VALIDATION_ONLY = "  (validation): %s was not measured on the test split; a drop that a choice was made by looks better than it is"
+VALIDATION_ONLY = "  (validation): %s: not measured on the test split; a drop that was chosen by flatters"
 UNUSABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile)  # damaged golden arrays, no place to work
 
 # ---- measuring ---------------------------------------------------------------------------------------------

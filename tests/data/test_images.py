@@ -131,7 +131,7 @@ def test_images_that_unpack_to_far_more_than_they_are_end_the_reading_early(
     for index in range(5):
         draw(tmp_path / "a" / f"{index}.png", 1, (400, 400))
     with pytest.raises(
-        DataError, match="the first 4 images make 640,000 pixels of .* bytes; allowed: 480,000"
+        DataError, match=r"the first 4 images make 640,000 pixels of .* bytes; allowed: 480,000"
     ):
         opened(tmp_path)
 
@@ -152,7 +152,7 @@ def test_a_batch_that_is_larger_than_the_memory_is_refused_before_it_is_decoded(
     source = opened(tmp_path)
     monkeypatch.setenv("EDGEKIT_WORKER_MEMORY_GB", "0.05")
     assert source.take(np.zeros(1, np.int64)).inputs[0].shape == (1, 3, 800, 1000)
-    with pytest.raises(DataError, match="64 images of 1000x800 take 0.614 GB at once; allowed: 0.05 GB"):
+    with pytest.raises(DataError, match=r"64 images of 1000x800 take 0.614 GB at once; allowed: 0.05 GB"):
         source.take(np.zeros(64, np.int64))
     small = opened(tmp_path, Preprocess(resize=(10, 10)))
     assert small.take(np.zeros(64, np.int64)).inputs[0].shape == (64, 3, 10, 10)

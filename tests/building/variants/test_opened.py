@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ pytest.importorskip("torch")
 CODE = """
 import numpy as np, torch
 from pathlib import Path
+from typing import Any
 import torch.nn.functional as F
 
 def weights(name="weights.npy"):
@@ -56,7 +58,7 @@ def save(path: Path, first: float) -> None:
     np.save(path, np.asarray([first, *[1.0] * 9], np.float32))
 
 
-def asking(context: MakerContext, **own: str) -> MakerContext:
+def asking(context: MakerContext, **own: Any) -> MakerContext:
     options = TrainOptions(epochs=1.0, step_epochs=0.2, batch_size=32, importance="magnitude", **own)
     return replace(context, request=replace(context.request, train=options, budget=budget(max_drop=1.0)))
 
