@@ -151,11 +151,11 @@ def _measure(
             ) from error
         if isinstance(result, Measured):
             return result
+        remedy = result.remedy or (f"{HOURS} allows more time" if TIME_OVER in result.cause else "")
         if "load" in result.stage:
             raise ModelError(
-                f"{artifact.backend} cannot load {artifact.entry}: {result.cause}", remedy=result.remedy
+                f"{artifact.backend} cannot load {artifact.entry}: {result.cause}", remedy=remedy
             )
-        remedy = result.remedy or (f"{HOURS} allows more time" if TIME_OVER in result.cause else "")
         raise ModelError(
             f"{artifact.entry} cannot be measured: {result.stage}: {result.cause}", remedy=remedy
         )
