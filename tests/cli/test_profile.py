@@ -176,7 +176,7 @@ def test_the_part_of_the_weights_is_taken(tmp_path: Path) -> None:
     held = {"net.weight": torch.ones(3, 4), "net.bias": torch.ones(3), "loss.weight": torch.ones(1)}
     torch.save(held, tmp_path / "w.pt")
     asked = ("--model", f"{source}:make", "--weights", tmp_path / "w.pt", "--input-shape", "1,4")
-    with pytest.raises(ModelError, match="--weights-prefix net. takes only what stands under it"):
+    with pytest.raises(ModelError, match=r"--weights-prefix net\. takes only what stands under it"):
         answer(*asked)
     assert answer(*asked, "--weights-prefix", "net.")["totals"]["macs"] == 12
 
