@@ -15,7 +15,7 @@ from pathlib import Path
 from edgekit.board.machine import memory_bytes
 from edgekit.errors import UserError
 
-__all__ = ["HOURS", "MEMORY", "WorkerLimits", "over_memory", "resident_bytes", "worker_limits"]
+__all__ = ["HOURS", "MEMORY", "WorkerLimits", "over_memory", "worker_limits"]
 
 MEMORY = "EDGEKIT_WORKER_MEMORY_GB"
 HOURS = "EDGEKIT_WORKER_HOURS"

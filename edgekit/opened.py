@@ -38,13 +38,13 @@ lasting: WeakKeyDictionary[Callable[..., Any], dict[str, str]] = WeakKeyDictiona
 
 
 @dataclass
-class Session:
+class WatchedCall:
     """One call: files opened for reading, with what they were then, and those that it wrote."""
 
     read: dict[str, Signature] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> WatchedCall:
         install()
         self._outer = getattr(current, "session", None)
         current.session = self
@@ -77,7 +77,7 @@ class FileWatch:
 
         @functools.wraps(function, updated=())
         def watched(*arguments: Any, **named: Any) -> Any:
-            with Session() as session:
+            with WatchedCall() as session:
                 answer = function(*arguments, **named)
             self._take(session)
             kept.update(self.files)
@@ -89,7 +89,7 @@ class FileWatch:
         """What an earlier sitting has read. Raises StageError as the watched function does."""
         self.files = merged(self.files, files)
 
-    def _take(self, session: Session) -> None:
+    def _take(self, session: WatchedCall) -> None:
         self._written |= session.written
         for path in session.written:
             self.files.pop(path, None)
@@ -129,15 +129,15 @@ def digests_now(paths: Iterable[str]) -> dict[str, str]:
 
 def native_files(sources: Iterable[Path]) -> tuple[Path, ...]:
     """Files of the suffixes NATIVE that Python sources name in a text, beside them or in the working folder, sorted."""
-    found: set[Path] = set()
+    paths: set[Path] = set()
     for source in sources:
         for node in ast.walk(ast.parse(source.read_bytes())):
             text = node.value if isinstance(node, ast.Constant) else None
             if not isinstance(text, str) or not text.lower().endswith(NATIVE) or "\0" in text:
                 continue
             places = (Path(text).expanduser().absolute(), source.parent / text)
-            found |= {place for place in places if len(text) < 4096 and place.is_file()}
-    return tuple(sorted(found))
+            paths |= {place for place in places if len(text) < 4096 and place.is_file()}
+    return tuple(sorted(paths))
 
 
 def digest_of(path: str) -> str:
@@ -168,7 +168,7 @@ def heard(event: str, arguments: tuple[Any, ...]) -> None:
     """The audit hook; "open" comes with (path, mode, flags), also from os.open. It must not raise."""
     if event != "open":
         return
-    session: Session | None = getattr(current, "session", None)
+    session: WatchedCall | None = getattr(current, "session", None)
     if session is None or not isinstance(arguments[0], (str, bytes, os.PathLike)):
         return
     path = source_of(os.path.abspath(os.fsdecode(arguments[0])))

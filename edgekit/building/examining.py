@@ -36,7 +36,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedInput:
     """A UserError on its way out of a worker: the name of its class, and its parts."""
 
     kind: str
@@ -54,21 +54,21 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Found:
+class Examined:
     """What a task has found; `refused` where a UserError came instead."""
 
     signature: Signature | None = None
     layers: tuple[LayerTime, ...] = ()
-    refused: Refusal | None = None
+    refused: RefusedInput | None = None
 
 
-def found_or_refused(look: Callable[[], Found]) -> Found:
+def examined_or_refused(look: Callable[[], Examined]) -> Examined:
     """What `look` gives, or the UserError that it raises."""
     try:
         return look()
     except UserError as error:
         came, allowed, remedy = error.parts if error.parts[0] else (str(error), "", "")
-        return Found(refused=Refusal(type(error).__name__, came, allowed, remedy))
+        return Examined(refused=RefusedInput(type(error).__name__, came, allowed, remedy))
 
 
 def identity(artifact: Artifact) -> dict[str, Any]:
@@ -89,16 +89,16 @@ class OpenTask:
     shapes: tuple[InputShape, ...] = ()
 
     stage: ClassVar[str] = "opening"
-    answer_type: ClassVar[Any] = Found
+    answer_type: ClassVar[Any] = Examined
     timeout_s: ClassVar[float | None] = LONGEST_S
 
     def key_parts(self) -> dict[str, Any]:
         """What the answer depends on."""
         return {"artifact": identity(self.artifact), "shapes": [shape.text() for shape in self.shapes]}
 
-    def perform(self, folder: Path) -> Found:
+    def perform(self, folder: Path) -> Examined:
         """See executor.Task."""
-        return found_or_refused(lambda: Found(self._opened(folder)))
+        return examined_or_refused(lambda: Examined(self._opened(folder)))
 
     def _opened(self, folder: Path) -> Signature:
         from edgekit.backends.opening import artifact_signature
@@ -127,7 +127,7 @@ class ProfileTask:
     threads: int
 
     stage: ClassVar[str] = "profile"
-    answer_type: ClassVar[Any] = Found
+    answer_type: ClassVar[Any] = Examined
     timeout_s: ClassVar[float | None] = PROFILE_S
 
     def key_parts(self) -> dict[str, Any]:
@@ -142,9 +142,9 @@ class ProfileTask:
             "threads": self.threads,
         }
 
-    def perform(self, folder: Path) -> Found:
+    def perform(self, folder: Path) -> Examined:
         """See executor.Task; no file is made."""
-        return found_or_refused(lambda: Found(layers=self._layers()))
+        return examined_or_refused(lambda: Examined(layers=self._layers()))
 
     def _layers(self) -> tuple[LayerTime, ...]:
         import numpy as np
@@ -172,7 +172,7 @@ class CompareTask:
     threads: int
 
     stage: ClassVar[str] = "comparing"
-    answer_type: ClassVar[Any] = Found
+    answer_type: ClassVar[Any] = Examined
     timeout_s: ClassVar[float | None] = None
 
     def key_parts(self) -> dict[str, Any]:
@@ -180,11 +180,11 @@ class CompareTask:
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return {**fields, "a": identity(self.a), "b": identity(self.b)}
 
-    def perform(self, folder: Path) -> Found:
+    def perform(self, folder: Path) -> Examined:
         """See executor.Task."""
-        return found_or_refused(lambda: self._compared(folder))
+        return examined_or_refused(lambda: self._compared(folder))
 
-    def _compared(self, folder: Path) -> Found:
+    def _compared(self, folder: Path) -> Examined:
         from edgekit.compare import compare_artifacts, samples_of
 
         def tell(done: int, total: int) -> None:
@@ -204,7 +204,7 @@ class CompareTask:
             progress=tell,
         )
         (folder / COMPARISON).write_text(json.dumps(msgspec.to_builtins(comparison)))
-        return Found()
+        return Examined()
 
 
 def opened_signature(artifact: Artifact, shapes: tuple[InputShape, ...], folder: Path) -> Signature:
@@ -243,12 +243,12 @@ def progress_of(folder: Path) -> tuple[int, int] | None:
     return None
 
 
-def _in_worker(task: Task[Found], folder: Path, failed: str) -> Found:
+def _in_worker(task: Task[Examined], folder: Path, failed: str) -> Examined:
     with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
         try:
-            found = executor.run(task, folder)
+            examined = executor.run(task, folder)
         except StageError as error:
             raise ModelError(f"{failed}: {error.cause}", remedy=error.remedy) from error
-    if found.refused is not None:
-        raise found.refused.error()
-    return found
+    if examined.refused is not None:
+        raise examined.refused.error()
+    return examined
