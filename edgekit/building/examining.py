@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -25,14 +25,20 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["CompareTask", "compare_in_worker", "opened_signature", "profiled_layers", "progress_of"]
+__all__ = [
+    "CompareTask",
+    "Examined",
+    "RefusedInput",
+    "compare_in_worker",
+    "opened_signature",
+    "profiled_layers",
+    "progress_of",
+]
 
 LONGEST_S = 900.0
 PROFILE_S = 3600.0
 PROGRESS = "progress.json"
 COMPARISON = "comparison.json"  # a file, because the workers' protocol has no infinities
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
