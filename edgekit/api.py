@@ -81,7 +81,7 @@ def build(
     of the fields of `TrainOptions`, as {"epochs": 4, "learning_rate": 0.02}; `preprocess` one of the fields of
     `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
     `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …); `input_shapes` may be
-    "x=1x3x320x320" or {"x": (1, 3, 320, 320)}.
+    "x=1x3x320x320" or {"x": (1, 3, 320, 320)}; `weights_prefix` and `weights_key` say which weights of a file count.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead.
 

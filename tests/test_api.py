@@ -177,6 +177,10 @@ def test_what_is_no_bundle_is_told(work: Path, tmp_path: Path, monkeypatch: pyte
         ({"time_limit": "0s"}, BudgetError, "is not a duration"),
         ({"target": "raspberry-pi"}, UserError, "raspberry-pi"),
         ({"model": 5}, UserError, "int"),
+        ({"weights": "w.pt"}, UserError, "weights are given beside a live"),
+        ({"weights_prefix": "model."}, UserError, "weights are given beside a live"),
+        ({"model": "net.py:make", "weights_prefix": 5}, UserError, "weights_prefix is a int; allowed: a text"),
+        ({"model": "net.py:make", "weights_key": "ema"}, UserError, "--weights-key ema without --weights"),
     ],
 )  # fmt: skip
 def test_every_argument_is_checked_before_any_work(

@@ -36,6 +36,7 @@ from .process import command, printable
 from .verdict import Decision
 
 LONGEST_S = 3600
+VALIDATION_ONLY = "  (validation): %s: not measured on the test split; a drop that was chosen by flatters"
 UNUSABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile)  # damaged golden arrays, no place to work
 
 # ---- measuring ---------------------------------------------------------------------------------------------
@@ -131,6 +132,9 @@ def show(rows: List[Dict[str, Any]], winner: Optional[str], percentile: str) -> 
         for line in [row["against"]] + list(row.get("notes", ())):
             if line:
                 print(printable("    %s" % line))
+    unseen = [row["id"] for row in rows if row["drop"] is not None and row["split"] != "test"]
+    if unseen:
+        print(printable(VALIDATION_ONLY % ", ".join(unseen)))
 
 
 # ---- the program -------------------------------------------------------------------------------------------

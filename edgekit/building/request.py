@@ -46,7 +46,7 @@ class BuildRequest:
     `executor`: where lints and exports run, a name of EXECUTORS. `device`: what measures: "local",
     ssh://user@host or a name of devices.toml. `classes`: names in label order, or a text file with one a line.
     `allow_weak_original`: a network that is no better than a guess is built with a warning. `input_shapes`: of inputs
-    whose sizes the model leaves open.
+    whose sizes the model leaves open. `weights_prefix` and `weights_key`: see `model.WeightsPart`.
     """
 
     target: str
@@ -54,6 +54,8 @@ class BuildRequest:
     data: str | Path | object
     budget: Budget = field(default_factory=Budget)
     weights: Path | None = None
+    weights_prefix: str = ""
+    weights_key: str = ""
     preprocess: Preprocess = field(default_factory=Preprocess)
     threads: int = 1
     recipe: str | None = None

@@ -23,11 +23,11 @@ from edgekit.bundle import check_replaceable
 from edgekit.choose import check_budget
 from edgekit.data import Splits, check_data, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEFAULT_DEVICE, Device, check_device, local_machine, make_device
-from edgekit.errors import DeviceError, OutputError, UserError
+from edgekit.errors import DeviceError, ModelError, OutputError, UserError
 from edgekit.files import check_own_file
 from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
-from edgekit.model import ModelRef, identified, load_module, locate, locate_module
+from edgekit.model import ModelRef, WeightsPart, identified, load_module, locate, locate_module
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
 from edgekit.runtimes import RUNTIMES, near_runtimes
@@ -287,12 +287,15 @@ def check_output(out: Path) -> None:
 def locate_model(request: BuildRequest) -> GivenModel:
     """Where the model is, with a digest of all that it depends on; a factory is called for that. Raises ModelError."""
     name = request.describe_model()
+    part = WeightsPart(request.weights_prefix, request.weights_key)
     if isinstance(request.model, (str, Path)):
-        ref = locate(request.model, request.weights)
+        ref = locate(request.model, request.weights, part)
         if ref.weights is not None:
             with closing(make_executor(request.executor)) as executor:
                 read_weights(executor, ref.weights)
         return GivenModel(identified(ref), None, name)
+    if request.weights is not None or part.options():
+        raise ModelError(f"weights are given beside a live {name}", remedy="load them into it before")
     return GivenModel(locate_module(request.model), request.model, name)
 
 

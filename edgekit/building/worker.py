@@ -22,8 +22,8 @@ import msgspec
 
 from edgekit.board.process import die_with_parent
 from edgekit.building.executor import as_stage_error
-from edgekit.building.limits import HOURS, MEMORY, WorkerLimits, resident_bytes, worker_limits
 from edgekit.errors import StageError
+from edgekit.limits import HOURS, WorkerLimits, over_memory, worker_limits
 
 if TYPE_CHECKING:
     from edgekit.building.executor import Task
@@ -163,9 +163,9 @@ def wait_for(
         while not selector.select(min(LOOK_S, max(0.0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 return f"no answer within {seconds:g} s", f"{HOURS}={seconds / 1800:.3g} allows twice as long"
-            if resident_bytes(process.pid) > limits.memory_bytes:
-                gigabytes = limits.memory_bytes / 1e9
-                return f"it took more than {gigabytes:.3g} GB of memory", f"{MEMORY} raises the limit"
+            over = over_memory(process.pid, limits.memory_bytes)
+            if over is not None:
+                return over
     return None
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 BATCH = 64
+LONGEST_S = 900.0
+TIME_OVER = "within the entry's time limit"  # as the board says it
 
 EPILOG = """\b
 Examples:
@@ -79,6 +81,7 @@ def bench(**options: Any) -> int:
     from edgekit.backends.opening import read_artifact
     from edgekit.devices import check_device, make_device
     from edgekit.devices.measuring import MeasureOptions
+    from edgekit.limits import worker_limits
     from edgekit.measure.metrics import find_metric
 
     preprocess = read_preprocess(options)
@@ -87,13 +90,16 @@ def bench(**options: Any) -> int:
     check_device(options["device"])
     artifact = read_artifact(options["artifact"])
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as scratch:
-        device = make_device(options["device"], Path(scratch) / "work")
+        limits = worker_limits()
+        place = Path(scratch) / "work"
+        device = make_device(options["device"], place, memory_bytes=limits.memory_bytes)
         cpus = options["cpus"]
         settings = MeasureOptions(
             threads=options["threads"],
             cpus=None if cpus is None else parse_cpus(cpus, device.describe()["cpus"]),
             seconds=parse_seconds(options["seconds"]),
             seed=options["seed"],
+            timeout_s=limits.seconds_of(LONGEST_S),
         )
         with _bar() as progress:
             measured, samples = _measure(
@@ -129,35 +135,44 @@ def _measure(
     """Measure the artifact; with data or shapes, load it first for the inputs that it says it takes."""
     from dataclasses import replace
 
-    from edgekit.backends.opening import artifact_signature
+    from edgekit.building.examining import opened_signature
     from edgekit.devices.measuring import Measured, measure
+    from edgekit.limits import HOURS
 
     def measure_once(
         options: MeasureOptions,
         samples: SampleFiles | None = None,
         feeds: Mapping[str, NDArray[np.generic]] | None = None,
     ) -> Measured:
-        result = measure(
-            device,
-            [artifact],
-            folder=scratch / "outputs",
-            options=options,
-            feeds=samples.first if samples else feeds,
-            samples=samples.inputs if samples else None,
-            progress=progress,
-        )[artifact.candidate]
+        try:
+            result = measure(
+                device,
+                [artifact],
+                folder=scratch / "outputs",
+                options=options,
+                feeds=samples.first if samples else feeds,
+                samples=samples.inputs if samples else None,
+                progress=progress,
+            )[artifact.candidate]
+        except StageError as error:  # the runner's own end, or its limits
+            raise ModelError(
+                f"{artifact.entry} cannot be measured: {error.cause}", remedy=error.remedy
+            ) from error
         if isinstance(result, Measured):
             return result
+        remedy = result.remedy or (f"{HOURS} allows more time" if TIME_OVER in result.cause else "")
         if "load" in result.stage:
             raise ModelError(
-                f"{artifact.backend} cannot load {artifact.entry}: {result.cause}", remedy=result.remedy
+                f"{artifact.backend} cannot load {artifact.entry}: {result.cause}", remedy=remedy
             )
-        raise StageError(result.stage, result.cause, result.remedy)
+        raise ModelError(
+            f"{artifact.entry} cannot be measured: {result.stage}: {result.cause}", remedy=remedy
+        )
 
     inputs: tuple[TensorSpec, ...] | None = None
     feeds = None
     if shapes:
-        feeds = feeds_for(artifact_signature(artifact), None, shapes)
+        feeds = feeds_for(opened_signature(artifact, shapes, scratch), None, shapes)
         inputs = tuple(TensorSpec(name, str(array.dtype), array.shape) for name, array in feeds.items())
     if data is None:
         return measure_once(settings, feeds=feeds), None

@@ -11,7 +11,7 @@ import click
 
 from edgekit.cli.config import config_option, in_effect
 from edgekit.cli.fleet import asked_devices, build_fleet
-from edgekit.cli.options import input_shape_option, preprocess_options
+from edgekit.cli.options import input_shape_option, preprocess_options, weights_options
 from edgekit.cli.reporting import reporter_of
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
@@ -50,7 +50,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     "--target", required=True, help="The board; `edgekit targets` lists them. auto: what this machine is."
 )
 @click.option("--model", required=True, help="net.py:factory, package.module:factory, .pt2 or .onnx.")
-@click.option("--weights", type=click.Path(path_type=Path), help=".safetensors or .pt for a factory.")
+@weights_options
 @click.option("--data", required=True, help=".npz, image folder, file.py:factory, or `digits`.")
 @click.option(
     "--classes", type=click.Path(path_type=Path), help="A text file of the classes' names, in label order."

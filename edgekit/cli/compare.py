@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,17 +18,10 @@ from edgekit.cli.options import preprocess_options, read_preprocess
 from edgekit.types import Artifact
 from edgekit.types.measurements import LARGEST_SEED
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgekit.compare import CompareSamples
-    from edgekit.types import Preprocess
-
 __all__ = ["compare"]
 
-BATCH = 32
 WORTH_SHOWING_S = 2.0
+LOOK_S = 0.2
 
 EPILOG = """\b
 Examples:
@@ -62,26 +55,20 @@ def compare(**options: Any) -> int:
     A and B are an .onnx file (float or Q/DQ), OpenVINO's .xml, a .tflite file, or a bundle of any runtime. A is
     the reference: give the float one first. Without data the inputs are random, and accuracy hints are weak.
     """
-    from edgekit.compare import compare_artifacts
+    from edgekit.building.examining import CompareTask, compare_in_worker
 
-    preprocess = read_preprocess(options)
-    a, b = read_side(options["a"]), read_side(options["b"])
-    with tempfile.TemporaryDirectory(prefix="edgekit-compare-") as scratch, _bar() as progress:
-        samples = None
-        if options["data"] is not None:
-            samples = _samples(
-                options["data"], preprocess, options["samples"], options["seed"], Path(scratch)
-            )
-        comparison = compare_artifacts(
-            a,
-            b,
-            samples,
-            count=options["samples"],
-            seed=options["seed"],
-            threads=options["threads"],
-            names=(str(options["a"]), str(options["b"])),
-            progress=progress,
-        )
+    task = CompareTask(
+        a=read_side(options["a"]),
+        b=read_side(options["b"]),
+        names=(str(options["a"]), str(options["b"])),
+        data=options["data"],
+        preprocess=read_preprocess(options),
+        count=options["samples"],
+        seed=options["seed"],
+        threads=options["threads"],
+    )
+    with tempfile.TemporaryDirectory(prefix="edgekit-compare-") as scratch, _bar(Path(scratch)):
+        comparison = compare_in_worker(task, Path(scratch))
     if options["as_json"]:
         import msgspec
 
@@ -115,47 +102,33 @@ def read_side(path: Path) -> Artifact:
     return read_artifact(path, or_else="a bundle's folder")
 
 
-def _samples(data: str, preprocess: Preprocess, limit: int, seed: int, scratch: Path) -> CompareSamples:
-    """At most `limit` samples, drawn by the seed from the source's test or val part, or all of it."""
-    import numpy as np
-
-    from edgekit.compare import CompareSamples
-    from edgekit.data import open_source
-
-    source = open_source(data, preprocess, scratch / "cache")
-    parts = source.parts
-    name = "test" if parts.get("test") else "val" if parts.get("val") else ""
-    chosen = np.asarray(parts[name] if name else range(len(source)), dtype=np.int64)
-    if len(chosen) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, limit, replace=False))
-
-    def batches() -> Iterator[tuple[tuple[NDArray[np.generic], ...], NDArray[np.generic] | None]]:
-        for begin in range(0, len(chosen), BATCH):
-            batch = source.take(chosen[begin : begin + BATCH])
-            yield batch.inputs, batch.labels
-
-    return CompareSamples(
-        batches, len(chosen), f"{len(chosen)} samples of {source.name}" + (f" ({name})" if name else "")
-    )
-
-
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
+def _bar(folder: Path) -> Iterator[None]:
     """A bar on standard error while a terminal watches, once it takes more than two seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
     from rich.progress import Progress
 
+    from edgekit.building.examining import progress_of
     from edgekit.console import make_console
 
-    bar = Progress(console=make_console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    task = bar.add_task("comparing", total=None)
-    begun = time.monotonic()
+    bar = Progress(console=make_console(stderr=True), transient=True)
+    shown, over = bar.add_task("comparing", total=None), threading.Event()
 
-    def tell(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        if time.monotonic() - begun > WORTH_SHOWING_S and not bar.live.is_started:
+    def follow() -> None:
+        wait_s = WORTH_SHOWING_S
+        while not over.wait(wait_s):
+            wait_s = LOOK_S
             bar.start()
+            done, total = progress_of(folder) or (0, None)
+            bar.update(shown, completed=done, total=total)
 
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
     try:
-        yield tell
+        yield
     finally:
+        over.set()
+        follower.join()
         bar.stop()

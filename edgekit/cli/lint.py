@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgekit.cli.network import first_sample, float_onnx
-from edgekit.cli.options import input_shape_option, preprocess_options
+from edgekit.cli.network import first_sample, float_onnx, located
+from edgekit.cli.options import input_shape_option, preprocess_options, weights_options
 from edgekit.cli.spinner import spinner
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.types import BackendName, Cost, Issue, Precision, Variant
@@ -48,7 +48,7 @@ class RuntimeLint:
 @click.command(epilog=EPILOG)
 @click.argument("model")
 @click.option("--target", required=True, help="The board; `edgekit targets` lists them.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights for a factory.")
+@weights_options
 @input_shape_option
 @click.option("--data", help="Samples to take the shape of the inputs from.")
 @click.option(
@@ -114,10 +114,9 @@ def _read(options: dict[str, Any], target: Target, scratch: Path) -> Network:
     from edgekit.graph import read_signature
     from edgekit.graph.proto import read_model, write_model
     from edgekit.graph.sizes import fix_sizes, sizes_told
-    from edgekit.model import locate
 
     path, sizes = scratch / "network.onnx", tuple[str, ...]()
-    reference = locate(options["model"], options["weights"])
+    reference = located(options["model"], options)
     if reference.kind == "onnx":
         model = read_model(Path(reference.source))
         fix_sizes(model, Path(reference.source).name, options["input_shapes"])

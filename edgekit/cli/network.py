@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgekit.types import Signature
+    from edgekit.model import ModelRef
 
     Arrays = tuple[NDArray[np.generic], ...]
 
-__all__ = ["feeds_for", "first_sample", "float_onnx"]
+__all__ = ["feeds_for", "first_sample", "float_onnx", "located"]
+
+
+def located(model: str, options: Mapping[str, Any]) -> ModelRef:
+    """The model with what `weights_options` said of its weights. Raises ModelError."""
+    from edgekit.model import WeightsPart, locate
+
+    return locate(model, options["weights"], WeightsPart(options["weights_prefix"], options["weights_key"]))
 
 
 def first_sample(options: Mapping[str, Any], scratch: Path) -> Arrays | None:
@@ -58,15 +65,15 @@ def example_inputs(sample: Arrays | None, shapes: Sequence[InputShape]) -> Array
 def float_onnx(model: str, options: Mapping[str, Any], path: Path, sample: Arrays | None) -> Signature:
     """Write the network to `path` (network.onnx in a folder of its own) in float, for one sample, as a build does.
 
-    `options`: weights, input_shapes. What comes from a file is read by a worker.
+    `options`: those of the weights, input_shapes. What comes from a file is read by a worker.
 
     Raises ModelError for what cannot be read or exported, and what `example_inputs` raises.
     """
     from edgekit.building.executor import DEFAULT_EXECUTOR, make_executor
     from edgekit.building.reading import read_network, read_weights
-    from edgekit.model import export_onnx, load_module, locate
+    from edgekit.model import export_onnx, load_module
 
-    reference, shapes = locate(model, options["weights"]), options["input_shapes"]
+    reference, shapes = located(model, options), options["input_shapes"]
     example = () if reference.kind == "onnx" else example_inputs(sample, shapes)
     with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
         if reference.kind == "onnx" or reference.kind == "pt2":

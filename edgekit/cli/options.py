@@ -20,6 +20,7 @@ __all__ = [
     "parse_cpus",
     "preprocess_options",
     "read_preprocess",
+    "weights_options",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -101,6 +102,31 @@ def preprocess_options(command: Command) -> Command:
                 "--preprocess",
                 type=click.Path(path_type=Path),
                 help="A TOML file with these keys; options given beside it win.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def weights_options(command: Command) -> Command:
+    """Add `--weights` and the two that say what of the file is meant; "" where they are not given."""
+    for option in reversed(
+        (
+            click.option(
+                "--weights", type=click.Path(path_type=Path), help=".safetensors or .pt for a factory."
+            ),
+            click.option(
+                "--weights-prefix",
+                default="",
+                metavar="PREFIX",
+                help="Take only the weights whose names begin so, without it, as student.",
+            ),
+            click.option(
+                "--weights-key",
+                default="",
+                metavar="KEY",
+                help="Where they lie in a file that holds several, as ema or model.state_dict.",
             ),
         )
     ):

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.backends.opening import (
-    artifact_signature,
-    known_suffixes,
-    read_artifact,
-    runtimes_that_open,
-)
+from edgekit.backends.opening import known_suffixes, read_artifact, runtimes_that_open
 from edgekit.cli.network import feeds_for, first_sample, float_onnx
-from edgekit.cli.options import input_shape_option, preprocess_options
+from edgekit.cli.options import input_shape_option, preprocess_options, weights_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
 from edgekit.errors import UserError
@@ -55,7 +50,7 @@ class Subject:
 @click.option(
     "--model", help="file.py:factory, package.module:factory, .pt2 or .onnx instead of an artifact."
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights for a factory.")
+@weights_options
 @click.option("--data", help="Samples to take the inputs from.  [default: random inputs]")
 @input_shape_option
 @click.option(
@@ -77,6 +72,7 @@ def profile(**options: Any) -> int:
     layers in float and why, shared scales, corrected biases.
     """
     from edgekit.backends.table import get_backend
+    from edgekit.building.examining import profiled_layers
 
     if (options["artifact"] is None) == (options["model"] is None):
         raise UserError(f"give one of the two: an artifact ({', '.join(known_suffixes())}) or --model")
@@ -84,9 +80,8 @@ def profile(**options: Any) -> int:
         sample = first_sample(options, Path(scratch))
         subject = _subject(options, sample, Path(scratch))
         feeds = feeds_for(subject.signature, sample, options["input_shapes"])
-        backend = get_backend(subject.artifact.backend)
-        versions = backend.versions()
-        times = backend.profile(subject.artifact, feeds, options["runs"], options["threads"])
+        versions = get_backend(subject.artifact.backend).versions()
+        times = profiled_layers(subject.artifact, feeds, options["runs"], options["threads"], Path(scratch))
         fused = fused_into(Path(subject.artifact.folder) / subject.artifact.entry) if subject.cost else {}
     rows = rank(times, subject.cost, fused)
     answer = {
@@ -130,13 +125,16 @@ def _totals(cost: Cost | None, rows: Sequence[Row]) -> dict[str, int | float | N
 
 
 def _subject(options: dict[str, Any], sample: Arrays | None, scratch: Path) -> Subject:
-    """Find what to load; a model is exported to ONNX first."""
+    """Find what to load; a model is exported to ONNX first. Files are opened by a worker before they are here."""
+    from edgekit.backends.table import get_backend
+    from edgekit.building.examining import opened_signature
     from edgekit.graph import onnx_cost
 
     backend: BackendName | None = options["backend"]
     if options["artifact"] is not None:
         artifact = _artifact(options["artifact"], backend)
-        signature = artifact_signature(artifact)
+        get_backend(artifact.backend).versions()  # what is not installed is told first
+        signature = opened_signature(artifact, options["input_shapes"], scratch)
         if options["artifact"].suffix != ONNX.suffix:
             return Subject(artifact, None, signature)
         return Subject(artifact, onnx_cost(_sized(options, scratch)), signature)

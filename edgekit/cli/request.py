@@ -54,6 +54,8 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         target=options["target"],
         model=options["model"],
         weights=options["weights"],
+        weights_prefix=options["weights_prefix"],
+        weights_key=options["weights_key"],
         data=options["data"],
         budget=budget,
         preprocess=read_preprocess(options),

@@ -4,5 +4,14 @@ from __future__ import annotations
 
 from edgekit.compare.compare import CompareSamples, compare_artifacts
 from edgekit.compare.outcome import Comparison, LayerDifference, OutputDifference, Side
+from edgekit.compare.samples import samples_of
 
-__all__ = ["CompareSamples", "Comparison", "LayerDifference", "OutputDifference", "Side", "compare_artifacts"]
+__all__ = [
+    "CompareSamples",
+    "Comparison",
+    "LayerDifference",
+    "OutputDifference",
+    "Side",
+    "compare_artifacts",
+    "samples_of",
+]

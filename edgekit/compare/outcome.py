@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from edgekit.backends.tensors import Grid
-    from edgekit.compare.matching import How
-    from edgekit.compare.statistics import Difference
-    from edgekit.types import BackendName, Estimate
+from edgekit.backends.tensors import Grid
+from edgekit.compare.matching import How
+from edgekit.compare.statistics import Difference
+from edgekit.types import BackendName, Estimate
 
 __all__ = ["Comparison", "LayerDifference", "OutputDifference", "Side"]
 

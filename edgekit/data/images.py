@@ -24,6 +24,7 @@ from edgekit.data.preprocess import preprocess_samples, resized
 from edgekit.data.stored import combined_digest
 from edgekit.errors import DataError
 from edgekit.files import sha256_file
+from edgekit.limits import MEMORY, worker_limits
 from edgekit.types import Preprocess
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ __all__ = ["ImageFolderSource", "open_images"]
 
 PARTS = ("train", "val", "test")
 READERS = 2
+MOST_PIXELS, MOST_PER_BYTE = 4_000_000_000, 100
+"""Of all images together, where each byte of a file makes so many. Photographs have 4 to 30; decoding takes time."""
 
 
 @dataclass(frozen=True)
 class ImageFolderSource:
-    """Image files, decoded when taken. All come out in one mode (grey, or RGB) and one size."""
+    """Image files, decoded when taken. All come out in one mode (grey, or RGB) and one `size`, height and width."""
 
     name: str
     digest: str
@@ -49,6 +52,7 @@ class ImageFolderSource:
     classes: tuple[str, ...] | None = None
     always_finite: bool = True
     warnings: tuple[str, ...] = ()
+    size: tuple[int, int] = (0, 0)
 
     @property
     def labelled(self) -> bool:
@@ -58,13 +62,28 @@ class ImageFolderSource:
         return len(self.files)
 
     def take(self, indices: NDArray[np.int64]) -> Batch:
-        """Images `indices` as float32 [N, C, H, W]. Raises DataError for a file that cannot be decoded."""
+        """Images `indices` as float32 [N, C, H, W]. Raises DataError for a file that cannot be decoded.
+
+        And for more than fits into the memory that a build may use.
+        """
+        self._refuse_too_much(len(indices))
         with ThreadPoolExecutor(READERS) as pool:
             images = list(pool.map(self._decode, indices.tolist()))
         labels = None if self.labels is None else self.labels[indices]
         if not images:
             raise DataError(f"{self.name}: no samples were asked for")
         return Batch((np.concatenate(images),), labels)
+
+    def _refuse_too_much(self, count: int) -> None:
+        height, width = self.size
+        need = count * height * width * (1 if self.mode == "L" else 3) * np.dtype(np.float32).itemsize
+        most = worker_limits().memory_bytes
+        if need > most:
+            raise DataError(
+                f"{self.name}: {count} images of {width}x{height} take {need / 1e9:.3g} GB at once",
+                allowed=f"{most / 1e9:.3g} GB",
+                remedy=f"set --resize, or raise {MEMORY}",
+            )
 
     def _decode(self, index: int) -> NDArray[np.generic]:
         pixels = decode(self.files[index], self.mode)
@@ -110,7 +129,7 @@ def open_images(
     class_folders = [path for part in tops or [""] for path in _class_folders(folder / part)]
     classes = _numbered(class_folders, names) if labelled else ()
     number = {name: index for index, name in enumerate(classes)}
-    headers = _checked_headers(files, preprocess)
+    headers, size = _checked_headers(files, preprocess)
     return ImageFolderSource(
         name=str(folder),
         digest=combined_digest(_digest(folder, files, classes), preprocess),
@@ -121,6 +140,7 @@ def open_images(
         parts={} if not tops else ranges,
         classes=classes if labelled else None,
         warnings=_warnings(folder, headers),
+        size=size,
     )
 
 
@@ -155,11 +175,22 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _checked_headers(files: Sequence[Path], preprocess: Preprocess) -> list[ImageHeader]:
-    """Every file's header, once all come out in one size and every file can be decoded to its end."""
+def _checked_headers(
+    files: Sequence[Path], preprocess: Preprocess
+) -> tuple[list[ImageHeader], tuple[int, int]]:
+    """Every file's header and the size of all, once they come out in one and every file can be decoded to its end."""
     headers: list[ImageHeader] = []
     first: tuple[int, int] | None = None
+    pixels = count_bytes = 0
     for path, header in zip(files, read_headers(files), strict=True):
+        pixels += header.height * header.width
+        count_bytes += path.stat().st_size
+        if pixels > max(MOST_PIXELS, MOST_PER_BYTE * count_bytes):
+            raise DataError(
+                f"the first {len(headers) + 1} images make {pixels:,} pixels of {count_bytes:,} bytes",
+                allowed=f"{MOST_PIXELS:,} pixels in all, or {MOST_PER_BYTE} to a byte",
+                remedy="give images in the size that the network takes, or an .npz file",
+            )
         size = resized(header.height, header.width, preprocess)
         first = first or size
         if size != first:
@@ -172,7 +203,8 @@ def _checked_headers(files: Sequence[Path], preprocess: Preprocess) -> list[Imag
     with ThreadPoolExecutor(READERS) as pool:
         for _ in pool.map(check_decodes, files):
             pass
-    return headers
+    assert first is not None  # of one file at least
+    return headers, first
 
 
 def _warnings(folder: Path, headers: Sequence[ImageHeader]) -> tuple[str, ...]:

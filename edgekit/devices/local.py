@@ -23,6 +23,7 @@ from edgekit.board.process import command
 from edgekit.devices.base import JobProgress
 from edgekit.errors import OutputError, StageError
 from edgekit.files import full_disk, is_starved, may_write, tells_full
+from edgekit.limits import over_memory
 from edgekit.types import Origin
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["LocalDevice", "local_machine"]
 
 STDERR_LINES = 5
+LOOK_S = 0.2
+"""Between two looks at a job's memory: seldom enough not to disturb what is timed."""
 
 
 def local_machine() -> Machine:
@@ -44,11 +47,13 @@ class LocalDevice:
     """This machine. `work` holds pushed files and results; it is made if absent, and stays.
 
     One measurement runs at a time per user and machine, however many builds there are: two at once would
-    disturb each other. A waiting one says so through `progress` (stage "wait").
+    disturb each other. A waiting one says so through `progress` (stage "wait"). `memory_bytes`: what all processes of a
+    job may take together; None sets no limit.
     """
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, memory_bytes: int | None = None) -> None:
         self.work = Path(work)
+        self._memory_bytes = memory_bytes
         try:
             self.work.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -102,7 +107,7 @@ class LocalDevice:
     ) -> Mapping[str, Any]:
         """Run one job in a fresh process.
 
-        Raises StageError when the runner dies or exceeds `timeout_s`, OSError when the disk is full.
+        Raises StageError when the runner dies, or exceeds `timeout_s` or its memory, OSError when the disk is full.
         """
         from filelock import FileLock, Timeout
 
@@ -127,7 +132,7 @@ class LocalDevice:
         program = command("run", str(paths["json"]), "--parent", str(os.getpid()))
         try:
             with paths["log"].open("w") as log:
-                code = _follow(program, log.fileno(), timeout_s, progress)
+                code = _follow(program, log.fileno(), timeout_s, progress, self._memory_bytes)
             if code != 0:
                 how = _death(code, timeout_s, paths["log"])
                 if tells_full(how) or is_starved(self.work):
@@ -164,8 +169,13 @@ def _lock_file() -> Path:
     )
 
 
-def _follow(program: list[str], log: int, timeout_s: float, progress: JobProgress | None) -> int | None:
-    """Run the program, hand its progress lines on; gives the exit code, or None when the time is over."""
+def _follow(
+    program: list[str], log: int, timeout_s: float, progress: JobProgress | None, memory_bytes: int | None
+) -> int | None:
+    """Run the program, hand its progress lines on; gives the exit code, or None when the time is over.
+
+    Raises StageError when it takes more memory.
+    """
     deadline = time.monotonic() + timeout_s
     process = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
     assert process.stdout is not None
@@ -173,7 +183,12 @@ def _follow(program: list[str], log: int, timeout_s: float, progress: JobProgres
         with selectors.DefaultSelector() as selector, process.stdout as pipe:
             selector.register(pipe, selectors.EVENT_READ)
             buffer = b""
-            while selector.select(max(0.0, deadline - time.monotonic())):
+            while (left_s := deadline - time.monotonic()) > 0:
+                over = None if memory_bytes is None else over_memory(process.pid, memory_bytes)
+                if over is not None:
+                    raise StageError("measure", *over)
+                if not selector.select(left_s if memory_bytes is None else min(left_s, LOOK_S)):
+                    continue
                 chunk = os.read(pipe.fileno(), 1 << 16)
                 if not chunk:
                     return process.wait()

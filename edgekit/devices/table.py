@@ -29,12 +29,14 @@ def check_device(name: str) -> None:
         read_address(name)
 
 
-def make_device(name: str, work: Path) -> Device:
+def make_device(name: str, work: Path, *, memory_bytes: int | None = None) -> Device:
     """The device of that name: of DEVICES, ssh://[user@]host[:port], or of devices.toml. Nothing is reached yet.
 
-    Raises DeviceError for other names, and what the device raises.
+    `memory_bytes`: what a runner on this machine may take; a board has limits of its own. Raises DeviceError for other
+    names, and what the device raises.
     """
     module, attribute = DEVICES.get(name, OVER_SSH)
     kind = getattr(importlib.import_module(module), attribute)
-    device: Device = kind(work) if name in DEVICES else kind(read_address(name), work)
+    limits = {"memory_bytes": memory_bytes} if name == HERE else {}
+    device: Device = kind(work, **limits) if name in DEVICES else kind(read_address(name), work)
     return device

@@ -6,6 +6,7 @@ from edgekit.measure.accuracy import (
     compare_scores,
     estimate_drop,
     estimate_mean,
+    estimate_skewed_drop,
     evaluate,
 )
 from edgekit.measure.agreement import agreement_of
@@ -23,6 +24,7 @@ __all__ = [
     "default_metric",
     "estimate_drop",
     "estimate_mean",
+    "estimate_skewed_drop",
     "evaluate",
     "find_metric",
     "find_scoring",

@@ -15,7 +15,14 @@ from edgekit.measure.metrics import Floats
 from edgekit.measure.scoring import find_scoring
 from edgekit.types import Accuracy, Estimate
 
-__all__ = ["compare_scores", "estimate_drop", "estimate_mean", "evaluate", "skewed_accuracy"]
+__all__ = [
+    "compare_scores",
+    "estimate_drop",
+    "estimate_mean",
+    "estimate_skewed_drop",
+    "evaluate",
+    "skewed_accuracy",
+]
 
 CONFIDENCE = 0.95  # of every interval that is told
 UNSEEN_REACH = (
@@ -68,17 +75,18 @@ def skewed_accuracy(scores: Floats, metric: str, split: str, confidence: float |
     A small set may lack them.
     """
     accuracy = compare_scores(scores, np.ones_like(scores), metric=metric, split=split, confidence=confidence)
-    bound = None
-    if confidence is not None:
-        bound = _with_unseen(
-            estimate_drop(scores, np.ones_like(scores), confidence), 1 - scores, confidence
-        ).high
+    ones = np.ones_like(scores)
     return replace(
         accuracy,
         value=_with_unseen(accuracy.value, scores, CONFIDENCE),
-        drop=_with_unseen(accuracy.drop, 1 - scores, CONFIDENCE),
-        drop_bound=bound,
+        drop=estimate_skewed_drop(scores, ones),
+        drop_bound=None if confidence is None else estimate_skewed_drop(scores, ones, confidence).high,
     )
+
+
+def estimate_skewed_drop(scores: Floats, reference: Floats, confidence: float = CONFIDENCE) -> Estimate:
+    """`estimate_drop` between scores [N] whose differences are skewed, as those of `skewed_accuracy` are."""
+    return _with_unseen(estimate_drop(scores, reference, confidence), reference - scores, confidence)
 
 
 def _with_unseen(estimate: Estimate, values: Floats, confidence: float) -> Estimate:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.labels import CLASS_METRICS, ERROR_METRICS
 from edgekit.measure.accuracy import estimate_drop
-from edgekit.measure.metrics import Floats, holds_class_scores
+from edgekit.measure.metrics import METRICS, Floats, holds_class_scores
 from edgekit.measure.scoring import Scoring, find_scoring
 
 __all__ = ["find_weakness"]
@@ -19,6 +19,7 @@ Outputs = Mapping[str, NDArray[np.generic]]
 
 GUESSED_BY_MEAN = ("r2", "neg_rmse", "neg_mae", "cosine")
 NEARLY_ALL = 0.9
+TRIED = 8  # orders of the labels
 REORDERED = 0.5  # least accuracy with the classes in another order that is worth telling
 
 
@@ -30,8 +31,9 @@ def find_weakness(outputs: Outputs, labels: NDArray[np.generic] | None, metric: 
     class (the five commonest), whose share is never below 1 / classes; for r2, rmse, mae and cosine the labels' mean;
     for miou and a metric of the user's the same outputs scored with the labels of other samples. The network has to be
     better by more than the paired 95 % interval (`estimate_drop`), or right everywhere. A metric with one value for
-    every sample, other than that of a perfect network, says nothing either. Without labels a network always agrees
-    with itself: a metric of the user's has to tell its outputs from those of other samples.
+    every sample says nothing, unless that is a perfect network's: then it is worse with the labels of other samples.
+    Without labels a network always agrees with itself: a metric of the user's has to tell its outputs from those of
+    other samples.
     """
     for name, values in outputs.items():
         bad = _first_nan(values)
@@ -44,8 +46,12 @@ def find_weakness(outputs: Outputs, labels: NDArray[np.generic] | None, metric: 
     perfect = 0.0 if metric in ERROR_METRICS else 1.0
     if labels is None:
         return _no_better_than_shuffled(scores, outputs, scoring)
-    if len(scores) > 1 and np.ptp(scores) == 0 and scores[0] != perfect:
+    is_constant = len(scores) > 1 and np.ptp(scores) == 0
+    is_own = metric is not None and metric not in METRICS  # whose value for a perfect network is not known
+    if is_constant and scores[0] != perfect and not is_own:
         fact = f"{scoring.name} is {scores[0]:g} for every one of {len(scores)} samples"
+    elif is_constant and scoring.name not in CLASS_METRICS:
+        fact = _no_worse_when_shuffled(scores, outputs, scoring, labels)
     elif scoring.name in CLASS_METRICS:
         fact = _no_better_than_commonest(scores, labels, scoring.name)
     elif scoring.name not in GUESSED_BY_MEAN:
@@ -89,6 +95,24 @@ def _no_better_than_mean(
     return (
         f"{scoring.name} is {scores.mean():.4g} over {len(scores)} samples, which is no better, by more than noise, "
         f"than to answer the labels' mean always ({guess.mean():.4g})"
+    )
+
+
+def _no_worse_when_shuffled(
+    scores: Floats, outputs: Outputs, scoring: Scoring, labels: NDArray[np.generic]
+) -> str:
+    """Of scores that are all one value: a perfect network's become worse, a metric's that sees no labels do not."""
+    random = np.random.default_rng(0)
+    for _ in range(TRIED):  # until some sample gets another label
+        others = random.permutation(len(scores))
+        if not np.array_equal(labels[others], labels):
+            break
+    shuffled = scoring.score(outputs, labels[others])
+    if shuffled.mean() < scores.mean():
+        return ""
+    return (
+        f"{scoring.name} is {scores[0]:g} for every one of {len(scores)} samples, and no worse with the labels of "
+        f"other samples ({shuffled.mean():.4g})"
     )
 
 

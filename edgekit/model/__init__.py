@@ -5,11 +5,12 @@ from __future__ import annotations
 from edgekit.model.export import check_example, default_input_names, export_onnx
 from edgekit.model.importing import import_onnx
 from edgekit.model.load import identified, load_module
-from edgekit.model.locate import ModelRef, locate, locate_module
+from edgekit.model.locate import ModelRef, WeightsPart, locate, locate_module
 from edgekit.model.weights import check_weights
 
 __all__ = [
     "ModelRef",
+    "WeightsPart",
     "check_example",
     "check_weights",
     "default_input_names",

@@ -53,7 +53,7 @@ def load_module(ref: ModelRef) -> torch.nn.Module:
     if ref.weights is not None:
         from edgekit.model.weights import load_weights
 
-        load_weights(module, ref.weights)
+        load_weights(module, ref.weights, ref.part)
     module = module.eval()
     if ref.state and state_digest(module) != ref.state:
         raise ModelError(
@@ -86,7 +86,7 @@ def identified(ref: ModelRef) -> ModelRef:
     if ref.weights is not None:
         from edgekit.model.weights import load_weights
 
-        notes = load_weights(first, ref.weights)
+        notes = load_weights(first, ref.weights, ref.part)
     state = combined(parts)
     return replace(
         ref, state=state, notes=notes, digest=hashlib.sha256(f"{ref.digest} {state}".encode()).hexdigest()

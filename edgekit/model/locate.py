@@ -16,10 +16,27 @@ from edgekit.reference import is_reference, locate_reference
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ModelRef", "locate", "locate_module"]
+__all__ = ["ModelRef", "WeightsPart", "locate", "locate_module"]
 
 ALLOWED = "file.py:factory, package.module:factory, a .pt2 file or an .onnx file"
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".pth.tar", ".ckpt", ".bin")
+
+
+@dataclass(frozen=True)
+class WeightsPart:
+    """Which of a weights file is meant, where it does not tell by itself; "" is left to the file.
+
+    `prefix`: names that begin so count, without it. `key`: where the state dict lies in the file, as "ema" or
+    "model.state_dict".
+    """
+
+    prefix: str = ""
+    key: str = ""
+
+    def options(self) -> tuple[str, ...]:
+        """Those that are given, as the command line writes them."""
+        given = {"--weights-prefix": self.prefix, "--weights-key": self.key}
+        return tuple(f"{option} {value}" for option, value in given.items() if value)
 
 
 @dataclass(frozen=True)
@@ -28,8 +45,8 @@ class ModelRef:
 
     factory: its name, the source file, the local files it imports, the weights, and, once it has been built (see
     `load.identified`), `state`: all that the network holds, and `notes`: what was done to the
-    weights' names. pt2, onnx: the file (and an ONNX file's external data).
-    module: a live torch module, its class's source and its state.
+    weights' names. `part` of the weights counts by what it loads, as `state` has it. pt2, onnx: the file (and an
+    ONNX file's external data). module: a live torch module, its class's source and its state.
     """
 
     kind: Literal["factory", "pt2", "onnx", "module"]
@@ -38,10 +55,14 @@ class ModelRef:
     digest: str
     state: str = ""
     notes: tuple[str, ...] = ()
+    part: WeightsPart = WeightsPart()
 
 
-def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
+def locate(
+    spec: str | Path, weights: str | Path | None = None, part: WeightsPart = WeightsPart()
+) -> ModelRef:
     """Find and hash a model; nothing of it is executed and torch is not imported. Raises ModelError."""
+    _check_part(weights, part)
     text = str(spec)
     path = expanded(text)
     if path.suffix in (".pt2", ".onnx"):
@@ -64,7 +85,16 @@ def locate(spec: str | Path, weights: str | Path | None = None) -> ModelRef:
     if not weights_file.name.endswith(WEIGHT_SUFFIXES):
         raise ModelError(f"--weights {weights_file}: unknown suffix", allowed=", ".join(WEIGHT_SUFFIXES))
     both = f"{reference.digest} {_hash(weights_file)}"
-    return ModelRef("factory", text, weights_file.resolve(), hashlib.sha256(both.encode()).hexdigest())
+    digest = hashlib.sha256(both.encode()).hexdigest()
+    return ModelRef("factory", text, weights_file.resolve(), digest, part=part)
+
+
+def _check_part(weights: str | Path | None, part: WeightsPart) -> None:
+    for option, value in (("weights_prefix", part.prefix), ("weights_key", part.key)):
+        if not isinstance(value, str):
+            raise ModelError(f"{option} is a {type(value).__name__}", allowed="a text")
+    if weights is None and part.options():
+        raise ModelError(f"{part.options()[0]} without --weights", remedy="give the file of weights as well")
 
 
 def _locate_file(path: Path, weights: str | Path | None) -> ModelRef:

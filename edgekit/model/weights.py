@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError, ModelError
+from edgekit.model.locate import WeightsPart
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["READ_ERRORS", "check_weights", "load_plain", "load_weights"]
 
+WHOLE = WeightsPart()
 PROFILED = ("total_ops", "total_params")  # thop registers them as buffers of every layer
 DEEPEST = 3
 SHOWN = 4
+MANY = 12
 
 # What torch's restricted unpickler and its archive reader raise on bytes that are no checkpoint.
 READ_ERRORS = (
@@ -131,25 +134,27 @@ def check_weights(path: Path) -> None:
     read_state_dicts(path)
 
 
-def load_weights(module: torch.nn.Module, path: Path) -> tuple[str, ...]:
+def load_weights(module: torch.nn.Module, path: Path, part: WeightsPart = WHOLE) -> tuple[str, ...]:
     """Put the file's weights into `module`; gives what had to be done to their names, a line each.
 
     Weights lie in the file itself or under a name, as training tools save them ("state_dict", "model", "ema"). What
     stands before every name ("module.", "_orig_mod.", "model.") is taken away where all names fit then, and
-    what a profiler counts (total_ops, total_params) is left out where the network has none. Raises ModelError naming
-    the keys that do not fit, and where two different sets of weights fit.
+    what a profiler counts (total_ops, total_params) is left out where the network has none. `part` says what is meant
+    where that is not enough. Raises ModelError naming the keys that do not fit, and where two different sets of weights
+    fit, with the option that helps.
     """
     own = module.state_dict()
-    offered = {place: _fitted(state, own) for place, state in read_state_dicts(path).items()}
+    chosen = _chosen(read_state_dicts(path), part, path.name)
+    offered = {place: _fitted(fit, own) for place, fit in chosen.items()}
     fitting = {place: fit for place, fit in offered.items() if not _misfits(fit.state, own)}
     if not fitting:
         place, fit = max(offered.items(), key=lambda item: len(own.keys() & item[1].state.keys()))
         inside = f" ({place})" if place else ""
-        begin = _shared_prefix(fit.state, own)
+        begins = _shared_prefixes(fit.state, own)
         raise ModelError(
             f"{path.name}{inside} does not fit the network: {_misfits(fit.state, own)}",
-            remedy=f"save only what stands under {begin!r}, without it"
-            if begin
+            remedy=f"{_options('--weights-prefix', begins)} takes only what stands under it"
+            if begins
             else "give the weights that belong to this factory",
         )
     place, fit = next(iter(fitting.items()))
@@ -157,13 +162,17 @@ def load_weights(module: torch.nn.Module, path: Path) -> tuple[str, ...]:
         if not _same(fit.state, second.state):
             raise ModelError(
                 f"{path.name} holds two different sets of weights that fit, {place!r} and {other!r}",
-                remedy="save the one that is meant to a file of its own",
+                remedy=f"say which is meant: {_options('--weights-key', [place, other])}",
             )
     try:
         module.load_state_dict(fit.state, strict=True)
     except RuntimeError as problem:
         raise ModelError(f"{path.name} does not fit the network: {problem}") from problem
     return tuple(f"{path.name}: {note}" for note in fit.notes)
+
+
+def _options(option: str, values: list[str]) -> str:
+    return " or ".join(f"{option} {value}" for value in values[:SHOWN])
 
 
 @dataclass(frozen=True)
@@ -174,10 +183,47 @@ class _Fit:
     notes: tuple[str, ...] = ()
 
 
-def _fitted(state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> _Fit:
+def _chosen(held: dict[str, dict[str, torch.Tensor]], part: WeightsPart, name: str) -> dict[str, _Fit]:
+    """What `part` leaves of the sets of weights in a file. Raises ModelError where that is nothing."""
+    if part.key and part.key not in held:
+        places = [place for place in held if place]
+        raise ModelError(
+            f"{name} has no weights under {part.key!r}",
+            allowed=_some(places) or "no --weights-key: they lie in the file itself",
+        )
+    fits = {place: _Fit(state) for place, state in held.items() if part.key in ("", place)}
+    if not part.prefix:
+        return fits
+    under = {place: _under(part.prefix, fit.state) for place, fit in fits.items()}
+    if not any(fit.state for fit in under.values()):
+        begins = {key.partition(".")[0] + "." for fit in fits.values() for key in fit.state if "." in key}
+        raise ModelError(
+            f"no name in {name} begins with {part.prefix!r}, which --weights-prefix takes away",
+            allowed=_some(sorted(begins)) or "no --weights-prefix: the names have none",
+        )
+    return {place: fit for place, fit in under.items() if fit.state}
+
+
+def _under(prefix: str, state: dict[str, torch.Tensor]) -> _Fit:
+    """What stands under a prefix, by the rest of its names; "model" is meant as "model." where names have that."""
+    begin = f"{prefix}." if any(name.startswith(f"{prefix}.") for name in state) else prefix
+    kept = {name[len(begin) :]: value for name, value in state.items() if name.startswith(begin)}
+    others = [name for name in state if not name.startswith(begin)]
+    left = f"; {len(others)} other values are left out ({others[0]})" if others else ""
+    return _Fit(kept, (f"{begin!r} before {len(kept)} names was taken away{left}",))
+
+
+def _some(values: list[str]) -> str:
+    return ", ".join(values[:MANY]) + (f" and {len(values) - MANY} more" if len(values) > MANY else "")
+
+
+def _fitted(given: _Fit, own: Mapping[str, torch.Tensor]) -> _Fit:
+    state = given.state
     counted = [name for name in state if name.rpartition(".")[2] in PROFILED and name not in own]
     kept = {name: value for name, value in state.items() if name not in counted}
-    notes = (f"{len(counted)} values that a profiler counted are left out ({counted[0]})",) if counted else ()
+    notes = given.notes
+    if counted:
+        notes = (*notes, f"{len(counted)} values that a profiler counted are left out ({counted[0]})")
     names = list(kept)
     for depth in range(1, 1 + min((name.count(".") for name in names), default=0)):
         if not _misfits(kept, own):
@@ -190,11 +236,11 @@ def _fitted(state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> 
     return _Fit(kept, notes)
 
 
-def _shared_prefix(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
+def _shared_prefixes(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> list[str]:
     """What stands before names of which some, though not all, would fit without it."""
     missing = {name for name in own if not name.endswith("num_batches_tracked")}
     begins = {name[: len(name) - len(ours)] for name in state for ours in own if name.endswith("." + ours)}
-    return next((begin for begin in sorted(begins) if all(begin + name in state for name in missing)), "")
+    return [begin for begin in sorted(begins) if all(begin + name in state for name in missing)]
 
 
 def _misfits(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from edgekit.board.verdict import ORIGINAL
 from edgekit.choose import outlook
 from edgekit.choose.wording import ms, points, size
 from edgekit.report.verdict import best_candidate
@@ -61,21 +62,26 @@ def checks_of(
 ) -> tuple[BudgetCheck, ...]:
     """Latency, value, drop, size, and memory (if limited) of one candidate; `confirmed`: of a run on its own."""
     latency = confirmed or candidate.latency_ms
-    timed = (_latency_check(latency, budget, candidate.origin),) if latency else ()
-    accuracy = _accuracy_checks(claim or candidate.accuracy, budget) if candidate.accuracy else ()
+    again = "" if confirmed is None else ", timed once more"
+    timed = (_latency_check(latency, budget, candidate.origin, again),) if latency else ()
+    is_unchanged = (
+        candidate.variant == ORIGINAL and candidate.precision == "fp32"
+    )  # its drop is zero by definition
+    confidence = None if is_unchanged else budget.confidence
+    accuracy = _accuracy_checks(claim or candidate.accuracy, budget, confidence) if candidate.accuracy else ()
     told = (*timed, *accuracy, _bytes_check("size", candidate.size_bytes, budget.max_size_bytes))
     if budget.max_memory_bytes is None:
         return told
     return (*told, _bytes_check("peak memory", candidate.peak_memory_bytes, budget.max_memory_bytes))
 
 
-def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> BudgetCheck:
+def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin, again: str) -> BudgetCheck:
     most = budget.max_latency_ms
     asked = f"budget {most:g} ms" if most is not None else "asked: the fastest" if budget.fastest else ""
     if origin == "estimated":
         return _estimate_check(latency, most, asked)
     name, got = f"latency {latency.percentile}", f"{ms_text(latency_at(latency))} ms"
-    interval = f"95 %: {interval_text(latency)}" + ("" if latency.steady else ", did not settle")
+    interval = f"95 %: {interval_text(latency)}{again}" + ("" if latency.steady else ", did not settle")
     if most is None:
         return BudgetCheck(name, got, interval, asked)
     if latency.high <= most:
@@ -102,7 +108,10 @@ def _estimate_check(latency: LatencyResult, most: float | None, asked: str) -> B
     return BudgetCheck(name, got, likely, asked, "open", said[outlook(latency.low, latency.high, most)])
 
 
-def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[BudgetCheck, BudgetCheck]:
+def _accuracy_checks(
+    told: AccuracyResult, budget: Budget, confidence: float | None
+) -> tuple[BudgetCheck, BudgetCheck]:
+    """`confidence`: that the drop's bound has at least; more where the candidate was not the first to be tested."""
     most, metric = budget.max_drop, told.metric
     value = BudgetCheck(
         f"{metric} ({told.split})", value_text(told), f"95 %: {value_interval_text(told)}", ""
@@ -111,7 +120,14 @@ def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[BudgetCheck,
     name, interval = f"{change_name(told)} ({told.split})", f"95 %: {ends}"
     if most is None:
         return value, BudgetCheck(name, got, interval, "")
-    asked = f"limit: {limit_text(most, metric)}"
+    asked = f"limit: {limit_text(most, metric, budget.confidence)}"
+    if confidence is not None and told.drop_bound is not None:
+        reaches = amount_text(told.drop_bound, metric)
+        end = f"the high end of its interval, of {100 * confidence:.4g} % or more, is {reaches}"
+        if told.drop_bound > most:
+            option = _drop_option(told.drop_bound, metric)
+            return value, BudgetCheck(name, got, interval, asked, "missed", end, option)
+        return value, BudgetCheck(name, got, interval, asked, "met", f"{WITHIN}: {end}")
     if told.drop > most:
         over, option = (
             f"over the limit by {amount_text(told.drop - most, metric)}",

@@ -83,7 +83,7 @@ def budget_text(result: Result) -> str:
     elif budget.fastest:
         parts.append(f"the fastest at {budget.percentile}")
     if budget.max_drop is not None:
-        parts.append(limit_text(budget.max_drop, metric_of(result)))
+        parts.append(limit_text(budget.max_drop, metric_of(result), budget.confidence))
     if budget.max_size_bytes is not None:
         parts.append(f"size ≤ {bytes_text(budget.max_size_bytes)}")
     if budget.max_memory_bytes is not None:

@@ -111,11 +111,15 @@ def amount_text(drop: float, metric: str) -> str:
     return _number(drop, metric) + (" points" if is_share(metric) else "")
 
 
-def limit_text(drop: float, metric: str) -> str:
-    """A limit on the drop: `drop ≤ 1.00 points`; a negative one asks for more than the original has."""
+def limit_text(drop: float, metric: str, confidence: float | None = None) -> str:
+    """A limit on the drop: `drop ≤ 1.00 points`; a negative one asks for more than the original has.
+
+    With a `confidence`: `drop ≤ 1.00 points at 95 % confidence`.
+    """
+    sure = "" if confidence is None else f" at {100 * confidence:.4g} % confidence"
     if drop < 0:
-        return f"gain ≥ {amount_text(-drop, metric)}"
-    return f"drop ≤ {amount_text(drop, metric)}"
+        return f"gain ≥ {amount_text(-drop, metric)}{sure}"
+    return f"drop ≤ {amount_text(drop, metric)}{sure}"
 
 
 def change_name(accuracy: AccuracyResult) -> str:

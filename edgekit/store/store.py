@@ -128,6 +128,14 @@ class Store:
         """Whether a result of the stage is there; whether it is intact, `entry` finds out."""
         return self._object(self.key(stage, parts)).is_dir()
 
+    def peek(self, stage: str, parts: Mapping[str, object]) -> StoreEntry | None:
+        """The stored result if it is there and intact; nothing is made, mended or told."""
+        key = self.key(stage, parts)
+        try:
+            return read_entry(self._object(key), key)
+        except (DamagedError, OSError):
+            return None
+
     def workspace(self, name: str) -> Path:
         """An empty private folder on the store's file system; cleared with this process, also after `kill -9`."""
         folder = self._temp / name

@@ -300,6 +300,7 @@ def test_the_drop_on_the_test_split_counts_where_it_was_measured(tmp_path: Path)
     assert rows["onnxruntime"]["against"] == "accuracy drop 0.04 > 0.01"
     assert settled(bundle)["winner"] == "openvino"
     assert "4.00% (test)" in ended.stdout
+    assert "(validation): openvino: not measured on the test split" in ended.stdout
 
 
 # What is missing on the board

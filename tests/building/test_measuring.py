@@ -47,6 +47,26 @@ def test_accuracy_is_paired_with_the_reference_on_the_split(tmp_path: Path, arti
     assert agreed.metric != "top1"
 
 
+def test_a_file_that_a_metric_reads_when_it_is_called_counts_though_the_outputs_are_kept(
+    tmp_path: Path, artifact: Artifact
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "def score(outputs, labels):\n"
+        "    worth = float(Path(__file__).with_name('worth.txt').read_text())\n"
+        "    return worth * (outputs['out'].argmax(1) == labels)\n"
+    )
+    samples, values = split_files(tmp_path), []
+    with opened_cache(tmp_path / "store") as cache:
+        for worth in ("1", "3"):
+            (tmp_path / "worth.txt").write_text(worth)
+            evaluator = Evaluator(cache, bench(tmp_path / f"board{worth}"), f"{tmp_path / 'own.py'}:score")
+            values.append(evaluator.accuracy(artifact, artifact, samples).value.value)
+        assert count_entries(cache) == 1
+    assert values == [1.0, 3.0]
+
+
 def test_an_artifact_that_fails_is_a_stage_error_and_not_kept(tmp_path: Path, artifact: Artifact) -> None:
     with opened_cache(tmp_path / "store") as cache:
         failing = bench(tmp_path / "board", failing=(artifact.candidate,))

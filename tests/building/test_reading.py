@@ -9,19 +9,18 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.building.limits import HOURS, MEMORY, WorkerLimits, resident_bytes, worker_limits
 from edgekit.building.reading import ReadTask, read_network, read_weights
 from edgekit.building.worker import ProcessExecutor
 from edgekit.cli import main
 from edgekit.errors import ModelError, StageError, UserError
 from edgekit.files import sha256_file
+from edgekit.limits import HOURS, MEMORY, WorkerLimits, resident_bytes, worker_limits
 from edgekit.testing.building_fakes import FakeGreedyTask, FakeTask
 from edgekit.testing.onnx_networks import residual_network
+from tests.hostile import endless_loop, large_constant, large_tile
 
 EXAMPLE = (np.zeros((1, 4), np.float32),)
 
@@ -33,57 +32,6 @@ def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessExecutor]:
     monkeypatch.setenv(HOURS, str(20 / 3600))
     with closing(ProcessExecutor()) as made:
         yield made
-
-
-def constants(**values: np.ndarray) -> list[onnx.TensorProto]:
-    return [numpy_helper.from_array(value, name) for name, value in values.items()]
-
-
-def saved(path: Path, nodes: list[onnx.NodeProto], *weights: onnx.TensorProto) -> Path:
-    """A network with input x [1, 4] and output y [1, 4]."""
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
-    graph = helper.make_graph(nodes, "g", [x], [y], list(weights))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, path)
-    return path
-
-
-def large_constant(path: Path) -> Path:
-    """8 GB of zeros by a file of 200 bytes, summed up and added."""
-    nodes = [
-        helper.make_node("ConstantOfShape", ["shape"], ["big"]),
-        helper.make_node("ReduceSum", ["big"], ["sum"], keepdims=0),
-        helper.make_node("Add", ["x", "sum"], ["y"]),
-    ]
-    return saved(path, nodes, *constants(shape=np.array([2, 1 << 30], np.int64)))
-
-
-def large_tile(path: Path) -> Path:
-    """3 GB of what the network computes from its input."""
-    nodes = [
-        helper.make_node("Tile", ["x", "repeats"], ["big"]),
-        helper.make_node("ReduceSum", ["big"], ["sum"], keepdims=0),
-        helper.make_node("Add", ["x", "sum"], ["y"]),
-    ]
-    return saved(path, nodes, *constants(repeats=np.array([1 << 14, 11_000], np.int64)))
-
-
-def endless_loop(path: Path) -> Path:
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Add", ["v", "v"], ["w"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v", TensorProto.FLOAT, [1, 4]),
-        ],
-        [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("w", TensorProto.FLOAT, [1, 4]),
-        ],
-    )
-    nodes = [helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)]
-    return saved(path, nodes, *constants(true=np.array(True)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited where there is /proc")

@@ -154,6 +154,25 @@ def test_a_factory_is_exported_first(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert json.loads(out)["errors"] == 0
 
 
+def test_the_part_of_the_weights_is_asked_for_and_told_where_it_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    source, weights = tmp_path / "net.py", tmp_path / "w.pt"
+    source.write_text("import torch\n\ndef make():\n    return torch.nn.Sequential(torch.nn.Linear(4, 3))\n")
+    state = {"0.weight": torch.ones(3, 4), "0.bias": torch.ones(3)}
+    both = {f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}
+    torch.save({"ema": both}, weights)
+    asked = [f"{source}:make", "--weights", str(weights), "--input-shape", "1x4", "--target", "jetson-nano"]
+    code, _, err = run(*asked, capsys=capsys)
+    assert code == 2
+    assert "--weights-prefix student. or --weights-prefix teacher." in err
+    code, _, err = run(*asked, "--weights-prefix", "pupil", capsys=capsys)
+    assert (code, "allowed: student., teacher." in err) == (2, True)
+    code, _, err = run(*asked, "--weights-prefix", "student", "--weights-key", "ema", capsys=capsys)
+    assert code == 0, err
+
+
 def test_a_factory_without_a_shape_is_the_users_mistake(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

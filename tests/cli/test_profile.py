@@ -169,6 +169,18 @@ def test_the_first_sample_of_the_data_gives_shape_and_input(tmp_path: Path) -> N
     assert answer("--model", f"{source}:make", "--data", tmp_path / "data.npz")["totals"]["macs"] == 12
 
 
+def test_the_part_of_the_weights_is_taken(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    source = tmp_path / "tiny_net.py"
+    source.write_text("import torch\n\ndef make():\n    return torch.nn.Linear(4, 3)\n")
+    held = {"net.weight": torch.ones(3, 4), "net.bias": torch.ones(3), "loss.weight": torch.ones(1)}
+    torch.save(held, tmp_path / "w.pt")
+    asked = ("--model", f"{source}:make", "--weights", tmp_path / "w.pt", "--input-shape", "1,4")
+    with pytest.raises(ModelError, match=r"--weights-prefix net\. takes only what stands under it"):
+        answer(*asked)
+    assert answer(*asked, "--weights-prefix", "net.")["totals"]["macs"] == 12
+
+
 def test_a_torch_model_without_a_shape_is_a_users_error(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     source = tmp_path / "tiny_net.py"

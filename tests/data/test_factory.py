@@ -168,3 +168,17 @@ def test_nothing_is_spooled_through_a_link(tmp_path: Path) -> None:
     spooled.parent.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="is not a plain folder"):
         opened(tmp_path, code)
+
+
+def test_a_file_that_a_factory_reads_when_it_is_called_counts(tmp_path: Path) -> None:
+    source = (
+        "from pathlib import Path\n"
+        "def make():\n"
+        "  yield np.load(Path(__file__).with_name('x.npy')), np.array([0, 1])\n"
+    )
+    np.save(tmp_path / "x.npy", np.zeros((2, 3)))
+    first, again = opened(tmp_path, source), opened(tmp_path, source)
+    np.save(tmp_path / "x.npy", np.ones((2, 3)))
+    other = opened(tmp_path, source)
+    assert first.digest == again.digest != other.digest
+    assert other.take(np.array([1])).inputs[0].tolist() == [[1.0] * 3]

@@ -122,3 +122,37 @@ def test_digest_follows_content(tmp_path: Path) -> None:
     before = opened(tmp_path).digest
     draw(tmp_path / "a" / "1.png", 2)
     assert opened(tmp_path).digest != before
+
+
+def test_images_that_unpack_to_far_more_than_they_are_end_the_reading_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.data.images.MOST_PIXELS", 3 * 400 * 400)
+    for index in range(5):
+        draw(tmp_path / "a" / f"{index}.png", 1, (400, 400))
+    with pytest.raises(
+        DataError, match=r"the first 4 images make 640,000 pixels of .* bytes; allowed: 480,000"
+    ):
+        opened(tmp_path)
+
+
+def test_many_images_of_many_bytes_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.data.images.MOST_PIXELS", 10)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for index in range(5):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        image.fromarray(noise).save(tmp_path / "a" / f"{index}.png")
+    assert len(opened(tmp_path)) == 5
+
+
+def test_a_batch_that_is_larger_than_the_memory_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "a" / "0.png", 1, (1000, 800))
+    source = opened(tmp_path)
+    monkeypatch.setenv("EDGEKIT_WORKER_MEMORY_GB", "0.05")
+    assert source.take(np.zeros(1, np.int64)).inputs[0].shape == (1, 3, 800, 1000)
+    with pytest.raises(DataError, match=r"64 images of 1000x800 take 0.614 GB at once; allowed: 0.05 GB"):
+        source.take(np.zeros(64, np.int64))
+    small = opened(tmp_path, Preprocess(resize=(10, 10)))
+    assert small.take(np.zeros(64, np.int64)).inputs[0].shape == (64, 3, 10, 10)

@@ -86,6 +86,31 @@ def test_a_metric_of_the_users_passes_where_the_labels_matter(tmp_path: Path) ->
     assert "with the labels of other samples" in find_weakness(answers(chance()), LABELS, metric)
 
 
+@pytest.mark.parametrize("perfect", ["1.0", "0.0", "100.0", "-7.0"])
+@pytest.mark.parametrize("count", [4, 240])
+def test_a_perfect_network_has_one_value_too_and_passes(tmp_path: Path, perfect: str, count: int) -> None:
+    labels = LABELS[:count] % 2
+    metric = own(tmp_path, f"return {perfect} - (outputs['scores'].argmax(axis=1) != labels)")
+    assert find_weakness(answers(labels, 2), labels, metric) == ""
+    always_wrong = find_weakness(answers(1 - labels, 2), labels, metric)
+    assert f"is {float(perfect) - 1:g} for every one of {count} samples, and no worse with" in always_wrong
+
+
+@pytest.mark.parametrize("metric", ["r2", "rmse", "mae", "miou"])
+def test_few_targets_that_are_all_met_pass(metric: str) -> None:
+    labels = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    if metric == "miou":
+        outputs = np.eye(2)[labels.astype(int)].transpose(0, 2, 1)
+        assert find_weakness({"map": outputs}, labels.astype(np.int64), metric) == ""
+    else:
+        assert find_weakness({"values": labels.copy()}, labels, metric) == ""
+
+
+def test_a_perfect_network_on_one_number_for_all_passes(tmp_path: Path) -> None:
+    metric = own(tmp_path, "return (outputs['scores'].argmax(axis=1) == labels).mean()")
+    assert find_weakness(answers(LABELS), LABELS, metric) == ""
+
+
 def test_a_metric_that_is_1_whatever_the_labels_are_is_told(tmp_path: Path) -> None:
     metric = own(tmp_path, "return np.ones(len(labels))")
     assert "with the labels of other samples (1)" in find_weakness(answers(LABELS), LABELS, metric)

@@ -116,6 +116,47 @@ def test_a_gain_is_called_a_gain_with_its_interval_turned() -> None:
     assert "drop −" not in text
 
 
+def test_a_latency_that_was_timed_once_more_says_so() -> None:
+    result = example_result()
+    (winner,) = (candidate for candidate in result.candidates if candidate.id == result.winner)
+    assert "timed once more" not in printed(result)
+    assert "timed once more" in printed(replace(result, confirmed=winner.latency_ms))
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        (
+            0.009,
+            "at 95 % confidence; within the limit: the high end of its interval, of 95 % or more, is 0.90",
+        ),
+        (
+            0.013,
+            "drop ≤ 1.00 points at 95 % confidence; the high end of its interval, of 95 % or more, is 1.30 points",
+        ),
+    ],
+)
+def test_a_confidence_is_told_and_the_end_of_the_interval_counts(bound: float, said: str) -> None:
+    result = example_result()
+    assert result.claim
+    budget = replace(result.budget, max_drop=0.01, confidence=0.95)
+    claim = replace(result.claim, drop=0.004, drop_bound=bound)
+    text = " ".join(printed(replace(result, budget=budget, claim=claim), width=300).split())
+    assert said in text
+    assert ("✗ drop" in text) == (bound > 0.01)
+
+
+def test_the_unchanged_network_needs_no_interval() -> None:
+    result = example_result()
+    floating = next(c for c in result.candidates if c.variant == "original" and c.precision == "fp32")
+    assert result.claim
+    claim = replace(result.claim, drop=0.0, drop_low=-0.02, drop_high=0.02, drop_bound=0.02)
+    budget = replace(result.budget, max_drop=0.01, confidence=0.95)
+    told = replace(result, winner=floating.id, budget=budget, claim=claim, established=True)
+    assert "✗ drop" not in printed(told)
+    assert "✓ drop" in printed(told)
+
+
 def test_a_limit_that_asks_for_a_gain_says_so() -> None:
     result = example_result("MISSES")
     budget = replace(result.budget, max_drop=-0.02)

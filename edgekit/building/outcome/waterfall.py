@@ -14,10 +14,10 @@ from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt, Outcome
 from edgekit.errors import StageError
-from edgekit.measure import estimate_drop, find_scoring
+from edgekit.measure import estimate_drop, estimate_skewed_drop, find_scoring
 from edgekit.plan import candidate_id
 from edgekit.result import LayerLoss, WaterfallStage, WaterfallStep
-from edgekit.types import Artifact, Candidate, Variant
+from edgekit.types import Artifact, Candidate, Estimate, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,6 +151,11 @@ class Scorer:
         """float64 [samples]. Raises StageError when the artifact does not run."""
         return self._scoring.scores(self._evaluator.outputs(artifact, self._samples))
 
+    def drop(self, scores: NDArray[np.float64], before: Artifact) -> Estimate:
+        """What is lost from the artifact before to these scores, with the interval that a verdict would have."""
+        skewed = self._scoring.by_part is not None
+        return (estimate_skewed_drop if skewed else estimate_drop)(scores, self.scores(before))
+
 
 def measured(
     scorer: Scorer, losses: FindLosses, last: WaterfallStep | None, before: Stage | None, stage: Stage
@@ -167,7 +172,7 @@ def measured(
         return WaterfallStep(stage.name, accuracy, 0.0, note=stage.note)
     if before.artifact is None:
         return WaterfallStep(stage.name, accuracy, accuracy - last.accuracy, note=stage.note)
-    drop = estimate_drop(scores, scorer.scores(before.artifact))
+    drop = scorer.drop(scores, before.artifact)
     layers: tuple[LayerLoss, ...] = ()
     if stage.name == "quantized" or drop.value != 0.0:
         layers = losses(before.artifact, stage.artifact)

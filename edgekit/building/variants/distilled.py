@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,14 +31,16 @@ from edgekit.compress import (
     save_pruned,
 )
 from edgekit.errors import StageError, UserError
+from edgekit.files import sha256_file
 from edgekit.model import export_onnx
 from edgekit.model.state import combined, function_digest, not_finite
-from edgekit.reference import load_function, locate_reference
+from edgekit.opened import digests_now, merged, native_files
+from edgekit.reference import is_installed, load_function, local_sources, locate_reference
 from edgekit.result import TrainedStep
-from edgekit.store import StoreEntry
+from edgekit.store import Store, StoreEntry
 from edgekit.types import Rejection, Signature
 
-__all__ = ["PruneJob", "job_for", "train_pruned", "trained_already"]
+__all__ = ["PruneJob", "job_for", "train_pruned", "trained_already", "with_opened"]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
@@ -54,7 +57,9 @@ class PruneJob:
     """One pruned network, by all that its weights depend on. `limit`: the largest accuracy drop, a fraction.
 
     `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `code`: digests of the user's own
-    loss and step. What a time limit cut short has a key of its own (`cut_parts`), so that a longer one goes on.
+    loss and step; `opened`: path and SHA-256 of each file that they read when they are called, as far as a training
+    has told (`with_opened`). What a time limit cut short has a key of its own (`cut_parts`), so that a longer one
+    goes on.
     """
 
     model_digest: str
@@ -66,10 +71,13 @@ class PruneJob:
     limit: float
     fraction: float | None
     code: tuple[str, ...]
+    opened: tuple[tuple[str, str], ...] = ()
 
     def key_parts(self) -> dict[str, Any]:
-        """Every field."""
+        """Every field; the files only where there is something that may read any."""
         parts: dict[str, Any] = msgspec.to_builtins(self)
+        if not (self.code or self.opened):
+            del parts["opened"]
         return parts
 
     def cut_parts(self, limit: TimeLimit) -> dict[str, Any]:
@@ -109,10 +117,37 @@ def job_for(context: MakerContext, config: PruneConfig, fraction: float | None) 
 def code_digest(spec: str) -> str:
     """Of a function of the user's: its files, and what it holds once they were imported, such as an array of weights.
 
-    What it opens only when it is called is not in it. Raises UserError.
+    What it opens only when it is called is told by its training (`with_opened`), but for files that Python does not see
+    being opened: those that its source names are in it. Raises UserError.
     """
-    live = function_digest(load_function(spec, UserError))
-    return combined({"files": locate_reference(spec, UserError).digest, "held": live})
+    function, reference = load_function(spec, UserError), locate_reference(spec, UserError)
+    file = Path(reference.file or inspect.getsourcefile(inspect.unwrap(function)) or "")
+    root = Path(reference.root) if reference.root else file.parent
+    sources = local_sources(file, root, UserError) if file.is_file() and not is_installed(file) else []
+    native = {str(path): sha256_file(path) for path in native_files(sources)}
+    return combined({"files": reference.digest, "held": function_digest(function), **native})
+
+
+PartsOf = Callable[[PruneJob], dict[str, Any]]
+
+
+def with_opened(job: PruneJob, store: Store, parts_of: PartsOf = PruneJob.key_parts) -> PruneJob:
+    """The job with the files that its loss or step is known to read when it is called, as they are now.
+
+    An entry of the store tells what its training read; if that has changed since, the job with what lies there now is
+    another, whose own entry is asked in turn. The end is an entry that was made from the files as they are, or none.
+    """
+    while job.code:
+        entry = store.peek("pruned", parts_of(job))
+        if entry is None:
+            break
+        read: dict[str, str] = entry.meta.get("opened", {})
+        now = digests_now({**dict(job.opened), **read})
+        known = tuple(sorted(now.items()))
+        if known == job.opened or all(now[path] == digest for path, digest in read.items()):
+            break
+        job = replace(job, opened=known)
+    return job
 
 
 def trained_already(job: PruneJob, holds: Callable[[PruneJob], bool]) -> PruneJob:
@@ -152,8 +187,10 @@ def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant |
 def trained(context: MakerContext, job: PruneJob) -> tuple[StoreEntry, TimeLimit | None]:
     """The trained network's entry: the whole training, or what the time limit, given beside it, left of it."""
     cache, limit = context.cache, context.time_limit
+    job = with_opened(job, cache.store)
     if limit is None or cache.store.holds("pruned", job.key_parts()):
         return cache.entry("pruned", job.key_parts(), lambda folder: train(context, job, folder)), None
+    job = with_opened(job, cache.store, lambda known: known.cut_parts(limit))
     parts = job.cut_parts(limit)
     if not cache.store.holds("pruned", parts):
         try:
@@ -203,6 +240,7 @@ def train(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
         raise StageError(
             "finetune", f"the trained network cannot be used: {broken}", "a lower --learning-rate"
         )
+    merged(dict(job.opened), outcome.opened)  # what the key says was read, if it was read
     if outcome.shortened:
         raise CutShortError(outcome)
     return save_outcome(outcome, folder)
@@ -215,6 +253,7 @@ def save_outcome(outcome: PruneOutcome, folder: Path) -> dict[str, Any]:
         "history": history_lines(outcome),
         "fraction": outcome.plan.fraction,
         "steps": msgspec.to_builtins(trained_steps(outcome)),
+        "opened": dict(outcome.opened),
     }
 
 

@@ -8,7 +8,7 @@ from edgekit.building.request import BuildRequest
 from edgekit.building.setup import GivenModel
 from edgekit.building.values import Attempt
 from edgekit.building.variants.base import MadeVariant, MakerContext
-from edgekit.building.variants.distilled import job_for, train_pruned, trained_already
+from edgekit.building.variants.distilled import job_for, train_pruned, trained_already, with_opened
 from edgekit.building.variants.probing import untrained_structures
 from edgekit.building.variants.training import (
     prune_config,
@@ -69,7 +69,7 @@ class PrunedMaker:
             fraction = pick.fraction
         job = job_for(context, config, fraction)
         store = context.cache.store
-        job = trained_already(job, lambda other: store.holds("pruned", other.key_parts()))
+        job = trained_already(job, lambda other: store.holds("pruned", with_opened(other, store).key_parts()))
         yield from train_pruned(context, job)
 
 

@@ -8,10 +8,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.base import Samples
 from edgekit.compress.pruning.folding import folded
@@ -22,6 +22,7 @@ from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.finetune import finetune
 from edgekit.errors import ModelError, StageError, TimeLimitReached
+from edgekit.opened import digests_now, merged
 from edgekit.progress import SilentStep, Step
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class PruneOutcome:
     """The pruned, trained network (eval mode, CPU) and how it came about.
 
     `reason` says why pruning ended, `kept` which layers kept their width and why ("" if none had to). `shortened`: the
-    deadline left out steps, or part of the final training.
+    deadline left out steps, or part of the final training. `opened`: files that the user's own loss or step has read,
+    path → SHA-256.
     """
 
     module: torch.nn.Module
@@ -77,6 +79,7 @@ class PruneOutcome:
     reason: str
     kept: str = ""
     shortened: bool = False
+    opened: Mapping[str, str] = field(default_factory=dict)
 
 
 def prune_iteratively(
@@ -125,6 +128,7 @@ def prune_iteratively(
         reason=reason,
         kept=told(kept) if kept else "",
         shortened=reason == OUT_OF_TIME or record.shortened,
+        opened=work.opened,
     )
 
 
@@ -205,6 +209,7 @@ class _Work:
     steps: IterateConfig
     progress: _Share
     folder: Path | None
+    opened: dict[str, str] = field(default_factory=dict)
 
     def step(
         self,
@@ -258,9 +263,11 @@ class _Work:
         self.progress.begin(train_config.epochs)
         fingerprint = _fingerprint(student, plan, train_config, len(self.train))
         done = None if self.folder is None else self.folder / f"{name}.safetensors"
-        accuracy = None if done is None else _load_step(student, done, fingerprint)
+        note = None if done is None else _load_step(student, done, fingerprint)
         shortened = False
-        if accuracy is None:
+        if note is not None:
+            accuracy, opened = float(note["accuracy"]), note.get("opened", {})
+        else:
             checkpoint = None if self.folder is None else self.folder / f"{name}.checkpoint.safetensors"
             report = finetune(
                 student, self.train, train_config, teacher=self.original, progress=self.progress,
@@ -269,12 +276,13 @@ class _Work:
             if report.stopped == "asked":
                 raise TimeLimitReached(f"the time limit ended in {name}")
             shortened = report.stopped == "time"
-            accuracy = self.validate(student)
+            accuracy, opened = self.validate(student), dict(report.opened)
             if done is not None and not shortened:
-                note = {"fingerprint": fingerprint, "plan": plan.to_json(), "accuracy": accuracy}
-                write_tensors(done, student.state_dict(), note)
+                told = {"plan": plan.to_json(), "accuracy": accuracy, "opened": opened}
+                write_tensors(done, student.state_dict(), {"fingerprint": fingerprint, **told})
             if checkpoint is not None:
                 checkpoint.unlink(missing_ok=True)
+        self.opened.update(merged(self.opened, opened))
         drop = baseline - accuracy
         self.progress.advance(
             1.0, f"{name}: {plan.fraction:.0%} of MACs, accuracy {accuracy:.2%} ({-drop:+.2%})"
@@ -306,14 +314,16 @@ def _fingerprint(student: torch.nn.Module, plan: PrunePlan, config: TrainConfig,
     return state.hexdigest()
 
 
-def _load_step(student: torch.nn.Module, path: Path, fingerprint: str) -> float | None:
+def _load_step(student: torch.nn.Module, path: Path, fingerprint: str) -> Mapping[str, Any] | None:
+    """The note of a finished step, whose weights are put into `student`; None where it has to be made again."""
     if not path.exists():
         return None
     try:
         tensors, note = read_tensors(path)
     except ModelError:
         return None  # torn: made again
-    if note.get("fingerprint") != fingerprint:
+    opened = note.get("opened", {})
+    if note.get("fingerprint") != fingerprint or opened != digests_now(opened):
         return None
     student.load_state_dict(tensors)
-    return float(note["accuracy"])
+    return note

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ from edgekit.compress.training.config import TrainConfig, one_cycle
 from edgekit.compress.training.goal import moves_with_the_image
 from edgekit.compress.training.loss import LossFunction, make_loss
 from edgekit.errors import DataError, ModelError, StageError
+from edgekit.opened import FileWatch, digests_now
 from edgekit.progress import SilentStep, Step
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class TrainReport:
     """What happened. `loss`: mean training loss of each epoch begun; `steps` counts earlier sittings too.
 
     stopped: "" (all of it ran), "asked" (should_stop said so: call again to go on), "time" (the time limit
-    shortened the schedule; the learning rate was brought down in time, so the weights are usable).
+    shortened the schedule; the learning rate was brought down in time, so the weights are usable). opened: files that
+    the loss or step has read, path → SHA-256.
     """
 
     steps: int
@@ -47,6 +49,7 @@ class TrainReport:
     seconds: float
     arithmetic: Literal["fp32", "bf16"]
     device: str
+    opened: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -62,6 +65,7 @@ class _Run:
     channels_last: bool = False
     losses: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    watch: FileWatch = field(default_factory=FileWatch)
 
 
 def finetune(
@@ -79,8 +83,9 @@ def finetune(
     """Train `student` in place on `data`; leave it in eval mode on the CPU.
 
     checkpoint: a file; written at each epoch's end and every `save_every_s`. If it is there and belongs to
-    the same run (configuration, structure, number of samples), training goes on from it and ends with the
-    same weights as an uninterrupted run, bit for bit on a CPU; a damaged or foreign one is ignored.
+    the same run (configuration, structure, number of samples, files that the loss or step has read), training goes on
+    from it and ends with the same weights as an uninterrupted run, bit for bit on a CPU; a damaged or foreign one is
+    ignored.
     time_limit_s: where the whole run would take longer, the schedule is shortened to fit. A checkpoint of a shortened
     run is no part of a whole one: only a run with a time limit goes on from it.
     Raises DataError when there is nothing to learn from, StageError when the loss is not finite.
@@ -123,7 +128,7 @@ def _train(
     if checkpoint is not None:
         _resume(run, checkpoint, limited=time_limit_s is not None)
     resumed_at, begun = run.step, time.monotonic()
-    loss_of = make_loss(config, None if teacher is None else _frozen(teacher, device), data.labels)
+    loss_of = make_loss(config, None if teacher is None else _frozen(teacher, device), data.labels, run.watch)
     clock = _Clock(planned, resumed_at, time_limit_s)
     saved, stopped = begun, ""
     for batch in _stream(data, batch_size, epoch_steps, config.seed, run.step):
@@ -153,6 +158,7 @@ def _train(
     return TrainReport(
         run.step, planned, resumed_at, "asked" if stopped else "time" if run.shortened else "",
         tuple(run.losses), time.monotonic() - begun, "bf16" if bf16 else "fp32", device,
+        dict(run.watch.files),
     )  # fmt: skip
 
 
@@ -254,6 +260,7 @@ def _save(run: _Run, path: Path) -> None:
         "shortened": run.shortened,
         "losses": run.losses,
         "counts": run.counts,
+        "opened": run.watch.files,
     }
     write_tensors(path, tensors, note)
 
@@ -267,10 +274,12 @@ def _resume(run: _Run, path: Path, *, limited: bool) -> None:
         tensors, note = read_tensors(path)
     except ModelError:
         return  # a torn or foreign checkpoint: start over, it will be overwritten
-    run.shortened = bool(note.get("shortened"))
-    if note.get("fingerprint") != run.fingerprint or (run.shortened and not limited):
+    run.shortened, opened = bool(note.get("shortened")), note.get("opened", {})
+    foreign = note.get("fingerprint") != run.fingerprint or opened != digests_now(opened)
+    if foreign or (run.shortened and not limited):
         run.shortened = False
         return
+    run.watch.recall(opened)
     with torch.no_grad():
         for name, tensor in run.student.state_dict().items():
             tensor.copy_(tensors[f"model.{name}"])

@@ -3,7 +3,8 @@
 A user's loss is called as `loss(outputs, labels, teacher_outputs)`: the student's outputs as the network returns
 them, labels [N, ...] or None, the teacher's outputs or None. A user's step is called as
 `step(student, inputs, labels, teacher)`: the modules, the (augmented) input tensors, labels or None, the teacher
-or None. Both give one scalar tensor that can be differentiated.
+or None. Both give one scalar tensor that can be differentiated. Files that they open when they are called count as
+what they depend on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from edgekit.compress.base import forward_outputs
 from edgekit.compress.training.distill import OutputKind, distillation_loss, hard_loss, output_kind
 from edgekit.compress.training.goal import Goal, find_goal
 from edgekit.errors import DataError, StageError, UserError
+from edgekit.opened import FileWatch
 from edgekit.reference import load_function
 
 if TYPE_CHECKING:
@@ -34,17 +36,21 @@ LossFunction = Callable[
 
 
 def make_loss(
-    config: TrainConfig, teacher: torch.nn.Module | None, labels: NDArray[np.generic] | None
+    config: TrainConfig,
+    teacher: torch.nn.Module | None,
+    labels: NDArray[np.generic] | None,
+    watch: FileWatch | None = None,
 ) -> LossFunction:
     """The loss of (student, inputs, labels); `labels`: those of all samples, [N, ...], which say what they teach.
 
-    Where they fit no output, the teacher's outputs alone are learnt. Raises DataError where there is nothing to learn
-    from.
+    Where they fit no output, the teacher's outputs alone are learnt. `watch` is told of the files that a function of
+    the user's reads. Raises DataError where there is nothing to learn from.
     """
+    around = (watch or FileWatch()).around
     if config.step is not None:
-        return _custom_step(load_function(config.step, UserError), config.step, teacher)
+        return _custom_step(around(load_function(config.step, UserError)), config.step, teacher)
     if config.loss is not None:
-        return _custom_loss(load_function(config.loss, UserError), config.loss, teacher)
+        return _custom_loss(around(load_function(config.loss, UserError)), config.loss, teacher)
     if teacher is None and labels is None:
         raise DataError("there are neither labels nor a teacher to learn from", remedy="give one of them")
     return _standard(config, teacher, labels)

@@ -12,10 +12,11 @@ import pytest
 import edgekit
 from edgekit.building.executor import InProcessExecutor
 from edgekit.building.outcome.layer_losses import LayerLossTask, own_losses
-from edgekit.building.outcome.waterfall import built, trained
+from edgekit.building.outcome.waterfall import Scorer, built, trained
 from edgekit.building.values import Attempt, Outcome
 from edgekit.compare import compare_artifacts
 from edgekit.errors import StageError
+from edgekit.measure import estimate_drop, estimate_skewed_drop
 from edgekit.result import Result, TrainedStep, VariantResult
 from edgekit.store import Store
 from edgekit.testing.example_parts import ENVIRONMENT
@@ -141,6 +142,26 @@ def attempt(tmp_path: Path) -> Attempt:
         artifact,
         Accuracy("top1", "validation", 1, estimate, estimate),
     )
+
+
+def test_without_labels_a_change_has_the_interval_of_a_verdict() -> None:
+    class FakeEvaluator:
+        metric = None
+
+        def outputs(self, artifact: str, samples: object) -> dict[str, np.ndarray]:
+            values = np.random.default_rng(0).standard_normal((20, 3, 8))
+            values[3] += 0.5 * (artifact == "before") + 2.0 * (artifact == "after")
+            return {"y": values}
+
+    class Samples:
+        class files:  # noqa: N801
+            labels = None
+
+    scorer = Scorer(FakeEvaluator(), "original", Samples())  # type: ignore[arg-type]
+    scores, before = scorer.scores("after"), scorer.scores("before")  # type: ignore[arg-type]
+    drop = scorer.drop(scores, "before")  # type: ignore[arg-type]
+    assert drop == estimate_skewed_drop(scores, before)
+    assert drop.high > estimate_drop(scores, before).high
 
 
 def test_integers_and_their_simulation_are_two_stages(attempt: Attempt) -> None:

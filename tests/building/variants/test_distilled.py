@@ -37,3 +37,13 @@ def test_another_function_of_one_file_is_another(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(CODE)
     np.save(tmp_path / "weights.npy", np.ones(3))
     assert code_digest(f"{tmp_path / 'train.py'}:loss") != code_digest(f"{tmp_path / 'train.py'}:step")
+
+
+def test_a_file_that_python_does_not_see_being_opened_counts_where_the_source_names_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "train.py").write_text('def loss(a, b, c):\n    return load_file("w.safetensors")\n')
+    (tmp_path / "w.safetensors").write_bytes(b"first")
+    first = code_digest(f"{tmp_path / 'train.py'}:loss")
+    (tmp_path / "w.safetensors").write_bytes(b"second")
+    assert code_digest(f"{tmp_path / 'train.py'}:loss") != first

@@ -15,7 +15,7 @@ from pathlib import Path
 from edgekit.board.machine import memory_bytes
 from edgekit.errors import UserError
 
-__all__ = ["HOURS", "MEMORY", "WorkerLimits", "resident_bytes", "worker_limits"]
+__all__ = ["HOURS", "MEMORY", "WorkerLimits", "over_memory", "worker_limits"]
 
 MEMORY = "EDGEKIT_WORKER_MEMORY_GB"
 HOURS = "EDGEKIT_WORKER_HOURS"
@@ -44,6 +44,13 @@ def worker_limits() -> WorkerLimits:
     gigabytes, hours = _number(MEMORY), _number(HOURS)
     memory = AVAILABLE_SHARE * _available_bytes() if gigabytes is None else gigabytes * 1e9
     return WorkerLimits(int(memory), None if hours is None else hours * 3600)
+
+
+def over_memory(process: int, limit_bytes: int) -> tuple[str, str] | None:
+    """None while a process keeps to its memory; else what it took, and the remedy, for a StageError."""
+    if resident_bytes(process) <= limit_bytes:
+        return None
+    return f"it took more than {limit_bytes / 1e9:.3g} GB of memory", f"{MEMORY} raises the limit"
 
 
 def _number(name: str) -> float | None:
