@@ -133,8 +133,20 @@ def _parts(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, tupl
     if "x" in members:
         return {"": ("x", "y" if "y" in members else None)}
     if not members_of:
-        raise DataError(f"{path} has {', '.join(sorted(members)[:8]) or 'nothing'}", allowed=ALLOWED)
+        told = ", ".join(sorted(members)[:8]) or "nothing"
+        raise DataError(f"{path} has {told}", allowed=ALLOWED, remedy=_renaming(path, members))
     return members_of
+
+
+def _renaming(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> str:
+    """The line of Python that gives a file's arrays their names, where it is clear which are the samples."""
+    if not 1 <= len(members) <= 2:
+        return ""
+    x, *rest = sorted(members, key=lambda name: members[name].file_size, reverse=True)
+    if rest and members[x].file_size == members[rest[0]].file_size:
+        return ""
+    labels = "".join(f", y=d[{name!r}]" for name in rest)
+    return f"rename them: d = numpy.load({path.name!r}); numpy.savez('named.npz', x=d[{x!r}]{labels})"
 
 
 def _header(
