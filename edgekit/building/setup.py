@@ -21,7 +21,7 @@ from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
 from edgekit.choose import check_budget
-from edgekit.data import Splits, check_data, from_python, make_splits, open_source, read_classes
+from edgekit.data import Splits, check_data, check_place, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEFAULT_DEVICE, Device, check_device, local_machine, make_device
 from edgekit.errors import DeviceError, ModelError, OutputError, UserError
 from edgekit.files import check_own_file
@@ -134,6 +134,8 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     refuse_impossible_precisions(request, target)
     check_references(request, project)
     check_output(request.out)
+    if isinstance(request.data, (str, Path)):
+        check_place(request.data)
     model = locate_model(request)
     store = Store.open(request.store, warn)
     device = make_device(request.device, store.workspace("device"))

@@ -6,7 +6,7 @@ from edgekit.data.base import Batch, DataSource
 from edgekit.data.checks import check_data, check_values
 from edgekit.data.classes import compare_classes, read_classes
 from edgekit.data.extremes import most_different
-from edgekit.data.opening import from_arrays, from_python, open_source
+from edgekit.data.opening import check_place, from_arrays, from_python, open_source
 from edgekit.data.preprocess import load_preprocess, make_preprocess
 from edgekit.data.splits import Split, Splits, make_splits
 
@@ -16,6 +16,7 @@ __all__ = [
     "Split",
     "Splits",
     "check_data",
+    "check_place",
     "check_values",
     "compare_classes",
     "from_arrays",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ __all__ = ["Arrays", "flat", "refuse_unrepeatable", "run_torch"]
 
 Arrays = tuple["NDArray[np.generic]", ...]
 """One array [1, ...] per input, or per output."""
+
+MOST_CHANNELS = 4
+"""Of stored samples: grey to RGBA. A last axis no longer than it is likely the channels'."""
 
 
 def run_torch(network: torch.nn.Module, inputs: Arrays) -> Arrays:
@@ -99,8 +103,27 @@ def refuse_unrepeatable(network: torch.nn.Module, inputs: Arrays, others: Arrays
 def _call(network: torch.nn.Module, inputs: Arrays) -> Any:
     import torch
 
-    with UserCode("the network's forward()", ModelError), torch.no_grad(), quiet():
-        return network(*(torch.from_numpy(array.copy()) for array in inputs))
+    try:
+        with UserCode("the network's forward()", ModelError), torch.no_grad(), quiet():
+            return network(*(torch.from_numpy(array.copy()) for array in inputs))
+    except ModelError as problem:
+        raise ModelError(str(problem), remedy=_given(str(problem), inputs)) from problem.__cause__
+
+
+def _given(told: str, inputs: Arrays) -> str:
+    """What forward() was given, and what to try where torch's words tell of a layout or an axis."""
+    shapes = " and ".join(f"{array.dtype} {list(array.shape)}" for array in inputs)
+    return "; ".join((f"it was given {shapes}", *_axes_hint(told, inputs)))
+
+
+def _axes_hint(told: str, inputs: Arrays) -> tuple[str, ...]:
+    shape = inputs[0].shape if len(inputs) == 1 else ()
+    axes = re.search(r"expected (\d)D.*got (\d)D", told)
+    if shape and axes and int(axes[1]) == int(axes[2]) + 1:
+        return ("if the samples lack their channel axis, store x[:, None]",)
+    if len(shape) == 4 and "channels" in told and shape[3] <= MOST_CHANNELS < shape[1]:
+        return ("if the samples are stored with channels last, add --input-layout nhwc",)
+    return ()
 
 
 def _seeded_run(network: torch.nn.Module, inputs: Arrays, seed: int) -> Arrays:

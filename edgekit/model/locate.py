@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelRef", "WeightsPart", "locate", "locate_module"]
 
 ALLOWED = "file.py:factory, package.module:factory, a .pt2 file or an .onnx file"
+SHOWN = 4
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".pth.tar", ".ckpt", ".bin")
 
 
@@ -74,7 +76,7 @@ def locate(
             remedy=f"give the factory that builds the network, and --weights {text}",
         )
     if path.suffix == ".py":
-        raise ModelError(f"{text} names no factory", remedy=f"write {text}:FACTORY")
+        raise ModelError(f"{text} names no factory", remedy=_factories(path, text))
     if not is_reference(text):
         state = "" if path.exists() else ": no such file"
         raise ModelError(f"{text!r} is not a model{state}", allowed=ALLOWED)
@@ -95,6 +97,19 @@ def _check_part(weights: str | Path | None, part: WeightsPart) -> None:
             raise ModelError(f"{option} is a {type(value).__name__}", allowed="a text")
     if weights is None and part.options():
         raise ModelError(f"{part.options()[0]} without --weights", remedy="give the file of weights as well")
+
+
+def _factories(path: Path, text: str) -> str:
+    """What may be written in the place of a file's bare name: its own functions, or else its classes."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        body = []
+    for kind in (ast.FunctionDef, ast.ClassDef):
+        names = [node.name for node in body if isinstance(node, kind) and not node.name.startswith("_")]
+        if names:
+            return f"write {text}:FACTORY, as {' or '.join(f'{text}:{name}' for name in names[:SHOWN])}"
+    return f"write {text}:FACTORY"
 
 
 def _locate_file(path: Path, weights: str | Path | None) -> ModelRef:

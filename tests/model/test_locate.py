@@ -211,3 +211,20 @@ def test_the_digest_holds_the_name_in_a_file_and_in_an_installed_module(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "code.py").write_text("def first(): pass\ndef second(): pass\n")
     assert len({locate_reference(f"{place}:{name}", ModelError).digest for name in names}) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"),
+    [
+        (
+            "class Net: pass\ndef make(): pass\ndef _own(): pass\n",
+            r"write .*net\.py:FACTORY, as \S*net\.py:make$",
+        ),
+        ("class A: pass\nclass B: pass\n", r"as \S*net\.py:A or \S*net\.py:B$"),
+        ("1 +\n", r"write \S*net\.py:FACTORY$"),
+    ],
+)
+def test_a_bare_file_is_told_what_it_defines(tmp_path: Path, source: str, remedy: str) -> None:
+    (tmp_path / "net.py").write_text(source)
+    with pytest.raises(ModelError, match=remedy):
+        locate(tmp_path / "net.py")
