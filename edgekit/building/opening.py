@@ -15,7 +15,7 @@ from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
 from edgekit.building.variants.original import original_variant
-from edgekit.data import DataSource, compare_classes, unscaled_pixels
+from edgekit.data import DataSource, compare_classes, multiplied_pixels, unscaled_pixels
 from edgekit.errors import Interrupted, TimeLimitReached
 from edgekit.graph.scaling import scales_input
 from edgekit.plan import Plan
@@ -128,11 +128,16 @@ def warned(context: Context, original: Variant, reference: Artifact) -> Context:
 
 
 def pixels_told(source: DataSource, original: Variant) -> tuple[str, ...]:
-    """A warning where images without labels come to the network as 0 to 255, and it does not scale them by itself.
+    """A warning where pixels are multiplied by 255, or where images without labels come to the network as 0 to 255, and it does not scale them by itself.
 
     With labels the original's own score tells. Without, a network that sees what it was never trained on is compared
     with itself: it would be calibrated on ranges that it never has, and every figure would look fine.
     """
+    if multiplied_pixels(source):
+        return (
+            f"a scale of {source.preprocess.scale:g} makes pixels larger than 255: samples are divided by it. "
+            "Is 255 meant (--scale 255)?",
+        )
     if source.labelled or not unscaled_pixels(source, original.signature):
         return ()
     if scales_input(original.onnx_path, original.signature.inputs[0].name):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgekit.data.base import DataSource
     from edgekit.types import Signature
 
-__all__ = ["unscaled_pixels"]
+__all__ = ["multiplied_pixels", "unscaled_pixels"]
 
 
 def unscaled_pixels(source: DataSource, signature: Signature) -> bool:
@@ -24,10 +24,20 @@ def unscaled_pixels(source: DataSource, signature: Signature) -> bool:
     given, spec = source.preprocess, signature.inputs[0]
     if given.scale != 1 or given.mean or given.std or np.dtype(spec.dtype).kind != "f":
         return False
-    if len(spec.shape) != 4 or not _holds_bytes(source):
-        return False
+    # Masks and one-bit pictures are 0 or 1 already.
+    return len(spec.shape) == 4 and _holds_bytes(source) and _largest(source) > 1
+
+
+def multiplied_pixels(source: DataSource) -> bool:
+    """Whether images become larger than 255: a scale of 1/255 was given, by which they are divided."""
+    given = source.preprocess
+    return 0 < given.scale < 1 and _holds_bytes(source) and _largest(source) > 255
+
+
+def _largest(source: DataSource) -> float:
+    """The largest value of the first input over a few samples."""
     some = np.unique(np.linspace(0, len(source) - 1, 4, dtype=np.int64))
-    return bool(source.take(some).inputs[0].max() > 1)  # masks and one-bit pictures are 0 or 1 already
+    return float(source.take(some).inputs[0].max())
 
 
 def _holds_bytes(source: DataSource) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,11 +44,18 @@ def find_target(name: str, project: Path | None = None) -> Target:
     files, _ = _files(project)
     if name in files:
         return load_target_file(files[name][0])
-    near = difflib.get_close_matches(name.lower(), files, n=3, cutoff=0.5)
+    near = _near(name.lower(), list(files))
     raise UnknownTargetError(
         f'no target "{name}"',
         remedy=(f"did you mean {' or '.join(near)}? " if near else "") + "`edgekit targets` lists them all",
     )
+
+
+def _near(name: str, names: Sequence[str]) -> list[str]:
+    """At most three: those that hold every word of the name ("orin", "pi 4"), else those that are spelt alike."""
+    words = re.findall("[a-z0-9]+", name)
+    holding = [known for known in names if words and all(word in known.split("-") for word in words)]
+    return holding[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
 
 
 def all_targets(project: Path | None = None) -> tuple[Target, ...]:

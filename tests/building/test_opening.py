@@ -46,3 +46,11 @@ def test_nothing_is_told_where_it_is_scaled_or_the_score_will_tell(plain: Varian
     assert pixels_told(from_arrays(BYTES, preprocess=Preprocess(scale=255)), plain) == ()
     assert pixels_told(from_arrays(BYTES, np.arange(20) % 4), plain) == ()
     assert pixels_told(from_arrays(BYTES), scaling) == ()
+
+
+def test_a_scale_that_multiplies_pixels_is_told(plain: Variant) -> None:
+    for labels in (None, np.arange(20) % 4):
+        (told,) = pixels_told(from_arrays(BYTES, labels, preprocess=Preprocess(scale=1 / 255)), plain)
+        assert "larger than 255" in told
+    shares = BYTES / np.float32(255)  # which 1/255 makes 0 to 255 of
+    assert pixels_told(from_arrays(shares, preprocess=Preprocess(scale=1 / 255)), plain) == ()

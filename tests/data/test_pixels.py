@@ -24,7 +24,11 @@ def test_bytes_without_a_scale_are_seen() -> None:
 def test_a_folder_of_images_without_a_scale_is_seen(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "a.png")
-    for given, unscaled in ((Preprocess(), True), (Preprocess(resize=(4, 4)), True), (Preprocess(scale=255), False)):
+    for given, unscaled in (
+        (Preprocess(), True),
+        (Preprocess(resize=(4, 4)), True),
+        (Preprocess(scale=255), False),
+    ):
         assert unscaled_pixels(open_source(tmp_path, given, tmp_path / "cache"), taking()) is unscaled
 
 
