@@ -128,7 +128,7 @@ def warned(context: Context, original: Variant, reference: Artifact) -> Context:
 
 
 def pixels_told(source: DataSource, original: Variant) -> tuple[str, ...]:
-    """A warning where pixels are multiplied by 255, or where images without labels come to the network as 0 to 255, and it does not scale them by itself.
+    """A warning where pixels are multiplied by 255, or, without labels, where nothing scales them.
 
     With labels the original's own score tells. Without, a network that sees what it was never trained on is compared
     with itself: it would be calibrated on ranges that it never has, and every figure would look fine.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -83,7 +84,7 @@ def _of_option(error: click.NoSuchOption) -> str:
 
 def _of_missing(error: click.MissingParameter, arguments: Sequence[str]) -> str:
     named = error.param.opts if error.param is not None else []
-    given = [after for before, after in zip(arguments, arguments[1:], strict=False) if before == "--weights"]
+    given = [after for before, after in itertools.pairwise(arguments) if before == "--weights"]
     given += [text.partition("=")[2] for text in arguments if text.startswith("--weights=")]
     if "--model" in named and any(text.endswith((".onnx", ".pt2")) for text in given):
         return f"{given[0]} has its own weights; did you mean --model {given[0]}?"
