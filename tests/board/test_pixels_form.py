@@ -22,5 +22,5 @@ def test_every_size_that_preprocessing_may_have_is_read(given: Any) -> None:
 
 @pytest.mark.parametrize("given", [0, 1.5, "352", True, [], [352], [352, 0], [1, 2, 3], [352, None], 1 << 21])
 def test_what_is_no_size_is_told(given: Any) -> None:
-    with pytest.raises(ValueError, match="resize.* allowed: "):
+    with pytest.raises(ValueError, match=r"resize.* allowed: "):
         PIXELS(given, "resize")
