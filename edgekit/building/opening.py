@@ -23,7 +23,7 @@ from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
 from edgekit.types import Artifact, Candidate, Rejection, Variant
 
-__all__ = ["Opening", "in_run", "opened", "pixels_told", "planned"]
+__all__ = ["Opening", "in_run", "opened", "planned"]
 
 Product = TypeVar("Product")
 
