@@ -78,7 +78,9 @@ def _of_option(error: click.NoSuchOption) -> str:
     if elsewhere:
         return elsewhere
     meant = MEANT.get(error.option_name, "")
-    options = {name for each in (error.ctx.command.params if error.ctx else ()) for name in each.opts}
+    options = {
+        name for parameter in (error.ctx.command.params if error.ctx else ()) for name in parameter.opts
+    }
     return f"did you mean {meant}?" if meant and re.split("[ ,]", meant)[0] in options else ""
 
 
