@@ -15,8 +15,9 @@ from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
 from edgekit.building.variants.original import original_variant
-from edgekit.data import compare_classes
+from edgekit.data import DataSource, compare_classes, multiplied_pixels, unscaled_pixels
 from edgekit.errors import Interrupted, TimeLimitReached
+from edgekit.graph.scaling import scales_input
 from edgekit.plan import Plan
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
@@ -107,7 +108,8 @@ def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
     setting = context.setting
     classes = compare_classes(setting.source, original.signature, setting.request.metric)
-    for warning in classes:  # before a refusal, which it may explain
+    pixels = pixels_told(setting.source, original)
+    for warning in (*classes, *pixels):  # before a refusal, which they may explain
         context.reporter.say(f"warning: {warning}")
     weaknesses = told_weakness(
         context.evaluator,
@@ -121,8 +123,29 @@ def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     judged = default_told(context.evaluator, reference, context.validation(original.signature))
     if judged:
         context.reporter.say(judged)
-    warnings = (*setting.warnings, *classes, *weaknesses)
+    warnings = (*setting.warnings, *classes, *pixels, *weaknesses)
     return replace(context, setting=replace(setting, warnings=warnings))
+
+
+def pixels_told(source: DataSource, original: Variant) -> tuple[str, ...]:
+    """A warning where pixels are multiplied by 255, or, without labels, where nothing scales them.
+
+    With labels the original's own score tells. Without, a network that sees what it was never trained on is compared
+    with itself: it would be calibrated on ranges that it never has, and every figure would look fine.
+    """
+    if multiplied_pixels(source):
+        return (
+            f"a scale of {source.preprocess.scale:g} makes pixels larger than 255: samples are divided by it. "
+            "Is 255 meant (--scale 255)?",
+        )
+    if source.labelled or not unscaled_pixels(source, original.signature):
+        return ()
+    if scales_input(original.onnx_path, original.signature.inputs[0].name):
+        return ()
+    return (
+        "pixels reach the network as 0 to 255, without scale, mean or std: right only if it was trained so. Trained on "
+        "0 to 1: --scale 255; on ImageNet's statistics: --scale 255 --mean .485,.456,.406 --std .229,.224,.225",
+    )
 
 
 def planned(context: Context, variant: Variant) -> Plan:

@@ -26,6 +26,9 @@ __all__ = ["RichReporter"]
 
 WORTH_SAYING_S = 0.5
 
+LONGEST_SILENCE_S = 15.0
+"""A pipe hears of what is being done no more often than that: a log that stands still looks like a hang."""
+
 
 class _Bar:
     def __init__(self, progress: Progress, task: TaskID, title: str) -> None:
@@ -37,10 +40,17 @@ class _Bar:
 
 
 class _Quiet:
-    """A pipe gets finished lines, no bars."""
+    """A pipe gets finished lines, no bars; and of a long step, now and then, what is being done."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console, self._title, self._last = console, title, ""
+        self._told = time.monotonic()
 
     def advance(self, fraction: float, text: str = "") -> None:
-        pass
+        now = time.monotonic()
+        if text and text != self._last and now - self._told >= LONGEST_SILENCE_S:
+            self._told, self._last = now, text
+            self._console.print(f"{self._title}: {text}, {fraction:.0%}", highlight=False, markup=False)
 
 
 def columns() -> tuple[ProgressColumn, ...]:
@@ -86,7 +96,7 @@ class RichReporter:
             with Progress(*columns(), console=self._console, transient=True) as progress:
                 yield _Bar(progress, progress.add_task(title, total=None), title)
         else:
-            yield _Quiet()
+            yield _Quiet(self._console, title)
         seconds = time.monotonic() - started
         if seconds >= WORTH_SAYING_S or self._log is not None:
             self._console.print(f"[dim]{title}: {seconds:.1f} s[/dim]", highlight=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,17 @@ def test_a_broken_neighbour_does_not_hinder_finding_another(tmp_path: Path) -> N
 def test_a_short_name_of_a_board_gets_the_long_one(short: str, meant: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownTargetError, match=rf"did you mean {meant}\?"):
         find_target(short, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("orin", "jetson-agx-orin or jetson-orin-nano or jetson-orin-nx"),
+        ("Orin Nano", "jetson-orin-nano"),
+        ("Jetson_Orin_Nano", "jetson-orin-nano"),
+        ("pi 4", "raspberry-pi-4"),
+    ],
+)
+def test_words_of_a_name_find_it(name: str, meant: str, tmp_path: Path) -> None:
+    with pytest.raises(UnknownTargetError, match=re.escape(f"did you mean {meant}? ")):
+        find_target(name, tmp_path)
