@@ -26,7 +26,7 @@ from edgekit.errors import OutputError, UserError
 from edgekit.files import check_own_file
 from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
-from edgekit.model import ModelRef, identified, load_module, locate, locate_module
+from edgekit.model import ModelRef, identified, load_module, locate, locate_module, unwrapped
 from edgekit.quantize import ladder
 from edgekit.reference import load_function
 from edgekit.runtimes import RUNTIMES, near_runtimes
@@ -247,7 +247,8 @@ def locate_model(request: BuildRequest) -> GivenModel:
             with closing(make_executor(request.executor)) as executor:
                 read_weights(executor, ref.weights)
         return GivenModel(identified(ref), None, name)
-    return GivenModel(locate_module(request.model), request.model, name)
+    network = unwrapped(request.model)
+    return GivenModel(locate_module(network), network, name)
 
 
 def open_data(request: BuildRequest, cache: Path) -> DataSource:
