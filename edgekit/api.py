@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from edgekit.board import Model
 
 __all__ = ["build", "build_request", "load"]
+
+OTHER_OPTIONS = ("percentile", "threads", "prune", "classes", "seed", "recipe", "input_shapes")
+OTHER_OPTIONS += ("calibration_samples", "allow_weak_original")
 
 
 def build_request(request: BuildRequest, reporter: Reporter | None = None) -> Result:
@@ -77,7 +81,9 @@ def build(
     Quantities are texts as on the command line, "25ms", "2MB", "30m", or numbers in milliseconds, bytes, seconds.
     Without `max_latency` (or with "auto") the fastest within `max_drop` is sought: "1%" or 0.01 for one point; a number
     above 0.3 is refused, "50%" is not. With a `confidence`, as "95%", the drop's whole interval must lie under
-    `max_drop`. `metric`, `loss` and `step` are functions or `file.py:function`; `train` a dict
+    `max_drop`. `metric`, `loss` and `step` are functions or `file.py:function`: a metric of (outputs by name as
+    arrays, labels) gives one score per sample or one for all, a loss of (outputs, labels) or (outputs, labels,
+    teacher_outputs) a scalar tensor, see `edgekit help metric` and so on; `train` a dict
     of the fields of `TrainOptions`, as {"epochs": 4, "learning_rate": 0.02}; `preprocess` one of the fields of
     `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
     `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …); `input_shapes` may be
@@ -105,7 +111,7 @@ def build(
         base = options.pop(field, None)
         quantities[field] = base if value is None else read_quantity(name, value)
     known = [field.name for kind in (Budget, BuildRequest) for field in dataclasses.fields(kind)]
-    refuse_unknown("build() has no argument", options, known)
+    refuse_unknown("build() has no argument", options, known, shown=_argument_names())
     time_limit_s = quantities.pop("time_limit_s")
     budget = Budget(
         fastest=quantities["max_latency_ms"] is None,
@@ -138,6 +144,12 @@ def build(
         **options,
     )
     return build_request(request, reporter or _default_reporter(quiet))
+
+
+def _argument_names() -> list[str]:
+    """What a caller of `build` writes, beside target, model and data; a budget's fields by their arguments' names."""
+    named = [name for name in inspect.signature(build).parameters if name not in ("target", "model", "data")]
+    return [*(name for name in named if name not in ("options", "reporter")), *OTHER_OPTIONS]
 
 
 def _default_reporter(quiet: bool) -> Reporter:

@@ -20,6 +20,7 @@ from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
 from edgekit.choose import check_budget
+from edgekit.compress import load_loss, load_step
 from edgekit.data import Splits, check_data, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEVICES, Device, make_device
 from edgekit.errors import OutputError, UserError
@@ -28,7 +29,6 @@ from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
 from edgekit.model import ModelRef, identified, load_module, locate, locate_module, unwrapped
 from edgekit.quantize import ladder
-from edgekit.reference import load_function
 from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.store import Store
 from edgekit.types import BackendName
@@ -185,15 +185,18 @@ def check_references(request: BuildRequest, project: Path) -> None:
     check_device(request)
     if request.recipe is not None:
         ladder(request.recipe, project)
-    for reference in (request.train.loss, request.train.step):
-        if reference is not None:
-            load_function(reference, UserError)
+    if request.train.loss is not None:
+        load_loss(request.train.loss)
+    if request.train.step is not None:
+        load_step(request.train.step)
 
 
 def check_device(request: BuildRequest) -> None:
     """Raises UserError for a device that there is not."""
     if request.device not in DEVICES:
-        raise UserError(f'no device "{request.device}"', allowed=", ".join(DEVICES))
+        trains = request.device in ("auto", "cpu", "cuda", "gpu")
+        remedy = 'where networks are trained is train={"device": "cuda"}' if trains else ""
+        raise UserError(f'no device "{request.device}"', allowed=", ".join(DEVICES), remedy=remedy)
 
 
 def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any] | None) -> Runtimes:

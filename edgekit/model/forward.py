@@ -119,7 +119,9 @@ def _of_two_kinds(network: torch.nn.Module, inputs: Arrays, problem: ModelError)
     if not weights or not kinds or weights == kinds:
         return None
     if weights != ["float32"]:
-        remedy = "give it in float32, as network.float(): what the board takes in fewer bits is tried from there"
+        remedy = (
+            "give it in float32, as network.float(): what the board takes in fewer bits is tried from there"
+        )
     elif kinds[0].startswith("float"):
         remedy = "give the samples as float32, as x.astype(numpy.float32)"
     else:

@@ -147,7 +147,9 @@ def test_a_random_dict_is_refused_as_a_random_pair_is(tmp_path: Path) -> None:
 
 def test_the_order_of_two_inputs_is_not_guessed_from_a_dict(tmp_path: Path) -> None:
     batch = {"input_ids": X, "attention_mask": X, "label": Y}
-    with pytest.raises(DataError, match=r'keys are input_ids.*give \(\(sample\["input_ids"\], .*forward..\'s order'):
+    with pytest.raises(
+        DataError, match=r'keys are input_ids.*give \(\(sample\["input_ids"\], .*forward..\'s order'
+    ):
         from_python([batch], Preprocess(), tmp_path)
 
 

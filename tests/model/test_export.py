@@ -149,10 +149,22 @@ def test_an_empty_example_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("network", "x", "message"),
     [
-        (lambda: TinyConvNet().half(), GREY, r"weights are float16, the samples float32; .*network.float\(\)"),
-        (lambda: TinyConvNet().double(), GREY, r"weights are float64, the samples float32; .*network.float\(\)"),
+        (
+            lambda: TinyConvNet().half(),
+            GREY,
+            r"weights are float16, the samples float32; .*network.float\(\)",
+        ),
+        (
+            lambda: TinyConvNet().double(),
+            GREY,
+            r"weights are float64, the samples float32; .*network.float\(\)",
+        ),
         (TinyConvNet, GREY.astype(np.float64), r"weights are float32, the samples float64; .*x.astype"),
-        (TinyConvNet, (GREY * 255).astype(np.uint8), r"weights are float32, the samples uint8; .*--scale 255"),
+        (
+            TinyConvNet,
+            (GREY * 255).astype(np.uint8),
+            r"weights are float32, the samples uint8; .*--scale 255",
+        ),
     ],
 )
 def test_weights_and_samples_of_two_kinds_are_told(

@@ -217,7 +217,10 @@ def test_the_digest_holds_the_name_in_a_file_and_in_an_installed_module(
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (TinyConvNet, r"model is the class TinyConvNet; .*give the trained network itself, as TinyConvNet\(\)"),
+        (
+            TinyConvNet,
+            r"model is the class TinyConvNet; .*give the trained network itself, as TinyConvNet\(\)",
+        ),
         (TinyConvNet().state_dict(), r"model is a OrderedDict; .*weights alone are no network"),
         (7, r"model is a int; allowed: a torch.nn.Module"),
     ],
