@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.arguments import (
     read_function,
@@ -18,7 +18,7 @@ from edgekit.arguments import (
     refuse_unknown,
 )
 from edgekit.building import BuildRequest, TrainOptions, run_build
-from edgekit.errors import BudgetError, BundleError, MissingExtraError
+from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
 from edgekit.files import only_one_in
 from edgekit.progress import Reporter, SilentReporter
 from edgekit.quantities import read_confidence, read_drop, read_input_shapes
@@ -69,7 +69,7 @@ def build(
     out: str | Path = "edgekit-out",
     store: str | Path = ".edgekit",
     quiet: bool = False,
-    reporter: Reporter | None = None,
+    reporter: Reporter | Literal["lines"] | None = None,
     **options: Any,
 ) -> Result:
     """Find the most accurate build of `model` that meets the budget on `target`.
@@ -89,7 +89,8 @@ def build(
     `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …); `input_shapes` may be
     "x=1x3x320x320" or {"x": (1, 3, 320, 320)}.
 
-    Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead.
+    Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
+    it to standard error wherever that goes, as the log of a batch job.
 
     Raises UserError, with the command line's own line, for input that cannot be used, before any work; Interrupted
     when stopped.
@@ -143,13 +144,26 @@ def build(
         store=Path(store),
         **options,
     )
-    return build_request(request, reporter or _default_reporter(quiet))
+    return build_request(request, _reporter(reporter, quiet))
 
 
 def _argument_names() -> list[str]:
     """What a caller of `build` writes, beside target, model and data; a budget's fields by their arguments' names."""
     named = [name for name in inspect.signature(build).parameters if name not in ("target", "model", "data")]
     return [*(name for name in named if name not in ("options", "reporter")), *OTHER_OPTIONS]
+
+
+def _reporter(given: Reporter | str | None, quiet: bool) -> Reporter:
+    """What takes the progress. Raises UserError for a name that is not known."""
+    if given is None:
+        return _default_reporter(quiet)
+    if not isinstance(given, str):
+        return given
+    if given != "lines":
+        raise UserError(f"reporter is {given!r}", allowed='"lines", or an object with step() and say()')
+    from edgekit.report.progress import RichReporter
+
+    return RichReporter()
 
 
 def _default_reporter(quiet: bool) -> Reporter:

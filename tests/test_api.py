@@ -164,6 +164,7 @@ def test_what_is_no_bundle_is_told(work: Path, tmp_path: Path, monkeypatch: pyte
         ({"latency": "2ms"}, UserError, "allowed: max_latency, max_drop, .*did you mean 'max_latency'"),
         ({"epochs": 3}, UserError, "no argument 'epochs'; .*it belongs into train, as train={'epochs': "),
         ({"device": "cuda"}, UserError, 'where networks are trained is train={"device": "cuda"}'),
+        ({"reporter": "line"}, UserError, "reporter is 'line'; allowed: \"lines\""),
         ({"model": Net}, UserError, "model is the class Net"),
         ({"loss": torch.nn.CrossEntropyLoss}, UserError, "is a class"),
         ({"max_latency": "2 parsecs"}, BudgetError, "'2 parsecs' is not a latency; allowed: a number above 0"),
