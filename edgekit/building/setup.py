@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -73,8 +74,14 @@ class GivenModel:
     name: str
 
     def load(self) -> torch.nn.Module:
-        """As it was given, in eval mode. Raises ModelError."""
-        return load_module(self.ref) if self.module is None else self.module.eval()
+        """As it was given, in eval mode; a live one that is in training is copied, so that its owner's stays there.
+
+        Raises ModelError.
+        """
+        if self.module is None:
+            return load_module(self.ref)
+        trains = any(part.training for part in self.module.modules())
+        return copy.deepcopy(self.module).eval() if trains else self.module
 
 
 @dataclass(frozen=True)

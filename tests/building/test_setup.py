@@ -110,3 +110,15 @@ def test_what_is_not_edgekits_in_the_output_folder_is_told_before_any_work(
         prepare(request_, print)
     assert not (tmp_path / "store").exists()
     assert (tmp_path / "out" / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("part", ["all of it", "one layer"])
+def test_a_live_network_in_training_stays_so_for_its_owner(request_: BuildRequest, part: str) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5)).eval()
+    (network if part == "all of it" else network[1]).train()
+    model = locate_model(replace(request_, model=network))
+    loaded = model.load()
+    assert not any(each.training for each in loaded.modules())
+    assert network[1].training
+    network.eval()
+    assert model.load() is network
