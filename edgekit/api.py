@@ -31,8 +31,18 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "build_request", "load"]
 
-OTHER_OPTIONS = ("percentile", "threads", "prune", "classes", "seed", "recipe", "input_shapes")
-OTHER_OPTIONS += ("calibration_samples", "allow_weak_original")
+OTHER_OPTIONS = (
+    "percentile",
+    "threads",
+    "prune",
+    "classes",
+    "seed",
+    "recipe",
+    "input_shapes",
+    "calibration_samples",
+    "allow_weak_original",
+)
+"""Fields of `BuildRequest` and `Budget` that a caller gives beside the named arguments."""
 
 
 def build_request(request: BuildRequest, reporter: Reporter | None = None) -> Result:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgekit.data.base import Batch
 
-__all__ = ["Example", "Samples", "example_tensors", "forward_outputs", "to_tensor"]
+__all__ = ["Example", "Samples", "example_tensors", "flat_outputs", "forward_outputs", "to_tensor"]
 
 Example = Sequence["NDArray[np.generic] | torch.Tensor"]
 """One array or tensor per network input, each [N, ...]."""

@@ -111,7 +111,7 @@ def _of_two_kinds(network: torch.nn.Module, inputs: Arrays, problem: ModelError)
 
     Only asked after a failure: a network may cast its inputs itself.
     """
-    weights = sorted({str(each.dtype)[6:] for each in network.parameters() if each.is_floating_point()})
+    weights = sorted({str(tensor.dtype)[6:] for tensor in network.parameters() if tensor.is_floating_point()})
     samples = sorted({str(array.dtype) for array in inputs})
     kinds = [kind for kind in samples if kind.startswith("float")] or [
         kind for kind in samples if kind in ("uint8", "bool")

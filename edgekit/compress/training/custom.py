@@ -106,9 +106,9 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Those that may be given by place; of a torch module its forward's."""
     called = getattr(function, "forward", function)
     return [
-        each
-        for each in inspect.signature(called).parameters.values()
-        if each.kind is not inspect.Parameter.KEYWORD_ONLY
+        parameter
+        for parameter in inspect.signature(called).parameters.values()
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY
     ]
 
 
@@ -125,4 +125,4 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
 
 
 def _told(function: Callable[..., Any]) -> str:
-    return f"({', '.join(str(each) for each in _parameters(function))})"
+    return f"({', '.join(str(parameter) for parameter in _parameters(function))})"
