@@ -15,6 +15,9 @@ from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
 from edgekit.building.variants.original import original_variant
+from edgekit.building.variants.pruned import never_pruned
+from edgekit.building.variants.training import training_config
+from edgekit.compress import try_training
 from edgekit.data import DataSource, compare_classes, multiplied_pixels, unscaled_pixels
 from edgekit.errors import Interrupted, TimeLimitReached
 from edgekit.graph.scaling import scales_input
@@ -87,6 +90,7 @@ def opened(context: Context) -> Opening:
         setting.request.input_shapes,
         setting.request.metric,
     )
+    try_own_loss(context)
     plan = planned(context, original)
     refuse_too_large(plan)
     backends = setting.runtimes.usable
@@ -102,6 +106,16 @@ def opened(context: Context) -> Opening:
     context = warned(context, original, reference)
     candidates, rejections = lint(partial(context.exporter.lint, original), backends, plan.candidates)
     return Opening(context, original, reference, candidates, rejections, plan.rejections)
+
+
+def try_own_loss(context: Context) -> None:
+    """One call of the user's own loss or step: it is needed only after all else is timed. Raises UserError."""
+    setting = context.setting
+    request, train = setting.request, setting.splits.train
+    if request.train.loss is None and request.train.step is None:
+        return
+    if train is not None and never_pruned(request, setting.model, setting.splits) is None:
+        try_training(setting.model.load(), train, training_config(request.train, request.seed, len(train)))
 
 
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:

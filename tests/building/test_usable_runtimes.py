@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgekit.building import setup
+from edgekit.building.board import find_runtimes
 from edgekit.building.request import BuildRequest
-from edgekit.building.setup import find_runtimes
 from edgekit.errors import UserError
 from edgekit.hardware import find_target
 
