@@ -79,8 +79,8 @@ def fix_sizes(model: onnx.ModelProto, name: str, given: Sequence[InputShape] = (
     """Give every input the size for one sample, in place; whether anything changed.
 
     A dynamic batch becomes 1, also where it stands elsewhere by the same name (as in the state of a recurrent layer);
-    the user's shapes fill the rest, and turn recurrent states so that their samples come first. Raises ModelError when a size stays open, when the first axis of an input is
-    fixed to more than 1, and what `shapes_by_name` raises.
+    the user's shapes fill the rest, and turn recurrent states so that their samples come first. Raises ModelError
+    when a size stays open, when the first axis of an input is fixed to more than 1, and what `shapes_by_name` raises.
     """
     changed = turn_states(model, given)
     specs = signature_of(model).inputs
