@@ -140,13 +140,13 @@ def side_by_side(facts: Sequence[TensorFacts], outputs: Collection[str]) -> froz
 
     Within the network a channel that is lost may mean nothing; what it does is seen behind it.
     """
-    found: set[str] = set()
+    answers: set[str] = set()
     for tensor in reversed(facts):  # in graph order: what comes behind is known
-        if tensor.name in found or not outputs.isdisjoint(tensor.names):
-            found.add(tensor.name)
+        if tensor.name in answers or not outputs.isdisjoint(tensor.names):
+            answers.add(tensor.name)
             if tensor.op in KEEPS_PLACES:
-                found.update(tensor.inputs)
-    return frozenset(found)
+                answers.update(tensor.inputs)
+    return frozenset(answers)
 
 
 def _ends(array: NDArray[np.generic], axis: int) -> tuple[Floats, Floats]:

@@ -131,23 +131,23 @@ def computed_tensors(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def kept_in_file(ops: Sequence[Op], tensors: Sequence[str]) -> tuple[str, ...]:
-    """By which tensors the operations of the file are found that stay float, where these ONNX results do.
+    """By which tensors the operations of the file are kept that stay float, where these ONNX results do.
 
     The converter may give a Concat a result of its own and move that into the one of the ONNX network: then the Concat
     is what has to stay float, and all between.
     """
     makers = {output.name: op for op in ops for output in op.outputs}
-    found, open_names = dict.fromkeys(tensors), list(tensors)
+    kept, open_names = dict.fromkeys(tensors), list(tensors)
     while open_names:
         op = makers.get(open_names.pop())
         if op is None or op.kind not in MOVES:
             continue
         for tensor in op.inputs:
             before = makers.get(tensor.name)
-            if before is not None and before.kind in MOVES | JOINS and before.name not in found:
-                found[before.name] = None
+            if before is not None and before.kind in MOVES | JOINS and before.name not in kept:
+                kept[before.name] = None
                 open_names.append(before.name)
-    return tuple(found)
+    return tuple(kept)
 
 
 def collect(
