@@ -131,7 +131,7 @@ def computed_tensors(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def kept_in_file(ops: Sequence[Op], tensors: Sequence[str]) -> tuple[str, ...]:
-    """By which tensors the operations of the file are kept that stay float, where these ONNX results do.
+    """By which tensors the operations of the file are found that stay float, where these ONNX results do.
 
     The converter may give a Concat a result of its own and move that into the one of the ONNX network: then the Concat
     is what has to stay float, and all between.
