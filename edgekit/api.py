@@ -195,6 +195,11 @@ def load(bundle: str | Path | Result) -> Model:
     """
     from edgekit.board import Model
 
+    if not isinstance(bundle, (str, Path, Result)):
+        raise BundleError(
+            f"load() is given a {type(bundle).__name__}",
+            allowed="a build's result, its output folder, or a bundle's folder",
+        )
     folder = bundle.bundle if isinstance(bundle, Result) else Path(bundle)
     if folder is None:
         raise BundleError("this build has no bundle", remedy="result.explanation says why")

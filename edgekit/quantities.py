@@ -25,8 +25,10 @@ __all__ = [
 QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ%]*)\s*")
 LATENCY_MS = {"": 1.0, "ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
 SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+BYTES = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9}
+BYTES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
 SHARES = {"": 1.0, "%": 0.01}
+POINTS = re.compile(r"\s*([0-9.]+)\s*(?:pp|pts?|points?|percent)\s*", re.IGNORECASE)
 
 LARGEST_BARE_DROP = 0.3
 """A loss of accuracy above it that is given without a sign is more likely meant in percent."""
@@ -51,7 +53,7 @@ def told_seconds(seconds: float) -> str:
 
 
 def parse_size_bytes(text: str) -> int:
-    """Bytes from '2MB' (10^6), '2MiB' (2^20) or '2000' (bytes). Raises BudgetError."""
+    """Bytes from '2MB' or '2M' (10^6), '2MiB' (2^20) or '2000' (bytes). Raises BudgetError."""
     size = _quantity(text, BYTES, "a size", "a number above 0 with kB, MB, GB, KiB, MiB or GiB, as 2MB")
     if size < 1:
         raise BudgetError(f"{text!r} is no size", allowed="one byte or more, as 2MB")
@@ -143,7 +145,9 @@ def _quantity(text: str, units: Mapping[str, float], kind: str, allowed: str, *,
     match = QUANTITY.fullmatch(text)
     unit = match[2].lower() if match else ""
     if match is None or unit not in units:
-        raise BudgetError(f"{text!r} is not {kind}", allowed=allowed)
+        points = POINTS.fullmatch(text) if units is SHARES else None
+        remedy = f"write {points[1]}%" if points else ""
+        raise BudgetError(f"{text!r} is not {kind}", allowed=allowed, remedy=remedy)
     value = float(match[1]) * units[unit]
     if not math.isfinite(value) or (value == 0 and not zero):
         raise BudgetError(f"{text!r} is not {kind}", allowed=allowed)

@@ -29,6 +29,7 @@ from edgekit.types import (
 )
 
 __all__ = [
+    "NOTED_HERE",
     "SCHEMA_VERSION",
     "AccuracyResult",
     "CandidateResult",
@@ -49,6 +50,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+NOTED_HERE = "On this machine, not the board: "
+"""Begins each note of a runtime that ran here while the latency is a board's, estimated."""
 
 WaterfallStage = Literal["original", "pruned", "fine-tuned", "exported", "quantized", "runtime"]
 

@@ -24,7 +24,7 @@ def test_latencies(text: str, ms: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("2MB", 2_000_000), ("2MiB", 2_097_152), ("1.5kb", 1500), ("7", 7)]
+    ("text", "size"), [("2MB", 2_000_000), ("2MiB", 2_097_152), ("1.5kb", 1500), ("200k", 200_000), ("2M", 2_000_000), ("1 G", 10**9), ("7", 7)]
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size_bytes(text) == size
@@ -124,3 +124,16 @@ def test_a_share_of_an_error_is_refused(given: str) -> None:
     with pytest.raises(BudgetError, match=r"allowed: .*(in that unit|a number of 0 or more)") as caught:
         read_drop(given, "mae")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1pp", "1 point", "1pt", "1 percent"])
+def test_points_are_answered_with_the_percent_sign(text: str) -> None:
+    with pytest.raises(BudgetError, match="allowed: .*; write 1%"):
+        read_drop(text)
+
+
+@pytest.mark.parametrize("text", ["one", "1 mile", "1kB"])
+def test_other_texts_get_no_percent_sign(text: str) -> None:
+    with pytest.raises(BudgetError) as caught:
+        read_drop(text)
+    assert "write" not in str(caught.value)

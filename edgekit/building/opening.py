@@ -68,11 +68,11 @@ def in_run(request: BuildRequest, reporter: Reporter, work: Callable[[Context], 
         raise Interrupted(
             f"{error} before anything could be measured; everything finished is in {request.store}: "
             "the same command, or one with a longer --time-limit, goes on from there"
-        ) from error
-    except KeyboardInterrupt as error:
+        ) from None
+    except KeyboardInterrupt:  # of no use to who stopped it: where in a library it was caught
         raise Interrupted(
             f"stopped; everything finished is in {request.store}: the same command goes on from there"
-        ) from error
+        ) from None
     finally:
         store.close()
 

@@ -102,7 +102,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     check_references(request, project)
     check_output(request.out)
     if isinstance(request.data, (str, Path)):
-        check_place(request.data)
+        check_place(request.data, named=request.classes is not None)
     model = locate_model(request)
     store = Store.open(request.store, warn)
     device = make_device(request.device, store.workspace("device"))

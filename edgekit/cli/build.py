@@ -55,7 +55,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--classes", type=click.Path(path_type=Path), help="A text file of the classes' names, in label order."
 )
-@click.option("--max-latency", default="auto", show_default=True, help="As 2ms or 800us; auto: the fastest.")
+@click.option("--max-latency", default="auto", show_default=True, help="As 2ms, 800us, or 2 (milliseconds); auto: the fastest.")
 @click.option("--percentile", type=click.Choice(["p50", "p90", "p99"]), default="p90", show_default=True)
 @click.option(
     "--max-drop",
@@ -66,8 +66,8 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--confidence", help="As 95%: the drop's whole interval must lie under --max-drop, not only its value."
 )
-@click.option("--max-size", help="Of the artifact, as 2MB.")
-@click.option("--max-memory", help="Peak of the process that runs it, as 200MB.")
+@click.option("--max-size", help="Of the artifact, as 2MB or 200k; a bare number is bytes.")
+@click.option("--max-memory", help="Peak of the process that runs it, as 200MB or 200M.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--recipe", help="Calibration recipe to begin with; a file's name in calibration/.")
 @click.option("--precision", help=f"Only these, separated by commas: {','.join(OFFERED)}.")

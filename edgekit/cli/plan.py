@@ -34,7 +34,7 @@ def preview_json(preview: Preview) -> str:
 
 def preview_lines(preview: Preview) -> list[str]:
     """The original's score first: it tells whether weights and data were read rightly."""
-    from edgekit.report.wording import budget_text
+    from edgekit.report.wording import budget_text, rejection_lines
 
     target = preview.target
     lines = [f"PLAN  {target.name} ({target.title}); nothing was trained, nothing is written but the store"]
@@ -65,7 +65,7 @@ def preview_lines(preview: Preview) -> list[str]:
         when = f"  ({step.sometimes})" if step.sometimes else ""
         lines.append(f"    {between(step.low_s, step.high_s):>18}  {step.what}{when}")
     lines.append(f"    {between(*preview.total_s):>18}  in all")
-    for title, texts in (("not tried", rejections(preview)), ("warnings", list(preview.warnings))):
+    for title, texts in (("not tried", rejection_lines(preview.rejected)), ("warnings", list(preview.warnings))):
         if texts:
             lines += ["", f"  {title}", *(f"    {text}" for text in texts)]
     return lines
@@ -80,17 +80,6 @@ def original_line(preview: Preview) -> str:
         f"{score.metric} {score.value:.2%} [{score.low:.2%}, {score.high:.2%}] on {score.samples} validation samples, "
         f"in float, measured in {preview.reference}"
     )
-
-
-def rejections(preview: Preview) -> list[str]:
-    """One line for those that have the same reason."""
-    alike: dict[tuple[str, str], list[str]] = {}
-    for rejection in preview.rejected:
-        alike.setdefault((rejection.reason, rejection.instead), []).append(rejection.what)
-    return [
-        f"{', '.join(names)}: {reason}" + (f"; {instead}" if instead else "")
-        for (reason, instead), names in alike.items()
-    ]
 
 
 def between(low_s: float, high_s: float) -> str:

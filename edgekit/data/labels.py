@@ -12,7 +12,7 @@ from edgekit.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["as_labels"]
+__all__ = ["as_labels", "no_order"]
 
 SHOWN = 4
 
@@ -55,6 +55,15 @@ def as_labels(
     return kept
 
 
+def no_order(name: str, told: str = "") -> DataError:
+    """What is said of labels that are names without their order; `told`: some of them, in brackets."""
+    return DataError(
+        f"{name}: labels are names{told}, and which output is whose is written nowhere",
+        remedy="give all names in the order of the network's outputs: --classes FILE, one a line (classes=[...] in "
+        "Python), or an array `classes` in the .npz",
+    )
+
+
 def _is_one_hot(array: NDArray[Any]) -> bool:
     return bool(((array == 0) | (array == 1)).all() and (np.count_nonzero(array, axis=1) == 1).all())
 
@@ -74,11 +83,7 @@ def _numbered(name: str, values: NDArray[np.generic], classes: Sequence[str] | N
     names = [str(text) for text in known]
     if classes is None:
         told = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-        raise DataError(
-            f"{name}: labels are names ({told}), and which output is whose is written nowhere",
-            remedy="give all names in the order of the network's outputs: --classes FILE, or an array `classes` "
-            "in the .npz",
-        )
+        raise no_order(name, f" ({told})")
     strange = [text for text in names if text not in classes]
     if strange:
         raise DataError(

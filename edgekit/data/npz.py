@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from edgekit.data.classes import check_names
-from edgekit.data.labels import as_labels
+from edgekit.data.labels import as_labels, no_order
 from edgekit.data.rows import FileRows, JoinedRows, Rows
 from edgekit.data.stored import StoredSource, check_rows, combined_digest
 from edgekit.errors import DataError, StoreError
@@ -75,10 +75,19 @@ def open_npz(
     )
 
 
-def check_members(path: Path) -> None:
-    """Whether a file has samples under the names that `open_npz` reads; no sample is read. Raises DataError."""
+def check_members(path: Path, *, named: bool = False) -> None:
+    """Whether a file has samples under the names that `open_npz` reads; no sample is read. Raises DataError.
+
+    Also for labels that are names where their order stands nowhere: neither in the file nor, `named`, beside it.
+    """
     with _told(path), zipfile.ZipFile(path) as archive:
-        _parts(path, _members(archive))
+        members = _members(archive)
+        for _, y in _parts(path, members).values():
+            if y is not None and not named and "classes" not in members:
+                with archive.open(members[y]) as file:
+                    *_, dtype = _header(file, members[y], path)
+                if dtype.kind in "US":
+                    raise no_order(str(path))
 
 
 @contextmanager

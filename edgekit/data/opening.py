@@ -59,8 +59,10 @@ def open_source(
     return source if classes is None else replace(source, classes=tuple(classes))
 
 
-def check_place(spec: str | Path) -> None:
+def check_place(spec: str | Path, *, named: bool = False) -> None:
     """What can be told of data without reading a sample or running a line of the user's. Raises DataError.
+
+    `named`: whether the classes' names are given beside it.
 
     It takes milliseconds, so that a wrong name is told before a network is loaded.
     """
@@ -69,7 +71,7 @@ def check_place(spec: str | Path) -> None:
     if text == "digits" or path.is_dir():
         return
     if path.suffix == ".npz":
-        check_members(path)
+        check_members(path, named=named)
     elif is_reference(text):
         locate_reference(text, DataError)
     else:

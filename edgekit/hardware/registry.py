@@ -55,7 +55,9 @@ def _near(name: str, names: Sequence[str]) -> list[str]:
     """Up to three targets that are likely meant: those with all parts of a short name (pi4, orin), or like letters."""
     parts = _parts(re.sub(r"\b(?:raspi|rpi)", "pi", name.lower()))
     having = [known for known in names if parts and parts <= _parts(known)]
-    return having[:3] or difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    words = {part for part in parts if part.isalpha() and len(part) > 1}
+    kin = [known for known in names if words and words <= _parts(known)]  # rpi5: another of the same make
+    return (having or kin)[:3] or difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
 
 
 def _parts(name: str) -> set[str]:

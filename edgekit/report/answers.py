@@ -7,7 +7,14 @@ from pathlib import PurePath
 
 from edgekit.report.checks import checks, checks_of
 from edgekit.report.verdict import best_candidate, fastest_first, ranked_origin, reference
-from edgekit.report.wording import accuracy_sentence, bytes_text, change_name, latency_sentence, shorten
+from edgekit.report.wording import (
+    accuracy_sentence,
+    bytes_text,
+    change_name,
+    latency_sentence,
+    rejection_text,
+    shorten,
+)
 from edgekit.result import CandidateResult, Result
 from edgekit.runtimes import RUNTIMES
 
@@ -164,7 +171,7 @@ def _infeasible(result: Result) -> str:
         return f"{first.candidate} failed at {first.stage}: {shorten(first.cause, CAUSE)}; {remedy}."
     if result.rejected:
         refused = result.rejected[0]
-        return f"{refused.what}: {refused.reason}" + (f"; {refused.instead}." if refused.instead else ".")
+        return f"{refused.what}: {rejection_text(refused.reason, refused.instead)}."
     return "Another target, runtime or network."
 
 

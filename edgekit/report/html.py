@@ -27,7 +27,7 @@ from edgekit.report.verdict import (
     ranked_origin,
     reference,
 )
-from edgekit.result import CandidateResult, Result
+from edgekit.result import NOTED_HERE, CandidateResult, Result
 from edgekit.types import Origin
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class Group:
     meaning: str
     is_ranked: bool
     rows: tuple[Numbered, ...]
+
+    @property
+    def is_noted_here(self) -> bool:
+        """Whether notes are of this machine while the latency is a board's: the page says so once."""
+        return any(note.startswith(NOTED_HERE) for row in self.rows for note in row.candidate.notes)
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ def render_html(result: Result) -> str:
             colours={item.backend: runtime_colour(item.backend) for item in result.candidates},
             rounds=_rounds(best or next(iter(result.candidates), None)),
             most=MOST_ROWS,
+            noted_here=NOTED_HERE,
         )
     )
 

@@ -18,7 +18,7 @@ from edgekit.report.verdict import (
     metric_of,
     ranked_origin,
 )
-from edgekit.report.wording import budget_text, change_text, duration_text, level_text
+from edgekit.report.wording import budget_text, change_text, duration_text, level_text, rejection_lines
 from edgekit.result import CandidateResult, Result
 from edgekit.types import Origin
 
@@ -149,13 +149,7 @@ def _most_telling(
 
 
 def _print_trouble(result: Result, console: Console) -> None:
-    alike: dict[tuple[str, str], list[str]] = {}
-    for rejection in result.rejected:
-        alike.setdefault((rejection.reason, rejection.instead), []).append(rejection.what)
-    rejected = [
-        f"{', '.join(names)}: {reason}" + (f"; {instead}" if instead else "")
-        for (reason, instead), names in alike.items()
-    ]
+    rejected = rejection_lines(result.rejected)
     failed = [
         f"{item.candidate}, {item.stage}: {item.cause}" + (f"; {item.remedy}" if item.remedy else "")
         for item in result.failures

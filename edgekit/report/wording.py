@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
+from edgekit.precisions import PRECISIONS
 from edgekit.result import AccuracyResult, LatencyResult, WaterfallStep
-from edgekit.types import Budget, Environment, Origin
+from edgekit.runtimes import RUNTIMES
+from edgekit.types import Budget, Environment, Origin, Rejection
 
 __all__ = [
     "accuracy_sentence",
@@ -30,6 +33,8 @@ __all__ = [
     "ms_text",
     "plural",
     "ratio_text",
+    "rejection_lines",
+    "rejection_text",
     "shorten",
     "temperature_text",
     "value_interval_text",
@@ -40,6 +45,7 @@ MINUS = "\u2212"
 NOT_SHARES = ("r2", "cosine", "neg_", "sqnr", "psnr")
 NOT_READ = "not read"
 NOT_TOLD = "not told by this machine"
+NOUNS = frozenset({"a", *PRECISIONS, *RUNTIMES})
 LISTED_CLOCKS = 4  # of more CPUs the range is told
 
 
@@ -212,6 +218,23 @@ def ratio_text(before: float, after: float, better: str, worse: str) -> str:
     if ratio < 1.005:
         return f"no {better}"
     return f"{ratio:.{1 if ratio >= 10 else 2}f} times {word}"
+
+
+def rejection_text(reason: str, instead: str) -> str:
+    """Why something is not tried, with what is (`…; instead: int8`), or what the reader may do about it."""
+    if not instead:
+        return reason
+    first = re.match("[a-z0-9]*", instead.lower())
+    is_noun = first is not None and first[0] in NOUNS
+    return f"{reason}; instead: {instead}" if is_noun else f"{reason}; {instead}"
+
+
+def rejection_lines(rejected: Sequence[Rejection]) -> list[str]:
+    """One line for all that were rejected for one reason."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for rejection in rejected:
+        alike.setdefault((rejection.reason, rejection.instead), []).append(rejection.what)
+    return [f"{', '.join(names)}: {rejection_text(*why)}" for why, names in alike.items()]
 
 
 def plural(count: int, noun: str) -> str:

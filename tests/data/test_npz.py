@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.data import DataSource, open_source
+from edgekit.data import DataSource, check_place, open_source
 from edgekit.errors import DataError, StoreError
 from edgekit.types import Preprocess
 
 X = np.arange(40, dtype=np.float32).reshape(10, 4)
 Y = np.arange(10) % 2
+NAMES = np.array(["no", "yes"])[Y]
 
 
 def opened(folder: Path, *, compressed: bool = False, **members: object) -> DataSource:
@@ -214,3 +215,22 @@ def test_arrays_of_other_names_that_may_be_either_get_no_line(tmp_path: Path) ->
     with pytest.raises(DataError) as caught:
         open_source(tmp_path / "val.npz", Preprocess(), tmp_path / "cache")
     assert "rename" not in str(caught.value)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("labels", [{"y": NAMES}, {"x_train": X, "y_train": Y, "x_test": X, "y_test": NAMES}])
+def test_names_without_their_order_are_told_from_the_header_alone(
+    save: Callable[..., None], labels: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    samples = {} if "x_train" in labels else {"x": X}
+    save(tmp_path / "d.npz", **samples, **labels)
+    with pytest.raises(DataError, match="labels are names, and which output is whose .* --classes FILE"):
+        check_place(tmp_path / "d.npz")
+    check_place(tmp_path / "d.npz", named=True)
+    save(tmp_path / "d.npz", **samples, **labels, classes=np.array(["no", "yes"]))
+    check_place(tmp_path / "d.npz")
+
+
+def test_labels_that_are_numbers_need_no_order(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=X, y=Y)
+    check_place(tmp_path / "d.npz")

@@ -72,6 +72,7 @@ def test_a_broken_neighbour_does_not_hinder_finding_another(tmp_path: Path) -> N
         ("pi4", "raspberry-pi-4"),
         ("rpi4", "raspberry-pi-4"),
         ("RasPi 5", "raspberry-pi-5"),
+        ("rpi5", "raspberry-pi-5"),
         ("pi-zero", "raspberry-pi-zero2w"),
         ("orin-nano", "jetson-orin-nano"),
         ("n100", "intel-n100"),
@@ -85,6 +86,8 @@ def test_a_short_name_of_a_board_gets_the_long_one(short: str, meant: str, tmp_p
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
+        ("rpi6", "raspberry-pi-3 or raspberry-pi-4 or raspberry-pi-5"),
+        ("jetson-tx1", "jetson-tx2"),
         ("orin", "jetson-agx-orin or jetson-orin-nano or jetson-orin-nx"),
         ("Orin Nano", "jetson-orin-nano"),
         ("Jetson_Orin_Nano", "jetson-orin-nano"),

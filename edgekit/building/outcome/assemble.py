@@ -13,6 +13,7 @@ from edgekit.building.outcome.claim import Claim
 from edgekit.building.setup import Setting
 from edgekit.building.values import Attempt, Outcome
 from edgekit.result import (
+    NOTED_HERE,
     SCHEMA_VERSION,
     AccuracyResult,
     CandidateResult,
@@ -122,7 +123,7 @@ def candidate_result(
     assert measurement is not None
     audit = artifact.audit
     if measurement.origin == "estimated":  # what ran here says little of what the board's kernels take
-        audit = Audit("", notes=tuple(f"On this machine, not the board: {note}" for note in audit.notes))
+        audit = Audit("", notes=tuple(f"{NOTED_HERE}{note}" for note in audit.notes))
     return CandidateResult(
         id=candidate.id,
         digest=artifact_digest(artifact),

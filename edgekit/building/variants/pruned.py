@@ -86,7 +86,7 @@ def never_pruned(request: BuildRequest, model: GivenModel, splits: Splits) -> Re
         )
     if splits.train is None:
         return Rejection(
-            "pruning", "there are no training samples to train a pruned network with", "a train part"
+            "pruning", "there are no training samples to train a pruned network with", "give a train part"
         )
     return None
 
