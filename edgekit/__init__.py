@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from edgekit._version import __version__
 
 if TYPE_CHECKING:
-    from edgekit.api import build, load
+    from edgekit.api import build, load, preview
     from edgekit.result import load_result
 
-__all__ = ["__version__", "build", "load", "load_result"]
+__all__ = ["__version__", "build", "load", "load_result", "preview"]
 
 
 def __getattr__(name: str) -> Any:

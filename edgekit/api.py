@@ -1,4 +1,4 @@
-"""The front door in Python: `edgekit.build(...)`, as the command line goes it, and `edgekit.load(bundle)`."""
+"""The front door in Python: `edgekit.build(...)`, as the command line goes it, `preview(...)` and `load(bundle)`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from edgekit.arguments import (
     read_training,
     refuse_unknown,
 )
-from edgekit.building import BuildRequest, TrainOptions, run_build
+from edgekit.building import BuildRequest, TrainOptions, preview_build, run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
 from edgekit.files import only_one_in
+from edgekit.plan_text import ShownPreview, shown
 from edgekit.progress import Reporter, SilentReporter
 from edgekit.quantities import read_confidence, read_drop, read_input_shapes
 from edgekit.report import write_report
@@ -29,7 +30,7 @@ from edgekit.types import Budget, Preprocess
 if TYPE_CHECKING:
     from edgekit.board import Model
 
-__all__ = ["build", "build_request", "load"]
+__all__ = ["build", "build_request", "load", "preview"]
 
 OTHER_OPTIONS = (
     "percentile",
@@ -107,27 +108,37 @@ def build(
 
     Example: `edgekit.build(target="generic-cpu", model=net, data=(x, y), max_latency="2ms")`
     """
-    given = {
-        "max_latency": max_latency,
-        "max_size": max_size,
-        "max_memory": max_memory,
-        "time_limit": time_limit,
-    }
-    fields = {"max_latency": "max_latency_ms", "max_size": "max_size_bytes", "max_memory": "max_memory_bytes"}
-    quantities: dict[str, Any] = {}
-    for name, value in given.items():
-        field = fields.get(name, "time_limit_s")
-        if value is not None and options.get(field) is not None:
-            raise BudgetError(f"{name} and {field} are both given", remedy="give one of them")
-        base = options.pop(field, None)
-        quantities[field] = base if value is None else read_quantity(name, value)
+    return build_request(*_asked(locals()))
+
+
+def preview(**arguments: Any) -> ShownPreview:
+    """What `build` with the same arguments would try, roughly how long, and the original's own score.
+
+    Shown in words, as `edgekit build --plan` prints it. Nothing is trained, nothing is written but the store. Raises
+    what `build` raises before any work.
+
+    Example: `edgekit.preview(target="raspberry-pi-4", model=net, data=(x, y), max_latency="20ms")`
+    """
+    bound = inspect.signature(build).bind(**arguments)
+    bound.apply_defaults()
+    return shown(preview_build(*_asked(bound.arguments)))
+
+
+def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
+    """The arguments of `build` by name, read, and who takes the progress. Raises UserError."""
+    options = dict(given["options"])
+    quantities = _quantities(given, options)
+    if "plan" in options:
+        remedy = "edgekit.preview(...) takes the same arguments, and only says what would be tried"
+        raise UserError("build() has no argument 'plan'", remedy=remedy)
     known = [field.name for kind in (Budget, BuildRequest) for field in dataclasses.fields(kind)]
     refuse_unknown("build() has no argument", options, known, shown=_argument_names())
     time_limit_s = quantities.pop("time_limit_s")
+    metric, weights = given["metric"], given["weights"]
     budget = Budget(
         fastest=quantities["max_latency_ms"] is None,
-        max_drop=read_drop(max_drop, metric if isinstance(metric, str) else None),
-        confidence=read_confidence(confidence),
+        max_drop=read_drop(given["max_drop"], metric if isinstance(metric, str) else None),
+        confidence=read_confidence(given["confidence"]),
         **quantities,
         **{
             field.name: options.pop(field.name)
@@ -135,26 +146,44 @@ def build(
             if field.name in options
         },
     )
+    loss, step = (read_function(name, given[name]) for name in ("loss", "step"))
+    precisions, backends = (options.pop(name, None) for name in ("precisions", "backends"))
     request = BuildRequest(
-        target=target,
-        model=model,
-        data=data,
+        target=given["target"],
+        model=given["model"],
+        data=given["data"],
         budget=budget,
         metric=read_function("metric", metric),
-        train=read_training(train, loss=read_function("loss", loss), step=read_function("step", step)),
-        precisions=read_names(
-            "precision", options.pop("precisions", None) if precision is None else precision
-        ),
-        backends=read_names("runtime", options.pop("backends", None) if runtime is None else runtime),
-        preprocess=read_preprocessing(preprocess),
+        train=read_training(given["train"], loss=loss, step=step),
+        precisions=read_names("precision", precisions if given["precision"] is None else given["precision"]),
+        backends=read_names("runtime", backends if given["runtime"] is None else given["runtime"]),
+        preprocess=read_preprocessing(given["preprocess"]),
         weights=None if weights is None else Path(weights),
         time_limit_s=time_limit_s,
         input_shapes=read_input_shapes(options.pop("input_shapes", ())),
-        out=Path(out),
-        store=Path(store),
+        out=Path(given["out"]),
+        store=Path(given["store"]),
         **options,
     )
-    return build_request(request, _reporter(reporter, quiet))
+    return request, _reporter(given["reporter"], given["quiet"])
+
+
+def _quantities(given: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Limits in base units by their fields, from the arguments, or from `options`, which loses them."""
+    fields = {
+        "max_latency": "max_latency_ms",
+        "max_size": "max_size_bytes",
+        "max_memory": "max_memory_bytes",
+        "time_limit": "time_limit_s",
+    }
+    quantities: dict[str, Any] = {}
+    for name, field in fields.items():
+        value = given[name]
+        if value is not None and options.get(field) is not None:
+            raise BudgetError(f"{name} and {field} are both given", remedy="give one of them")
+        base = options.pop(field, None)
+        quantities[field] = base if value is None else read_quantity(name, value)
+    return quantities
 
 
 def _argument_names() -> list[str]:

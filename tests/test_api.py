@@ -10,7 +10,7 @@ import pytest
 
 import edgekit
 from edgekit import api
-from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
+from edgekit.errors import BudgetError, BundleError, Interrupted, MissingExtraError, UserError
 from edgekit.progress import SilentReporter
 from edgekit.report.progress import RichReporter
 
@@ -203,3 +203,51 @@ def test_progress_is_drawn_where_somebody_sees_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert isinstance(api._default_reporter(quiet=False), RichReporter)
     assert isinstance(api._default_reporter(quiet=True), SilentReporter)
+
+
+def test_a_preview_says_the_plan_in_words_and_writes_no_build(work: Path) -> None:
+    plan = edgekit.preview(
+        target="raspberry-pi-4",
+        model=Net(),
+        data=Colours(),
+        preprocess={"input_layout": "nhwc", "scale": 255},
+        max_latency="2",
+        runtime="onnxruntime",
+        prune=False,
+        out=work / "planned",
+        store=work / "store",
+    )
+    told = repr(plan)
+    assert told.startswith("PLAN  raspberry-pi-4")
+    assert "p90 latency ≤ 2 ms" in told
+    assert f"top1 {plan.original.value:.2%}" in told
+    assert not (work / "planned").exists()
+
+
+def test_the_arguments_of_a_preview_are_those_of_a_build() -> None:
+    with pytest.raises(TypeError, match="'target'"):
+        edgekit.preview(model=Net(), data=Colours())
+    with pytest.raises(UserError, match=r"build\(\) has no argument 'plan'; edgekit\.preview"):
+        call(Path(), plan=True)
+
+
+@pytest.mark.parametrize("bundle", [3, None, ["out"]])
+def test_what_is_no_bundle_at_all_is_told_in_one_line(bundle: Any) -> None:
+    with pytest.raises(
+        BundleError, match=r"^load.. is given a (int|NoneType|list); allowed: .* output folder"
+    ) as caught:
+        edgekit.load(bundle)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_interrupted_build_ends_without_what_was_interrupted(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgekit.building.run.opened", stop)
+    with pytest.raises(Interrupted, match="the same command goes on from there") as caught:
+        call(work)
+    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None

@@ -24,7 +24,16 @@ def test_latencies(text: str, ms: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("2MB", 2_000_000), ("2MiB", 2_097_152), ("1.5kb", 1500), ("200k", 200_000), ("2M", 2_000_000), ("1 G", 10**9), ("7", 7)]
+    ("text", "size"),
+    [
+        ("2MB", 2_000_000),
+        ("2MiB", 2_097_152),
+        ("1.5kb", 1500),
+        ("200k", 200_000),
+        ("2M", 2_000_000),
+        ("1 G", 10**9),
+        ("7", 7),
+    ],
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size_bytes(text) == size
@@ -128,7 +137,7 @@ def test_a_share_of_an_error_is_refused(given: str) -> None:
 
 @pytest.mark.parametrize("text", ["1pp", "1 point", "1pt", "1 percent"])
 def test_points_are_answered_with_the_percent_sign(text: str) -> None:
-    with pytest.raises(BudgetError, match="allowed: .*; write 1%"):
+    with pytest.raises(BudgetError, match=r"allowed: .*; write 1%"):
         read_drop(text)
 
 

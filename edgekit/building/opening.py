@@ -18,9 +18,10 @@ from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.pruned import never_pruned
 from edgekit.building.variants.training import training_config
 from edgekit.compress import try_training
-from edgekit.data import DataSource, compare_classes, multiplied_pixels, unscaled_pixels
+from edgekit.data import DataSource, compare_classes, multiplied_pixels, unnormalised, unscaled_pixels
 from edgekit.errors import Interrupted, TimeLimitReached
 from edgekit.graph.scaling import scales_input
+from edgekit.measure import little_told
 from edgekit.plan import Plan
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
@@ -29,6 +30,9 @@ from edgekit.types import Artifact, Candidate, Rejection, Variant
 __all__ = ["Opening", "in_run", "opened", "planned"]
 
 Product = TypeVar("Product")
+
+TRAINED_ON = "Trained on 0 to 1: --scale 255; on ImageNet's statistics: --scale 255 --mean .485,.456,.406 --std .229,.224,.225"
+"""What scales pixels."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
     setting = context.setting
     classes = compare_classes(setting.source, original.signature, setting.request.metric)
-    pixels = pixels_told(setting.source, original)
+    pixels = (*pixels_told(setting.source, original), *values_told(context, original, reference))
     for warning in (*classes, *pixels):  # before a refusal, which they may explain
         context.reporter.say(f"warning: {warning}")
     weaknesses = told_weakness(
@@ -157,8 +161,26 @@ def pixels_told(source: DataSource, original: Variant) -> tuple[str, ...]:
     if scales_input(original.onnx_path, original.signature.inputs[0].name):
         return ()
     return (
-        "pixels reach the network as 0 to 255, without scale, mean or std: right only if it was trained so. Trained on "
-        "0 to 1: --scale 255; on ImageNet's statistics: --scale 255 --mean .485,.456,.406 --std .229,.224,.225",
+        f"pixels reach the network as 0 to 255, without scale, mean or std: right only if it was trained so. {TRAINED_ON}",
+    )
+
+
+def values_told(context: Context, original: Variant, reference: Artifact) -> tuple[str, ...]:
+    """A warning where the original scores little, and its samples are far from 0 as training rarely has them."""
+    source, evaluator = context.setting.source, context.evaluator
+    seen = unnormalised(source, original.signature)
+    if seen is None:
+        return ()
+    samples = context.validation(original.signature)
+    little = little_told(evaluator.outputs(reference, samples), samples.files.labels, evaluator.metric)
+    if not little or scales_input(original.onnx_path, original.signature.inputs[0].name):
+        return ()
+    mean, std = (f"{value:.5g}" for value in seen)
+    normalising = f"If training normalised them, give what it used: --mean {mean} --std {std}, or near"
+    return (
+        f"the original's {little}, which is little for a trained network, and its samples are not normalised: their "
+        f"mean is {mean}, their standard deviation {std}. "
+        + (TRAINED_ON if unscaled_pixels(source, original.signature) else normalising),
     )
 
 

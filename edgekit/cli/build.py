@@ -55,7 +55,12 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--classes", type=click.Path(path_type=Path), help="A text file of the classes' names, in label order."
 )
-@click.option("--max-latency", default="auto", show_default=True, help="As 2ms, 800us, or 2 (milliseconds); auto: the fastest.")
+@click.option(
+    "--max-latency",
+    default="auto",
+    show_default=True,
+    help="As 2ms, 800us, or 2 (milliseconds); auto: the fastest.",
+)
 @click.option("--percentile", type=click.Choice(["p50", "p90", "p99"]), default="p90", show_default=True)
 @click.option(
     "--max-drop",

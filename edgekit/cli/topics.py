@@ -1,4 +1,4 @@
-"""`edgekit help TOPIC`: what a function of yours is given and has to give back, and how to set up completion."""
+"""`edgekit help TOPIC`: what a function of yours gets and has to give back, how data is stored and preprocessed."""
 
 from __future__ import annotations
 
@@ -46,6 +46,50 @@ A dict of one input and one label, {"pixel_values": x, "labels": y}, stands for 
             y = np.arange(32) % 2
             x = chance.random((32, 1, 8, 8)) + y[:, None, None, None]
             yield x.astype(np.float32), y
+
+Files need no function. An .npz holds x and y, or x_train, y_train, x_val, y_val, x_test and y_test:
+
+    import numpy as np
+
+    x = np.zeros((100, 1, 8, 8), np.float32)  # [N, ...]: a sample is what the network takes, without its batch
+    y = np.array(["cat", "dog"])[np.arange(100) % 2]  # names, or class numbers
+    np.savez("data.npz", x=x, y=y, classes=np.array(["cat", "dog"]))  # in the order of the network's outputs
+
+A folder of images has a folder for each class, perhaps below train, val and test; or images alone, without labels:
+
+    photos/cat/1.jpg      photos/train/cat/1.jpg      photos/1.jpg
+    photos/dog/2.jpg      photos/val/dog/2.jpg        photos/2.jpg
+
+Class folders count in alphabetical order, or by their lines in --classes FILE. Arrays that do not have the network's
+size, layout or range of values yet: edgekit help preprocessing.
+"""
+
+PREPROCESSING = """\
+How stored samples become what the network takes, in this order. The bundle does the same on the board.
+
+    --input-layout nhwc    arrays are stored as [H, W, C]; image files need no word of it
+    --channels bgr         what the network takes (rgb, bgr, grey) of samples stored as RGB or grey
+    --resize 256           the shorter side; --resize 640x480 is width x height, --letterbox keeps proportions there
+    --crop 224             centred; or 320x240
+    --scale 255            divide by it
+    --mean A,B,C           subtract after that: one for each channel, or one
+    --std A,B,C            divide after that
+
+They have to be what the network was trained with:
+
+    pixels as 0 to 1                 --scale 255
+    pixels as -1 to 1                --scale 255 --mean .5 --std .5
+    torchvision, timm                --scale 255 --mean .485,.456,.406 --std .229,.224,.225 --resize 256 --crop 224
+    YOLO                             --scale 255 --resize 640x640 --letterbox
+    spectrograms, sensors            --mean M --std S, which training had subtracted and divided by
+
+The same keys stand in a file for --preprocess, and in Python in a dict, preprocess={"scale": 255}:
+
+    # preprocess.toml
+    input_layout = "nhwc"
+    scale = 255
+    mean = [0.485, 0.456, 0.406]
+    std = [0.229, 0.224, 0.225]
 """
 
 METRIC = """\
@@ -108,6 +152,7 @@ Completion of commands and options in the shell. Put the line of your shell into
 TOPICS = {
     "model": MODEL,
     "data": DATA,
+    "preprocessing": PREPROCESSING,
     "metric": METRIC,
     "loss": LOSS,
     "step": STEP,
@@ -118,10 +163,10 @@ TOPICS = {
 @click.command("help", epilog=EPILOG)
 @click.argument("topic", required=False)
 def help_(topic: str | None) -> None:
-    """What your own functions are given and give back: model, data, metric, loss, step; and completion."""
+    """What your own functions are given and give back: model, data, metric, loss, step; preprocessing; completion."""
     if topic is None:
         for name, text in TOPICS.items():
-            click.echo(f"{name:<12} {text.splitlines()[0]}")
+            click.echo(f"{name:<14} {text.splitlines()[0]}")
         return
     if topic not in TOPICS:
         near = difflib.get_close_matches(topic, TOPICS, n=1, cutoff=0.5)

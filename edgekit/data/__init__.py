@@ -7,7 +7,7 @@ from edgekit.data.checks import check_data, check_values
 from edgekit.data.classes import compare_classes, read_classes
 from edgekit.data.extremes import most_different
 from edgekit.data.opening import check_place, from_arrays, from_python, open_source
-from edgekit.data.pixels import multiplied_pixels, unscaled_pixels
+from edgekit.data.pixels import multiplied_pixels, unnormalised, unscaled_pixels
 from edgekit.data.preprocess import load_preprocess, make_preprocess
 from edgekit.data.splits import Split, Splits, make_splits
 
@@ -29,5 +29,6 @@ __all__ = [
     "multiplied_pixels",
     "open_source",
     "read_classes",
+    "unnormalised",
     "unscaled_pixels",
 ]

@@ -1,4 +1,4 @@
-"""Pixels that reach a network as they are stored."""
+"""Samples that reach a network as they are stored: pixels, and values that are not around 0."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from edgekit.data.images import ImageFolderSource
 from edgekit.data.stored import StoredSource
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgekit.data.base import DataSource
     from edgekit.types import Signature
 
-__all__ = ["multiplied_pixels", "unscaled_pixels"]
+__all__ = ["multiplied_pixels", "unnormalised", "unscaled_pixels"]
+
+LARGEST_MEAN, LARGEST_STD = 1.0, 2.0
+"""Samples that were normalised before they were stored lie within; pixels as shares of 1 do too."""
+
+LOOKED_AT = 64
 
 
 def unscaled_pixels(source: DataSource, signature: Signature) -> bool:
@@ -21,11 +28,30 @@ def unscaled_pixels(source: DataSource, signature: Signature) -> bool:
 
     Images: files of a folder, or samples [N, C, H, W] that are stored as uint8.
     """
-    given, spec = source.preprocess, signature.inputs[0]
-    if given.scale != 1 or given.mean or given.std or np.dtype(spec.dtype).kind != "f":
+    spec = signature.inputs[0]
+    if not _as_stored(source, signature):
         return False
     # Masks and one-bit pictures are 0 or 1 already.
     return len(spec.shape) == 4 and _holds_bytes(source) and _largest(source) > 1
+
+
+def unnormalised(source: DataSource, signature: Signature) -> tuple[float, float] | None:
+    """Mean and standard deviation of what goes into the first input, a float one, as it is stored, where that is far.
+
+    None where a scale, mean or std is given, or where the values lie around 0 as they are.
+    """
+    if not _as_stored(source, signature):
+        return None
+    values = source.take(_some(source, LOOKED_AT)).inputs[0]
+    mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    return (mean, std) if abs(mean) > LARGEST_MEAN or std > LARGEST_STD else None
+
+
+def _as_stored(source: DataSource, signature: Signature) -> bool:
+    """Whether floats go into the network without scale, mean or std."""
+    given = source.preprocess
+    unchanged = given.scale == 1 and not given.mean and not given.std
+    return unchanged and np.dtype(signature.inputs[0].dtype).kind == "f"
 
 
 def multiplied_pixels(source: DataSource) -> bool:
@@ -36,8 +62,12 @@ def multiplied_pixels(source: DataSource) -> bool:
 
 def _largest(source: DataSource) -> float:
     """The largest value of the first input over a few samples."""
-    some = np.unique(np.linspace(0, len(source) - 1, 4, dtype=np.int64))
-    return float(source.take(some).inputs[0].max())
+    return float(source.take(_some(source, 4)).inputs[0].max())
+
+
+def _some(source: DataSource, count: int) -> NDArray[np.int64]:
+    """Indices of at most `count` samples, from the first to the last."""
+    return np.unique(np.linspace(0, len(source) - 1, count, dtype=np.int64))
 
 
 def _holds_bytes(source: DataSource) -> bool:

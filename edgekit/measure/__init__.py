@@ -14,7 +14,7 @@ from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
 from edgekit.measure.metrics import METRICS, find_metric, holds_class_scores
 from edgekit.measure.scoring import Scoring, default_metric, find_scoring
-from edgekit.measure.weakness import find_weakness
+from edgekit.measure.weakness import find_weakness, little_told
 
 __all__ = [
     "METRICS",
@@ -30,6 +30,7 @@ __all__ = [
     "find_scoring",
     "find_weakness",
     "holds_class_scores",
+    "little_told",
     "read_environment",
     "summarize_latency",
 ]

@@ -13,11 +13,12 @@ from edgekit.measure.accuracy import estimate_drop
 from edgekit.measure.metrics import METRICS, Floats, holds_class_scores
 from edgekit.measure.scoring import Scoring, find_scoring
 
-__all__ = ["find_weakness"]
+__all__ = ["find_weakness", "little_told"]
 
 Outputs = Mapping[str, NDArray[np.generic]]
 
 GUESSED_BY_MEAN = ("r2", "neg_rmse", "neg_mae", "cosine")
+ONE_FOR_PERFECT = ("top1", "top5", "miou", "r2")
 NEARLY_ALL = 0.9
 TRIED = 8  # orders of the labels
 REORDERED = 0.5  # least accuracy with the classes in another order that is worth telling
@@ -60,6 +61,25 @@ def find_weakness(outputs: Outputs, labels: NDArray[np.generic] | None, metric: 
         fact = _no_better_than_mean(scores, outputs, scoring, labels)
     hint = _hint(outputs, labels) if fact else ""
     return f"{fact}: {hint}" if hint else fact
+
+
+def little_told(outputs: Outputs, labels: NDArray[np.generic] | None, metric: str | None) -> str:
+    """The score, in words, of a network that is less than half way from a guess to being right; "" of any other.
+
+    Arguments as for `find_weakness`. Trained networks may be so, but few are. Only metrics that are 1 for a perfect
+    network are judged; a metric of the user's is not.
+    """
+    if labels is None or (metric is not None and metric not in ONE_FOR_PERFECT):
+        return ""
+    scoring = find_scoring(metric, labels, outputs)
+    value, guess = float(scoring.scores(outputs).mean()), 0.0
+    if scoring.name in CLASS_METRICS:
+        _, sizes = np.unique(labels, return_counts=True)
+        guess = float(sizes.max() / sizes.sum())
+    if value >= (1 + guess) / 2:
+        return ""
+    told = f"{value:.4g}" if scoring.name == "r2" else _percent(value)
+    return f"{scoring.name} is {told} over {len(labels)} samples"
 
 
 def _first_nan(values: NDArray[np.generic]) -> int | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
-from edgekit.building.opening import pixels_told
+from edgekit.building.opening import pixels_told, values_told
 from edgekit.data import from_arrays
 from edgekit.graph import read_signature
 from edgekit.testing.onnx_networks import as_variant
@@ -54,3 +55,32 @@ def test_a_scale_that_multiplies_pixels_is_told(plain: Variant) -> None:
         assert "larger than 255" in told
     shares = BYTES / np.float32(255)  # which 1/255 makes 0 to 255 of
     assert pixels_told(from_arrays(shares, preprocess=Preprocess(scale=1 / 255)), plain) == ()
+
+
+def told_of_values(variant: Variant, samples: np.ndarray, right: float, **given: Any) -> tuple[str, ...]:
+    """What is said of a network that is right for this share of the samples, of 4 classes."""
+    labels = np.arange(len(samples)) % 4
+    said = np.where(np.arange(len(samples)) < right * len(samples), labels, (labels + 1) % 4)
+    split = SimpleNamespace(files=SimpleNamespace(labels=labels))
+    evaluator = SimpleNamespace(metric=None, outputs=lambda *_: {"y": np.eye(4, dtype=np.float32)[said]})
+    setting = SimpleNamespace(source=from_arrays(samples, labels, **given))
+    context: Any = SimpleNamespace(setting=setting, evaluator=evaluator, validation=lambda _: split)
+    return values_told(context, variant, SimpleNamespace())  # type: ignore[arg-type]
+
+
+def test_a_low_score_of_samples_far_from_0_comes_with_the_options(plain: Variant, scaling: Variant) -> None:
+    features = np.random.default_rng(0).normal(3.5, 1.7, (40, 4, 8, 8)).astype(np.float32)
+    (told,) = told_of_values(plain, features, right=0.4)
+    mean, std = (f"{value:.5g}" for value in (features.mean(dtype=float), features.std(dtype=float)))
+    assert "top1 is 40.00 % over 40 samples" in told
+    assert f"--mean {mean} --std {std}" in told
+    assert told_of_values(plain, features, right=0.9) == ()
+    assert told_of_values(plain, (features - 3.5) / 1.7, right=0.4) == ()
+    assert told_of_values(plain, features, right=0.4, preprocess=Preprocess(mean=(3.5,))) == ()
+    assert told_of_values(scaling, features, right=0.4) == ()
+
+
+def test_a_low_score_of_pixels_comes_with_the_scale(plain: Variant) -> None:
+    (told,) = told_of_values(plain, BYTES, right=0.4)
+    assert "--scale 255 --mean .485" in told
+    assert "--mean 1" not in told

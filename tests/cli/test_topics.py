@@ -9,13 +9,16 @@ import sys
 import textwrap
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from edgekit.cli import main
+from edgekit.cli.options import preprocess_options, read_preprocess
 from edgekit.cli.topics import TOPICS
 from edgekit.compress import TrainConfig, finetune
-from edgekit.data import make_splits, open_source
+from edgekit.data import load_preprocess, make_splits, open_source
 from edgekit.measure import find_metric
 from edgekit.model import load_module, locate
 from edgekit.types import Preprocess
@@ -53,6 +56,54 @@ def test_model_data_metric_and_training_run_together(examples: Path, option: str
     assert report.steps > 0
     scores = find_metric("metric.py:score")({"scores": np.eye(10)[[3, 4]]}, np.array([3, 5]))
     assert list(scores) == [1.0, 0.0]
+
+
+def test_the_example_of_an_npz_is_read_with_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(
+        r"^    import numpy as np\n\n    x = .*?\n\n", TOPICS["data"], re.DOTALL | re.MULTILINE
+    )
+    assert code in DOCUMENT.read_text()
+    exec(textwrap.dedent(code), {})
+    source = open_source("data.npz", Preprocess(), tmp_path / "spool", None)
+    assert (len(source), source.classes) == (100, ("cat", "dog"))
+    assert source.take(np.arange(3)).labels.tolist() == [0, 1, 0]
+
+
+def test_the_examples_of_image_folders_are_read(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for name in re.findall(r"photos/\S+", TOPICS["data"]):
+        columns = {"train": "b", "val": "b"}
+        folder = tmp_path / columns.get(name.split("/")[1], "a" if name.count("/") == 2 else "c")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        image.new("RGB", (8, 8), (len(name), 90, 90)).save(folder / name)
+    plain, divided, bare = (
+        open_source(tmp_path / column / "photos", Preprocess(), tmp_path / "spool", None) for column in "abc"
+    )
+    assert plain.classes == ("cat", "dog")
+    assert set(divided.parts) == {"train", "val"}
+    assert (len(bare), bare.labelled) == (2, False)
+
+
+def test_the_lines_of_preprocessing_are_taken(tmp_path: Path) -> None:
+    text = TOPICS["preprocessing"]
+    (tmp_path / "p.toml").write_text(textwrap.dedent(text.partition("# preprocess.toml\n")[2]))
+    assert load_preprocess(tmp_path / "p.toml").std == (0.229, 0.224, 0.225)
+    taken: list[Preprocess] = []
+
+    @click.command()
+    @preprocess_options
+    def take(**options: object) -> None:
+        taken.append(read_preprocess(options))
+
+    lines = [line.replace("A,B,C", "1,2,3") for line in re.findall(r"  (--.*)", text) if " M " not in line]
+    for line in lines:
+        words = re.split(r" {3,}", line)[0].split()
+        assert CliRunner().invoke(take, words, catch_exceptions=False).exit_code == 0, line
+    assert len(taken) == len(lines) == 11
+    assert taken[-1] == Preprocess(scale=255, resize=(640, 640), letterbox=114)
 
 
 @pytest.mark.parametrize("topic", TOPICS)

@@ -224,7 +224,7 @@ def test_names_without_their_order_are_told_from_the_header_alone(
 ) -> None:
     samples = {} if "x_train" in labels else {"x": X}
     save(tmp_path / "d.npz", **samples, **labels)
-    with pytest.raises(DataError, match="labels are names, and which output is whose .* --classes FILE"):
+    with pytest.raises(DataError, match=r"labels are names, and which output is whose .* --classes FILE"):
         check_place(tmp_path / "d.npz")
     check_place(tmp_path / "d.npz", named=True)
     save(tmp_path / "d.npz", **samples, **labels, classes=np.array(["no", "yes"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.data import from_arrays, open_source, unscaled_pixels
+from edgekit.data import from_arrays, open_source, unnormalised, unscaled_pixels
 from edgekit.types import Preprocess, Signature, TensorSpec
 
 BYTES = np.random.default_rng(0).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
@@ -42,3 +42,20 @@ def test_what_is_no_picture_of_0_to_255_is_let_be() -> None:
     assert not unscaled_pixels(from_arrays(BYTES // 255), taking())  # 0 or 1
     assert not unscaled_pixels(from_arrays(BYTES[:, 0, 0]), taking(shape=(1, 8)))  # a table
     assert not unscaled_pixels(from_arrays(BYTES), taking("uint8"))  # the network takes bytes
+
+
+def test_values_far_from_0_are_told_with_their_mean_and_deviation() -> None:
+    values = np.random.default_rng(0).normal(3.5, 1.7, (200, 1, 49, 40)).astype(np.float32)
+    seen = unnormalised(from_arrays(values), taking(shape=(1, 1, 49, 40)))
+    assert seen == pytest.approx((3.5, 1.7), abs=0.05)
+    wide = np.random.default_rng(0).normal(0, 9.8, (200, 6)).astype(np.float32)  # an accelerometer's
+    assert unnormalised(from_arrays(wide), taking(shape=(1, 6))) == pytest.approx((0, 9.8), abs=1)
+
+
+def test_values_that_are_normalised_or_shares_are_let_be() -> None:
+    around = np.random.default_rng(0).normal(0, 1, (200, 6)).astype(np.float32)
+    assert unnormalised(from_arrays(around), taking(shape=(1, 6))) is None
+    assert unnormalised(from_arrays(BYTES / np.float32(255)), taking()) is None
+    assert unnormalised(from_arrays(BYTES), taking("uint8")) is None
+    for given in (Preprocess(scale=2), Preprocess(mean=(3.0,)), Preprocess(std=(9.0,))):
+        assert unnormalised(from_arrays(9 * around, preprocess=given), taking(shape=(1, 6))) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.measure import find_weakness
+from edgekit.measure import find_weakness, little_told
 
 CLASSES = 12
 LABELS = np.arange(240) % CLASSES
@@ -125,3 +125,26 @@ def test_nan_is_told_with_its_sample(labels: np.ndarray | None) -> None:
 
 def test_without_labels_there_is_nothing_to_judge() -> None:
     assert find_weakness(answers(np.zeros(240, np.int64)), None, None) == ""
+
+
+@pytest.mark.parametrize(("share", "is_little"), [(0.2, True), (0.4, True), (0.7, False), (1.0, False)])
+@pytest.mark.parametrize("metric", [None, "top1"])
+def test_a_score_less_than_half_way_from_a_guess_is_little(
+    share: float, is_little: bool, metric: str | None
+) -> None:
+    told = little_told(answers(right_for(share)), LABELS, metric)
+    assert bool(told) is is_little
+    assert told.startswith("top1 is " if is_little else "")
+
+
+def test_of_two_classes_half_is_what_a_guess_has() -> None:
+    labels = np.arange(200) % 2
+    for wrong, is_little in ((3, True), (10, False)):  # every third, every tenth
+        said = np.where(np.arange(200) % wrong == 0, 1 - labels, labels)
+        assert bool(little_told(answers(said, 2), labels, "top1")) is is_little
+
+
+def test_no_labels_and_metrics_of_another_range_are_not_judged() -> None:
+    assert little_told(answers(chance()), None, None) == ""
+    assert little_told(answers(chance()), LABELS, "rmse") == ""
+    assert little_told(answers(chance()), LABELS, "mine.py:score") == ""

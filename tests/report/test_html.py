@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.errors import OutputError
 from edgekit.report import render_html, write_report
-from edgekit.result import Result
+from edgekit.result import NOTED_HERE, Result
 from edgekit.testing.results import example_result
 from edgekit.types import SensorReading, Verdict
 from tests.report.pages import read_page
@@ -324,3 +324,16 @@ def test_a_machine_that_only_fits_the_description_is_told() -> None:
     )
     text = read_page(render_html(replace(result, target=replace(result.target, likeness=like)))).text
     assert "This machine (AMD EPYC) fits the description of intel-cpu" in text
+
+
+def test_that_notes_are_of_this_machine_is_said_once() -> None:
+    result = example_result()
+    noted = tuple(
+        replace(each, notes=(f"{NOTED_HERE}layer {number} ran as float",))
+        for number, each in enumerate(result.candidates)
+    )
+    text = read_page(render_html(replace(result, candidates=noted))).text
+    assert text.count("this machine, not on the board") == 1
+    assert NOTED_HERE not in text
+    assert all(f"layer {number} ran as float" in text for number in range(len(noted)))
+    assert "this machine, not on the board" not in read_page(example_page()).text

@@ -224,7 +224,9 @@ def test_no_candidates_at_all_still_say_why() -> None:
 def test_runtimes_rejected_for_one_reason_share_a_line() -> None:
     alike = [Rejection(f"{name} fp8", "no runtime here computes in FP8", "int8") for name in ("one", "two")]
     result = replace(example_result("MEETS"), rejected=tuple(alike), failures=(), warnings=())
-    assert "    one fp8, two fp8: no runtime here computes in FP8; instead: int8" in printed(result).splitlines()
+    assert (
+        "    one fp8, two fp8: no runtime here computes in FP8; instead: int8" in printed(result).splitlines()
+    )
 
 
 def test_a_winner_that_did_not_settle_is_told_with_what_the_machine_did() -> None:

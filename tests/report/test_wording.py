@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgekit.report import wording
 from edgekit.testing.results import example_result
-from edgekit.types import SensorReading
+from edgekit.types import Rejection, SensorReading
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,29 @@ def test_a_machine_that_tells_nothing_is_told_apart_from_one_that_was_not_asked(
     assert wording.temperature_text(silent) == wording.clock_text(silent) == "not told by this machine"
     unasked = replace(environment, sensors_before=None, sensors_after=None)
     assert wording.temperature_text(unasked) == wording.clock_text(unasked) == "not read"
+
+
+@pytest.mark.parametrize(
+    ("instead", "told"),
+    [
+        ("int8", "no such units; instead: int8"),
+        ("FP16, together with pruning", "no such units; instead: FP16, together with pruning"),
+        ("int8-dynamic", "no such units; instead: int8-dynamic"),
+        ("onnxruntime or litert", "no such units; instead: onnxruntime or litert"),
+        ("a smaller network", "no such units; instead: a smaller network"),
+        ("give the network as net.py:factory", "no such units; give the network as net.py:factory"),
+        ("  ", "no such units;   "),
+        ("", "no such units"),
+    ],
+)
+def test_what_is_tried_instead_is_called_so(instead: str, told: str) -> None:
+    assert wording.rejection_text("no such units", instead) == told
+
+
+def test_what_was_rejected_for_one_reason_shares_a_line() -> None:
+    rejected = [
+        Rejection("a fp8", "none", "int8"),
+        Rejection("c", "other"),
+        Rejection("b fp8", "none", "int8"),
+    ]
+    assert wording.rejection_lines(rejected) == ["a fp8, b fp8: none; instead: int8", "c: other"]
