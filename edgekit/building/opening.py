@@ -31,7 +31,8 @@ __all__ = ["Opening", "in_run", "opened", "planned"]
 
 Product = TypeVar("Product")
 
-TRAINED_ON = "Trained on 0 to 1: --scale 255; on ImageNet's statistics: --scale 255 --mean .485,.456,.406 --std .229,.224,.225"
+IMAGENET = "--scale 255 --mean .485,.456,.406 --std .229,.224,.225"
+TRAINED_ON = f"Trained on 0 to 1: --scale 255; on ImageNet's statistics: {IMAGENET}"
 """What scales pixels."""
 
 
@@ -161,7 +162,8 @@ def pixels_told(source: DataSource, original: Variant) -> tuple[str, ...]:
     if scales_input(original.onnx_path, original.signature.inputs[0].name):
         return ()
     return (
-        f"pixels reach the network as 0 to 255, without scale, mean or std: right only if it was trained so. {TRAINED_ON}",
+        "pixels reach the network as 0 to 255, without scale, mean or std: right only if it was trained so. "
+        + TRAINED_ON,
     )
 
 
