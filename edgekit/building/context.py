@@ -92,6 +92,6 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
         executor=executor,
         samples=samples,
         exporter=exporter,
-        evaluator=Evaluator(cache, bench, request.metric, request.budget.confidence),
+        evaluator=Evaluator(cache, bench, request.metric, request.budget.confidence, reporter.say),
         timer=Timer(cache, bench, reporter, request.seed, setting.time_limit),
     )

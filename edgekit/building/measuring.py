@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from edgekit.backends import get_backend
 from edgekit.board.runtimes import RUNTIMES
 from edgekit.building.cache import Cache
 from edgekit.building.samples import SplitFiles
-from edgekit.devices import Device, MeasureOptions, measure
+from edgekit.devices import Device, JobProgress, MeasureOptions, measure
 from edgekit.errors import StageError
 from edgekit.measure import evaluate
 from edgekit.types import Accuracy, Artifact, Failure, Origin
@@ -83,12 +83,16 @@ def artifact_digest(artifact: Artifact) -> str:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Artifacts → what they answer to samples. `metric`: None: what the labels ask for. `confidence`: the budget's."""
+    """Artifacts → what they answer to samples. `metric`: None: what the labels ask for. `confidence`: the budget's.
+
+    `say` hears that others measure on the device: until they are done nothing else happens here.
+    """
 
     cache: Cache
     bench: Bench
     metric: str | None
     confidence: float | None = None
+    say: Callable[[str], None] | None = None
 
     def outputs(self, artifact: Artifact, samples: SplitFiles) -> dict[str, NDArray[np.generic]]:
         """What the artifact answers to each sample; [N, ...] each. Raises StageError when its runtime fails."""
@@ -136,6 +140,7 @@ class Evaluator:
                 options=options,
                 samples=samples.files.inputs,
                 origin=self.bench.origin,
+                progress=self._waiting(),
                 within_s=self.cache.left_s(),
             )[artifact.candidate]
             if isinstance(result, Failure):
@@ -146,3 +151,17 @@ class Evaluator:
             }
 
         return self.cache.entry("outputs", self.bench.key_parts([artifact], samples, options), make)
+
+    def _waiting(self) -> JobProgress:
+        """Tells once what one waits for."""
+        told = set()
+
+        def progress(stage: str, who: str, done: int, total: int) -> None:
+            if stage == "wait" and self.say is not None and who not in told:
+                told.add(who)
+                self.say(
+                    f"waiting for another measurement on {self.bench.device.name}"
+                    + (f": {who}" if who else "")
+                )
+
+        return progress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from edgekit.building.measuring import Bench, Evaluator
 from edgekit.devices import MeasureOptions
 from edgekit.errors import StageError
 from edgekit.store import Store
+from edgekit.testing.fake_board import FakeBoardDevice
 from edgekit.types import Artifact
 from tests.building.parts import attempt, bench, count_entries, opened_cache, split_files
 
@@ -73,6 +75,24 @@ def test_an_artifact_that_fails_is_a_stage_error_and_not_kept(tmp_path: Path, ar
         with pytest.raises(StageError, match="said to fail"):
             Evaluator(cache, failing, "top1").outputs(artifact, split_files(tmp_path))
         assert count_entries(cache) == 0
+
+
+class BusyFakeBoard(FakeBoardDevice):
+    """Others measure on it first, which it says more than once."""
+
+    def run(self, job: Any, *, timeout_s: float, progress: Any = None) -> Any:
+        for who in ("", "", "ann (edgekit 1)"):
+            progress("wait", who, 0, 1)
+        return super().run(job, timeout_s=timeout_s)
+
+
+def test_that_others_measure_is_told_once_each(tmp_path: Path, artifact: Artifact) -> None:
+    told: list[str] = []
+    busy = replace(bench(tmp_path / "board"), device=BusyFakeBoard(tmp_path / "busy"))
+    with opened_cache(tmp_path / "store") as cache:
+        Evaluator(cache, busy, "top1", say=told.append).outputs(artifact, split_files(tmp_path))
+    waiting = "waiting for another measurement on fake-board"
+    assert told == [waiting, f"{waiting}: ann (edgekit 1)"]
 
 
 def test_everything_that_a_measurement_depends_on_is_in_its_key(tmp_path: Path, artifact: Artifact) -> None:
