@@ -46,6 +46,9 @@ def facts(result: Result) -> list[tuple[str, str]]:
     )
     lines.append(("tried", tried))
     lines.append(("because", shortened(result.explanation)))
+    if result.warnings:
+        more = f" (and {len(result.warnings) - 1} more)" if len(result.warnings) > 1 else ""
+        lines.append(("warning", shortened(result.warnings[0]) + more))
     if result.bundle is not None:
         lines.append(("bundle", str(result.bundle)))
     return lines

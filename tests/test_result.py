@@ -142,3 +142,12 @@ def test_a_result_that_was_read_is_written_whole(tmp_path: Path) -> None:
     first, second = (json.loads((tmp_path / name).read_text()) for name in ("first.json", "second.json"))
     assert {**first, "run": None} == {**second, "run": None}
     assert first["run"].keys() == second["run"].keys()
+
+
+def test_ten_lines_hold_the_first_warning() -> None:
+    result = example_result("MEETS")
+    assert "\nwarning " not in repr(replace(result, warnings=()))
+    assert "\nwarning   one" in repr(replace(result, warnings=("one",)))
+    told = repr(replace(result, warnings=("one " * 100, "two", "three")))
+    assert told.splitlines()[-1].endswith("… (and 2 more)")
+    assert len(told.splitlines()) <= 10

@@ -30,7 +30,8 @@ Examples:
       --input-layout nhwc --scale 255 --max-latency auto --max-drop 0.5%
   edgekit build --target raspberry-pi-4 --device ssh://pi@10.0.0.5 ...
 \b
-Functions of your own (model, data, metric, loss, step): edgekit help TOPIC.
+Functions of your own (model, data, metric, loss, step), how data is stored, and
+preprocessing: edgekit help TOPIC.
 \b
 Exit codes: 0 the budget is met, 3 it is missed or cannot be met, 4 the board
 is not here and nothing is settled, 2 something in the command is wrong,
