@@ -80,7 +80,7 @@ def test_one_that_lives_and_says_nothing_is_told_with_its_process(tmp_path: Path
         process.send_signal(signal.SIGSTOP)
         os.utime(tmp_path / LOCK_FILE, (1, 1))
         with (
-            pytest.raises(Stuck, match=r"eve .* gave no sign of life .* process 7"),
+            pytest.raises(Stuck, match=r"eve .* gave no sign of life .*process 7"),
             turn(str(tmp_path), ADA, print),
         ):
             pass

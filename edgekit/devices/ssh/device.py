@@ -84,7 +84,7 @@ class SshDevice:
 
     def check(self) -> None:
         """Raises DeviceError where the board can be reached and nothing can be measured on it."""
-        self._reach.keep_at(lambda link: check_ready(link.arrived, self.address))
+        self._reach.keep_at(lambda link: check_ready(link.greeting, self.address))
 
     def push(self, files: Sequence[tuple[Path, str]]) -> None:
         """Bring files to the board, those only whose content is not there yet."""

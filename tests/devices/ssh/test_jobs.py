@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from edgekit.board.jobs import Jobs
-from edgekit.devices import LocalDevice
+from edgekit.devices import LocalDevice, Measured, MeasureOptions, measure
 from edgekit.devices.ssh import SshDevice
 from edgekit.errors import DeviceError, StageError
+from edgekit.files import sha256_file
+from edgekit.testing.sshd import Sshd
+from edgekit.types import Artifact, FileHash
 from tests.devices.models import PIXELS, write_classifier
-from tests.devices.ssh.sshd import Sshd
 
 Maker = Callable[..., SshDevice]
 LIMIT_S = 120.0
@@ -304,6 +306,18 @@ def test_messages_say_nothing_of_the_boards_folders(make_device: Maker, tmp_path
     entry = device.run(job, timeout_s=LIMIT_S)["entries"]["net"]
     assert entry["status"] == "failed"
     assert str(tmp_path) not in entry["cause"]
+
+
+def test_what_is_measured_there_carries_where(make_device: Maker, tmp_path: Path) -> None:
+    model = write_classifier(tmp_path / "net.onnx")
+    hashes = (FileHash("net.onnx", sha256_file(model), model.stat().st_size),)
+    size = hashes[0].size_bytes
+    artifact = Artifact("net", "onnxruntime", str(tmp_path), "net.onnx", hashes, size, 0.0)
+    options = MeasureOptions(seconds=0.1, rounds=2)
+    measured = measure(make_device(), [artifact], folder=tmp_path / "back", options=options)["net"]
+    assert isinstance(measured, Measured)
+    assert measured.measurement.origin == "device"
+    assert measured.measurement.latency is not None
 
 
 def test_what_is_no_job_of_the_board_is_refused(tmp_path: Path) -> None:

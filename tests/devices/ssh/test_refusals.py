@@ -15,7 +15,7 @@ import pytest
 
 from edgekit.devices.ssh import SshDevice
 from edgekit.errors import DeviceError, MissingExtraError, UserError
-from tests.devices.ssh.sshd import Sshd, make_key
+from edgekit.testing.sshd import Sshd, make_key
 
 Maker = Callable[..., SshDevice]
 
