@@ -149,6 +149,18 @@ def test_without_asyncssh_the_line_to_install_it_is_told(
         make_device().describe()
 
 
+def test_a_board_that_ends_each_connection_is_told_soon(sshd: Sshd, make_device: Maker) -> None:
+    """A forced command, as of a login that is for something else."""
+    authorized = sshd.folder / "authorized"
+    before = authorized.read_text()
+    authorized.write_text(f'command="kill -9 $PPID" {before}')
+    try:
+        text = refusal(make_device())
+    finally:
+        authorized.write_text(before)
+    assert "lets us in and ends the connection" in text
+
+
 # ---- what is there -----------------------------------------------------------------------------------------
 
 
