@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -308,7 +309,7 @@ def run_fault(
     chance = random.Random(f"{options.seed} {name}")
     model, rows, whole_s = make_model(work / "net.onnx"), [], 12.0
     for number in range(10 * options.times):
-        folder = work / f"{name.replace(' ', '-')}-{number}"
+        folder = work / f"{'-'.join(re.findall('[a-z]+', name))}-{number}"
         folder.mkdir()
         trial = Trial(board, proxy, folder, options.freeze, chance)
         moment_s = chance.uniform(0.0, whole_s)
