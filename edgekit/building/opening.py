@@ -70,8 +70,9 @@ def in_run(request: BuildRequest, reporter: Reporter, work: Callable[[Context], 
             "the same command, or one with a longer --time-limit, goes on from there"
         ) from error
     except KeyboardInterrupt as error:
+        told = f"{error}; " if str(error) else ""  # what a board goes on with
         raise Interrupted(
-            f"stopped; everything finished is in {request.store}: the same command goes on from there"
+            f"stopped; {told}everything finished is in {request.store}: the same command goes on from there"
         ) from error
     finally:
         store.close()
