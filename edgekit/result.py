@@ -23,6 +23,7 @@ from edgekit.types import (
     Preprocess,
     QuantizationSummary,
     Rejection,
+    Steadiness,
     VariantKind,
     Verdict,
 )
@@ -58,7 +59,7 @@ class LatencyResult:
 
     Of origin `estimated` all three percentiles are the likely value, and `low` and `high` the range of the estimate.
 
-    `turns` and `preemptions` as in `types.Latency`.
+    `turns`, `preemptions` and `steadiness` as in `types.Latency`.
     """
 
     p50: float
@@ -71,6 +72,7 @@ class LatencyResult:
     rounds_ms: tuple[tuple[float, ...], ...] = ()
     turns: tuple[int, ...] = ()
     preemptions: int | None = None
+    steadiness: Steadiness | None = None
 
 
 @dataclass(frozen=True)

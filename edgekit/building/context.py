@@ -90,5 +90,5 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
         samples=samples,
         exporter=exporter,
         evaluator=Evaluator(cache, bench, request.metric, request.budget.confidence),
-        timer=Timer(cache, bench, reporter, request.seed, setting.time_limit),
+        timer=Timer(cache, bench, reporter, request.seed, setting.time_limit, request.strict),
     )

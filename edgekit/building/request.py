@@ -46,7 +46,7 @@ class BuildRequest:
     `executor`: where lints and exports run, a name of EXECUTORS. `device`: what stands for the board, a name of
     `devices.DEVICES`. `classes`: names in label order, or a text file with one a line.
     `allow_weak_original`: a network that is no better than a guess is built with a warning. `input_shapes`: of inputs
-    whose sizes the model leaves open.
+    whose sizes the model leaves open. `strict`: a throttled or drifting measurement is a failure, not only marked.
     """
 
     target: str
@@ -73,6 +73,7 @@ class BuildRequest:
     input_shapes: tuple[InputShape, ...] = ()
     executor: str = DEFAULT_EXECUTOR
     device: str = DEFAULT_DEVICE
+    strict: bool = False
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

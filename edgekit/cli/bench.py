@@ -58,6 +58,7 @@ Examples:
     show_default=True,
     help="Of random inputs and of the samples drawn.",
 )
+@click.option("--strict", is_flag=True, help="Refuse a throttled or drifting run instead of marking it.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
 @input_shape_option
 @preprocess_options
@@ -86,6 +87,7 @@ def bench(**options: Any) -> int:
             cpus=None if cpus is None else parse_cpus(cpus, device.describe()["cpus"]),
             seconds=parse_seconds(options["seconds"]),
             seed=options["seed"],
+            strict=options["strict"],
         )
         with _bar() as progress:
             measured, samples = _measure(

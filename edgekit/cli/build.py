@@ -122,6 +122,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--allow-weak-original", is_flag=True, help="Also build a network that is no better than a guess."
 )
+@click.option("--strict", is_flag=True, help="Refuse throttled or drifting measurements instead of marking them.")
 @click.option(
     "--plan",
     is_flag=True,

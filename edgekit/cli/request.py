@@ -70,6 +70,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         out=options["out"],
         store=options["store"],
         classes=options["classes"],
+        strict=options["strict"],
         allow_weak_original=options["allow_weak_original"],
         input_shapes=options["input_shapes"],
         command=shlex.join(["edgekit", *given]),

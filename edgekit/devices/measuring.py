@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.board.machine import first_cpus
+from edgekit.board.rounds import PAUSES
 from edgekit.devices.base import Device, JobProgress
 from edgekit.files import full_disk, is_starved, tells_full
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
-from edgekit.types import Artifact, Failure, Measurement, Origin, Signature, TensorSpec
+from edgekit.types import Artifact, Failure, Measurement, Origin, Signature, Steadiness, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +33,9 @@ class MeasureOptions:
 
     `cpus`: pinned to these; None for the device's first `threads` ones, empty for no pinning.
 
-    `rounds` interleaved rounds; `warmup_s` caps the warm-up, `timeout_s` all stages, both per artifact.
+    `rounds` interleaved rounds; `warmup_s` caps the warm-up, `timeout_s` all stages, both per artifact. A throttled or
+    drifting run is repeated `repeats` times, after `pause_s` or until the board has cooled down (at most PAUSES times
+    that); with `strict` one that still is so is a Failure.
     """
 
     threads: int = 1
@@ -42,6 +45,9 @@ class MeasureOptions:
     warmup_s: float = 3.0
     seed: int = 0
     timeout_s: float = 900.0
+    repeats: int = 1
+    pause_s: float = 5.0
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def measure(
         options = replace(options, cpus=tuple(first_cpus(device.describe(), options.threads)))
     files, job = _make_job(artifacts, run, folder, options, feeds, samples)
     device.push(files)
-    limit_s = options.timeout_s * len(artifacts) + 60.0
+    limit_s = options.timeout_s * len(artifacts) + 60.0 + options.repeats * PAUSES * options.pause_s
     if within_s is not None:
         limit_s = min(limit_s, within_s)
     result = device.run(job, timeout_s=limit_s, progress=progress)
@@ -160,6 +166,8 @@ def _make_job(
         "seconds": options.seconds,
         "warmup_s": options.warmup_s,
         "timeout_s": options.timeout_s,
+        "repeats": options.repeats,
+        "pause_s": options.pause_s,
         "entries": entries,
     }
     return files, job
@@ -195,9 +203,12 @@ class _Reader:
                 entry["rounds_ms"],
                 warmup_runs=entry["warmup_runs"],
                 steady=entry["steady"],
-                turns=self._turns(artifact.candidate),
+                turns=entry.get("turns") or self._turns(artifact.candidate),
                 preemptions=entry["preemptions"],
+                steadiness=entry.get("steadiness"),
             )
+            if self.options.strict and latency.steadiness is not None and latency.steadiness.unsteady:
+                return _refused(artifact.candidate, latency.steadiness)
         measurement = Measurement(
             candidate=artifact.candidate,
             origin=self.origin,
@@ -222,6 +233,18 @@ class _Reader:
     def _pull(self, outputs: Mapping[str, str]) -> dict[str, Path]:
         paths = self.device.pull(list(outputs.values()), self.folder)
         return dict(zip(outputs, paths, strict=True))
+
+
+def _refused(candidate: str, steadiness: Steadiness) -> Failure:
+    """A throttled or drifting run where only steady ones are wanted."""
+    runs = "the run" if steadiness.attempts == 1 else f"each of {steadiness.attempts} runs"
+    how = "was throttled" if steadiness.state == "throttled" else "drifted"
+    return Failure(
+        candidate,
+        "measure (steadiness)",
+        f"{runs} {how}: {'; '.join(steadiness.reasons)}",
+        "let the board cool down, or cool it better; without --strict the figures are marked instead",
+    )
 
 
 def read_raw_signature(raw: Mapping[str, Any]) -> Signature:

@@ -39,6 +39,8 @@ from edgekit.types.networks import (
     VariantKind,
 )
 
+from edgekit.types.steadiness import Moment, Steadiness, SteadyState
+
 __all__ = [
     "Accuracy",
     "Artifact",
@@ -62,6 +64,7 @@ __all__ = [
     "LayerCost",
     "LayerTime",
     "Measurement",
+    "Moment",
     "Origin",
     "Percentile",
     "Precision",
@@ -70,6 +73,8 @@ __all__ = [
     "Rejection",
     "SensorReading",
     "Signature",
+    "Steadiness",
+    "SteadyState",
     "TensorSpec",
     "Variant",
     "VariantKind",

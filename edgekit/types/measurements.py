@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgekit.types.steadiness import Steadiness
+
 __all__ = [
     "LARGEST_SEED",
     "Accuracy",
@@ -71,7 +73,7 @@ class Latency:
     """Batch-1 latency. `rounds_ms` holds the raw samples, one tuple per interleaved round.
 
     `turns`: its place in the order of each round, 1 for the first. `preemptions`: involuntary context switches
-    during the timed runs. Empty and None where they were not noted.
+    during the timed runs. `steadiness`: what the board's sensors say. Empty and None where they were not noted.
     """
 
     p50: Estimate
@@ -82,6 +84,7 @@ class Latency:
     steady: bool
     turns: tuple[int, ...] = ()
     preemptions: int | None = None
+    steadiness: Steadiness | None = None
 
     def at(self, percentile: Percentile) -> Estimate:
         """The estimate of the named percentile, in milliseconds."""

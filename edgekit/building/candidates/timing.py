@@ -30,6 +30,7 @@ STAGES = {
     "warm": "warming up",
     "time": "timing",
     "wait": "waiting for another measurement",
+    "cool": "the board was not steady: letting it cool down before timing again",
 }
 
 TimingRun = Mapping[str, Measured | Failure]
@@ -55,7 +56,8 @@ class UnkeptRunError(Exception):
 class Timer:
     """Times artifacts on a bench. `seed`: of the order within a round.
 
-    A run that has begun is finished; after `repeat_until` a noisy one is not repeated.
+    A run that has begun is finished; after `repeat_until` a noisy one is not repeated. `strict`: a throttled or drifting
+    run is a Failure.
     """
 
     cache: Cache
@@ -63,6 +65,7 @@ class Timer:
     reporter: Reporter
     seed: int
     repeat_until: TimeLimit | None = None
+    strict: bool = False
 
     def time(
         self, artifacts: Sequence[Artifact], samples: SplitFiles, seconds: float, *, again: bool = False
@@ -75,7 +78,7 @@ class Timer:
         it is timed, so what fails here (killed, out of memory, too slow for its time) may not fail again: the next
         build tries all anew.
         """
-        options = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed)
+        options = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed, strict=self.strict)
         title = (
             "Timing the winner once more, on its own" if again else f"Measuring {len(artifacts)} candidates"
         )

@@ -161,6 +161,7 @@ def latency_result(latency: Latency, percentile: Percentile) -> LatencyResult:
         rounds_ms=tuple(tuple(round(sample, 5) for sample in samples) for samples in latency.rounds_ms),
         turns=latency.turns,
         preemptions=latency.preemptions,
+        steadiness=latency.steadiness,
     )
 
 
