@@ -15,10 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .machine import read_text
 
-THROTTLED_FILES = (
-    "sys/devices/platform/soc/soc:firmware/get_throttled",
-    "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled",  # Pi 5
-)
+THROTTLED_FILE = "sys/devices/platform/soc/soc:firmware/get_throttled"  # a Pi 5 has it in vcgencmd alone
 PI_NOW = {
     0: "the supply voltage is too low",
     1: "the firmware caps the clock of the CPU",
@@ -27,7 +24,7 @@ PI_NOW = {
 }
 """Bit of get_throttled -> what is so now; 16 bits higher stands that it was so at some time since boot."""
 
-LIMITERS = re.compile(r"^(cpufreq-|thermal-cpufreq|thermal-devfreq|devfreq-|Processor$)|-throttle-alert$")
+LIMITERS = re.compile(r"^(cpufreq|thermal-cpufreq|thermal-devfreq|devfreq|Processor$)|-throttle-alert$")
 COUNTERS = re.compile(r"^oc\d+_event_cnt$|^curr\d+_crit_alarm$")
 VCGENCMD = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
 POWER_NAME = re.compile(r"POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)")
@@ -164,7 +161,7 @@ class Sensors(object):
 
     def pi_flags(self) -> Optional[int]:
         """A Raspberry Pi's get_throttled, by /sys or vcgencmd; None where neither tells it."""
-        told = next(filter(None, (self.text(path) for path in THROTTLED_FILES)), "")
+        told = self.text(THROTTLED_FILE)
         if not told and self.vcgencmd:
             told = _said([self.vcgencmd, "get_throttled"])
         match = re.match(r"^(?:throttled=)?(?:0x)?([0-9a-fA-F]+)$", told.strip())

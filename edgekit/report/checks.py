@@ -19,6 +19,7 @@ from edgekit.report.wording import (
     latency_at,
     limit_text,
     ms_text,
+    steady_words,
     value_interval_text,
     value_text,
 )
@@ -75,7 +76,7 @@ def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> Bu
     if origin == "estimated":
         return _estimate_check(latency, most, asked)
     name, got = f"latency {latency.percentile}", f"{ms_text(latency_at(latency))} ms"
-    interval = f"95 %: {interval_text(latency)}" + ("" if latency.steady else ", did not settle")
+    interval = f"95 %: {interval_text(latency)}{steady_words(latency)}"
     if most is None:
         return BudgetCheck(name, got, interval, asked)
     if latency.high <= most:
