@@ -10,6 +10,7 @@ Job (paths are relative to the job file's folder):
     rounds 12, seconds 5.0 (timed time per entry over all rounds; 0: no timing), warmup_s 3.0 (cap per entry),
     timeout_s 600 (what one entry may use in all its stages together),
     repeats 0 (how often a throttled or drifting run is repeated), pause_s 10 (at least, before it is),
+    energy null, or {seconds 5.0 (per entry), rounds 5, idle_s 2.0, meter [words of a command that prints watts]},
     root "/" (the folder below which sensors are read: another one in tests),
     entries: [{id, runtime, path, options: {name: text},
                feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
@@ -21,6 +22,7 @@ Result:
                    import_ms (the runtime's package), load_ms (the artifact, runtime imported), warmup_runs,
                    steady, rounds_ms [[...]], preemptions (involuntary context switches while timing), notes,
                    turns (its place in each of these rounds, from 1), steadiness (certificate: see steadiness.py),
+                   energy {value_mj, low_mj, high_mj, idle_watts, source, rounds} or {reason it is not known},
                    peak_memory_bytes (highest resident set of the worker process when timing ends, VmHWM:
                    interpreter, numpy, runtime, model and activations),
                    outputs: {output: FILE.npy [N, ...]}, samples N}
@@ -42,6 +44,7 @@ from . import forms
 from .files import is_safe, read_json, write_atomically
 from .intervals import drift
 from .machine import describe
+from .metering import meter_entries
 from .peer import EntryError, Peer
 from .rounds import Rounds
 from .sensors import Sensors
@@ -52,6 +55,7 @@ ROUND_SPREAD = 0.05  # interquartile range of round medians over their median, a
 DEFAULTS: Dict[str, Any] = {
     "seed": 0, "threads": 1, "cpus": None, "rounds": 12, "seconds": 5.0, "warmup_s": 3.0, "timeout_s": 600.0,
     "result": "result.json", "repeats": 0, "pause_s": 10.0, "root": "/",
+    "energy": None,
 }  # fmt: skip
 
 JOB = forms.record(
@@ -66,6 +70,17 @@ JOB = forms.record(
         "repeats": forms.whole(0, 10),
         "pause_s": forms.number(0, 3600),
         "root": forms.text,
+        "energy": forms.maybe(
+            forms.record(
+                {},
+                {
+                    "seconds": forms.number(0.1, 3600),
+                    "rounds": forms.whole(1, 1000),
+                    "idle_s": forms.number(0.1, 600),
+                    "meter": forms.list_of(forms.text),
+                },
+            )
+        ),
         "result": forms.text,
         "entries": forms.list_of(
             forms.record(
@@ -161,6 +176,8 @@ class Coordinator(object):
             if self.job["seconds"] > 0:
                 self.rounds.timed()
             self.apply("memory", self.judge)
+            if self.job["energy"] is not None:
+                meter_entries(self.job, lambda: list(self.peers), self.apply, self.tell)
             self.apply("evaluate", self.evaluate)
             self.results.update((peer.entry["id"], peer.result) for peer in self.peers)
         return collections.OrderedDict(

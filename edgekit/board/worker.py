@@ -58,6 +58,14 @@ class Worker(object):
         after = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         return {"samples_ms": samples, "preemptions": after - before, "clock_mhz": clocks}
 
+    def busy(self, seconds: float) -> Dict[str, Any]:
+        """Infer for so long; nothing is timed singly."""
+        end, runs = time.perf_counter() + seconds, 0
+        while runs == 0 or time.perf_counter() < end:
+            self.session.step()
+            runs += 1
+        return {"runs": runs}
+
     def memory(self) -> Dict[str, Any]:
         return {"peak_memory_bytes": peak_memory_bytes()}
 
@@ -109,6 +117,7 @@ def serve() -> int:
         "load": worker.load,
         "warmup": worker.warmup,
         "time": worker.time,
+        "busy": worker.busy,
         "memory": worker.memory,
         "evaluate": worker.evaluate,
     }
