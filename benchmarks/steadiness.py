@@ -2,7 +2,7 @@
 
 usage: python benchmarks/steadiness.py [--runs 100] [--seed 0]
 
-Each run is a board's fake tree of /sys and /proc (`edgekit/testing/fake_sensors.py`), read by the board's own code, with
+Each run is a board's fake tree of /sys and /proc (`edgekit/testing/fake_sensors.py`), read by the board's code, with
 something that happens in random rounds. None of it is a measurement of a real board. Must hold: of the throttled runs
 none is called clean, of the idle downclocks none is called throttled, and each unreadable sensor gives unknown.
 """
@@ -39,7 +39,9 @@ def certificate(fake: FakeSensors, act: Act, rounds: set[int], chance: random.Ra
             if not fake.board.model.startswith("NVIDIA"):
                 fake.flags(0)
             fake.allow(fake.board.highest_khz)
-        fake.clock(chance.choice([fake.board.idle_khz, fake.board.highest_khz]))  # the governor, between rounds
+        fake.clock(
+            chance.choice([fake.board.idle_khz, fake.board.highest_khz])
+        )  # the governor, between rounds
         seen.append(Round("a", 2.0 + 0.01 * chance.random(), 0.4, clocks, reading))
     state: str = certify(Watched(before, seen, sensors.read(), 0.0), "a")["state"]
     return state
@@ -111,7 +113,9 @@ def unreadable(board: str, sensor: str, pattern: str) -> str:
 
 def main() -> int:
     """Print the table; 1 where something does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

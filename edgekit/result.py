@@ -32,6 +32,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "AccuracyResult",
     "CandidateResult",
+    "EnergyResult",
     "LatencyResult",
     "LayerLoss",
     "Result",
@@ -96,10 +97,22 @@ class AccuracyResult:
 
 
 @dataclass(frozen=True)
+class EnergyResult:
+    """Millijoules of one inference beyond the idle board, with a 95 % interval; `source`: what told the power."""
+
+    value: float
+    low: float
+    high: float
+    idle_watts: float
+    source: str
+
+
+@dataclass(frozen=True)
 class CandidateResult:
     """One measured candidate. `why` says why it won or lost; `ran_as` is the precision its layers ran in.
 
-    `quantization` is what an INT8 build decided.
+    `quantization` is what an INT8 build decided. `energy_mj`: None where it was not asked for or the board
+    does not tell. `available_bytes`: memory that the machine had free before.
     """
 
     id: str
@@ -120,6 +133,8 @@ class CandidateResult:
     notes: tuple[str, ...] = ()
     quantization: QuantizationSummary | None = None
     import_ms: float | None = None
+    energy_mj: EnergyResult | None = None
+    available_bytes: int | None = None
 
 
 @dataclass(frozen=True)

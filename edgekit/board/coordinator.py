@@ -25,6 +25,7 @@ Result:
                    energy {value_mj, low_mj, high_mj, idle_watts, source, rounds} or {reason it is not known},
                    peak_memory_bytes (highest resident set of the worker process when timing ends, VmHWM:
                    interpreter, numpy, runtime, model and activations),
+                   available_bytes (memory that was free before anything was loaded; absent where it is not told),
                    outputs: {output: FILE.npy [N, ...]}, samples N}
               or  {status "failed", stage, cause, signal, stderr [last lines]}}
 
@@ -140,6 +141,8 @@ class Coordinator(object):
     def judge(self, peer: Peer) -> None:
         """Peak memory, and whether the rounds agree with each other and go nowhere."""
         peer.result.update(peer.ask("memory"))
+        if "available_bytes" in self.before:
+            peer.result["available_bytes"] = self.before["available_bytes"]
         medians = [float(np.median(samples)) for samples in peer.result.get("rounds_ms", ())]
         if medians:
             low, middle, high = np.percentile(medians, [25, 50, 75])

@@ -247,8 +247,10 @@ def energy_mj(rounds: Sequence[Tuple[float, float, int]], idle_watts: float) -> 
     return Energy(mean, mean - half, mean + half)
 
 
-def told(rounds: Sequence[Tuple[float, Optional[float], int]], idle: Tuple[float, Optional[float]], source: str) -> Dict[str, Any]:  # fmt: skip
-    """What the job's result says: {value_mj, low_mj, high_mj, idle_watts, source, rounds}, or {reason} of its absence."""
+def told(
+    rounds: Sequence[Tuple[float, Optional[float], int]], idle: Tuple[float, Optional[float]], source: str
+) -> Dict[str, Any]:
+    """For the result: {value_mj, low_mj, high_mj, idle_watts, source, rounds}, or {reason} of its absence."""
     idle_s, idle_j = idle
     whole = [(passed_s, joules, runs) for passed_s, joules, runs in rounds if joules is not None]
     if idle_j is None or len(whole) < len(rounds) or not whole:

@@ -1,4 +1,4 @@
-"""The timed rounds of a job: interleaved, watched by the board's sensors, and repeated where the board was not steady."""
+"""The timed rounds of a job: interleaved, watched by the board's sensors, repeated where it was not steady."""
 
 import os
 import random
@@ -15,7 +15,7 @@ PAUSES = 12  # times the pause: the longest that a board is given to cool down
 
 
 class Rounds(object):
-    """Times the living peers of a job. `apply` runs an action on each of some peers, `living` gives those that are left.
+    """Times the living peers of a job. `apply` runs an action on some peers, `living` gives those left.
 
     `order`: ids of the entries as they took turns, round by round, repeated ones too.
     """

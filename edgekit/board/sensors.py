@@ -105,7 +105,9 @@ class Sensors(object):
 
     def by_cpu(self, name: str) -> Dict[str, str]:
         """A file of cpufreq, by CPU, where it is there."""
-        told = {str(cpu): self.text("sys/devices/system/cpu/cpu%d/cpufreq/%s" % (cpu, name)) for cpu in self.cpus}
+        told = {
+            str(cpu): self.text("sys/devices/system/cpu/cpu%d/cpufreq/%s" % (cpu, name)) for cpu in self.cpus
+        }
         return {cpu: text for cpu, text in told.items() if text}
 
     def clocks(self, name: str) -> Dict[str, float]:

@@ -12,7 +12,9 @@ from .intervals import drift
 from .sensors import flags_now, flags_once
 
 LEAST_SHARE = 0.97  # of the clock that a CPU should have under load; a firmware's steps are wider
-LEAST_LOAD_S = 0.1  # of timed runs: governors that sample every few milliseconds have raised the clock by then
+LEAST_LOAD_S = (
+    0.1  # of timed runs: governors that sample every few milliseconds have raised the clock by then
+)
 OTHER_SHARE = 0.1  # of all CPUs' time that other processes may take
 STALL_SHARE = 0.05  # of the time that some process may wait for memory
 SWAPPED_PAGES = 256
@@ -231,7 +233,10 @@ def _notes(before: Reading) -> List[str]:
     held -= {cpu for cpu, driver in before["driver"].items() if driver in BOOSTING}
     if held:
         lows = {before["least_clock_mhz"][cpu] for cpu in held if cpu in before["least_clock_mhz"]}
-        told.append("the governor powersave holds the clock at %s MHz" % ", ".join("%.0f" % low for low in sorted(lows)))
+        told.append(
+            "the governor powersave holds the clock at %s MHz"
+            % ", ".join("%.0f" % low for low in sorted(lows))
+        )
     if "power_mode" in before:
         told.append("power mode %s" % before["power_mode"])
     return told

@@ -17,7 +17,17 @@ from edgekit.devices.base import Device, JobProgress
 from edgekit.files import full_disk, is_starved, tells_full
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
-from edgekit.types import Artifact, Failure, Measurement, Origin, Signature, Steadiness, TensorSpec
+from edgekit.types import (
+    Artifact,
+    Energy,
+    Estimate,
+    Failure,
+    Measurement,
+    Origin,
+    Signature,
+    Steadiness,
+    TensorSpec,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +46,9 @@ class MeasureOptions:
     `rounds` interleaved rounds; `warmup_s` caps the warm-up, `timeout_s` all stages, both per artifact. A throttled or
     drifting run is repeated `repeats` times, after `pause_s` or until the board has cooled down (at most PAUSES times
     that); with `strict` one that still is so is a Failure.
+
+    `energy`: measured in rounds of their own, by `meter` (a command, word by word, that prints watts), else by what the
+    board has.
     """
 
     threads: int = 1
@@ -48,6 +61,8 @@ class MeasureOptions:
     repeats: int = 1
     pause_s: float = 5.0
     strict: bool = False
+    energy: bool = False
+    meter: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,6 +183,7 @@ def _make_job(
         "timeout_s": options.timeout_s,
         "repeats": options.repeats,
         "pause_s": options.pause_s,
+        "energy": {"meter": list(options.meter)} if options.energy and options.seconds > 0 else None,
         "entries": entries,
     }
     return files, job
@@ -189,7 +205,9 @@ class _Reader:
             said = f"last words of the runtime: {remedy}" if remedy else ""
             cause = PLACE.sub("", entry["cause"])
             return Failure(artifact.candidate, f"measure ({entry['stage']})", cause, said)
-        notes = (*self.result["notes"], *entry["notes"])
+        told = entry.get("energy") or {}
+        no_energy = (f"no energy: {told['reason']}",) if "reason" in told else ()
+        notes = (*self.result["notes"], *entry["notes"], *no_energy)
         environment = read_environment(
             self.result["facts"],
             threads=self.result["threads"],
@@ -217,6 +235,8 @@ class _Reader:
             peak_memory_bytes=entry["peak_memory_bytes"],
             latency=latency,
             import_ms=entry["import_ms"],
+            energy=None if "value_mj" not in told else _energy(told),
+            available_bytes=entry.get("available_bytes"),
         )
         return Measured(
             measurement=measurement,
@@ -233,6 +253,11 @@ class _Reader:
     def _pull(self, outputs: Mapping[str, str]) -> dict[str, Path]:
         paths = self.device.pull(list(outputs.values()), self.folder)
         return dict(zip(outputs, paths, strict=True))
+
+
+def _energy(told: Mapping[str, Any]) -> Energy:
+    estimate = Estimate(told["value_mj"], told["low_mj"], told["high_mj"])
+    return Energy(estimate, told["idle_watts"], told["source"])
 
 
 def _refused(candidate: str, steadiness: Steadiness) -> Failure:

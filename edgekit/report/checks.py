@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgekit.choose import outlook
-from edgekit.choose.wording import ms, points, size
+from edgekit.choose.wording import mj, ms, points, size
 from edgekit.report.verdict import best_candidate
 from edgekit.report.wording import (
     amount_text,
@@ -23,7 +23,7 @@ from edgekit.report.wording import (
     value_interval_text,
     value_text,
 )
-from edgekit.result import AccuracyResult, CandidateResult, LatencyResult, Result
+from edgekit.result import AccuracyResult, CandidateResult, EnergyResult, LatencyResult, Result
 from edgekit.types import Budget, Origin
 
 __all__ = ["WITHIN", "BudgetCheck", "checks", "checks_of"]
@@ -64,10 +64,15 @@ def checks_of(
     latency = confirmed or candidate.latency_ms
     timed = (_latency_check(latency, budget, candidate.origin),) if latency else ()
     accuracy = _accuracy_checks(claim or candidate.accuracy, budget) if candidate.accuracy else ()
-    told = (*timed, *accuracy, _bytes_check("size", candidate.size_bytes, budget.max_size_bytes))
-    if budget.max_memory_bytes is None:
-        return told
-    return (*told, _bytes_check("peak memory", candidate.peak_memory_bytes, budget.max_memory_bytes))
+    told: tuple[BudgetCheck, ...] = (
+        *timed,
+        *accuracy,
+        _bytes_check("size", candidate.size_bytes, budget.max_size_bytes),
+    )
+    if budget.max_memory_bytes is not None:
+        told += (_bytes_check("peak memory", candidate.peak_memory_bytes, budget.max_memory_bytes),)
+        told += _free_checks(candidate)
+    return told + _energy_checks(candidate.energy_mj, budget.max_energy_mj, candidate.origin)
 
 
 def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> BudgetCheck:
@@ -123,6 +128,47 @@ def _accuracy_checks(told: AccuracyResult, budget: Budget) -> tuple[BudgetCheck,
     if told.drop_high > most:
         said += " by its value; the interval reaches beyond it: not established"
     return value, BudgetCheck(name, got, interval, asked, "met", said)
+
+
+def _free_checks(candidate: CandidateResult) -> tuple[BudgetCheck, ...]:
+    """Whether what the board had free holds the peak; nothing where it was not the board, or does not tell."""
+    free, peak = candidate.available_bytes, candidate.peak_memory_bytes
+    if not free or peak <= 0 or candidate.origin not in ("device", "emulated"):
+        return ()
+    got, asked = f"{bytes_text(peak)} of {bytes_text(free)}", "limit: what the board has free"
+    if peak <= free:
+        return (BudgetCheck("free memory", got, "", asked, "met", WITHIN),)
+    return (
+        BudgetCheck("free memory", got, "", asked, "missed", _over(peak, free), "free memory on the board"),
+    )
+
+
+def _energy_checks(
+    energy: EnergyResult | None, most: float | None, origin: Origin
+) -> tuple[BudgetCheck, ...]:
+    """Of one inference. An estimate of another machine says nothing of it: open until it is measured."""
+    asked = "" if most is None else f"budget {most:g} mJ"
+    if energy is None or origin not in ("device", "emulated"):
+        if most is None:
+            return ()
+        if origin == "estimated":
+            return (
+                BudgetCheck(
+                    "energy", "not measured", "", asked, "open", "the board tells it when it settles"
+                ),
+            )
+        return (
+            BudgetCheck("energy", "not measured", "", asked, "missed", "not measured, so not met", "--meter"),
+        )
+    got = f"{ms_text(energy.value)} mJ an inference"
+    ends = f"95 %: {ms_text(energy.low)} to {ms_text(energy.high)}"
+    interval = f"{ends}; beyond the idle board's {energy.idle_watts:.3g} W, by {energy.source}"
+    if most is None:
+        return (BudgetCheck("energy", got, interval, asked),)
+    if energy.high <= most:
+        return (BudgetCheck("energy", got, interval, asked, "met", WITHIN),)
+    option = f"--max-energy {mj(energy.high, up=True).replace(' ', '')}"
+    return (BudgetCheck("energy", got, interval, asked, "missed", _over(energy.high, most), option),)
 
 
 def _bytes_check(name: str, count: int, most: int | None) -> BudgetCheck:

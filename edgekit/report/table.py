@@ -31,7 +31,7 @@ class Column:
 def candidate_lines(
     candidates: Sequence[CandidateResult], origin: Origin, percentile: str, metric: str, width: int
 ) -> tuple[str, list[str]]:
-    """The heading, and a line per candidate, none wider than `width`. UNSTEADY and THROTTLED stand behind what was so."""
+    """The heading, and a line per candidate, none wider than `width`. UNSTEADY and THROTTLED mark what was so."""
     columns = _columns(origin, percentile, metric)
     while len(columns) > 1 and width - sum(column.width + 1 for column in columns) < LEAST_NAME:
         least = min(columns, key=lambda column: column.worth)

@@ -88,6 +88,8 @@ def budget_text(result: Result) -> str:
         parts.append(f"size ≤ {bytes_text(budget.max_size_bytes)}")
     if budget.max_memory_bytes is not None:
         parts.append(f"peak memory ≤ {bytes_text(budget.max_memory_bytes)}")
+    if budget.max_energy_mj is not None:
+        parts.append(f"energy ≤ {budget.max_energy_mj:g} mJ")
     return ", ".join(parts) or "none"
 
 

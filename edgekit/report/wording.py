@@ -71,7 +71,8 @@ def latency_sentence(latency: LatencyResult, origin: Origin) -> str:
     """The budget's percentile with its interval; of an estimate the range, which is no interval."""
     if origin == "estimated":
         return f"estimated {range_text(latency)}"
-    return f"{latency.percentile} {ms_text(latency_at(latency))} ms (95 %: {interval_text(latency)}){steady_words(latency)}"
+    at = f"{latency.percentile} {ms_text(latency_at(latency))} ms"
+    return f"{at} (95 %: {interval_text(latency)}){steady_words(latency)}"
 
 
 def steady_words(latency: LatencyResult) -> str:

@@ -48,7 +48,8 @@ class FakeBoardDevice:
 
     `latency_ms`: entry id → milliseconds (1 for others). An entry is `failing` if its id is there or its file is
     empty. `runtimes`: those that it says it has. `answer`: (an artifact's file, input name → [1, ...]) → output name
-    → [1, ...]. `tells`: entry id → further keys of its result (a certificate, energy). Its measurements carry the origin `emulated`.
+    → [1, ...]. `tells`: entry id → further keys of its result (a certificate, energy). Its
+    measurements carry the origin `emulated`.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
 """A fake tree of /sys and /proc with values as boards tell them, for code that reads sensors below a root folder.
 
 Nothing here was recorded by us. Layouts and values follow public sources: Raspberry Pi documentation ("vcgencmd
-get_throttled", "Frequency management and thermal control": 1500 and 1800 MHz for a Pi 4, 2400 MHz for a Pi 5, 600 and
-1500 MHz when idle, throttled above 80 to 85 degrees; a Pi 5 tells the flags by vcgencmd alone); the thermal zones and coolers of Raspberry Pi OS; NVIDIA Jetson
-Linux Developer Guide r36, "Jetson Orin Nano Series …" (zones cpu-thermal to tj-thermal, *-throttle-alert, oc events of
-`soctherm_oc`, INA3221 with VDD_IN, VDD_CPU_GPU_CV and VDD_SOC, nvpmodel's 15W and 7W with 1510.4 MHz); the device tree
-of p3768-0000+p3767-0005 in Linux for the rails.
+get_throttled", "Frequency management and thermal control": a Pi 4 runs at 600 to 1500 or 1800 MHz, a Pi 5 at 1500 to
+2400 MHz, throttled above 80 to 85 degrees; a Pi 5 tells the flags by vcgencmd alone); NVIDIA Jetson Linux Developer
+Guide r36, "Jetson Orin Nano Series …" (zones cpu-thermal to tj-thermal, *-throttle-alert, oc events of `soctherm_oc`,
+INA3221 with VDD_IN, VDD_CPU_GPU_CV and VDD_SOC, nvpmodel's 15W and 7W with 1510.4 MHz); the device tree of
+p3768-0000+p3767-0005 in Linux for the rails.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from edgekit.types.candidates import BackendName, Candidate, Examination, Failur
 from edgekit.types.choices import Budget, Choice, Verdict
 from edgekit.types.measurements import (
     Accuracy,
+    Energy,
     Environment,
     Estimate,
     Latency,
@@ -38,7 +39,6 @@ from edgekit.types.networks import (
     Variant,
     VariantKind,
 )
-
 from edgekit.types.steadiness import Moment, Steadiness, SteadyState
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Cost",
+    "Energy",
     "Environment",
     "Estimate",
     "Examination",

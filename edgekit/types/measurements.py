@@ -11,6 +11,7 @@ from edgekit.types.steadiness import Steadiness
 __all__ = [
     "LARGEST_SEED",
     "Accuracy",
+    "Energy",
     "Environment",
     "Estimate",
     "Latency",
@@ -122,8 +123,21 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """Of one inference, beyond what the idle board takes in that time. `source`: what told the power."""
+
+    per_inference_mj: Estimate
+    idle_watts: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """What the runner saw of one artifact. `import_ms`: of the runtime's package; None where it was not timed."""
+    """What the runner saw of one artifact. `import_ms`: of the runtime's package; None where it was not timed.
+
+    `energy`: None where it was not asked for or the board does not tell its power. `available_bytes`: memory that the
+    machine had free before; None where it is not told.
+    """
 
     candidate: str
     origin: Origin
@@ -133,3 +147,5 @@ class Measurement:
     latency: Latency | None = None
     accuracy: Accuracy | None = None
     import_ms: float | None = None
+    energy: Energy | None = None
+    available_bytes: int | None = None

@@ -85,7 +85,7 @@ def test_a_counter_for_root_alone_is_no_meter(tmp_path: Path) -> None:
 
 def test_a_board_that_tells_no_power_says_so(tmp_path: Path) -> None:
     FakeSensors(tmp_path, "raspberry-pi-4")
-    with pytest.raises(MeterError, match="no power monitor.*; no RAPL"):
+    with pytest.raises(MeterError, match=r"no power monitor.*; no RAPL"):
         find_meter(str(tmp_path))
 
 
@@ -214,4 +214,7 @@ def test_a_job_gives_the_energy_beyond_that_of_the_idle_board(tmp_path: Path) ->
 
 
 def test_a_job_without_energy_reads_no_meter(tmp_path: Path) -> None:
-    assert "energy" not in run(tmp_path / "work", [entry(write_classifier(tmp_path / "net.onnx"))])["entries"]["a"]
+    assert (
+        "energy"
+        not in run(tmp_path / "work", [entry(write_classifier(tmp_path / "net.onnx"))])["entries"]["a"]
+    )

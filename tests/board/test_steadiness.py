@@ -49,7 +49,9 @@ def test_a_quiet_board_that_tells_all_is_clean(tmp_path: Path, board: str) -> No
 
 
 @pytest.mark.parametrize(("board", "sensor", "pattern"), UNREADABLE)
-def test_each_unreadable_sensor_leaves_it_unknown(tmp_path: Path, board: str, sensor: str, pattern: str) -> None:
+def test_each_unreadable_sensor_leaves_it_unknown(
+    tmp_path: Path, board: str, sensor: str, pattern: str
+) -> None:
     fake = FakeSensors(tmp_path, board)
     writes = fake.write
     fake.remove(pattern)

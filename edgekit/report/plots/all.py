@@ -21,8 +21,9 @@ DRAWN = 40
 
 
 def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
-    """The plots by id (`pareto`, `latencies`, `accuracies`, `waterfall-plot`, `timeline`); one without data is left out.
+    """The plots by id (`pareto`, `latencies`, `accuracies`, `waterfall-plot`, `timeline`).
 
+    One without data is left out.
     `numbered` holds the candidates of one origin in the order of the table.
     """
     best, base = best_candidate(result), reference(result)
