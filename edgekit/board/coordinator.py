@@ -11,6 +11,7 @@ Job (paths are relative to the job file's folder):
     timeout_s 600 (what one entry may use in all its stages together),
     repeats 0 (how often a throttled or drifting run is repeated), pause_s 10 (at least, before it is),
     energy null, or {seconds 5.0 (per entry), rounds 5, idle_s 2.0, meter [words of a command that prints watts]},
+    power_mode null (or the one of `describe` that is set meanwhile, and put back),
     root "/" (the folder below which sensors are read: another one in tests),
     entries: [{id, runtime, path, options: {name: text},
                feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
@@ -47,6 +48,7 @@ from .intervals import drift
 from .machine import describe
 from .metering import meter_entries
 from .peer import EntryError, Peer
+from .powermodes import held
 from .rounds import Rounds
 from .sensors import Sensors
 
@@ -56,7 +58,7 @@ ROUND_SPREAD = 0.05  # interquartile range of round medians over their median, a
 DEFAULTS: Dict[str, Any] = {
     "seed": 0, "threads": 1, "cpus": None, "rounds": 12, "seconds": 5.0, "warmup_s": 3.0, "timeout_s": 600.0,
     "result": "result.json", "repeats": 0, "pause_s": 10.0, "root": "/",
-    "energy": None,
+    "energy": None, "power_mode": None,
 }  # fmt: skip
 
 JOB = forms.record(
@@ -71,6 +73,7 @@ JOB = forms.record(
         "repeats": forms.whole(0, 10),
         "pause_s": forms.number(0, 3600),
         "root": forms.text,
+        "power_mode": forms.maybe(forms.text),
         "energy": forms.maybe(
             forms.record(
                 {},
@@ -230,7 +233,10 @@ def run_job(job: Dict[str, Any], folder: str, report: Callable[[Dict[str, Any]],
     job = dict(job, entries=[place_entry(entry, folder) for entry in job["entries"]])
     facts = describe()
     coordinator = Coordinator(job, report)
-    entries = coordinator.run()
+    with contextlib.ExitStack() as mode:
+        if job["power_mode"]:
+            mode.enter_context(held(job["power_mode"], job["root"]))
+        entries = coordinator.run()
     for result in coordinator.results.values():
         if "outputs" in result:
             result["outputs"] = {

@@ -144,6 +144,13 @@ def _model() -> str:
     return named or "a %s machine" % platform.machine()
 
 
+def power_modes_told() -> Dict[str, Any]:
+    """Its power modes, and why they cannot be tried: {kind, names, why_not}."""
+    from .powermodes import told  # it reads files by this module
+
+    return told()
+
+
 def describe() -> Dict[str, Any]:
     """What this machine is, and which runtimes it has. Cheap: none is imported. `cores`: CPUs this process may use."""
     cpu, features = _cpuinfo()
@@ -171,6 +178,7 @@ def describe() -> Dict[str, Any]:
         "load_1m": os.getloadavg()[0],
         "versions": versions_on(sys.path),
         "runtimes": importable_runtimes(),
+        "power_modes": power_modes_told(),
     }
 
 

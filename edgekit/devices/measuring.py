@@ -48,7 +48,7 @@ class MeasureOptions:
     that); with `strict` one that still is so is a Failure.
 
     `energy`: measured in rounds of their own, by `meter` (a command, word by word, that prints watts), else by what the
-    board has.
+    board has. `power_mode`: a name of `describe()["power_modes"]`, set meanwhile and put back.
     """
 
     threads: int = 1
@@ -63,6 +63,7 @@ class MeasureOptions:
     strict: bool = False
     energy: bool = False
     meter: tuple[str, ...] = ()
+    power_mode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ def _make_job(
         "repeats": options.repeats,
         "pause_s": options.pause_s,
         "energy": {"meter": list(options.meter)} if options.energy and options.seconds > 0 else None,
+        "power_mode": options.power_mode,
         "entries": entries,
     }
     return files, job

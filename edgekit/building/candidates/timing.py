@@ -31,6 +31,7 @@ STAGES = {
     "time": "timing",
     "wait": "waiting for another measurement",
     "cool": "the board was not steady: letting it cool down before timing again",
+    "energy": "measuring energy",
 }
 
 TimingRun = Mapping[str, Measured | Failure]
