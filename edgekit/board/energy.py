@@ -13,8 +13,8 @@ import threading
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from .files import read_text
 from .intervals import STUDENT
-from .machine import read_text
 
 RATE_HZ = 20.0
 TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")

@@ -73,3 +73,12 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, value: Any) -> None:
     """Atomically, readable by people."""
     write_atomically(path, json.dumps(value, indent=1).encode("utf-8"))
+
+
+def read_text(path: str) -> str:
+    """What a file of /proc or /sys says, without the ends; "" where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip("\0\n ")
+    except OSError:
+        return ""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from . import powermodes
+from .files import read_text
 from .runtimes import RUNTIMES, importable_runtimes
 
 PACKAGES = (
@@ -29,15 +31,6 @@ TEGRA = {
     "nvidia,tegra264": "sm_110",
 }  # fmt: skip
 """Jetson chip as its device tree calls it -> compute capability of its GPU (CUDA GPUs: compute capability)."""
-
-
-def read_text(path: str) -> str:
-    """What a file of /proc or /sys says, without the ends; "" where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip("\0\n ")
-    except OSError:
-        return ""
 
 
 def _cpuinfo() -> Tuple[str, List[str]]:
@@ -144,13 +137,6 @@ def _model() -> str:
     return named or "a %s machine" % platform.machine()
 
 
-def power_modes_told() -> Dict[str, Any]:
-    """Its power modes, and why they cannot be tried: {kind, names, why_not}."""
-    from .powermodes import told  # it reads files by this module
-
-    return told()
-
-
 def describe() -> Dict[str, Any]:
     """What this machine is, and which runtimes it has. Cheap: none is imported. `cores`: CPUs this process may use."""
     cpu, features = _cpuinfo()
@@ -178,7 +164,7 @@ def describe() -> Dict[str, Any]:
         "load_1m": os.getloadavg()[0],
         "versions": versions_on(sys.path),
         "runtimes": importable_runtimes(),
-        "power_modes": power_modes_told(),
+        "power_modes": powermodes.told(),
     }
 
 

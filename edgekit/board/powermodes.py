@@ -11,8 +11,7 @@ import subprocess
 import sys
 from typing import Any, Dict, Iterator, List
 
-from .files import read_json, write_json
-from .machine import read_text
+from .files import read_json, read_text, write_json
 from .process import command
 from .sensors import power_modes
 

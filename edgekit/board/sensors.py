@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from .machine import read_text
+from .files import read_text
 
 THROTTLED_FILE = "sys/devices/platform/soc/soc:firmware/get_throttled"  # a Pi 5 has it in vcgencmd alone
 PI_NOW = {

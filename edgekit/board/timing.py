@@ -8,7 +8,7 @@ from typing import Any, Callable, Deque, Dict, List
 
 import numpy as np
 
-from .machine import read_text
+from .files import read_text
 
 SWITCH_RUNS = 5  # unrecorded runs after another entry had the caches
 STEADY_TOLERANCE = 0.02  # of the medians of warm-up windows
