@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgekit.board.sensors import Sensors
-from edgekit.board.steadiness import Round, Watched, certify
+from edgekit.board.steadiness import Round, WatchedRounds, certify
 from edgekit.testing.fake_sensors import FAKE_BOARDS, UNREADABLE, FakeSensors
 
 ROUNDS = 12
@@ -43,7 +43,7 @@ def certificate(fake: FakeSensors, act: Act, rounds: set[int], chance: random.Ra
             chance.choice([fake.board.idle_khz, fake.board.highest_khz])
         )  # the governor, between rounds
         seen.append(Round("a", 2.0 + 0.01 * chance.random(), 0.4, clocks, reading))
-    state: str = certify(Watched(before, seen, sensors.read(), 0.0), "a")["state"]
+    state: str = certify(WatchedRounds(before, seen, sensors.read(), 0.0), "a")["state"]
     return state
 
 

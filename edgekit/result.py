@@ -15,6 +15,7 @@ from edgekit.summary import as_html, as_rows, as_text
 from edgekit.types import (
     BackendName,
     Budget,
+    Energy,
     Environment,
     Failure,
     Origin,
@@ -32,7 +33,6 @@ __all__ = [
     "SCHEMA_VERSION",
     "AccuracyResult",
     "CandidateResult",
-    "EnergyResult",
     "LatencyResult",
     "LayerLoss",
     "Result",
@@ -97,21 +97,10 @@ class AccuracyResult:
 
 
 @dataclass(frozen=True)
-class EnergyResult:
-    """Millijoules of one inference beyond the idle board, with a 95 % interval; `source`: what told the power."""
-
-    value: float
-    low: float
-    high: float
-    idle_watts: float
-    source: str
-
-
-@dataclass(frozen=True)
 class CandidateResult:
     """One measured candidate. `why` says why it won or lost; `ran_as` is the precision its layers ran in.
 
-    `quantization` is what an INT8 build decided. `energy_mj`: None where it was not asked for or the board
+    `quantization` is what an INT8 build decided. `energy`: None where it was not asked for or the board
     does not tell. `available_bytes`: memory that the machine had free before.
     """
 
@@ -133,7 +122,7 @@ class CandidateResult:
     notes: tuple[str, ...] = ()
     quantization: QuantizationSummary | None = None
     import_ms: float | None = None
-    energy_mj: EnergyResult | None = None
+    energy: Energy | None = None
     available_bytes: int | None = None
 
 

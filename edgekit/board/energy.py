@@ -81,7 +81,7 @@ class HwmonMeter(Meter):
 
 def _rails(device: str) -> Dict[str, List[str]]:
     """Label (or file name) -> the files whose product is its power in µW."""
-    found = {}
+    rails = {}
     for name in sorted(os.listdir(device)):
         match = re.match(r"^(power|in)(\d+)_input$", name)
         if not match:
@@ -93,10 +93,10 @@ def _rails(device: str) -> Dict[str, List[str]]:
         if "shunt" in label:  # the sum of the drops over all shunts, no rail
             continue
         if kind == "power":
-            found[label or "power%s" % number] = [os.path.join(device, name)]
+            rails[label or "power%s" % number] = [os.path.join(device, name)]
         elif os.path.exists(current):
-            found.setdefault(label or "in%s" % number, [os.path.join(device, name), current])
-    return found
+            rails.setdefault(label or "in%s" % number, [os.path.join(device, name), current])
+    return rails
 
 
 class RaplMeter(Meter):
@@ -220,7 +220,7 @@ def mean_watts(samples: Sequence[Tuple[float, float]]) -> float:
     return math.fsum(step * watts for step, watts in steps) / passed_s
 
 
-class Energy(NamedTuple):
+class EnergyEstimate(NamedTuple):
     """Millijoules of one inference beyond those of the idle board, with a 95 % interval across rounds."""
 
     value: float
@@ -228,7 +228,7 @@ class Energy(NamedTuple):
     high: float
 
 
-def energy_mj(rounds: Sequence[Tuple[float, float, int]], idle_watts: float) -> Optional[Energy]:
+def energy_mj(rounds: Sequence[Tuple[float, float, int]], idle_watts: float) -> Optional[EnergyEstimate]:
     """Of rounds of (seconds, joules, inferences), with Student's t over them; None where it does not exceed idle.
 
     A value that cannot be told from idle is none: it is never 0. A single round has no width.
@@ -244,7 +244,7 @@ def energy_mj(rounds: Sequence[Tuple[float, float, int]], idle_watts: float) -> 
         half = student * math.sqrt(variance / len(values))
     if mean - half <= 0:
         return None
-    return Energy(mean, mean - half, mean + half)
+    return EnergyEstimate(mean, mean - half, mean + half)
 
 
 def told(

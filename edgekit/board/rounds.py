@@ -9,7 +9,7 @@ import numpy as np
 
 from .peer import Peer
 from .sensors import Sensors, used_s
-from .steadiness import Round, Watched, certify, has_cooled, is_unsteady
+from .steadiness import Round, WatchedRounds, certify, has_cooled, is_unsteady
 
 PAUSES = 12  # times the pause: the longest that a board is given to cool down
 
@@ -70,7 +70,7 @@ class Rounds(object):
     def used_s(self) -> float:
         return used_s(os.getpid()) + sum(used_s(peer.process.pid) for peer in self.living())
 
-    def rounds(self, peers: List[Peer]) -> Watched:
+    def rounds(self, peers: List[Peer]) -> WatchedRounds:
         """Interleaved rounds of these entries, in an order of their own each; the sensors around them."""
         seen: List[Round] = []
         for peer in peers:
@@ -96,4 +96,4 @@ class Rounds(object):
             self.order.append([peer.entry["id"] for peer in order])
             self.apply("time", time_round, order)
         self.tell("time", "", self.job["rounds"], self.job["rounds"])
-        return Watched(before, seen, self.sensors.read(), self.used_s() - used_before_s)
+        return WatchedRounds(before, seen, self.sensors.read(), self.used_s() - used_before_s)

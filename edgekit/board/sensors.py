@@ -117,49 +117,49 @@ class Sensors(object):
 
     def temperatures(self) -> Dict[str, float]:
         """Degrees Celsius by thermal zone; zones of one type are told apart by their number."""
-        found = {}  # type: Dict[str, float]
+        degrees = {}  # type: Dict[str, float]
         for zone in _names(self.at("sys/class/thermal")):
             value = self.number("sys/class/thermal/%s/temp" % zone)
             # A zone of a part that is switched off reads -256 degrees on a Jetson.
             if zone.startswith("thermal_zone") and value is not None and value > -100000:
                 kind = self.text("sys/class/thermal/%s/type" % zone) or zone
-                found["%s (%s)" % (kind, zone) if kind in found else kind] = value / 1000.0
-        return found
+                degrees["%s (%s)" % (kind, zone) if kind in degrees else kind] = value / 1000.0
+        return degrees
 
     def limiters(self) -> Dict[str, float]:
         """Cooling devices that slow something down, by type, with their state: 0 is off. Fans are none of them."""
-        found = {}  # type: Dict[str, float]
+        states = {}  # type: Dict[str, float]
         for device in _names(self.at("sys/class/thermal")):
             kind = self.text("sys/class/thermal/%s/type" % device)
             state = self.number("sys/class/thermal/%s/cur_state" % device)
             if device.startswith("cooling_device") and state is not None and LIMITERS.search(kind):
-                found[kind] = max(state, found.get(kind, 0.0))
-        return found
+                states[kind] = max(state, states.get(kind, 0.0))
+        return states
 
     def events(self) -> Dict[str, float]:
         """Counters of throttling that only rise: a Jetson's over-current events, an Intel CPU's by core and package."""
-        found = {}  # type: Dict[str, float]
+        counts = {}  # type: Dict[str, float]
         for device in _names(self.at("sys/class/hwmon")):
             folder = "sys/class/hwmon/%s" % device
             for name in _names(self.at(folder)):
                 value = self.number("%s/%s" % (folder, name)) if COUNTERS.match(name) else None
                 if value is not None:
-                    found["%s/%s" % (self.text(folder + "/name") or device, name)] = value
+                    counts["%s/%s" % (self.text(folder + "/name") or device, name)] = value
         for cpu in self.cpus:
             for name in ("core_throttle_count", "package_throttle_count"):
                 value = self.number("sys/devices/system/cpu/cpu%d/thermal_throttle/%s" % (cpu, name))
                 if value is not None:
-                    found["cpu%d/%s" % (cpu, name)] = value
-        return found
+                    counts["cpu%d/%s" % (cpu, name)] = value
+        return counts
 
     def devices_mhz(self) -> Dict[str, float]:
         """Clocks of devfreq in MHz by device: the GPU and the memory, where the board names them there."""
-        found = {}
+        clocks = {}
         for device in _names(self.at("sys/class/devfreq")):
             hertz = self.number("sys/class/devfreq/%s/cur_freq" % device)
             if hertz:
-                found[device] = hertz / 1e6
-        return found
+                clocks[device] = hertz / 1e6
+        return clocks
 
     def pi_flags(self) -> Optional[int]:
         """A Raspberry Pi's get_throttled, by /sys or vcgencmd; None where neither tells it."""

@@ -39,7 +39,7 @@ class Round(NamedTuple):
     reading: Reading
 
 
-class Watched(NamedTuple):
+class WatchedRounds(NamedTuple):
     """All readings of one attempt. `own_s`: CPU seconds that the measurement itself used meanwhile."""
 
     before: Reading
@@ -48,7 +48,7 @@ class Watched(NamedTuple):
     own_s: float
 
 
-def certify(watched: Watched, entry: str, attempts: int = 1) -> Dict[str, Any]:
+def certify(watched: WatchedRounds, entry: str, attempts: int = 1) -> Dict[str, Any]:
     """The certificate of one entry: {state, reasons, notes, drift, attempts, timeline}.
 
     `reasons` (sentences) say why it is not clean; `notes` what else is worth knowing. `drift`: see intervals.drift.
@@ -87,7 +87,7 @@ def has_cooled(before: Reading, now: Reading) -> bool:
 # ---- what speaks for throttling -----------------------------------------------------------------------------
 
 
-def _flagged(watched: Watched) -> List[str]:
+def _flagged(watched: WatchedRounds) -> List[str]:
     """Throttling of the whole board, by its own flags, limiters and counters, and by the clock that it allows."""
     told = []  # type: List[str]
     before, during = watched.before, [item.reading for item in watched.rounds]
@@ -164,7 +164,7 @@ def _share(clocks: Mapping[str, float], expected: Mapping[str, float]) -> Option
 # ---- why a run cannot be called clean -----------------------------------------------------------------------
 
 
-def _unreadable(watched: Watched) -> List[str]:
+def _unreadable(watched: WatchedRounds) -> List[str]:
     """Sensors that did not tell, at the beginning or later on."""
     missing = list(watched.before["unreadable"])
     readings = [item.reading for item in watched.rounds] + [watched.after]
@@ -201,7 +201,7 @@ def _unjudged(before: Reading, rounds: Sequence[Round]) -> List[str]:
     return told
 
 
-def _disturbed(watched: Watched) -> List[str]:
+def _disturbed(watched: WatchedRounds) -> List[str]:
     """Others that worked meanwhile, and want of memory."""
     told, before, after = [], watched.before, watched.after
     if "ticks" in before and "ticks" in after:

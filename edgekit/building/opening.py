@@ -15,6 +15,7 @@ from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
 from edgekit.building.variants.original import original_variant
+from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never_pruned
 from edgekit.data import compare_classes
 from edgekit.errors import Interrupted, TimeLimitReached
 from edgekit.plan import Plan
@@ -87,7 +88,10 @@ def opened(context: Context) -> Opening:
         setting.request.metric,
     )
     plan = planned(context, original)
-    refuse_too_large(plan)
+    smaller = never_pruned(setting.request, setting.model, setting.splits) is None
+    target = setting.board.target
+    if not (smaller and fits_nowhere(target, original) and may_fit_pruned(target, original)):
+        refuse_too_large(plan)
     backends = setting.runtimes.usable
     reference = reference_artifact(
         original,

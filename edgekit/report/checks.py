@@ -23,8 +23,8 @@ from edgekit.report.wording import (
     value_interval_text,
     value_text,
 )
-from edgekit.result import AccuracyResult, CandidateResult, EnergyResult, LatencyResult, Result
-from edgekit.types import Budget, Origin
+from edgekit.result import AccuracyResult, CandidateResult, LatencyResult, Result
+from edgekit.types import Budget, Energy, Origin
 
 __all__ = ["WITHIN", "BudgetCheck", "checks", "checks_of"]
 
@@ -72,7 +72,7 @@ def checks_of(
     if budget.max_memory_bytes is not None:
         told += (_bytes_check("peak memory", candidate.peak_memory_bytes, budget.max_memory_bytes),)
         told += _free_checks(candidate)
-    return told + _energy_checks(candidate.energy_mj, budget.max_energy_mj, candidate.origin)
+    return told + _energy_checks(candidate.energy, budget.max_energy_mj, candidate.origin)
 
 
 def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin) -> BudgetCheck:
@@ -143,9 +143,7 @@ def _free_checks(candidate: CandidateResult) -> tuple[BudgetCheck, ...]:
     )
 
 
-def _energy_checks(
-    energy: EnergyResult | None, most: float | None, origin: Origin
-) -> tuple[BudgetCheck, ...]:
+def _energy_checks(energy: Energy | None, most: float | None, origin: Origin) -> tuple[BudgetCheck, ...]:
     """Of one inference. An estimate of another machine says nothing of it: open until it is measured."""
     asked = "" if most is None else f"budget {most:g} mJ"
     if energy is None or origin not in ("device", "emulated"):
@@ -160,15 +158,16 @@ def _energy_checks(
         return (
             BudgetCheck("energy", "not measured", "", asked, "missed", "not measured, so not met", "--meter"),
         )
-    got = f"{ms_text(energy.value)} mJ an inference"
-    ends = f"95 %: {ms_text(energy.low)} to {ms_text(energy.high)}"
+    told = energy.per_inference_mj
+    got = f"{ms_text(told.value)} mJ an inference"
+    ends = f"95 %: {ms_text(told.low)} to {ms_text(told.high)}"
     interval = f"{ends}; beyond the idle board's {energy.idle_watts:.3g} W, by {energy.source}"
     if most is None:
         return (BudgetCheck("energy", got, interval, asked),)
-    if energy.high <= most:
+    if told.high <= most:
         return (BudgetCheck("energy", got, interval, asked, "met", WITHIN),)
-    option = f"--max-energy {mj(energy.high, up=True).replace(' ', '')}"
-    return (BudgetCheck("energy", got, interval, asked, "missed", _over(energy.high, most), option),)
+    option = f"--max-energy {mj(told.high, up=True).replace(' ', '')}"
+    return (BudgetCheck("energy", got, interval, asked, "missed", _over(told.high, most), option),)
 
 
 def _bytes_check(name: str, count: int, most: int | None) -> BudgetCheck:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FAKE_BOARDS", "UNREADABLE", "FakeBoardTree", "FakeSensors"]
+__all__ = ["FAKE_BOARDS", "UNREADABLE", "FakeSensors"]
 
 CPUFREQ = "sys/devices/system/cpu/cpu{}/cpufreq/{}"
 ORIN_MODES = """
@@ -137,9 +137,9 @@ class FakeSensors:
 
     def remove(self, name: str) -> None:
         """Files by a pattern below the root: a sensor that does not tell."""
-        found = list(self.root.glob(name))
-        assert found, name
-        for path in found:
+        paths = list(self.root.glob(name))
+        assert paths, name
+        for path in paths:
             path.unlink()
 
     def clock(self, khz: int) -> None:

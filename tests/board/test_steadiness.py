@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgekit.board.sensors import Sensors
-from edgekit.board.steadiness import Round, Watched, certify, has_cooled, is_unsteady
+from edgekit.board.steadiness import Round, WatchedRounds, certify, has_cooled, is_unsteady
 from edgekit.testing.fake_sensors import FAKE_BOARDS, UNREADABLE, FakeSensors
 
 ROUNDS = 8
@@ -36,7 +36,7 @@ def watch(
             fake.clock(fake.board.idle_khz)
         median_ms = 2.0 * (1 + slope * index) + 0.001 * (index % 3)
         rounds.append(Round("a", median_ms, timed_s, clocks, sensors.read()))
-    return certify(Watched(before, rounds, sensors.read(), more.get("own_s", 0.0)), "a")
+    return certify(WatchedRounds(before, rounds, sensors.read(), more.get("own_s", 0.0)), "a")
 
 
 @every_board
@@ -179,7 +179,7 @@ def test_swapping_leaves_it_unknown(tmp_path: Path) -> None:
 def test_nothing_timed_is_never_clean(tmp_path: Path) -> None:
     FakeSensors(tmp_path, "raspberry-pi-4")
     reading = Sensors(str(tmp_path)).read()
-    assert certify(Watched(reading, [], reading, 0.0), "a")["state"] == "unknown"
+    assert certify(WatchedRounds(reading, [], reading, 0.0), "a")["state"] == "unknown"
 
 
 def test_a_board_has_cooled_when_it_is_as_cool_as_before_and_nothing_limits_it(tmp_path: Path) -> None:

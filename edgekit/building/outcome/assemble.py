@@ -15,7 +15,6 @@ from edgekit.result import (
     SCHEMA_VERSION,
     AccuracyResult,
     CandidateResult,
-    EnergyResult,
     LatencyResult,
     Result,
     RunInfo,
@@ -27,7 +26,6 @@ from edgekit.types import (
     Audit,
     Budget,
     Choice,
-    Energy,
     Environment,
     Latency,
     Measurement,
@@ -139,7 +137,7 @@ def candidate_result(
         frontier=candidate.id in choice.frontier,
         notes=(*lost_parts(attempt.accuracy), *audit.notes),
         import_ms=measurement.import_ms,
-        energy_mj=energy_result(measurement.energy),
+        energy=measurement.energy,
         available_bytes=measurement.available_bytes,
         quantization=artifact.quantization,
     )
@@ -149,14 +147,6 @@ def lost_parts(accuracy: Accuracy) -> tuple[str, ...]:
     """A sentence on a channel or column of the outputs that the candidate does not keep."""
     worst = accuracy.worst_part
     return (f"Loses a part of the outputs: {worst.text}.",) if worst and worst.lost else ()
-
-
-def energy_result(energy: Energy | None) -> EnergyResult | None:
-    """Millijoules, flat."""
-    if energy is None:
-        return None
-    told = energy.per_inference_mj
-    return EnergyResult(told.value, told.low, told.high, energy.idle_watts, energy.source)
 
 
 def latency_result(latency: Latency, percentile: Percentile) -> LatencyResult:
