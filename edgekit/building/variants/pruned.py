@@ -63,7 +63,7 @@ class PrunedMaker:
         config = prune_config(context.request.train, multiple)
         fraction: float | None = None
         if not budget.fastest:
-            structures = probed(context, config, leads)
+            structures = with_energy(probed(context, config, leads), context.measurements, budget)
             pick = widest_that_fits(structures, budget)
             if pick is None:
                 narrowest = min(structures, key=lambda structure: (structure.fraction, structure.latency_ms))
@@ -133,6 +133,23 @@ def with_free_memory(budget: Budget, measurements: Iterable[Measurement]) -> Bud
     return replace(budget, max_memory_bytes=min(budget.max_memory_bytes, *free))
 
 
+def with_energy(
+    structures: Sequence[Structure], measurements: Mapping[str, Measurement], budget: Budget
+) -> list[Structure]:
+    """The structures with the energy that they would take at the power of the build of the original that they are like.
+
+    Only for picking a width: what is trained is measured.
+    """
+    told = []
+    for structure in structures:
+        lead = measurements.get(structure.like)
+        if lead is not None and lead.energy is not None and lead.latency is not None:
+            share = structure.latency_ms / lead.latency.at(budget.percentile).high
+            structure = replace(structure, energy_mj=lead.energy.per_inference_mj.high * share)
+        told.append(structure)
+    return told
+
+
 def never_pruned(request: BuildRequest, model: GivenModel, splits: Splits) -> Rejection | None:
     """Why nothing is pruned whatever is measured; None where it may be."""
     kind = model.ref.kind
@@ -156,7 +173,7 @@ def leaders(
 ) -> tuple[Attempt, ...]:
     """Of each runtime and device the build of the original that is nearest to the limits, the nearest of all first.
 
-    Limits on time, size and memory, among those within the limit on accuracy, or among all where none is. Its
+    Limits on time, size, memory and energy, among those within the limit on accuracy, or among all where none is. Its
     precision is the one that structures are probed at.
     """
 
@@ -168,6 +185,7 @@ def leaders(
             (latency_ms, budget.max_latency_ms),
             (attempt.artifact.size_bytes, budget.max_size_bytes),
             (measured.peak_memory_bytes, budget.max_memory_bytes),
+            (measured.energy.per_inference_mj.high if measured.energy else 0.0, budget.max_energy_mj),
         )
         return max((value / limit for value, limit in used if limit), default=0.0), latency_ms
 
