@@ -24,9 +24,7 @@ def with_memory(folder: Path, size_bytes: int) -> None:
 
 def test_it_is_pruned_until_some_precision_fits(digits_network: UserNetwork, tmp_path: Path) -> None:
     with_memory(tmp_path, 80_000)
-    arguments = build_arguments(
-        digits_network, tmp_path, target="small-board", precision="", max_drop="30%", epochs="0.2"
-    )
+    arguments = build_arguments(digits_network, tmp_path, target="small-board", max_drop="30%", epochs="0.2")
     done = run(arguments, cwd=tmp_path)
     assert done.returncode == 4, done.stderr
     result = load_result(tmp_path / "out")

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgekit.building.time_limit import TimeLimit
@@ -352,13 +353,15 @@ def test_a_narrower_structure_takes_energy_as_it_takes_time() -> None:
 def test_a_network_that_fits_no_precision_fits_nowhere_but_may_when_it_is_pruned(
     context: MakerContext,
 ) -> None:
-    need = least_need_bytes(context.target, context.original)
+    cost = replace(context.original.cost, weight_bytes=40_000, activation_bytes=1_000)
+    original = replace(context.original, cost=cost)
+    need = least_need_bytes(context.target, original)
 
     def board(model_bytes: int) -> Any:
-        memory = replace(context.target.memory, sizes_bytes=(model_bytes,), model_share=1.0)
-        return replace(context.target, memory=memory)
+        memory = msgspec.structs.replace(context.target.memory, sizes_bytes=(model_bytes,), model_share=1.0)
+        return msgspec.structs.replace(context.target, memory=memory)
 
-    assert not pruned.fits_nowhere(board(need), context.original)
-    assert pruned.fits_nowhere(board(need - 1), context.original)
-    assert pruned.may_fit_pruned(board(need // 2), context.original)
-    assert not pruned.may_fit_pruned(board(need // 10), context.original)
+    assert not pruned.fits_nowhere(board(need), original)
+    assert pruned.fits_nowhere(board(need - 1), original)
+    assert pruned.may_fit_pruned(board(need // 2), original)
+    assert not pruned.may_fit_pruned(board(need // 10), original)
