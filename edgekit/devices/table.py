@@ -39,8 +39,8 @@ def make_device(
 ) -> Device:
     """The device of that name: of DEVICES, ssh://[user@]host[:port], or of devices.toml. Nothing is reached yet.
 
-    `memory_bytes`: what a runner on this machine may take; a board has limits of its own. `tell` hears of a link that is
-    lost and found. On Ctrl-C the user is asked whether a board's job goes on.
+    `memory_bytes`: what a runner on this machine may take; a board has limits of its own. `tell` hears of a link
+    that is lost and found. On Ctrl-C the user is asked whether a board's job goes on.
 
     Raises DeviceError for other names, and what the device raises.
     """
