@@ -180,7 +180,10 @@ def guard_until_end(root: str) -> int:
 
 
 def told(root: str = "/") -> Dict[str, Any]:
-    """For the description of a machine: {kind, names, why_not, set}; `set`: nvpmodel's number, None where it has none."""
+    """For the description of a machine: {kind, names, why_not, set}.
+
+    `set`: the number of the mode that nvpmodel has set, else None.
+    """
     modes = PowerModes(root)
     number = None
     if modes.kind == "nvpmodel":
