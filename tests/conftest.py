@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.board_emulated.fixtures import emulated_board, running_board
+
 SOURCE = '''"""A user's network."""
 import torch
 

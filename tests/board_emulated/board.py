@@ -25,6 +25,7 @@ KEEPER = Path(__file__).with_name("keeper.py")
 NETWORK = ipaddress.ip_network("10.213.0.0/16")
 PORT = 22
 DISK_BYTES = 512 << 20
+CPU, MODEL = "cortex-a72", "Raspberry Pi 4 Model B Rev 1.5"
 BOOT_S = 60
 
 
@@ -62,14 +63,25 @@ class EmulatedBoard:
             raise BoardTrouble(f"no board in {self.folder}") from problem
         return spec
 
-    def start(self, *, disk_bytes: int = DISK_BYTES, ends_with_parent: bool = True) -> EmulatedBoard:
-        """Make it and wait until it answers. Raises BoardTrouble, RootTrouble."""
+    def start(
+        self,
+        *,
+        disk_bytes: int = DISK_BYTES,
+        ends_with_parent: bool = True,
+        cpu: str = CPU,
+        model: str = MODEL,
+    ) -> EmulatedBoard:
+        """Make it and wait until it answers. `cpu`: one of QEMU's; `model`: what the board calls itself.
+
+        Raises BoardTrouble, RootTrouble.
+        """
         lower = board_root()
         self.folder.mkdir(mode=0o700, parents=True)
         here, there = _free_addresses()
         spec = {
             "lower": str(lower), "disk_bytes": disk_bytes, "address": f"{there}/30", "host": there, "user": USER,
             "hostname": "emulated-board", "parent": os.getpid() if ends_with_parent else None,
+            "cpu": cpu, "model": model,
             "link": f"ek{os.urandom(4).hex()}",
         }  # fmt: skip
         (self.folder / "spec.json").write_text(json.dumps(spec))
@@ -160,6 +172,21 @@ class EmulatedBoard:
         done = subprocess.run(
             [*program, f"{self.user}@{self.host}:{to}"], capture_output=True, text=True, check=False
         )
+        if done.returncode:
+            raise BoardTrouble(f"scp: {done.stderr.strip()}")
+
+    def download(self, path: str, to: Path) -> None:
+        """Copy one file from there by scp. Raises BoardTrouble."""
+        program = [
+            "scp",
+            "-q",
+            *self._options(),
+            "-P",
+            str(self.port),
+            f"{self.user}@{self.host}:{path}",
+            str(to),
+        ]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BoardTrouble(f"scp: {done.stderr.strip()}")
 

@@ -1,7 +1,7 @@
 """The first process of an emulated board: mounts what a running system has, keeps sshd, buries the dead.
 
-Started by keeper.py in fresh PID, mount, UTS and IPC namespaces: init.py ROOT HOSTNAME. SIGUSR1 starts sshd. It runs
-natively and outside of the board's root; what it starts is chrooted.
+Started by keeper.py in fresh PID, mount, UTS and IPC namespaces: init.py ROOT HOSTNAME CPU. SIGUSR1 starts sshd. It
+runs natively and outside of the board's root; what it starts is chrooted.
 """
 
 from __future__ import annotations
@@ -41,24 +41,25 @@ def mount_system(root: Path) -> None:
     (root / "run/sshd").mkdir(mode=0o755)
 
 
-def start_sshd(root: Path) -> None:
+def start_sshd(root: Path, cpu: str) -> None:
+    """`cpu` reaches QEMU by its environment variable, in the sessions too."""
     with (root.parent / "sshd.log").open("ab") as log:
         subprocess.Popen(
-            ["chroot", str(root), "/usr/sbin/sshd", "-D", "-e"],
+            ["chroot", str(root), "/usr/sbin/sshd", "-D", "-e", "-o", f"SetEnv=QEMU_CPU={cpu}"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            env={"QEMU_CPU": cpu, "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
         )
 
 
-def main(root: Path, hostname: str) -> None:
+def main(root: Path, hostname: str, cpu: str) -> None:
     socket.sethostname(hostname)
     mount_system(root)
-    signal.signal(signal.SIGUSR1, lambda *_: start_sshd(root))
+    signal.signal(signal.SIGUSR1, lambda *_: start_sshd(root, cpu))
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    start_sshd(root)
+    start_sshd(root, cpu)
     while True:
         try:
             os.waitpid(-1, 0)
@@ -67,4 +68,4 @@ def main(root: Path, hostname: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])

@@ -49,6 +49,12 @@ class Keeper:
         layers = f"lowerdir={self.spec['lower']},upperdir={disk / 'upper'},workdir={disk / 'work'}"
         _run("mount", "-t", "overlay", "-o", layers, "overlay", str(self.root))
 
+    def write_model(self) -> None:
+        """What the board calls itself, where an empty /sys has room for it; /proc is this kernel's own."""
+        for name in ("sys/firmware/devicetree/base/model", "sys/devices/virtual/dmi/id/product_name"):
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(self.spec["model"] + "\n")
+
     def write_keys(self, host_key: bool = True, user_key: bool = True) -> None:
         """The board's own key, and whom it lets in: the user's key, or nobody."""
         etc = self.root / "etc/ssh"
@@ -75,7 +81,7 @@ class Keeper:
             _run("ip", "address", "add", self.spec["address"], "dev", "eth0")
         program = [
             "unshare", "--pid", "--uts", "--ipc", "--mount", "--fork", "--kill-child=SIGKILL", "--propagation",
-            "private", "--", sys.executable, str(INIT), str(self.root), self.spec["hostname"],
+            "private", "--", sys.executable, str(INIT), str(self.root), self.spec["hostname"], self.spec["cpu"],
         ]  # fmt: skip
         with (self.folder / "board.log").open("ab") as log:
             self.board = subprocess.Popen(
@@ -240,6 +246,7 @@ def main(file: Path) -> None:
     keeper = Keeper(file.parent, spec)
     try:
         keeper.mount_disk()
+        keeper.write_model()
         keeper.write_keys()
         serve(keeper)
     finally:

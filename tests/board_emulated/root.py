@@ -19,7 +19,7 @@ __all__ = ["USER", "RootTrouble", "board_root", "cached_root"]
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
-PACKAGES = ("ca-certificates", "openssh-server", "procps", "python3", "python3-venv")
+PACKAGES = ("ca-certificates", "libstdc++6", "openssh-server", "procps", "python3", "python3-venv")
 WHEELS = ("ai-edge-litert", "numpy", "onnxruntime")
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
 """bookworm has glibc 2.36."""
