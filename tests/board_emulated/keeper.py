@@ -25,7 +25,6 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
 INIT = Path(__file__).with_name("init.py")
 FILLING = "filling.bin"
-UNTOLD = ("sshd.log", "disk", "root")
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
@@ -244,15 +243,17 @@ def main(file: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests; they order the end
     keeper = Keeper(file.parent, spec)
+    ordered = False
     try:
         keeper.mount_disk()
         keeper.write_model()
         keeper.write_keys()
         serve(keeper)
+        ordered = True
     finally:
         keeper.end()
-        if spec["parent"] is not None and os.getppid() != spec["parent"]:
-            shutil.rmtree(file.parent, ignore_errors=True)  # nobody else will
+        if not ordered:  # nobody else will
+            shutil.rmtree(file.parent, ignore_errors=True)
 
 
 if __name__ == "__main__":
