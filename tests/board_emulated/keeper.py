@@ -49,10 +49,18 @@ class Keeper:
         _run("mount", "-t", "overlay", "-o", layers, "overlay", str(self.root))
 
     def write_model(self) -> None:
-        """What the board calls itself, where an empty /sys has room for it; /proc is this kernel's own."""
-        for name in ("sys/firmware/devicetree/base/model", "sys/devices/virtual/dmi/id/product_name"):
-            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.root / name).write_text(self.spec["model"] + "\n")
+        """What the board calls itself, and its CPUs, where its empty /sys has room; /proc is this kernel's own."""
+        told = {
+            "firmware/devicetree/base/model": self.spec["model"],
+            "devices/virtual/dmi/id/product_name": self.spec["model"],
+            **{
+                f"devices/system/cpu/{name}": f"0-{(os.cpu_count() or 1) - 1}"
+                for name in ("possible", "present", "online")
+            },
+        }
+        for name, text in told.items():
+            (self.root / "sys" / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / "sys" / name).write_text(text + "\n")
 
     def write_keys(self, host_key: bool = True, user_key: bool = True) -> None:
         """The board's own key, and whom it lets in: the user's key, or nobody."""
