@@ -18,14 +18,16 @@ INTERPRETERS = {"linux/arm64": ("qemu-aarch64", "aarch64"), "linux/amd64": ("qem
 
 def host_platform() -> str:
     """This machine's own, as "linux/amd64"; its words for itself where registries have none."""
-    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(python_platform.machine(), python_platform.machine())
+    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(
+        python_platform.machine(), python_platform.machine()
+    )
     return PLATFORMS.get(machine, f"linux/{machine}")
 
 
 def check_runs(platform: str, binfmt: Path = BINFMT) -> None:
-    """Raises UserError where programs of that platform do not run here. Elsewhere than on Linux engines bring their own.
+    """Raises UserError where programs of that platform do not run here.
 
-    `binfmt`: the kernel's list of interpreters.
+    Elsewhere than on Linux the engines bring emulators of their own. `binfmt`: the kernel's list of interpreters.
     """
     if platform == host_platform() or sys.platform != "linux":
         return

@@ -63,7 +63,9 @@ def find_engine(name: EngineName | None = None) -> Engine:
 
 def _why_silent(program: str, words: Sequence[str]) -> str | None:
     try:
-        told = subprocess.run([program, *words], capture_output=True, text=True, timeout=ANSWER_S, check=False)
+        told = subprocess.run(
+            [program, *words], capture_output=True, text=True, timeout=ANSWER_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"no word within {ANSWER_S} s"
     except OSError as problem:
@@ -87,7 +89,16 @@ def build_command(
 
     podman and buildah write OCI images by default, which have no place for a health check: they are told Docker's form.
     """
-    words = [engine.program, "build", "--platform", platform, "--file", str(context / "Dockerfile"), "--tag", tag]
+    words = [
+        engine.program,
+        "build",
+        "--platform",
+        platform,
+        "--file",
+        str(context / "Dockerfile"),
+        "--tag",
+        tag,
+    ]
     if engine.name != "docker":
         words += ["--format", "docker"]
     for option, pairs in (("--build-arg", arguments), ("--label", labels)):

@@ -24,7 +24,11 @@ PLATFORMS: Mapping[str, str] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64
 DEFAULT_BASE = "python:3.11-slim-bookworm"
 """Of the images for CPUs. glibc 2.36: OpenVINO's wheels for arm64 need 2.35."""
 
-FOLDERS: Mapping[BackendName, str] = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "litert"}
+FOLDERS: Mapping[BackendName, str] = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "litert": "litert",
+}
 """Runtime → its folder in docker/; Jetsons have one of their own."""
 
 L4T_BASES: Mapping[str, str] = {
@@ -32,7 +36,7 @@ L4T_BASES: Mapping[str, str] = {
     "r35.4": "nvcr.io/nvidia/l4t-jetpack:r35.4.1",
     "r36.4": "nvcr.io/nvidia/l4t-jetpack:r36.4.0",
 }
-"""L4T release → NVIDIA's base with its JetPack: 4.6, 5.1, and 6.1 or 6.2. Releases are named as in jetson-containers."""
+"""L4T release, as jetson-containers name their tags → NVIDIA's base with its JetPack: 4.6, 5.1, and 6.1 or 6.2."""
 
 L4T_OF: Mapping[str, str] = {
     "jetson-nano": "r32.7",
@@ -101,11 +105,14 @@ def _read_bundle(bundle: Path, target: Target) -> BackendName:
         if manifest.get("kind") == "candidates":
             first = bundle / manifest["candidates"][0]["folder"]
             raise BundleError(
-                f"{bundle} holds several candidates", remedy=f"settle it on the board, or give one, such as {first}"
+                f"{bundle} holds several candidates",
+                remedy=f"settle it on the board, or give one, such as {first}",
             )
         changed = changed_file(str(bundle), manifest)
     except (ManifestError, OSError) as problem:
-        raise BundleError(f"no bundle in {bundle}: {problem}", remedy="give the folder bundle/ of a build") from problem
+        raise BundleError(
+            f"no bundle in {bundle}: {problem}", remedy="give the folder bundle/ of a build"
+        ) from problem
     if changed:
         raise BundleError(f"{bundle}: {changed} was changed or is missing", remedy="copy the bundle again")
     if manifest["target"] != target.name:
@@ -144,7 +151,9 @@ def _l4t(target: Target, l4t: str | None, base: str | None) -> tuple[str, str]:
         return release or "l4t", base
     if release not in L4T_BASES:
         raise UserError(
-            f"no base image is known for L4T {release}" if release else f"no base image is known for {target.name}",
+            f"no base image is known for L4T {release}"
+            if release
+            else f"no base image is known for {target.name}",
             allowed=f"--l4t {', '.join(L4T_BASES)}",
             remedy="or --base with an image that has TensorRT, its Python module and numpy",
         )

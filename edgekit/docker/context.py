@@ -1,0 +1,83 @@
+"""What an engine is given to build from: a folder with the Dockerfile, the bundle, and wheels fetched beforehand."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.docker.images import ImagePlan
+from edgekit.docker.running import Tell, follow
+
+__all__ = ["fetch_wheels", "write_context"]
+
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)$")
+NEWEST_GLIBC, OLDEST_GLIBC = 36, 17
+"""2.36 is bookworm's, which the default base has; older tags fit it, too."""
+
+WHEEL_MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+
+
+def write_context(plan: ImagePlan, folder: Path) -> None:
+    """Fill the empty `folder`: Dockerfile, requirements.txt (not for Jetsons), bundle/ and an empty wheels/."""
+    shutil.copyfile(plan.recipe / "Dockerfile", folder / "Dockerfile")
+    if plan.bundle is None:
+        (folder / "bundle").mkdir()
+    else:
+        shutil.copytree(plan.bundle, folder / "bundle")
+        _let_all_read(folder / "bundle")
+    (folder / "wheels").mkdir()
+    (folder / "wheels" / "README").write_text("wheels fetched beforehand\n", encoding="utf-8")
+    pins = plan.recipe / "requirements.txt"
+    if pins.exists():
+        own = [] if plan.bundle is None else _lines(plan.bundle / "requirements.txt")
+        (folder / "requirements.txt").write_text(merged(own, _lines(pins)), encoding="utf-8")
+
+
+def merged(own: Sequence[str], general: Sequence[str]) -> str:
+    """requirements.txt of the image: a bundle's pins, and the general ones of packages that it does not name."""
+    pins = {name: line for line in (*general, *own) if (name := _name(line))}
+    return "".join(f"{line}\n" for _, line in sorted(pins.items()))
+
+
+def fetch_wheels(plan: ImagePlan, folder: Path, tell: Tell | None = None) -> None:
+    """Download here what the image's requirements.txt names, for its platform and Python 3.11, into `folder`/wheels.
+
+    So the build needs no network, no proxy's certificate, and no download under emulation. Raises StageError.
+    """
+    machine = WHEEL_MACHINES[plan.platform]
+    tags = [f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC, OLDEST_GLIBC - 1, -1)]
+    platforms = [word for tag in (*tags, f"manylinux2014_{machine}") for word in ("--platform", tag)]
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--only-binary=:all:",
+        "--python-version",
+        "3.11",
+    ]
+    words += ["--implementation", "cp", *platforms, "--dest", str(folder / "wheels")]
+    follow([*words, "--requirement", str(folder / "requirements.txt")], "fetch wheels", tell)
+
+
+def _lines(file: Path) -> list[str]:
+    if not file.exists():
+        return []
+    texts = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    return [text for text in texts if text and not text.startswith("#")]
+
+
+def _name(line: str) -> str:
+    """The normalized name of a package (PEP 503); "" where the line is no `name==version`."""
+    match = PIN.match(line)
+    return re.sub(r"[-_.]+", "-", match.group(1)).lower() if match else ""
+
+
+def _let_all_read(folder: Path) -> None:
+    """The image's user is another than the one who owns these copies."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
