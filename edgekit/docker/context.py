@@ -13,7 +13,6 @@ from edgekit.docker.running import Tell, follow
 
 __all__ = ["fetch_wheels", "write_context"]
 
-PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)$")
 NEWEST_GLIBC, OLDEST_GLIBC = 36, 17
 """2.36 is bookworm's, which the default base has; older tags fit it, too."""
 
@@ -37,9 +36,13 @@ def write_context(plan: ImagePlan, folder: Path) -> None:
 
 
 def merged(own: Sequence[str], general: Sequence[str]) -> str:
-    """requirements.txt of the image: a bundle's pins, and the general ones of packages that it does not name."""
-    pins = {name: line for line in (*general, *own) if (name := _name(line))}
-    return "".join(f"{line}\n" for _, line in sorted(pins.items()))
+    """requirements.txt of the image: a bundle's pins, and the general ones of packages that it does not pin.
+
+    What a bundle names without a version, and nobody pins, stays without one.
+    """
+    lines = {_name(line): line for line in own if "==" not in line}
+    lines |= {_name(line): line for line in (*general, *own) if "==" in line}
+    return "".join(f"{line}\n" for _, line in sorted(lines.items()))
 
 
 def fetch_wheels(plan: ImagePlan, folder: Path, tell: Tell | None = None) -> None:
@@ -72,9 +75,8 @@ def _lines(file: Path) -> list[str]:
 
 
 def _name(line: str) -> str:
-    """The normalized name of a package (PEP 503); "" where the line is no `name==version`."""
-    match = PIN.match(line)
-    return re.sub(r"[-_.]+", "-", match.group(1)).lower() if match else ""
+    """The normalized name of the package that a line of requirements is about (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", line)[0]).lower()
 
 
 def _let_all_read(folder: Path) -> None:
