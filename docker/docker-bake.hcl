@@ -8,7 +8,7 @@ variable "VERSION" { default = "dev" }
 group "default" { targets = ["onnxruntime", "openvino", "litert"] }
 group "all" { targets = ["onnxruntime", "openvino", "litert", "jetson", "dev"] }
 
-# An empty folder stands for the bundle and for wheels that were fetched beforehand.
+# Empty folders stand for the bundle and for packages that were installed beforehand.
 target "_cpu" {
   platforms = ["linux/amd64", "linux/arm64"]
   args = { BASE = BASE }

@@ -75,15 +75,13 @@ def docker() -> None:
     help="A further word for the engine's build, as --build-option=--network=host. May be repeated.",
 )
 @click.option("--run-option", multiple=True, help="The same for the run of the self-test.")
-@click.option(
-    "--no-fetch", is_flag=True, help="Let pip in the image download, instead of fetching its wheels here."
-)
+@click.option("--no-install", is_flag=True, help="Let pip in the image install, instead of doing it here.")
 @click.option("--no-check", is_flag=True, help="Do not check the bundle's golden outputs in the new image.")
 @json_option
 def build(**options: Any) -> int:
     """Build the image for a board, whatever this machine's processor is, and check its bundle in it.
 
-    Wheels are fetched here for the board's processor; the image is built without a network of its own.
+    Packages for the board's processor are installed here; the image is built without a network of its own.
     """
     from edgekit.docker import ImageRequest, build_image, plan_image, push_image
     from edgekit.hardware import find_target
@@ -99,7 +97,7 @@ def build(**options: Any) -> int:
     )
     engine = _engine(options["engine"])
     request = ImageRequest(
-        options["build_option"], options["run_option"], not options["no_fetch"], not options["no_check"]
+        options["build_option"], options["run_option"], not options["no_install"], not options["no_check"]
     )
     checked = build_image(engine, plan, request, _tell)
     if options["push"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit._version import __version__
-from edgekit.docker.context import fetch_wheels, write_context
+from edgekit.docker.context import install_site, write_context
 from edgekit.docker.emulation import check_runs
 from edgekit.docker.engines import Engine, build_command
 from edgekit.docker.images import DEFAULT_BASE, ImagePlan
@@ -21,13 +21,13 @@ __all__ = ["ImageRequest", "build_image"]
 class ImageRequest:
     """How to build. `options` and `run_options`: the user's own for the engine's `build` and `run`.
 
-    `fetches`: wheels are downloaded here; only for the default base, whose Python is known. `checks`: the bundle's
+    `installs`: packages are installed here; only for the default base, whose Python is known. `checks`: the bundle's
     golden outputs are checked in the new image.
     """
 
     options: tuple[str, ...] = ()
     run_options: tuple[str, ...] = ()
-    fetches: bool = True
+    installs: bool = True
     checks: bool = True
 
 
@@ -45,9 +45,9 @@ def build_image(
         folder = Path(scratch)
         folder.chmod(0o755)
         write_context(plan, folder)
-        if request.fetches and plan.base == DEFAULT_BASE and (folder / "requirements.txt").exists():
-            fetch_wheels(plan, folder, tell)
-            arguments["PIP_NO_INDEX"] = "1"
+        if request.installs and plan.base == DEFAULT_BASE and (folder / "requirements.txt").exists():
+            install_site(plan, folder, tell)
+            arguments["SITE_READY"] = "1"
         labels = {"org.opencontainers.image.version": __version__, "edgekit.target": plan.target}
         words = build_command(
             engine,

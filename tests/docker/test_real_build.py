@@ -81,7 +81,7 @@ def base(buildah: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_an_image_is_built_answers_is_measured_and_carried_away(
     buildah: Engine, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgekit.docker.building.DEFAULT_BASE", base)  # so that wheels are fetched here
+    monkeypatch.setattr("edgekit.docker.building.DEFAULT_BASE", base)  # so that packages are installed here
     versions = {name: metadata.version(name) for name in ("numpy", "onnxruntime", "pillow")}
     parts = bundle_parts(artifact_of("onnxruntime", tmp_path / "made"))
     told = parts["measurement"]
