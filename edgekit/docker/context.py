@@ -55,7 +55,15 @@ def install_site(plan: ImagePlan, folder: Path, tell: Tell | None = None) -> Non
     tags = [f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC, OLDEST_GLIBC - 1, -1)]
     platforms = [word for tag in (*tags, f"manylinux2014_{machine}") for word in ("--platform", tag)]
     words = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "--no-compile"]
-    words += ["--python-version", "3.11", "--implementation", "cp", *platforms, "--target", str(folder / "site")]
+    words += [
+        "--python-version",
+        "3.11",
+        "--implementation",
+        "cp",
+        *platforms,
+        "--target",
+        str(folder / "site"),
+    ]
     follow([*words, "--requirement", str(folder / "requirements.txt")], "install packages", tell)
     _let_all_read(folder / "site")
 
