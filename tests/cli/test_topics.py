@@ -145,3 +145,9 @@ def test_the_help_names_completion_and_topics(capsys: pytest.CaptureFixture[str]
         with pytest.raises(SystemExit):
             main(arguments)
         assert words in capsys.readouterr().out
+
+
+def test_the_help_says_what_a_bare_latency_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["build", "--help"])
+    assert "or 2 (milliseconds); auto: the fastest" in " ".join(capsys.readouterr().out.split())
