@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgekit.errors import MissingExtraError
+from edgekit.errors import MissingExtraError, UserError
 from edgekit.quantities import parse_latency_ms, parse_size_bytes
 
 __all__ = ["serve"]
@@ -38,13 +38,12 @@ def _read_wait(context: click.Context, parameter: click.Parameter, text: str) ->
 @click.command(epilog=EPILOG)
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to bind; others than loopback need --token."
+    "--host", default="127.0.0.1", show_default=True, help="Address to bind; 0.0.0.0 for all of them: give a --token then."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
 @click.option(
     "--token",
     envvar="EDGEKIT_TOKEN",
-    default="",
     metavar="TEXT",
     help="Asked for in Authorization: Bearer, but at /health. EDGEKIT_TOKEN keeps it out of the process list.",
 )
@@ -84,7 +83,7 @@ def serve(
     bundle: Path,
     host: str,
     port: int,
-    token: str,
+    token: str | None,
     workers: int,
     max_request: int | None,
     queue: int,
@@ -92,11 +91,13 @@ def serve(
     max_wait_ms: float,
 ) -> int:
     """Answer over HTTP by a bundle's artifact, until Ctrl-C or SIGTERM: /predict, /docs, /metrics, /health, and a page."""
+    if token is not None and not token.strip():
+        raise UserError("--token is empty", remedy="give one, or leave the option out")
     for module, package in NEEDED:
         if find_spec(module) is None:
             raise MissingExtraError(package, "serve")
     from edgekit.serving import ServeOptions
     from edgekit.serving import serve as run
 
-    options = ServeOptions(host, port, token, workers, max_request, queue, max_batch, max_wait_ms)
+    options = ServeOptions(host, port, token or "", workers, max_request, queue, max_batch, max_wait_ms)
     return run(bundle, options, lambda line: click.echo(line, err=True))

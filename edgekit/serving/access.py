@@ -48,7 +48,7 @@ def _given(authorization: str) -> bytes:
     """The token that came; empty for none."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer":
-        return value.strip().encode()
+        return value.strip().encode("latin-1")  # the bytes that came: Starlette reads headers as latin-1
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
