@@ -30,7 +30,11 @@ COMMANDS = {
     "lint": ("edgekit.cli.lint", "lint", "What a board cannot take of a network, before any work."),
     "report": ("edgekit.cli.report", "report", "Rebuild the HTML report of a finished build."),
     "bundle": ("edgekit.cli.bundle", "bundle", "Verify or show a bundle."),
-    "serve": ("edgekit.cli.serve", "serve", "Answer over HTTP by a bundle: arrays, JSON, images; metrics, a page."),
+    "serve": (
+        "edgekit.cli.serve",
+        "serve",
+        "Answer over HTTP by a bundle: arrays, JSON, images; metrics, a page.",
+    ),
     "doctor": (
         "edgekit.cli.doctor",
         "doctor",

@@ -38,9 +38,14 @@ def _read_wait(context: click.Context, parameter: click.Parameter, text: str) ->
 @click.command(epilog=EPILOG)
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to bind; 0.0.0.0 for all of them: give a --token then."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to bind; 0.0.0.0 for all of them: give a --token then.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free."
+)
 @click.option(
     "--token",
     envvar="EDGEKIT_TOKEN",
@@ -48,7 +53,11 @@ def _read_wait(context: click.Context, parameter: click.Parameter, text: str) ->
     help="Asked for in Authorization: Bearer, but at /health. EDGEKIT_TOKEN keeps it out of the process list.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Models that answer side by side."
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Models that answer side by side.",
 )
 @click.option(
     "--max-request",

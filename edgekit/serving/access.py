@@ -37,7 +37,9 @@ class TokenCheck:
         if hmac.compare_digest(given, self._token):
             await self._app(scope, receive, send)
             return
-        line = "the token is not the right one" if given else "no token came; send Authorization: Bearer TOKEN"
+        line = (
+            "the token is not the right one" if given else "no token came; send Authorization: Bearer TOKEN"
+        )
         refusal = Response(msgspec.json.encode({"error": line}), 401, media_type="application/json")
         refusal.headers.append("WWW-Authenticate", 'Bearer realm="edgekit"')
         refusal.headers.append("WWW-Authenticate", 'Basic realm="edgekit: any name, the token as password"')

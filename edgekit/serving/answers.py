@@ -43,9 +43,7 @@ class Timing:
 
     def header(self) -> str:
         """As `Server-Timing` has it."""
-        return (
-            f"queue;dur={self.queued_ms:.3f}, inference;dur={self.inference_ms:.3f}, total;dur={self.total_ms:.3f}"
-        )
+        return f"queue;dur={self.queued_ms:.3f}, inference;dur={self.inference_ms:.3f}, total;dur={self.total_ms:.3f}"
 
 
 def wanted_form(accept: str, outputs: int) -> Form:
@@ -68,7 +66,9 @@ def wanted_form(accept: str, outputs: int) -> Form:
         )
     form = max(known, key=lambda item: item[0])[1]
     if form == "npy" and outputs != 1:
-        raise RequestProblem(406, f"the network has {outputs} outputs", allowed="application/x-npz, application/json")
+        raise RequestProblem(
+            406, f"the network has {outputs} outputs", allowed="application/x-npz, application/json"
+        )
     return form
 
 
@@ -85,7 +85,9 @@ def encode_answers(
         values = [answer.outputs[number] for answer in answers]
         if len({value.shape for value in values}) > 1:
             raise RequestProblem(
-                422, f"output {name} has a shape of its own for each sample", remedy="send one sample per request"
+                422,
+                f"output {name} has a shape of its own for each sample",
+                remedy="send one sample per request",
             )
         outputs[name] = np.stack(values) if batched else values[0]
     if form == "json":
@@ -111,7 +113,9 @@ def _json(model: Model, outputs: dict[str, NDArray[Any]], count: int, batched: b
     classes = _classes(model.labels, next(iter(outputs.values())), count)
     if classes:
         content["classes"] = classes if batched else classes[0]
-    odd = [name for name, array in outputs.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    odd = [
+        name for name, array in outputs.items() if array.dtype.kind == "f" and not np.isfinite(array).all()
+    ]
     if odd:  # JSON has no word for them
         content["warning"] = f"{', '.join(odd)}: the network gave NaN or infinite values, which are null here"
     return msgspec.json.encode(content)

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from edgekit._version import __version__
+from edgekit.errors import shortened
 from edgekit.serving.access import TokenCheck
 from edgekit.serving.answers import Timing, encode_answers, wanted_form
 from edgekit.serving.batching import Answer
@@ -180,8 +181,8 @@ async def _refused(_request: Request, problem: Exception) -> Response:
 
 async def _not_routed(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)
-    line = f"{request.method} {request.url.path}: {problem.detail}; allowed: POST /predict, GET /health, /metrics, /docs, /"
-    return _json({"error": line}, problem.status_code, dict(problem.headers or {}))
+    line = shortened(f"{request.method} {request.url.path}: {problem.detail}")
+    return _json({"error": f"{line}; allowed: POST /predict, GET /health, /metrics, /docs, /"}, problem.status_code, dict(problem.headers or {}))
 
 
 async def _broken(_request: Request, _problem: Exception) -> Response:

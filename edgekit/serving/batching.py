@@ -143,7 +143,9 @@ def batching_refusal(model: Model, max_batch: int) -> str:
     alone, whatever lies beside them: integers whose ranges are taken over the whole batch (dynamic quantization), and
     outputs that list what was found, fail here.
     """
-    fixed = [spec["name"] for spec in (*model.inputs, *model.outputs) if not spec["shape"] or spec["shape"][0]]
+    fixed = [
+        spec["name"] for spec in (*model.inputs, *model.outputs) if not spec["shape"] or spec["shape"][0]
+    ]
     if fixed:
         return f"the first axis of {', '.join(fixed)} is fixed"
     inputs, _ = model.golden_samples()

@@ -49,7 +49,10 @@ def checked_rows(
 def _refuse_many(array: NDArray[Any], spec: Mapping[str, Any], most: int) -> None:
     if array.ndim == len(spec["shape"]) and len(array) > most:
         raise RequestProblem(
-            413, f"{len(array)} samples came", allowed=f"{most} in one request", remedy="send several requests"
+            413,
+            f"{len(array)} samples came",
+            allowed=f"{most} in one request",
+            remedy="send several requests",
         )
 
 
@@ -69,5 +72,7 @@ def _typed(spec: Mapping[str, Any], array: NDArray[Any]) -> NDArray[Any]:
     if dtype.kind == "f":
         _refuse_infinite(name, cast)  # also 1e300 as float32
     elif not np.array_equal(cast.astype(array.dtype), array):
-        raise RequestProblem(422, f"input {name} holds numbers that are no {dtype}", allowed=f"values of {dtype}")
+        raise RequestProblem(
+            422, f"input {name} holds numbers that are no {dtype}", allowed=f"values of {dtype}"
+        )
     return cast

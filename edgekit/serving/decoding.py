@@ -17,7 +17,7 @@ from edgekit.serving.problems import RequestProblem
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["JsonRequest", "read_array", "read_archive", "read_json", "read_picture"]
+__all__ = ["JsonRequest", "read_archive", "read_array", "read_json", "read_picture"]
 
 NUMBERS = "biuf"
 """numpy's kinds of plain numbers: bool, int, unsigned, float."""
@@ -26,7 +26,9 @@ LONGEST_HEADER = 10_000
 MOST_AXES = 16
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP", "TIFF")
 """Pillow's names. Others start programs (EPS: Ghostscript) or are not what cameras write."""
-DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")  # fmt: skip
+DTYPES = (
+    "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64",
+)  # fmt: skip
 
 
 class JsonRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,7 +68,7 @@ def read_array(body: bytes | bytearray | memoryview, name: str) -> NDArray[np.ge
         raise RequestProblem(
             400, f"{name} declares {list(shape)} of {dtype}, {count * dtype.itemsize} bytes, and holds {came}"
         )
-    flat = np.frombuffer(body, dtype, count, offset)
+    flat: NDArray[np.generic] = np.frombuffer(body, dtype, count, offset)
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
@@ -113,9 +115,7 @@ def read_json(body: bytes | bytearray, names: tuple[str, ...]) -> dict[str, NDAr
     inputs = request.inputs
     if not isinstance(inputs, Mapping):
         if len(names) != 1:
-            raise RequestProblem(
-                422, "inputs came without names", allowed=f"an object of {', '.join(names)}"
-            )
+            raise RequestProblem(422, "inputs came without names", allowed=f"an object of {', '.join(names)}")
         inputs = {names[0]: inputs}
     return {str(name): _numbers(values, str(name), request.dtype) for name, values in inputs.items()}
 
@@ -125,11 +125,15 @@ def _numbers(values: Any, name: str, dtype: str | None) -> NDArray[np.generic]:
         array = np.asarray(values)
     except (ValueError, TypeError, OverflowError, RecursionError) as problem:
         raise RequestProblem(
-            422, f"input {name} is no array: its lists differ in length or depth", allowed="nested lists of numbers"
+            422,
+            f"input {name} is no array: its lists differ in length or depth",
+            allowed="nested lists of numbers",
         ) from problem
     if array.dtype.kind not in NUMBERS:
         raise RequestProblem(
-            422, f"input {name} holds what is no number, or a number beyond 64 bits", allowed="nested lists of numbers"
+            422,
+            f"input {name} holds what is no number, or a number beyond 64 bits",
+            allowed="nested lists of numbers",
         )
     if dtype is None:
         return array
@@ -166,6 +170,15 @@ def read_picture(body: bytes | bytearray, name: str, spec: Mapping[str, Any], ho
         raise RequestProblem(
             415, f"{name} is no image that is read here", allowed=", ".join(FORMATS)
         ) from problem
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError) as problem:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        EOFError,
+        OverflowError,
+    ) as problem:
         raise RequestProblem(422, f"{name} cannot be decoded: {in_one_line(problem)}") from problem
     return image_samples(io.BytesIO(body), name, spec, how)

@@ -52,7 +52,9 @@ def _render(template: str, service: Service) -> str:
             outputs=[_told(spec) for spec in model.outputs],
             labels=model.labels,
             how={key: value for key, value in how.items() if value not in (None, (), [], 1.0)},
-            takes_images=len(model.inputs) == 1 and how["input_layout"] != "as-is" and len(first["shape"]) == 4,
+            takes_images=len(model.inputs) == 1
+            and how["input_layout"] != "as-is"
+            and len(first["shape"]) == 4,
             limits=service.limits,
             alone=service.alone,
             workers=len(service.models),

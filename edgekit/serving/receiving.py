@@ -33,7 +33,9 @@ async def read_body(request: Request, most_bytes: int) -> bytearray:
     if declared.isdecimal() and int(declared) > most_bytes:
         raise _too_large(f"a body of {int(declared)} bytes", most_bytes)
     if request.headers.get("content-encoding", "identity") != "identity":
-        raise RequestProblem(415, "the body is compressed as a whole", remedy="send it without Content-Encoding")
+        raise RequestProblem(
+            415, "the body is compressed as a whole", remedy="send it without Content-Encoding"
+        )
     body = bytearray()
     chunks = request.stream()
     while True:
@@ -41,7 +43,7 @@ async def read_body(request: Request, most_bytes: int) -> bytearray:
             chunk = await asyncio.wait_for(anext(chunks), IDLE_S)
         except StopAsyncIteration:
             return body
-        except asyncio.TimeoutError as problem:  # noqa: UP041 - another class in Python 3.10
+        except asyncio.TimeoutError as problem:  # another class in Python 3.10
             raise RequestProblem(
                 408, f"nothing came for {IDLE_S:g} s", headers={"Connection": "close"}
             ) from problem
@@ -81,15 +83,16 @@ async def read_parts(request: Request, body: bytearray) -> dict[str, tuple[str, 
     parser.spool_max_size = len(body)  # it is in memory already: nothing is written to a disk
     parts: dict[str, tuple[str, bytes]] = {}
     try:
-        async with await parser.parse() as form:
-            for name, value in form.multi_items():
-                if name in parts:
-                    raise RequestProblem(400, f"the form has two parts named {name}")
-                if isinstance(value, UploadFile):
-                    kind = kind_of(value.content_type or "application/octet-stream")
-                    parts[name] = (kind, await value.read())
-                else:
-                    parts[name] = ("application/json", str(value).encode())
+        form = await parser.parse()
+        for name, value in form.multi_items():
+            if name in parts:
+                raise RequestProblem(400, f"the form has two parts named {name}")
+            if isinstance(value, UploadFile):
+                kind = kind_of(value.content_type or "application/octet-stream")
+                parts[name] = (kind, await value.read())
+            else:
+                parts[name] = ("application/json", str(value).encode())
+        await form.close()
     except (MultiPartException, KeyError, UnicodeDecodeError) as problem:
         message = getattr(problem, "message", "") or in_one_line(problem)
         raise RequestProblem(400, f"the form cannot be read: {message}") from problem
@@ -97,7 +100,11 @@ async def read_parts(request: Request, body: bytearray) -> dict[str, tuple[str, 
 
 
 def decode_body(
-    model: Model, kind: str, body: bytearray | bytes, parts: dict[str, tuple[str, bytes]] | None, most_bytes: int
+    model: Model,
+    kind: str,
+    body: bytearray | bytes,
+    parts: dict[str, tuple[str, bytes]] | None,
+    most_bytes: int,
 ) -> dict[str, Any]:
     """Stored samples by input name. Raises RequestProblem and board's SampleError. Long for large images."""
     names = tuple(spec["name"] for spec in model.inputs)

@@ -65,7 +65,7 @@ def serve(bundle: Path, options: ServeOptions, tell: Callable[[str], None]) -> i
             max_batch=options.max_batch,
             max_wait_ms=options.max_wait_ms,
         )
-        service = Service(models, str(bundle), limits)
+        service = Service(models, "/".join(bundle.absolute().parts[-2:]), limits)
         app = make_app(service, options.token)
         config = uvicorn.Config(
             app,
@@ -92,7 +92,9 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError) as problem:
-        raise UserError(f"--host {host} is no address of this machine", remedy="as 127.0.0.1 or 0.0.0.0") from problem
+        raise UserError(
+            f"--host {host} is no address of this machine", remedy="as 127.0.0.1 or 0.0.0.0"
+        ) from problem
     with socket.socket(family, kind, protocol) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -100,7 +102,9 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
             listening.listen(BACKLOG)
         except OSError as problem:
             if problem.errno == errno.EADDRINUSE:
-                raise UserError(f"port {port} is in use", remedy="--port takes another, 0 any that is free") from problem
+                raise UserError(
+                    f"port {port} is in use", remedy="--port takes another, 0 any that is free"
+                ) from problem
             raise UserError(f"{host} port {port} cannot be bound: {problem.strerror}") from problem
         yield listening
 
@@ -117,7 +121,11 @@ def _opening_lines(service: Service, options: ServeOptions, port: int) -> Iterat
     limits = service.limits
     shown = f"[{options.host}]" if ":" in options.host else options.host
     yield f"{service.name} answers at http://{shown}:{port} (/predict, /docs, /metrics, /health; / is a page to try)"
-    together = f"up to {limits.max_batch} samples share a run" if not service.alone else f"one by one: {service.alone}"
+    together = (
+        f"up to {limits.max_batch} samples share a run"
+        if not service.alone
+        else f"one by one: {service.alone}"
+    )
     yield (
         f"{len(service.models)} model{'s' if len(service.models) > 1 else ''}, {together}; "
         f"requests up to {limits.max_request_bytes / 1e6:g} MB, {limits.queue} at a time"

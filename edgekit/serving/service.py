@@ -108,7 +108,9 @@ class Service:
             loop.call_soon_threadsafe(self._deliver, rows, answers)
 
         self._threads = [
-            threading.Thread(target=work, args=(model, self._queue, done), name=f"model-{number}", daemon=True)
+            threading.Thread(
+                target=work, args=(model, self._queue, done), name=f"model-{number}", daemon=True
+            )
             for number, model in enumerate(self.models)
         ]
         for thread in self._threads:
@@ -155,7 +157,9 @@ class Service:
         if problem:
             await self._look_again()
             raise RequestProblem(
-                422, f"the runtime refuses this input: {problem}", remedy="are its values those that the network knows?"
+                422,
+                f"the runtime refuses this input: {problem}",
+                remedy="are its values those that the network knows?",
             )
         self._counts.answered += 1
         return answers
