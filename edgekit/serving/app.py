@@ -20,7 +20,7 @@ from edgekit.serving.batching import Answer
 from edgekit.serving.checking import checked_rows
 from edgekit.serving.page import api_page, try_page
 from edgekit.serving.problems import RequestProblem
-from edgekit.serving.receiving import decode_body, read_body, read_parts
+from edgekit.serving.receiving import decode_body, kind_of, read_body
 from edgekit.serving.service import Service
 
 __all__ = ["make_app"]
@@ -124,13 +124,12 @@ class Routes:
         form = wanted_form(request.headers.get("accept", ""), len(model.outputs))
         kind = request.headers.get("content-type", "")
         body = await read_body(request, limits.max_request_bytes)
-        parts = await read_parts(request, body)
 
         def decoded() -> tuple[list[list[Any]], bool]:
-            samples = decode_body(model, kind, body, parts, limits.max_request_bytes)
+            samples = decode_body(model, kind, body, limits.max_request_bytes)
             return checked_rows(model, samples, limits.max_samples)
 
-        if len(body) <= INLINE_BYTES and parts is None and not kind.startswith("image/"):
+        if len(body) <= INLINE_BYTES and kind_of(kind).startswith("application/"):
             rows, batched = decoded()
         else:
             async with self._decoders:
@@ -182,7 +181,11 @@ async def _refused(_request: Request, problem: Exception) -> Response:
 async def _not_routed(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)
     line = shortened(f"{request.method} {request.url.path}: {problem.detail}")
-    return _json({"error": f"{line}; allowed: POST /predict, GET /health, /metrics, /docs, /"}, problem.status_code, dict(problem.headers or {}))
+    return _json(
+        {"error": f"{line}; allowed: POST /predict, GET /health, /metrics, /docs, /"},
+        problem.status_code,
+        dict(problem.headers or {}),
+    )
 
 
 async def _broken(_request: Request, _problem: Exception) -> Response:

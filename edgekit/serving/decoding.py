@@ -146,11 +146,12 @@ def _numbers(values: Any, name: str, dtype: str | None) -> NDArray[np.generic]:
 
 
 def read_picture(body: bytes | bytearray, name: str, spec: Mapping[str, Any], how: Mapping[str, Any]) -> Any:
-    """The pixels of an image as the build stored them, uint8. Raises RequestProblem, and board's SampleError.
+    """The pixels of an image as the build stored them, uint8. Raises RequestProblem.
 
     spec: the input's {name, dtype, shape}; how: its preprocessing.
     """
     from edgekit.board.images import LARGEST_PIXELS
+    from edgekit.board.preprocess import SampleError
     from edgekit.board.reading import PILLOW, image_samples
 
     try:
@@ -181,4 +182,7 @@ def read_picture(body: bytes | bytearray, name: str, spec: Mapping[str, Any], ho
         OverflowError,
     ) as problem:
         raise RequestProblem(422, f"{name} cannot be decoded: {in_one_line(problem)}") from problem
-    return image_samples(io.BytesIO(body), name, spec, how)
+    try:
+        return image_samples(io.BytesIO(body), name, spec, how)
+    except SampleError as problem:
+        raise RequestProblem(422, problem.came, allowed=problem.allowed, remedy=problem.remedy) from problem

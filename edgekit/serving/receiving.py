@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from edgekit.errors import in_one_line
 from edgekit.serving.decoding import read_archive, read_array, read_json, read_picture
+from edgekit.serving.forms import Part, read_form
 from edgekit.serving.problems import RequestProblem
 
 if TYPE_CHECKING:
     from edgekit.board import Model
 
-__all__ = ["decode_body", "read_body", "read_parts"]
+__all__ = ["decode_body", "kind_of", "read_body"]
 
 IDLE_S = 30.0
 """How long a client may say nothing in the middle of a body."""
-NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"
+ZIP = b"PK\x03\x04"
+FORM = "multipart/form-data"
 ARRAYS = ("application/x-npy", "application/octet-stream", "application/x-npz", "application/zip")
 TAKEN = "application/x-npy, application/x-npz, application/json, image/png (…), multipart/form-data"
-MOST_PARTS = 64
 
 
 async def read_body(request: Request, most_bytes: int) -> bytearray:
@@ -65,60 +62,20 @@ def kind_of(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-async def read_parts(request: Request, body: bytearray) -> dict[str, tuple[str, bytes]] | None:
-    """The parts of a form by name, each with its content type; None where the body is no form.
-
-    Raises RequestProblem for a form that cannot be read.
-    """
-    if kind_of(request.headers.get("content-type", "")) != "multipart/form-data":
-        return None
-
-    async def whole() -> AsyncGenerator[bytes, None]:
-        yield bytes(body)
-        yield b""
-
-    parser = MultiPartParser(
-        request.headers, whole(), max_files=MOST_PARTS, max_fields=MOST_PARTS, max_part_size=len(body)
-    )
-    parser.spool_max_size = len(body)  # it is in memory already: nothing is written to a disk
-    parts: dict[str, tuple[str, bytes]] = {}
-    try:
-        form = await parser.parse()
-        for name, value in form.multi_items():
-            if name in parts:
-                raise RequestProblem(400, f"the form has two parts named {name}")
-            if isinstance(value, UploadFile):
-                kind = kind_of(value.content_type or "application/octet-stream")
-                parts[name] = (kind, await value.read())
-            else:
-                parts[name] = ("application/json", str(value).encode())
-        await form.close()
-    except (MultiPartException, KeyError, UnicodeDecodeError) as problem:
-        message = getattr(problem, "message", "") or in_one_line(problem)
-        raise RequestProblem(400, f"the form cannot be read: {message}") from problem
-    return parts
-
-
-def decode_body(
-    model: Model,
-    kind: str,
-    body: bytearray | bytes,
-    parts: dict[str, tuple[str, bytes]] | None,
-    most_bytes: int,
-) -> dict[str, Any]:
-    """Stored samples by input name. Raises RequestProblem and board's SampleError. Long for large images."""
+def decode_body(model: Model, content_type: str, body: bytearray, most_bytes: int) -> dict[str, Any]:
+    """Stored samples by input name. Raises RequestProblem. Takes long for large images."""
     names = tuple(spec["name"] for spec in model.inputs)
-    if parts is not None:
-        return _of_parts(model, names, parts, most_bytes)
-    kind = kind_of(kind)
+    kind = kind_of(content_type)
+    if kind == FORM:
+        return _of_parts(model, names, read_form(content_type, body))
     if kind == "application/json" or kind.endswith("+json"):
         return dict(read_json(body, names))
+    if kind not in ARRAYS and not kind.startswith("image/"):
+        raise RequestProblem(415, f'the content type is "{kind}"', allowed=TAKEN)
     if not body:
         raise RequestProblem(400, "the body is empty", allowed=TAKEN)
     if kind in ARRAYS and body[: len(ZIP)] == ZIP:
         return dict(read_archive(body, "the body", most_bytes))
-    if kind not in ARRAYS and not kind.startswith("image/"):
-        raise RequestProblem(415, f'the content type is "{kind}"', allowed=TAKEN)
     if len(names) != 1:
         raise RequestProblem(
             422, "one array came", allowed=f"{', '.join(names)}, as a .npz file, a form or JSON"
@@ -126,15 +83,16 @@ def decode_body(
     return {names[0]: _of_one(model, 0, "the body", kind, body)}
 
 
-def _of_parts(
-    model: Model, names: tuple[str, ...], parts: dict[str, tuple[str, bytes]], most_bytes: int
-) -> dict[str, Any]:
+def _of_parts(model: Model, names: tuple[str, ...], parts: dict[str, Part]) -> dict[str, Any]:
     """A part for each input; where there is one input, its part may have any name."""
     if len(names) == 1 and len(parts) == 1:
         parts = {names[0]: next(iter(parts.values()))}
     if set(parts) != set(names):
         raise RequestProblem(422, f"the form's parts are {sorted(parts)}", allowed=", ".join(names))
-    return {name: _of_one(model, names.index(name), name, *part) for name, part in parts.items()}
+    return {
+        name: _of_one(model, names.index(name), name, kind_of(part.kind), part.content)
+        for name, part in parts.items()
+    }
 
 
 def _of_one(model: Model, number: int, name: str, kind: str, content: bytearray | bytes) -> Any:

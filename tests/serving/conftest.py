@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.types import Preprocess
 from tests.bundles import artifact_of, bundle_of
 from tests.serving.services import Asked, dense_bundle, served, words_bundle
-
-PICTURES = Preprocess("nhwc", 255.0, channels="grey", resize=(4, 4))
 
 
 @pytest.fixture(scope="package")
@@ -35,4 +32,10 @@ def dense_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     with served(words_bundle(tmp_path_factory.mktemp("words"))) as asked:
+        yield asked
+
+
+@pytest.fixture(scope="package")
+def dense(dense_folder: Path) -> Iterator[Asked]:
+    with served(dense_folder) as asked:
         yield asked

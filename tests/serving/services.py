@@ -152,9 +152,7 @@ def dense_bundle(folder: Path, *, dynamic: bool = False) -> Path:
     model = nodes_model(nodes, [("x", real, ["N", 8])], [("y", real, ["N", 3])], {"w": weights})
     session = pytest.importorskip("onnxruntime").InferenceSession(model.SerializeToString())
     outputs = np.concatenate([session.run(None, {"x": samples[index : index + 1]})[0] for index in range(4)])
-    signature = Signature(
-        (TensorSpec("x", "float32", (None, 8)),), (TensorSpec("y", "float32", (None, 3)),)
-    )
+    signature = Signature((TensorSpec("x", "float32", (None, 8)),), (TensorSpec("y", "float32", (None, 3)),))
     return onnx_bundle(folder, model, signature, Golden((samples,), (outputs,)))
 
 

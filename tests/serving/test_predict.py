@@ -61,9 +61,7 @@ def expected(tiny_bundle: Path) -> NDArray[Any]:
         form(("image", "", json.dumps(IMAGES.tolist()).encode())),
     ],
 )  # fmt: skip
-def test_samples_may_come_in_many_forms(
-    tiny: Asked, expected: NDArray[Any], body: bytes, kind: str
-) -> None:
+def test_samples_may_come_in_many_forms(tiny: Asked, expected: NDArray[Any], body: bytes, kind: str) -> None:
     reply = tiny.ask(body, kind)
     assert reply.status == 200, reply.body
     np.testing.assert_array_equal(np.float32(reply.content["outputs"]["scores"]), expected)
