@@ -103,6 +103,21 @@ def list_of(form: Form, fewest: int = 0) -> Form:
     return check
 
 
+def one_or_pair(form: Form) -> Form:
+    """One such value, or a list of two."""
+
+    def check(value: Any, place: str) -> None:
+        if isinstance(value, list):
+            if len(value) != 2:
+                raise misfit(value, place, "one, or a list of two")
+            for index, item in enumerate(value):
+                form(item, "%s[%d]" % (place, index))
+        else:
+            form(value, place)
+
+    return check
+
+
 def table(form: Form) -> Form:
     """An object with any names and such values."""
 

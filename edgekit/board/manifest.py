@@ -18,7 +18,7 @@ LARGEST_BYTES = 64 << 20
 FILES = forms.list_of(forms.record({"path": forms.text, "sha256": forms.text}), 1)
 THREADS = forms.whole(1, 4096)
 NUMBERS = forms.list_of(forms.number(-1e15))
-PIXELS = forms.maybe(forms.whole(1, 1 << 20))
+PIXELS = forms.maybe(forms.one_or_pair(forms.whole(1, 1 << 20)))  # two: width and height
 TYPES = forms.one_of(
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"
 )  # fmt: skip

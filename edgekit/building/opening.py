@@ -15,8 +15,12 @@ from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
 from edgekit.building.variants.original import original_variant
-from edgekit.data import compare_classes
+from edgekit.building.variants.pruned import never_pruned
+from edgekit.building.variants.training import training_config
+from edgekit.compress import try_training
+from edgekit.data import DataSource, compare_classes, multiplied_pixels, unscaled_pixels
 from edgekit.errors import Interrupted, TimeLimitReached
+from edgekit.graph.scaling import scales_input
 from edgekit.plan import Plan
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
@@ -86,6 +90,7 @@ def opened(context: Context) -> Opening:
         setting.request.input_shapes,
         setting.request.metric,
     )
+    try_own_loss(context)
     plan = planned(context, original)
     refuse_too_large(plan)
     backends = setting.runtimes.usable
@@ -103,11 +108,22 @@ def opened(context: Context) -> Opening:
     return Opening(context, original, reference, candidates, rejections, plan.rejections)
 
 
+def try_own_loss(context: Context) -> None:
+    """One call of the user's own loss or step: it is needed only after all else is timed. Raises UserError."""
+    setting = context.setting
+    request, train = setting.request, setting.splits.train
+    if request.train.loss is None and request.train.step is None:
+        return
+    if train is not None and never_pruned(request, setting.model, setting.splits) is None:
+        try_training(setting.model.load(), train, training_config(request.train, request.seed, len(train)))
+
+
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     """The context with what the original itself gives to warn of. Raises UserError when it only guesses."""
     setting = context.setting
     classes = compare_classes(setting.source, original.signature, setting.request.metric)
-    for warning in classes:  # before a refusal, which it may explain
+    pixels = pixels_told(setting.source, original)
+    for warning in (*classes, *pixels):  # before a refusal, which they may explain
         context.reporter.say(f"warning: {warning}")
     weaknesses = told_weakness(
         context.evaluator,
@@ -121,8 +137,29 @@ def warned(context: Context, original: Variant, reference: Artifact) -> Context:
     judged = default_told(context.evaluator, reference, context.validation(original.signature))
     if judged:
         context.reporter.say(judged)
-    warnings = (*setting.warnings, *classes, *weaknesses)
+    warnings = (*setting.warnings, *classes, *pixels, *weaknesses)
     return replace(context, setting=replace(setting, warnings=warnings))
+
+
+def pixels_told(source: DataSource, original: Variant) -> tuple[str, ...]:
+    """A warning where pixels are multiplied by 255, or, without labels, where nothing scales them.
+
+    With labels the original's own score tells. Without, a network that sees what it was never trained on is compared
+    with itself: it would be calibrated on ranges that it never has, and every figure would look fine.
+    """
+    if multiplied_pixels(source):
+        return (
+            f"a scale of {source.preprocess.scale:g} makes pixels larger than 255: samples are divided by it. "
+            "Is 255 meant (--scale 255)?",
+        )
+    if source.labelled or not unscaled_pixels(source, original.signature):
+        return ()
+    if scales_input(original.onnx_path, original.signature.inputs[0].name):
+        return ()
+    return (
+        "pixels reach the network as 0 to 255, without scale, mean or std: right only if it was trained so. Trained on "
+        "0 to 1: --scale 255; on ImageNet's statistics: --scale 255 --mean .485,.456,.406 --std .229,.224,.225",
+    )
 
 
 def planned(context: Context, variant: Variant) -> Plan:

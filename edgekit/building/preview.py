@@ -18,7 +18,7 @@ from edgekit.plan import FRACTIONS
 from edgekit.progress import Reporter
 from edgekit.quantize import ladder
 from edgekit.result import AccuracyResult, TargetInfo
-from edgekit.types import Candidate, Rejection
+from edgekit.types import Budget, Candidate, Rejection
 
 __all__ = ["Preview", "PreviewStep", "preview_build"]
 
@@ -56,6 +56,7 @@ class Preview:
 
     target: TargetInfo
     absent: tuple[str, ...]
+    budget: Budget
     original: AccuracyResult | None
     reference: str
     macs: int
@@ -92,6 +93,7 @@ def previewed(context: Context) -> Preview:
     return Preview(
         target=TargetInfo(target.name, target.title),
         absent=setting.board.absent,
+        budget=setting.request.budget,
         original=None if validation.files.labels is None else accuracy_result(accuracy),
         reference=opening.reference.backend,
         macs=original.cost.macs,

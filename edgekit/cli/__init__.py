@@ -104,7 +104,12 @@ def main(arguments: list[str] | None = None) -> Any:
         click.echo("edgekit: stopped", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        from edgekit.cli.hints import hint_for, without_misleading
+
+        hint = hint_for(error, given)
+        without_misleading(error).show()
+        if hint:
+            click.echo(f"edgekit: {hint}", err=True)
         sys.exit(error.exit_code)
     except UserError as error:
         click.echo(f"edgekit: {error}", err=True)

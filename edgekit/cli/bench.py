@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgekit.data import DataSource
     from edgekit.devices.base import Device, JobProgress
     from edgekit.devices.measuring import Measured, MeasureOptions
     from edgekit.devices.samples import SampleFiles
@@ -176,22 +177,21 @@ def _measure(
         inputs = tuple(TensorSpec(name, str(array.dtype), array.shape) for name, array in feeds.items())
     if data is None:
         return measure_once(settings, feeds=feeds), None
+    from edgekit.data import open_source
+
+    source = open_source(data, preprocess, scratch / "cache")  # a mistake in it is told before anything runs
     if inputs is None:
         inputs = measure_once(replace(settings, seconds=0.0)).signature.inputs
-    samples = _write_samples(data, preprocess, limit, settings.seed, inputs, scratch)
+    samples = _write_samples(source, limit, settings.seed, inputs, scratch)
     return measure_once(settings, samples), samples
 
 
-def _write_samples(
-    data: str, preprocess: Preprocess, limit: int, seed: int, inputs: Any, scratch: Path
-) -> SampleFiles:
+def _write_samples(source: DataSource, limit: int, seed: int, inputs: Any, scratch: Path) -> SampleFiles:
     """At most `limit` samples, drawn by the seed from the source's test or val part, or all of it."""
     import numpy as np
 
-    from edgekit.data import open_source
     from edgekit.devices.samples import write_samples
 
-    source = open_source(data, preprocess, scratch / "cache")
     parts = source.parts
     chosen = np.asarray(parts.get("test") or parts.get("val") or range(len(source)), dtype=np.int64)
     if len(chosen) > limit:

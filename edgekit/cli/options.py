@@ -71,7 +71,7 @@ def preprocess_options(command: Command) -> Command:
         (
             click.option(
                 "--input-layout",
-                type=click.Choice(["nhwc", "nchw", "as-is"]),
+                type=click.Choice(["nhwc", "nchw", "as-is"], case_sensitive=False),
                 help="Layout of the stored samples.  [default: as-is]",
             ),
             click.option("--scale", metavar="NUMBER", help="Divide samples by this, as 255.  [default: 1]"),
@@ -95,7 +95,7 @@ def preprocess_options(command: Command) -> Command:
             ),
             click.option(
                 "--channels",
-                type=click.Choice(["rgb", "bgr", "grey"]),
+                type=click.Choice(["rgb", "bgr", "grey"], case_sensitive=False),
                 help="What the network takes, of samples stored as RGB or grey.  [default: as stored]",
             ),
             click.option(
@@ -167,10 +167,7 @@ def read_preprocess(options: Mapping[str, Any]) -> Preprocess:
         if options.get(key) is not None:
             given[key] = _floats(f"--{key}", options[key])
     if options.get("scale") is not None:
-        scales = _floats("--scale", options["scale"])
-        if len(scales) != 1:
-            raise DataError(f"--scale {options['scale']!r}", allowed="one number, as 255")
-        given["scale"] = scales[0]
+        given["scale"] = _divisor(options["scale"])
     if given.get("scale", 1.0) == 0 or 0.0 in given.get("std", ()):
         raise DataError("a divisor of 0 in --scale or --std", allowed="numbers other than 0")
     merged = replace(start, **given)
@@ -179,6 +176,15 @@ def read_preprocess(options: Mapping[str, Any]) -> Preprocess:
         came = f"--mean has {len(merged.mean)} values, --std {len(merged.std)}"
         raise DataError(came, allowed="one per channel, or one")
     return merged
+
+
+def _divisor(text: str) -> float:
+    try:
+        (scale,) = _floats("--scale", text)
+    except (DataError, ValueError):
+        allowed = "one number that samples are divided by: 255 makes 0 to 1 of pixels"
+        raise DataError(f"--scale {text!r}", allowed=allowed) from None
+    return scale
 
 
 def _floats(option: str, text: str) -> tuple[float, ...]:

@@ -34,10 +34,14 @@ def preview_json(preview: Preview) -> str:
 
 def preview_lines(preview: Preview) -> list[str]:
     """The original's score first: it tells whether weights and data were read rightly."""
+    from edgekit.report.wording import budget_text
+
     target = preview.target
     lines = [f"PLAN  {target.name} ({target.title}); nothing was trained, nothing is written but the store"]
     if preview.absent:
         lines.append(f"  the board is not here: {'; '.join(preview.absent)}; latency would be estimated")
+    metric = preview.original.metric if preview.original else "accuracy"
+    lines += ["", f"  budget      {budget_text(preview.budget, metric)}"]
     lines += ["", f"  original    {original_line(preview)}"]
     lines.append(f"              {preview.macs / 1e6:,.1f} M MACs, {preview.parameters:,} parameters")
     lines += ["", "  candidates  of the unpruned network"]

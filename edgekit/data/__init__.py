@@ -6,7 +6,8 @@ from edgekit.data.base import Batch, DataSource
 from edgekit.data.checks import check_data, check_values
 from edgekit.data.classes import compare_classes, read_classes
 from edgekit.data.extremes import most_different
-from edgekit.data.opening import from_arrays, from_python, open_source
+from edgekit.data.opening import check_place, from_arrays, from_python, open_source
+from edgekit.data.pixels import multiplied_pixels, unscaled_pixels
 from edgekit.data.preprocess import load_preprocess, make_preprocess
 from edgekit.data.splits import Split, Splits, make_splits
 
@@ -16,6 +17,7 @@ __all__ = [
     "Split",
     "Splits",
     "check_data",
+    "check_place",
     "check_values",
     "compare_classes",
     "from_arrays",
@@ -24,6 +26,8 @@ __all__ = [
     "make_preprocess",
     "make_splits",
     "most_different",
+    "multiplied_pixels",
     "open_source",
     "read_classes",
+    "unscaled_pixels",
 ]

@@ -105,6 +105,9 @@ def _remedy(shape: tuple[int, ...], spec: TensorSpec) -> str:
     if len(shape) == 3 and len(spec.shape) == 4 and (shape[0], spec.shape[1]) in ((1, 3), (3, 1)):
         return f"set channels to {'grey' if shape[0] == 3 else 'rgb (or bgr)'}: --channels"
     if len(shape) == 3 and len(spec.shape) == 4:
+        height, width = spec.shape[2:]
+        if height and width and shape[0] == spec.shape[1] and shape[0] in (1, 3):
+            return f"set resize or crop: --resize {width}x{height} (--letterbox keeps proportions)"
         return "are input_layout, resize and crop right?"
     return "are these the data of this network?"
 

@@ -197,7 +197,7 @@ def _checked_headers(
             raise DataError(
                 f"{path} is {size[1]}x{size[0]}, {files[0].name} is {first[1]}x{first[0]}",
                 allowed="images of one size",
-                remedy="set resize and crop",
+                remedy=f"set resize and crop: {_one_size(preprocess)}",
             )
         headers.append(header)
     with ThreadPoolExecutor(READERS) as pool:
@@ -205,6 +205,16 @@ def _checked_headers(
             pass
     assert first is not None  # of one file at least
     return headers, first
+
+
+def _one_size(preprocess: Preprocess) -> str:
+    """Options that bring images of any size to one."""
+    side = preprocess.resize
+    if isinstance(side, int):
+        return (
+            f"{side} is the shorter side alone; both: --resize {side}x{side} (--letterbox), or --crop {side}"
+        )
+    return "to what the network takes, as --resize 640x640 --letterbox, or --resize 256 --crop 224"
 
 
 def _warnings(folder: Path, headers: Sequence[ImageHeader]) -> tuple[str, ...]:

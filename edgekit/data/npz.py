@@ -9,7 +9,8 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from edgekit.types import Preprocess
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["open_npz"]
+__all__ = ["check_members", "open_npz"]
 
 PARTS = ("train", "val", "test")
 ALLOWED = "x and y; or x_train, y_train, x_val, y_val, x_test, y_test (labels may be absent)"
@@ -54,12 +55,10 @@ def open_npz(
 
     `names`: of the classes, in label order, in the place of a member `classes`.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
+    with _told(path):
         digest = sha256_file(path)
         with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            members = _members(archive)
             parts = _parts(path, members)
             inputs = {}
             labels = {}
@@ -67,12 +66,6 @@ def open_npz(
                 inputs[part] = _rows(archive, path, members[x], cache / digest)
                 labels[part] = None if y is None else _labels(archive, path, members[y])
             classes = _classes(archive, path, members) if names is None else tuple(names)
-    except BAD_ARCHIVE as problem:
-        raise DataError(
-            f"{path} is not a readable .npz file: {problem}", remedy="write it with numpy.savez"
-        ) from problem
-    except OSError as problem:
-        raise DataError(f"{path} cannot be read: {problem.strerror or problem}") from problem
     ranges = _ranges(path, inputs, labels)
     joined = _joined_labels(path, labels, classes)
     first = next(iter(inputs.values()))
@@ -80,6 +73,26 @@ def open_npz(
     return StoredSource(
         str(path), combined_digest(digest, preprocess, joined), (rows,), joined, preprocess, ranges, classes
     )
+
+
+def check_members(path: Path) -> None:
+    """Whether a file has samples under the names that `open_npz` reads; no sample is read. Raises DataError."""
+    with _told(path), zipfile.ZipFile(path) as archive:
+        _parts(path, _members(archive))
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What an archive raises, in one line."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        yield
+    except BAD_ARCHIVE as problem:
+        told = f"{path} is not a readable .npz file: {problem}"
+        raise DataError(told, remedy="write it with numpy.savez") from problem
+    except OSError as problem:
+        raise DataError(f"{path} cannot be read: {problem.strerror or problem}") from problem
 
 
 def _ranges(
@@ -133,8 +146,22 @@ def _parts(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, tupl
     if "x" in members:
         return {"": ("x", "y" if "y" in members else None)}
     if not members_of:
-        raise DataError(f"{path} has {', '.join(sorted(members)[:8]) or 'nothing'}", allowed=ALLOWED)
+        told = ", ".join(sorted(members)[:8]) or "nothing"
+        raise DataError(f"{path} has {told}", allowed=ALLOWED, remedy=_renaming(path, members))
     return members_of
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+
+
+def _renaming(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> str:
+    """The line of Python that gives a file's arrays their names, where it is clear which are the samples."""
+    x, *rest = sorted(members, key=lambda name: -members[name].file_size) or [""]
+    if not x or len(rest) > 1 or (rest and members[x].file_size == members[rest[0]].file_size):
+        return ""
+    labels = "".join(f", y=d[{name!r}]" for name in rest)
+    return f"rename them: d = numpy.load({path.name!r}); numpy.savez('named.npz', x=d[{x!r}]{labels})"
 
 
 def _header(

@@ -14,13 +14,13 @@ from edgekit.data.classes import check_names
 from edgekit.data.factory import as_array, as_label_array, from_object, is_array, open_factory
 from edgekit.data.images import open_images
 from edgekit.data.labels import as_labels
-from edgekit.data.npz import open_npz
+from edgekit.data.npz import check_members, open_npz
 from edgekit.data.preprocess import check_preprocess
 from edgekit.data.rows import ArrayRows, chunks
 from edgekit.data.stored import StoredSource, check_rows, combined_digest
 from edgekit.errors import DataError, MissingExtraError
 from edgekit.files import expanded
-from edgekit.reference import is_reference
+from edgekit.reference import is_reference, locate_reference
 from edgekit.types import Preprocess
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from edgekit.data.base import DataSource
 
-__all__ = ["from_arrays", "from_python", "open_source"]
+__all__ = ["check_place", "from_arrays", "from_python", "open_source"]
 
 ALLOWED = "an .npz file, a folder of images, file.py:factory, package.module:factory, or digits"
 HASHED_ROWS = 256
@@ -55,9 +55,30 @@ def open_source(
     elif is_reference(text):
         source = open_factory(text, preprocess, cache, classes)
     else:
-        state = "" if path.exists() else ": no such file or folder"
-        raise DataError(f"{text!r} is not a data source{state}", allowed=ALLOWED)
+        raise _no_source(text, path)
     return source if classes is None else replace(source, classes=tuple(classes))
+
+
+def check_place(spec: str | Path) -> None:
+    """What can be told of data without reading a sample or running a line of the user's. Raises DataError.
+
+    It takes milliseconds, so that a wrong name is told before a network is loaded.
+    """
+    text = str(spec)
+    path = expanded(text)
+    if text == "digits" or path.is_dir():
+        return
+    if path.suffix == ".npz":
+        check_members(path)
+    elif is_reference(text):
+        locate_reference(text, DataError)
+    else:
+        raise _no_source(text, path)
+
+
+def _no_source(text: str, path: Path) -> DataError:
+    state = "" if path.exists() else ": no such file or folder"
+    return DataError(f"{text!r} is not a data source{state}", allowed=ALLOWED)
 
 
 def from_python(

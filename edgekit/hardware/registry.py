@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,11 +44,22 @@ def find_target(name: str, project: Path | None = None) -> Target:
     files, _ = _files(project)
     if name in files:
         return load_target_file(files[name][0])
-    near = difflib.get_close_matches(name.lower(), files, n=3, cutoff=0.5)
+    near = _near(name, sorted(files))
     raise UnknownTargetError(
         f'no target "{name}"',
         remedy=(f"did you mean {' or '.join(near)}? " if near else "") + "`edgekit targets` lists them all",
     )
+
+
+def _near(name: str, names: Sequence[str]) -> list[str]:
+    """Up to three targets that are likely meant: those with all parts of a short name (pi4, orin), or like letters."""
+    parts = _parts(re.sub(r"\b(?:raspi|rpi)", "pi", name.lower()))
+    having = [known for known in names if parts and parts <= _parts(known)]
+    return having[:3] or difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+
+
+def _parts(name: str) -> set[str]:
+    return set(re.findall(r"[a-z]+|[0-9]+", name))
 
 
 def all_targets(project: Path | None = None) -> tuple[Target, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,8 +44,7 @@ def load_module(ref: ModelRef) -> torch.nn.Module:
         if isinstance(factory, torch.nn.Module):
             module: object = factory
         elif callable(factory):
-            with UserCode(f"the factory {ref.source}", ModelError):
-                module = factory()
+            module = _made(ref.source, factory)
         else:
             raise ModelError(
                 f"{ref.source} is a {type(factory).__name__}", allowed="a function without arguments"
@@ -61,6 +62,33 @@ def load_module(ref: ModelRef) -> torch.nn.Module:
             remedy="leave the files that it reads as they are, and run the build again",
         )
     return module
+
+
+def _made(source: str, factory: Callable[..., object]) -> object:
+    """What the factory gives. A network's own class is often named as one, and most of them need arguments."""
+    try:
+        with UserCode(f"the factory {source}", ModelError):
+            return factory()
+    except ModelError as problem:
+        needed = _needed(factory) if isinstance(problem.__cause__, TypeError) else []
+        if not needed:
+            raise
+        call = f"{source.rpartition(':')[2]}({', '.join(f'{name}=...' for name in needed)})"
+        raise ModelError(
+            str(problem),
+            allowed="a function without arguments",
+            remedy=f"write one beside it, as `def make_net(): return {call}`, and give its name",
+        ) from problem.__cause__
+
+
+def _needed(factory: Callable[..., object]) -> list[str]:
+    """Arguments that it cannot be called without."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [part.name for part in parameters if part.default is part.empty and part.kind not in optional]
 
 
 def identified(ref: ModelRef) -> ModelRef:

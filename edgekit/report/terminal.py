@@ -18,7 +18,7 @@ from edgekit.report.verdict import (
     metric_of,
     ranked_origin,
 )
-from edgekit.report.wording import bytes_text, change_text, duration_text, level_text, limit_text
+from edgekit.report.wording import budget_text, change_text, duration_text, level_text
 from edgekit.result import CandidateResult, Result
 from edgekit.types import Origin
 
@@ -58,7 +58,7 @@ def print_summary(result: Result, console: Console, folder: Path | None = None) 
         Text.assemble((result.verdict, COLOURS[result.verdict]), "  ", (headline(result), "bold")),
         indent=0,
     )
-    _wrapped(console, f"budget: {budget_text(result)}", style="dim")
+    _wrapped(console, f"budget: {budget_text(result.budget, metric_of(result))}", style="dim")
     console.print()
     for answer in answers(result, bundle):
         _named(console, answer.question, answer.text)
@@ -72,23 +72,6 @@ def print_summary(result: Result, console: Console, folder: Path | None = None) 
         _print_candidates(result, origin, console, width)
     _print_trouble(result, console)
     _print_files(result, console, folder)
-
-
-def budget_text(result: Result) -> str:
-    """The budget in one line."""
-    budget = result.budget
-    parts = []
-    if budget.max_latency_ms is not None:
-        parts.append(f"{budget.percentile} latency ≤ {budget.max_latency_ms:g} ms")
-    elif budget.fastest:
-        parts.append(f"the fastest at {budget.percentile}")
-    if budget.max_drop is not None:
-        parts.append(limit_text(budget.max_drop, metric_of(result), budget.confidence))
-    if budget.max_size_bytes is not None:
-        parts.append(f"size ≤ {bytes_text(budget.max_size_bytes)}")
-    if budget.max_memory_bytes is not None:
-        parts.append(f"peak memory ≤ {bytes_text(budget.max_memory_bytes)}")
-    return ", ".join(parts) or "none"
 
 
 def _print_checks(result: Result, console: Console) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgekit.result import AccuracyResult, LatencyResult, WaterfallStep
-from edgekit.types import Environment, Origin
+from edgekit.types import Budget, Environment, Origin
 
 __all__ = [
     "accuracy_sentence",
     "amount_text",
+    "budget_text",
     "bytes_text",
     "change_amount",
     "change_interval_text",
@@ -120,6 +121,22 @@ def limit_text(drop: float, metric: str, confidence: float | None = None) -> str
     if drop < 0:
         return f"gain ≥ {amount_text(-drop, metric)}{sure}"
     return f"drop ≤ {amount_text(drop, metric)}{sure}"
+
+
+def budget_text(budget: Budget, metric: str) -> str:
+    """The budget in one line; `metric` tells whether a drop is in points or in the labels' unit."""
+    parts = []
+    if budget.max_latency_ms is not None:
+        parts.append(f"{budget.percentile} latency ≤ {budget.max_latency_ms:g} ms")
+    elif budget.fastest:
+        parts.append(f"the fastest at {budget.percentile}")
+    if budget.max_drop is not None:
+        parts.append(limit_text(budget.max_drop, metric, budget.confidence))
+    if budget.max_size_bytes is not None:
+        parts.append(f"size ≤ {bytes_text(budget.max_size_bytes)}")
+    if budget.max_memory_bytes is not None:
+        parts.append(f"peak memory ≤ {bytes_text(budget.max_memory_bytes)}")
+    return ", ".join(parts) or "none"
 
 
 def change_name(accuracy: AccuracyResult) -> str:

@@ -123,7 +123,8 @@ def test_a_plan_measures_the_original_and_writes_nothing_but_the_store(
     with Store.open(tmp_path / "store") as store:
         stages = {event.stage for event in store.events(store.last_runs(1)[0].id)}
     assert stages == {"network", "samples", "export", "outputs", "lint"}
-    words = run([*arguments, "--plan", "--no-prune"])
+    words = run([*arguments, "--plan", "--no-prune", "--max-latency", "5", "--max-size", "2MB"])
+    assert "p90 latency ≤ 5 ms, drop ≤ 2.00 points, size ≤ 2 MB" in words.stdout
     assert "top1" in words.stdout
     assert "in all" in words.stdout
     assert "left out by the request" in words.stdout

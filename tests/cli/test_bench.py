@@ -182,3 +182,17 @@ def test_given_shapes_fill_open_sizes_and_are_told(
     code, _out, err = call(capsys, path, "--input-shape", "1x4x8x8")
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert "dimension 1 of input 'input' is fixed to 3, not 4" in err
+
+
+def test_data_that_cannot_be_used_are_told_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A measurement may wait minutes for another one."""
+
+    def measured(*_: object, **__: object) -> None:
+        raise AssertionError("it was run")
+
+    monkeypatch.setattr("edgekit.devices.measuring.measure", measured)
+    code, _, err = call(capsys, write_classifier(tmp_path / "net.onnx"), "--data", tmp_path / "gone")
+    assert code == 2
+    assert "is not a data source" in err

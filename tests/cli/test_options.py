@@ -86,3 +86,14 @@ def test_preprocessing_of_detectors_is_read(options: list[str], wanted: dict[str
 def test_a_size_that_is_none_is_told(size: str) -> None:
     with pytest.raises(click.BadParameter, match="allowed: pixels, as 224, or width x height, as 640x480"):
         READ.main(["--resize", size], standalone_mode=False)
+
+
+@pytest.mark.parametrize("text", ["1/255", "255,255", "", "nan"])
+def test_a_scale_that_is_none_is_told_with_what_it_does(text: str) -> None:
+    with pytest.raises(DataError, match="one number that samples are divided by: 255 makes 0 to 1"):
+        read_preprocess({"scale": text})
+
+
+def test_layouts_and_channels_are_read_in_either_case() -> None:
+    found = READ.main(["--input-layout", "NHWC", "--channels", "BGR"], standalone_mode=False)
+    assert (found.input_layout, found.channels) == ("nhwc", "bgr")

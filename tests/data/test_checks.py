@@ -51,6 +51,12 @@ def test_a_forgotten_layout_is_guessed() -> None:
         check_data(from_arrays(X, Y), None, signature(1, 4, 4))
 
 
+def test_images_of_another_size_get_the_option_with_the_network_s() -> None:
+    source = from_arrays(np.zeros((20, 3, 12, 16), np.float32))
+    with pytest.raises(DataError, match=r"samples become \[3, 12, 16\].*--resize 6x8 "):
+        check_data(source, None, signature(3, 8, 6))
+
+
 def test_wrong_number_of_inputs_is_told() -> None:
     with pytest.raises(DataError, match="has 2 inputs per sample, the network takes 1"):
         check_data(from_arrays((X, X), Y), None, signature(4, 4, 1))

@@ -75,6 +75,13 @@ def test_different_sizes_are_told(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+def test_a_shorter_side_alone_leaves_different_sizes_and_is_told_so(tmp_path: Path) -> None:
+    draw(tmp_path / "1.png", 1, size=(20, 10))
+    draw(tmp_path / "2.png", 2, size=(9, 30))
+    with pytest.raises(DataError, match=r"8 is the shorter side alone; both: --resize 8x8 .*--crop 8"):
+        opened(tmp_path, Preprocess(resize=8))
+
+
 def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no images; allowed: one folder per class"):
         opened(tmp_path)

@@ -191,3 +191,26 @@ def test_nothing_is_unpacked_through_a_link(tmp_path: Path) -> None:
     unpacked.parent.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="is a link"):
         open_source(tmp_path / "d.npz", Preprocess(), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("labels", [np.array(["up", "down", "up"]), None])
+def test_arrays_of_other_names_come_with_the_line_that_renames_them(
+    tmp_path: Path, labels: np.ndarray | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    samples = np.random.default_rng(0).random((3, 1, 4, 5))
+    np.savez("val.npz", **({"features": samples} | ({} if labels is None else {"labels": labels})))
+    with pytest.raises(DataError, match=r"val\.npz has features") as caught:
+        open_source("val.npz", Preprocess(), tmp_path / "cache")
+    line = str(caught.value).partition("rename them: ")[2]
+    exec(line.replace("d = numpy", "import numpy; d = numpy"), {})
+    with np.load("named.npz") as renamed:
+        np.testing.assert_array_equal(renamed["x"], samples)
+        assert ("y" in renamed) == (labels is not None)
+
+
+def test_arrays_of_other_names_that_may_be_either_get_no_line(tmp_path: Path) -> None:
+    np.savez(tmp_path / "val.npz", a=np.zeros(3), b=np.ones(3))
+    with pytest.raises(DataError) as caught:
+        open_source(tmp_path / "val.npz", Preprocess(), tmp_path / "cache")
+    assert "rename" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,33 @@ def test_a_broken_neighbour_does_not_hinder_finding_another(tmp_path: Path) -> N
     assert find_target("generic-cpu", tmp_path).name == "generic-cpu"
     with pytest.raises(TargetFileError, match="broken"):
         all_targets(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("short", "meant"),
+    [
+        ("pi4", "raspberry-pi-4"),
+        ("rpi4", "raspberry-pi-4"),
+        ("RasPi 5", "raspberry-pi-5"),
+        ("pi-zero", "raspberry-pi-zero2w"),
+        ("orin-nano", "jetson-orin-nano"),
+        ("n100", "intel-n100"),
+    ],
+)
+def test_a_short_name_of_a_board_gets_the_long_one(short: str, meant: str, tmp_path: Path) -> None:
+    with pytest.raises(UnknownTargetError, match=rf"did you mean {meant}\?"):
+        find_target(short, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("orin", "jetson-agx-orin or jetson-orin-nano or jetson-orin-nx"),
+        ("Orin Nano", "jetson-orin-nano"),
+        ("Jetson_Orin_Nano", "jetson-orin-nano"),
+        ("pi 4", "raspberry-pi-4"),
+    ],
+)
+def test_words_of_a_name_find_it(name: str, meant: str, tmp_path: Path) -> None:
+    with pytest.raises(UnknownTargetError, match=re.escape(f"did you mean {meant}? ")):
+        find_target(name, tmp_path)

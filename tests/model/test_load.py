@@ -154,3 +154,16 @@ def test_whole_pickled_module_is_refused(tmp_path: Path) -> None:
     torch.save(reference(), tmp_path / "w.pt")
     with pytest.raises(ModelError, match=r"more than tensors .*Sequential"):
         load_module(locate(write(tmp_path), tmp_path / "w.pt"))
+
+
+def test_a_class_that_needs_arguments_is_told_how_to_become_a_factory(tmp_path: Path) -> None:
+    source = "class Net:\n    def __init__(self, classes, *, width, depth=2): pass\n"
+    (tmp_path / "net.py").write_text(source)
+    with pytest.raises(ModelError, match=r"return Net\(classes=\.\.\., width=\.\.\.\)`"):
+        load_module(locate(f"{tmp_path / 'net.py'}:Net"))
+
+
+def test_a_type_error_inside_a_factory_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="raised TypeError") as caught:
+        load_module(locate(write(tmp_path, "def make(classes=2): return len(classes)\n")))
+    assert "without arguments" not in str(caught.value)

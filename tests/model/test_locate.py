@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from edgekit.errors import ModelError
-from edgekit.model import locate, locate_module
+from edgekit.model import locate, locate_module, unwrapped
 from edgekit.reference import locate_reference
 from edgekit.testing.networks import TinyConvNet
 
@@ -211,3 +212,45 @@ def test_the_digest_holds_the_name_in_a_file_and_in_an_installed_module(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "code.py").write_text("def first(): pass\ndef second(): pass\n")
     assert len({locate_reference(f"{place}:{name}", ModelError).digest for name in names}) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"),
+    [
+        (
+            "class Net: pass\ndef make(): pass\ndef _own(): pass\n",
+            r"write .*net\.py:FACTORY, as \S*net\.py:make$",
+        ),
+        ("class A: pass\nclass B: pass\n", r"as \S*net\.py:A or \S*net\.py:B$"),
+        ("1 +\n", r"write \S*net\.py:FACTORY$"),
+    ],
+)
+def test_a_bare_file_is_told_what_it_defines(tmp_path: Path, source: str, remedy: str) -> None:
+    (tmp_path / "net.py").write_text(source)
+    with pytest.raises(ModelError, match=remedy):
+        locate(tmp_path / "net.py")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            TinyConvNet,
+            r"model is the class TinyConvNet; .*give the trained network itself, as TinyConvNet\(\)",
+        ),
+        (TinyConvNet().state_dict(), r"model is a OrderedDict; .*weights alone are no network"),
+        (7, r"model is a int; allowed: a torch.nn.Module"),
+    ],
+)
+def test_what_is_no_network_is_told_with_the_way_out(model: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        locate_module(model)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what torch.compile imports
+def test_what_only_says_how_a_network_runs_is_taken_off() -> None:
+    network = TinyConvNet()
+    assert unwrapped(torch.compile(network)) is network
+    assert unwrapped(torch.nn.DataParallel(torch.compile(network))) is network
+    assert unwrapped(network) is network
+    assert unwrapped("net.py:make") == "net.py:make"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
@@ -54,8 +55,8 @@ def try_all(
     tried = Tried()
     with reporter.step(f"Exporting and checking {variant.id}") as step:
         for done, candidate in enumerate(candidates):
-            step.advance(done / len(candidates), candidate.id)
-            made = climb(check, recipes, variant, candidate, limit, time_limit)
+            tell = partial(step.advance, done / len(candidates))
+            made = climb(check, recipes, variant, candidate, limit, time_limit, tell)
             for attempt in made.attempts:
                 worst = attempt.accuracy.worst_part
                 if worst is not None and worst.lost:
@@ -71,14 +72,17 @@ def climb(
     candidate: Candidate,
     limit: float | None,
     time_limit: TimeLimit | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Tried:
-    """Attempts in the order of the ladder, which ends with its last recipe at the latest.
+    """Attempts in the order of the ladder, which ends with its last recipe at the latest; `tell`: of each, by its id.
 
     Within half of the accuracy limit it ends at once. Closer to the limit the other observers are tried too, since
     another may lose less; layers are kept in float only when the limit is missed.
     """
     tried = Tried()
     while True:
+        if tell is not None:
+            tell(candidate.id)
         try:
             attempt = check(variant, candidate)
         except TimeLimitReached:

@@ -103,3 +103,17 @@ def test_what_the_time_limit_leaves_no_room_for_is_named_and_the_rest_stands(
     assert undone == ([FIRST.id, other.id] if finished == 0 else everything[finished:])
     assert {row.reason for row in tried.rejections} <= {"not tried: the time limit of 30m ended"}
     assert bool(limit.warnings(tried.rejections)) == bool(undone)
+
+
+def test_each_rung_is_told_as_it_is_tried(variant: Variant) -> None:
+    """A candidate's rungs take minutes each: its own name alone would stand there for all of them."""
+
+    def check(_: Variant, candidate: Candidate) -> Attempt:
+        heard.append(f"tried {candidate.id}")
+        return attempt(candidate.id, drop=0.02)
+
+    heard: list[str] = []
+    climb(check, RECIPES.__getitem__, variant, FIRST, 0.01, tell=heard.append)
+    assert heard[:2] == [FIRST.id, f"tried {FIRST.id}"]
+    assert heard[2:] == ["original-ort-int8-c", "tried original-ort-int8-c", "original-ort-int8-d",
+                         "tried original-ort-int8-d"]  # fmt: skip
