@@ -37,7 +37,8 @@ def checked_rows(
     for spec in model.inputs:
         _refuse_many(samples[spec["name"]], spec, most)
     try:
-        arrays, batched = model.prepare(samples)
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            arrays, batched = model.prepare(samples)
     except SampleError as problem:
         raise RequestProblem(422, problem.came, allowed=problem.allowed, remedy=problem.remedy) from problem
     except (ValueError, TypeError, MemoryError) as problem:

@@ -161,28 +161,19 @@ def read_picture(body: bytes | bytearray, name: str, spec: Mapping[str, Any], ho
     too_many = f"{name} has too many pixels"
     try:
         with Image.open(io.BytesIO(body), formats=FORMATS) as picture:
+            size = f"{picture.width}x{picture.height}"
             if picture.width * picture.height > LARGEST_PIXELS:
-                raise RequestProblem(
-                    413, f"{too_many}: {picture.width}x{picture.height}", allowed=f"{LARGEST_PIXELS} at most"
-                )
+                raise RequestProblem(413, f"{too_many}: {size}", allowed=f"{LARGEST_PIXELS} at most")
+        return image_samples(io.BytesIO(body), name, spec, how)
+    except RequestProblem:
+        raise
+    except SampleError as problem:
+        raise RequestProblem(422, problem.came, allowed=problem.allowed, remedy=problem.remedy) from problem
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
         raise RequestProblem(413, too_many, allowed=f"{LARGEST_PIXELS} at most") from problem
     except UnidentifiedImageError as problem:
         raise RequestProblem(
             415, f"{name} is no image that is read here", allowed=", ".join(FORMATS)
         ) from problem
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        EOFError,
-        OverflowError,
-    ) as problem:
+    except Exception as problem:  # Pillow's readers raise whatever a damaged file makes of them
         raise RequestProblem(422, f"{name} cannot be decoded: {in_one_line(problem)}") from problem
-    try:
-        return image_samples(io.BytesIO(body), name, spec, how)
-    except SampleError as problem:
-        raise RequestProblem(422, problem.came, allowed=problem.allowed, remedy=problem.remedy) from problem
