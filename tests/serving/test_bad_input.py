@@ -11,7 +11,7 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +289,15 @@ def test_who_hangs_up_in_the_middle_takes_no_place(tiny: Asked) -> None:
 # ---- any bytes
 
 
+def refusal_of(read: Callable[[], Any]) -> int:
+    """The status with which it is refused; 400 too for what is read. Other errors go through."""
+    try:
+        read()
+    except RequestProblem as problem:
+        return problem.status
+    return 400
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b'{"inputs":']))
 def test_any_bytes_are_read_or_refused(body: bytes, begin: bytes) -> None:
@@ -297,10 +306,7 @@ def test_any_bytes_are_read_or_refused(body: bytes, begin: bytes) -> None:
         lambda: read_archive(begin + body, "it", 10_000),
         lambda: read_json(begin + body, ("x",)),
     ):
-        try:
-            read()
-        except RequestProblem as problem:
-            assert 400 <= problem.status < 500
+        assert 400 <= refusal_of(read) < 500
 
 
 @settings(max_examples=150, deadline=None)
@@ -309,7 +315,4 @@ def test_a_damaged_archive_is_read_or_refused(at: int, value: int, cut: bool) ->
     body = bytearray(npz(image=IMAGES, other=np.arange(5)))
     at %= len(body)
     body[at] = value
-    try:
-        read_archive(body[:at] if cut else body, "it", 10_000)
-    except RequestProblem as problem:
-        assert 400 <= problem.status < 500
+    assert 400 <= refusal_of(lambda: read_archive(body[:at] if cut else body, "it", 10_000)) < 500

@@ -146,7 +146,8 @@ def test_a_stop_finishes_what_came_and_refuses_what_is_new(tiny_bundle: Path, nu
         many = npy(np.concatenate([IMAGES] * 300))
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             with socket.create_connection(("127.0.0.1", port), timeout=60) as half:
-                head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: {NPY}\r\nContent-Length: {len(many)}\r\n\r\n"
+                head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: {NPY}\r\n"
+                head += f"Content-Length: {len(many)}\r\n\r\n"
                 half.sendall(head.encode() + many[:100])
                 assert (
                     pool.submit(ask, port, npy(IMAGES[0])).result().status == 200

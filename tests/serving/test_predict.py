@@ -55,7 +55,10 @@ def expected(tiny_bundle: Path) -> NDArray[Any]:
         (npz(image=IMAGES), "application/x-npz"),
         (npz(image=IMAGES), "application/octet-stream"),
         (json.dumps({"inputs": IMAGES.tolist()}).encode(), "application/json"),
-        (json.dumps({"inputs": {"image": IMAGES.tolist()}, "dtype": "uint8"}).encode(), "application/json; charset=utf-8"),
+        (
+            json.dumps({"inputs": {"image": IMAGES.tolist()}, "dtype": "uint8"}).encode(),
+            "application/json; charset=utf-8",
+        ),
         form(("image", "application/x-npy", npy(IMAGES))),
         form(("anything", "application/octet-stream", npy(IMAGES))),
         form(("image", "", json.dumps(IMAGES.tolist()).encode())),
