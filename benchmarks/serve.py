@@ -37,12 +37,19 @@ def make_bundle(work: Path) -> Path:
     """mobilenet.py's network as float32 in ONNX Runtime, untrained: what is timed does not depend on its weights."""
     out = work / "out"
     if not (out / "bundle" / "manifest.json").exists():
+        import torch
+        from mobilenet import make
+        from safetensors.torch import save_file
+
         work.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(0)
         images = rng.normal(size=(400, 1, 96, 96)).astype(np.float32)
         np.savez(work / "noise.npz", x=images, y=np.arange(400) % 10)
+        torch.manual_seed(0)
+        save_file(make().state_dict(), work / "net.safetensors")
         edgekit(
             "build", "--target", "generic-cpu", "--model", f"{Path(__file__).parent / 'mobilenet.py'}:make",
+            "--weights", str(work / "net.safetensors"),
             "--data", str(work / "noise.npz"), "--precision", "fp32", "--runtime", "onnxruntime", "--no-prune",
             "--allow-weak-original", "--max-latency", "1s", "--max-drop", "100%",
             "--out", str(out), "--store", str(work / "store"),

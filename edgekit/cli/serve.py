@@ -99,7 +99,7 @@ def serve(
     max_batch: int,
     max_wait_ms: float,
 ) -> int:
-    """Answer over HTTP by a bundle's artifact, until Ctrl-C or SIGTERM: /predict, /docs, /metrics, /health, and a page."""
+    """Answer over HTTP by a bundle's artifact until Ctrl-C or SIGTERM: /predict, /docs, /metrics, /health, a page."""
     if token is not None and not token.strip():
         raise UserError("--token is empty", remedy="give one, or leave the option out")
     for module, package in NEEDED:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,9 @@ class Service:
         """Raises BundleError where a model does not give its golden outputs on this machine."""
         for model in self.models:
             _prove(model, self.name)
+        if self.model.how(0)["input_layout"] != "as-is":
+            with contextlib.suppress(ImportError):  # arrays can still be sent
+                importlib.import_module("PIL.Image").init()  # a third of a second, which the first image would pay
         limits = self.limits
         self.alone = (
             batching_refusal(self.models[0], limits.max_batch) if limits.max_batch > 1 else "--max-batch is 1"
@@ -199,8 +203,3 @@ def _prove(model: Model, name: str) -> None:
         raise BundleError(
             f"{name} does not give its golden outputs here: off by {off:.3g}", allowed=f"{model.tolerance:g}"
         )
-
-
-def now_ms(since: float) -> float:
-    """Milliseconds since a reading of `time.perf_counter`."""
-    return 1000 * (time.perf_counter() - since)

@@ -165,7 +165,11 @@ def words_bundle(folder: Path) -> Path:
     ids = rng.integers(0, 10, (3, 4)).astype(np.int32)
     shift = rng.normal(size=(3, 2)).astype(np.float32)
     model = nodes_model(
-        [node("Gather", ["table", "ids"], ["rows"]), node("Add", ["rows", "shift"], ["sum"]), node("Neg", ["sum"], ["less"])],
+        [
+            node("Gather", ["table", "ids"], ["rows"]),
+            node("Add", ["rows", "shift"], ["sum"]),
+            node("Neg", ["sum"], ["less"]),
+        ],
         [("ids", types.INT32, [1, 4]), ("shift", types.FLOAT, [1, 2])],
         [("sum", types.FLOAT, [1, 4, 2]), ("less", types.FLOAT, [1, 4, 2])],
         {"table": table},
