@@ -223,9 +223,13 @@ def main() -> None:
             since = time.perf_counter()
             outcomes += asked(links, each)
             served_rates.append(each / (time.perf_counter() - since))
+            so_far = dict(sum((outcome["statuses"] for outcome in outcomes), Counter()))
+            wrong = sum(outcome["wrong"] for outcome in outcomes)
             print(
-                f"round {number + 1}: bare {bare_rates[-1]:.1f}/s, served {served_rates[-1]:.1f}/s",
+                f"round {number + 1}: bare {bare_rates[-1]:.1f}/s, served {served_rates[-1]:.1f}/s, "
+                f"statuses {so_far}, {wrong} wrong",
                 file=sys.stderr,
+                flush=True,
             )
         statuses = sum((outcome["statuses"] for outcome in outcomes), Counter())
         times_ms = [ms for outcome in outcomes for ms in outcome["ms"]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from edgekit.serving.batching import Answer
+from edgekit.serving.batching import SampleAnswer
 from edgekit.serving.problems import RequestProblem
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def wanted_form(accept: str, outputs: int) -> Form:
 
 
 def encode_answers(
-    model: Model, answers: list[Answer], batched: bool, form: Form, timing: Timing
+    model: Model, answers: list[SampleAnswer], batched: bool, form: Form, timing: Timing
 ) -> tuple[bytes, str]:
     """The body and its content type. Outputs have an axis for the samples where these came as a batch.
 

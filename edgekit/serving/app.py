@@ -16,7 +16,7 @@ from edgekit._version import __version__
 from edgekit.errors import shortened
 from edgekit.serving.access import TokenCheck
 from edgekit.serving.answers import Timing, encode_answers, wanted_form
-from edgekit.serving.batching import Answer
+from edgekit.serving.batching import SampleAnswer
 from edgekit.serving.checking import checked_rows
 from edgekit.serving.page import api_page, try_page
 from edgekit.serving.problems import RequestProblem
@@ -158,7 +158,7 @@ class Routes:
         return Response(api_page(self._service), media_type="text/html")
 
 
-def _timing(answers: list[Answer], since: float) -> Timing:
+def _timing(answers: list[SampleAnswer], since: float) -> Timing:
     return Timing(
         total_ms=1000 * (time.perf_counter() - since),
         queued_ms=max(answer.queued_ms for answer in answers),

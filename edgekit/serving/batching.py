@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Arrays = list[NDArray[Any]]
 
-__all__ = ["Answer", "Row", "SampleQueue", "batching_refusal", "work"]
+__all__ = ["QueuedSample", "SampleAnswer", "SampleQueue", "batching_refusal", "work"]
 
 NEIGHBOUR = 1000.0
 """By how much the neighbours of a sample are scaled in the proof that they do not change its answer."""
@@ -29,7 +29,7 @@ AGREEMENT = 1e-5
 
 
 @dataclass(frozen=True)
-class Answer:
+class SampleAnswer:
     """One sample's outputs, as the network gave them without the batch's axis; or the line that says why not."""
 
     outputs: tuple[NDArray[Any], ...]
@@ -40,11 +40,11 @@ class Answer:
 
 
 @dataclass
-class Row:
+class QueuedSample:
     """One sample on its way: network inputs [1, ...] in order, and who is told of the answer."""
 
     arrays: Arrays
-    deliver: Callable[[Answer], None]
+    deliver: Callable[[SampleAnswer], None]
     since: float = field(default_factory=time.perf_counter)
 
     @property
@@ -59,14 +59,14 @@ class SampleQueue:
     def __init__(self, max_batch: int, max_wait_ms: float) -> None:
         self.max_batch = max_batch
         self.max_wait_s = max_wait_ms / 1000
-        self._rows: deque[Row] = deque()
+        self._rows: deque[QueuedSample] = deque()
         self._changed = threading.Condition()
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def put(self, rows: Sequence[Row]) -> None:
+    def put(self, rows: Sequence[QueuedSample]) -> None:
         with self._changed:
             self._rows.extend(rows)
             self._changed.notify(len(rows))
@@ -77,7 +77,7 @@ class SampleQueue:
             self._closed = True
             self._changed.notify_all()
 
-    def take(self) -> list[Row]:
+    def take(self) -> list[QueuedSample]:
         """The next rows of one form, at most `max_batch`; waits for the first one. Empty: closed, and all is done."""
         with self._changed:
             while not self._rows:
@@ -91,7 +91,7 @@ class SampleQueue:
                     break
             return self._next_rows()
 
-    def _next_rows(self) -> list[Row]:
+    def _next_rows(self) -> list[QueuedSample]:
         if not self._rows:  # another thread took them while this one waited for more
             return self.take()
         rows = [self._rows.popleft()]
@@ -100,13 +100,15 @@ class SampleQueue:
         return rows
 
 
-def work(model: Model, queue: SampleQueue, done: Callable[[list[Row], list[Answer]], None]) -> None:
-    """Answer rows by this model until the queue is closed and empty; `done` gets each batch with its answers."""
+def work(
+    model: Model, queue: SampleQueue, done: Callable[[list[QueuedSample], list[SampleAnswer]], None]
+) -> None:
+    """SampleAnswer rows by this model until the queue is closed and empty; `done` gets each batch with its answers."""
     while rows := queue.take():
         done(rows, _answered(model, rows))
 
 
-def _answered(model: Model, rows: list[Row]) -> list[Answer]:
+def _answered(model: Model, rows: list[QueuedSample]) -> list[SampleAnswer]:
     """A batch that the runtime refuses is answered one by one: a sample is not refused for its neighbour."""
     started = time.perf_counter()
     try:
@@ -115,10 +117,10 @@ def _answered(model: Model, rows: list[Row]) -> list[Answer]:
         if len(rows) > 1:
             return [_answered(model, [row])[0] for row in rows]
         took_ms = 1000 * (time.perf_counter() - started)
-        return [Answer((), 0.0, took_ms, 1, f"{type(problem).__name__}: {in_one_line(problem)}")]
+        return [SampleAnswer((), 0.0, took_ms, 1, f"{type(problem).__name__}: {in_one_line(problem)}")]
     took_ms = 1000 * (time.perf_counter() - started)
     return [
-        Answer(tuple(given), 1000 * (started - row.since), took_ms, len(rows))
+        SampleAnswer(tuple(given), 1000 * (started - row.since), took_ms, len(rows))
         for row, given in zip(rows, outputs, strict=True)
     ]
 

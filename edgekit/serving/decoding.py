@@ -17,7 +17,7 @@ from edgekit.serving.problems import RequestProblem
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["JsonRequest", "read_archive", "read_array", "read_json", "read_picture"]
+__all__ = ["read_archive", "read_array", "read_json", "read_picture"]
 
 NUMBERS = "biuf"
 """numpy's kinds of plain numbers: bool, int, unsigned, float."""
@@ -31,7 +31,7 @@ DTYPES = (
 )  # fmt: skip
 
 
-class JsonRequest(msgspec.Struct, forbid_unknown_fields=True):
+class _JsonRequest(msgspec.Struct, forbid_unknown_fields=True):
     """{"inputs": nested lists, or {name: nested lists}}; `dtype`: in which the samples are stored, as "uint8"."""
 
     inputs: Any
@@ -69,7 +69,8 @@ def read_array(body: bytes | bytearray | memoryview, name: str) -> NDArray[np.ge
             400, f"{name} declares {list(shape)} of {dtype}, {count * dtype.itemsize} bytes, and holds {came}"
         )
     flat: NDArray[np.generic] = np.frombuffer(body, dtype, count, offset)
-    return flat.reshape(shape, order="F" if fortran else "C")
+    array: NDArray[np.generic] = flat.reshape(shape, order="F" if fortran else "C")
+    return array
 
 
 def read_archive(body: bytes | bytearray, name: str, most_bytes: int) -> dict[str, NDArray[np.generic]]:
@@ -103,7 +104,7 @@ def read_archive(body: bytes | bytearray, name: str, most_bytes: int) -> dict[st
 def read_json(body: bytes | bytearray, names: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
     """{"inputs": …} as an array per input. Raises RequestProblem for other JSON and for lists that are no array."""
     try:
-        request = msgspec.json.decode(body, type=JsonRequest)
+        request = msgspec.json.decode(body, type=_JsonRequest)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as problem:
         raise RequestProblem(
             400,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -11,13 +11,16 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from edgekit.errors import in_one_line
 from edgekit.serving.problems import RequestProblem
 
-__all__ = ["Part", "read_form"]
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+__all__ = ["FormPart", "read_form"]
 
 MOST_PARTS = 64
 
 
 @dataclass
-class Part:
+class FormPart:
     """One part. `kind` is its content type; a plain field, which has none, is taken as JSON."""
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
@@ -40,7 +43,7 @@ class Part:
 class _Form:
     """The parser's callbacks; `is_whole` once the last boundary has come."""
 
-    parts: list[Part] = field(default_factory=list)
+    parts: list[FormPart] = field(default_factory=list)
     is_whole: bool = False
     name: bytes = b""
     value: bytes = b""
@@ -48,7 +51,7 @@ class _Form:
     def on_part_begin(self) -> None:
         if len(self.parts) == MOST_PARTS:
             raise RequestProblem(413, f"the form has more than {MOST_PARTS} parts")
-        self.parts.append(Part())
+        self.parts.append(FormPart())
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self.parts[-1].content += data[start:end]
@@ -66,11 +69,18 @@ class _Form:
     def on_end(self) -> None:
         self.is_whole = True
 
-    def callbacks(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in dir(self) if name.startswith("on_")}
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self.on_part_begin,
+            "on_part_data": self.on_part_data,
+            "on_header_field": self.on_header_field,
+            "on_header_value": self.on_header_value,
+            "on_header_end": self.on_header_end,
+            "on_end": self.on_end,
+        }
 
 
-def read_form(content_type: str, body: bytes | bytearray) -> dict[str, Part]:
+def read_form(content_type: str, body: bytes | bytearray) -> dict[str, FormPart]:
     """The parts of a form by name. Raises RequestProblem, 400, for one that is cut, damaged or names a part twice."""
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not boundary:
@@ -84,7 +94,7 @@ def read_form(content_type: str, body: bytes | bytearray) -> dict[str, Part]:
         raise RequestProblem(400, f"the form cannot be read: {in_one_line(problem)}") from problem
     if not form.is_whole:
         raise RequestProblem(400, "the form is cut: its last boundary is missing")
-    parts: dict[str, Part] = {}
+    parts: dict[str, FormPart] = {}
     for part in form.parts:
         if part.name in parts:
             raise RequestProblem(400, f"the form has two parts named {part.name}")

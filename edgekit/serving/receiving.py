@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import ClientDisconnect, Request
 
 from edgekit.serving.decoding import read_archive, read_array, read_json, read_picture
-from edgekit.serving.forms import Part, read_form
+from edgekit.serving.forms import FormPart, read_form
 from edgekit.serving.problems import RequestProblem
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def decode_body(model: Model, content_type: str, body: bytearray, most_bytes: in
     return {names[0]: _of_one(model, 0, "the body", kind, body)}
 
 
-def _of_parts(model: Model, names: tuple[str, ...], parts: dict[str, Part]) -> dict[str, Any]:
+def _of_parts(model: Model, names: tuple[str, ...], parts: dict[str, FormPart]) -> dict[str, Any]:
     """A part for each input; where there is one input, its part may have any name."""
     if len(names) == 1 and len(parts) == 1:
         parts = {names[0]: next(iter(parts.values()))}

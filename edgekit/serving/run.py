@@ -51,7 +51,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(bundle: Path, options: ServeOptions, tell: Callable[[str], None]) -> int:
-    """Answer until SIGTERM or Ctrl-C; then finish what is queued. A second Ctrl-C waits for nothing. Gives 0.
+    """SampleAnswer until SIGTERM or Ctrl-C; then finish what is queued. A second Ctrl-C waits for nothing. Gives 0.
 
     tell: takes the lines for the terminal. Raises BundleError, MissingExtraError, and UserError for an address that
     cannot be bound.

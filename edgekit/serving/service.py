@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import BundleError, in_one_line
-from edgekit.serving.batching import Answer, Row, SampleQueue, batching_refusal, work
+from edgekit.serving.batching import QueuedSample, SampleAnswer, SampleQueue, batching_refusal, work
 from edgekit.serving.metrics import Metrics
 from edgekit.serving.problems import RequestProblem
 
@@ -85,7 +85,9 @@ class Service:
             _prove(model, self.name)
         if self.model.how(0)["input_layout"] != "as-is":
             with contextlib.suppress(ImportError):  # arrays can still be sent
-                importlib.import_module("PIL.Image").init()  # a third of a second, which the first image would pay
+                importlib.import_module(
+                    "PIL.Image"
+                ).init()  # a third of a second, which the first image would pay
         limits = self.limits
         self.alone = (
             batching_refusal(self.models[0], limits.max_batch) if limits.max_batch > 1 else "--max-batch is 1"
@@ -108,7 +110,7 @@ class Service:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to answer; results are handed to `loop`."""
 
-        def done(rows: list[Row], answers: list[Answer]) -> None:
+        def done(rows: list[QueuedSample], answers: list[SampleAnswer]) -> None:
             loop.call_soon_threadsafe(self._deliver, rows, answers)
 
         self._threads = [
@@ -121,7 +123,7 @@ class Service:
             thread.start()
 
     async def stop(self) -> None:
-        """Answer what is queued, then let go of the models."""
+        """SampleAnswer what is queued, then let go of the models."""
         self.is_stopping = True
         self._queue.close()
         for thread in self._threads:
@@ -148,12 +150,12 @@ class Service:
 
         return leave
 
-    async def answer(self, samples: list[list[NDArray[Any]]]) -> list[Answer]:
+    async def answer(self, samples: list[list[NDArray[Any]]]) -> list[SampleAnswer]:
         """Each sample's answer, in order. Raises RequestProblem where the runtime refuses one, status 422."""
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in samples]
+        futures: list[asyncio.Future[SampleAnswer]] = [loop.create_future() for _ in samples]
         self._queue.put(
-            [Row(arrays, future.set_result) for arrays, future in zip(samples, futures, strict=True)]
+            [QueuedSample(arrays, future.set_result) for arrays, future in zip(samples, futures, strict=True)]
         )
         # One after the other: they are answered in order, and a task for each would cost more than waiting does.
         answers = [await asyncio.shield(future) for future in futures]
@@ -171,13 +173,13 @@ class Service:
     async def _look_again(self) -> None:
         """After a refusal: does the model still answer its golden sample? If not, the fault is not the client's."""
         inputs, _ = self.model.golden_samples()
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.put([Row([array[:1] for array in inputs], future.set_result)])
+        future: asyncio.Future[SampleAnswer] = asyncio.get_running_loop().create_future()
+        self._queue.put([QueuedSample([array[:1] for array in inputs], future.set_result)])
         self.is_broken = bool((await future).problem)
         if self.is_broken:
             raise RuntimeError("the model no longer answers its own golden sample")
 
-    def _deliver(self, rows: list[Row], answers: list[Answer]) -> None:
+    def _deliver(self, rows: list[QueuedSample], answers: list[SampleAnswer]) -> None:
         counts, metrics = self._counts, self.metrics
         for row, answer in zip(rows, answers, strict=True):
             row.deliver(answer)

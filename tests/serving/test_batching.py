@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import edgekit
 from edgekit.board import Model
-from edgekit.serving.batching import Answer, Row, SampleQueue, batching_refusal, work
+from edgekit.serving.batching import QueuedSample, SampleAnswer, SampleQueue, batching_refusal, work
 from edgekit.serving.service import ServiceLimits, default_max_request_bytes
 from tests.serving.services import dense_bundle, served
 from tests.serving.test_predict import npy
@@ -23,8 +23,8 @@ from tests.serving.test_predict import npy
 NPY = "application/x-npy"
 
 
-def row(values: Any, width: int = 8, deliver: Any = None) -> Row:
-    return Row([np.full((1, width), values, np.float32)], deliver or (lambda answer: None))
+def row(values: Any, width: int = 8, deliver: Any = None) -> QueuedSample:
+    return QueuedSample([np.full((1, width), values, np.float32)], deliver or (lambda answer: None))
 
 
 def test_a_free_first_axis_lets_samples_share_a_run(dense_folder: Path) -> None:
@@ -44,7 +44,7 @@ def test_integers_whose_range_is_taken_over_the_batch_are_answered_one_by_one(tm
 
 def test_a_sample_is_not_refused_for_its_neighbour(dense_folder: Path) -> None:
     """One row of another width would break the run that it shares: then each is answered by itself."""
-    given: list[Answer] = []
+    given: list[SampleAnswer] = []
     queue = SampleQueue(8, 0)
     rows = [row(1.0), row(2.0, 9), row(3.0)]
     with edgekit.load(dense_folder) as model:
@@ -69,7 +69,7 @@ def test_a_run_that_fails_as_a_whole_is_repeated_one_by_one() -> None:
                 raise RuntimeError("no")
             return [arrays[0] * 2]
 
-    given: list[Answer] = []
+    given: list[SampleAnswer] = []
     queue = SampleQueue(8, 0)
     queue.put([row(1.0), row(2.0), row(3.0)])
     queue.close()
@@ -107,7 +107,7 @@ def test_a_sample_waits_for_others_no_longer_than_it_is_told() -> None:
 
 def test_all_threads_end_when_the_queue_is_closed() -> None:
     queue = SampleQueue(4, 5)
-    taken: list[Row] = []
+    taken: list[QueuedSample] = []
 
     def take() -> None:
         while rows := queue.take():
