@@ -68,7 +68,7 @@ def make_samples(model: Any) -> np.ndarray:
 
 
 def bare(bundle: str, folder: str, link: Connection) -> None:
-    """A process that answers `count` with the seconds of so many inferences at batch 1."""
+    """A process that answers `count` with the seconds of so many inferences at batch 1, and those of its CPU."""
     import edgekit as package
 
     samples = np.load(f"{folder}/samples.npy")
@@ -77,10 +77,10 @@ def bare(bundle: str, folder: str, link: Connection) -> None:
         np.savez(f"{folder}/wanted.npz", *[model.run(arrays)[0][0] for arrays in prepared])
         link.send(0.0)
         while count := link.recv():
-            since = time.perf_counter()
+            since, since_cpu = time.perf_counter(), time.process_time()
             for index in range(count):
                 model.run(prepared[index % SAMPLES])
-            link.send(time.perf_counter() - since)
+            link.send((time.perf_counter() - since, time.process_time() - since_cpu))
 
 
 def ask_many(port: int, folder: str, clients: int, link: Connection) -> None:
@@ -147,6 +147,15 @@ def memory_bytes(pid: int) -> tuple[int, int]:
     assert now is not None
     assert peak is not None
     return 1024 * int(now[1]), 1024 * int(peak[1])
+
+
+def cpu_seconds(pid: int) -> tuple[float, float]:
+    """Of a process: its first thread, which is the server's event loop, and all others, which run the network."""
+    seconds = {True: 0.0, False: 0.0}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        seconds[int(task.name) == pid] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return seconds[True], seconds[False]
 
 
 def send_large(port: int, pid: int, declared: bool) -> dict[str, Any]:
@@ -217,9 +226,12 @@ def main() -> None:
         count = options.client_processes
         _, links = processes(ask_many, [(port, folder, options.clients // count)] * count)
         asked(links, count * SAMPLES)  # warm
-        bare_rates, served_rates, outcomes = [], [], []
+        bare_rates, served_rates, outcomes, bare_cpu = [], [], [], 0.0
+        begun = cpu_seconds(server.pid)
         for number in range(options.rounds):
-            bare_rates.append(each / asked(bare_links, each)[0])
+            ((bare_s, used_s),) = asked(bare_links, each)
+            bare_rates.append(each / bare_s)
+            bare_cpu += used_s
             since = time.perf_counter()
             outcomes += asked(links, each)
             served_rates.append(each / (time.perf_counter() - since))
@@ -231,6 +243,7 @@ def main() -> None:
                 file=sys.stderr,
                 flush=True,
             )
+        loop_cpu, worker_cpu = (now - then for now, then in zip(cpu_seconds(server.pid), begun, strict=True))
         statuses = sum((outcome["statuses"] for outcome in outcomes), Counter())
         times_ms = [ms for outcome in outcomes for ms in outcome["ms"]]
         ratios = [served / own for served, own in zip(served_rates, bare_rates, strict=True)]
@@ -238,6 +251,8 @@ def main() -> None:
             "content_length": send_large(port, server.pid, True),
             "chunked": send_large(port, server.pid, False),
         }
+        for link in (*bare_links, *links):
+            link.send(0)
         server.terminate()
         code = server.wait(60)
     report = {
@@ -252,6 +267,11 @@ def main() -> None:
         "bare_per_s": statistics.median(bare_rates),
         "served_per_s": statistics.median(served_rates),
         "ratio_median": statistics.median(ratios),
+        "cpu_ms_each": {
+            "bare": 1000 * bare_cpu / each / options.rounds,
+            "served_worker": 1000 * worker_cpu / sum(statuses.values()),
+            "served_event_loop": 1000 * loop_cpu / sum(statuses.values()),
+        },
         "ratio_of_rounds": [round(ratio, 3) for ratio in ratios],
         "request_ms": {f"p{share}": float(np.percentile(times_ms, share)) for share in (50, 90, 99)},
         "hundred_megabytes": large,
