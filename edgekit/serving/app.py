@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from edgekit._version import __version__
 from edgekit.errors import shortened
@@ -86,6 +87,8 @@ def make_app(service: Service, token: str = "") -> FastAPI:
         openapi_extra=PREDICT_DOCS,
         response_class=Response,
     )
+    # The same without FastAPI's resolving of parameters, of which there are none: the one above documents it.
+    app.router.routes.insert(0, Route("/predict", routes.predict, methods=["POST"]))
     app.add_api_route("/health", routes.health, summary="Whether it answers", response_class=Response)
     app.add_api_route("/metrics", routes.metrics, summary="Prometheus' metrics", response_class=Response)
     app.add_api_route("/", routes.page, include_in_schema=False, response_class=Response)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["decode_body", "kind_of", "read_body"]
 
-IDLE_S = 30.0
-"""How long a client may say nothing in the middle of a body."""
+LONGEST_S = 120.0
+"""How long a body may take to come in: who trickles takes a place in the queue."""
 ZIP = b"PK\x03\x04"
 FORM = "multipart/form-data"
 ARRAYS = ("application/x-npy", "application/octet-stream", "application/x-npz", "application/zip")
@@ -33,22 +33,23 @@ async def read_body(request: Request, most_bytes: int) -> bytearray:
         raise RequestProblem(
             415, "the body is compressed as a whole", remedy="send it without Content-Encoding"
         )
+    try:
+        return await asyncio.wait_for(_read(request, most_bytes), LONGEST_S)
+    except asyncio.TimeoutError as problem:  # another class in Python 3.10
+        raise RequestProblem(
+            408, f"the body was not here after {LONGEST_S:g} s", headers={"Connection": "close"}
+        ) from problem
+    except ClientDisconnect as problem:
+        raise RequestProblem(400, "the client went away") from problem
+
+
+async def _read(request: Request, most_bytes: int) -> bytearray:
     body = bytearray()
-    chunks = request.stream()
-    while True:
-        try:
-            chunk = await asyncio.wait_for(anext(chunks), IDLE_S)
-        except StopAsyncIteration:
-            return body
-        except asyncio.TimeoutError as problem:  # another class in Python 3.10
-            raise RequestProblem(
-                408, f"nothing came for {IDLE_S:g} s", headers={"Connection": "close"}
-            ) from problem
-        except ClientDisconnect as problem:
-            raise RequestProblem(400, "the client went away") from problem
+    async for chunk in request.stream():
         if len(body) + len(chunk) > most_bytes:
             raise _too_large("a larger body", most_bytes)
         body += chunk
+    return body
 
 
 def _too_large(came: str, most_bytes: int) -> RequestProblem:
