@@ -35,6 +35,7 @@ COMMANDS = {
         "serve",
         "Answer over HTTP by a bundle: arrays, JSON, images; metrics, a page.",
     ),
+    "docker": ("edgekit.cli.docker", "docker", "Container images of a board's runtime and a bundle."),
     "doctor": (
         "edgekit.cli.doctor",
         "doctor",
