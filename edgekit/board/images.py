@@ -23,8 +23,8 @@ PROBLEMS = (
 """What Pillow's readers raise on damaged files."""
 
 
-def decode(path: str, mode: str) -> Any:
-    """Upright pixels of a file, uint8: [H, W] for the mode "L", [H, W, 3] for "RGB".
+def decode(path: Any, mode: str) -> Any:
+    """Upright pixels of a file (its path, or itself, open), uint8: [H, W] for the mode "L", [H, W, 3] for "RGB".
 
     Turned as its EXIF says; 16 bits of grey become 8 (65535 is 255); alpha is dropped, as torchvision's ImageFolder
     does. Raises ImportError without Pillow, ValueError for more than LARGEST_PIXELS, else one of PROBLEMS.
@@ -39,7 +39,7 @@ def decode(path: str, mode: str) -> Any:
         return np.asarray(_eight_bits(upright).convert(mode), dtype=np.uint8)
 
 
-def _opened(path: str) -> Any:
+def _opened(path: Any) -> Any:
     from PIL import Image
 
     try:

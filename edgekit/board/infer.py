@@ -107,7 +107,7 @@ class Model(object):
 
         arrays, batched = [], set()
         for number, (spec, sample) in enumerate(zip(self.inputs, self._in_order(samples))):
-            how = self._preprocess if number == 0 else AS_IT_IS
+            how = self.how(number)
             if isinstance(sample, (str, os.PathLike)):
                 sample = read_sample(os.fspath(sample), spec, how)
             array, axes = np.asarray(sample), len(spec["shape"])
@@ -147,8 +147,17 @@ class Model(object):
         """How far the golden outputs are off here; at most `tolerance` where the artifact answers as it should."""
         from . import golden
 
-        stored = golden.read(self._golden_path, len(self.inputs), len(self.outputs))
-        return golden.largest_deviation(self.run, *stored)
+        return golden.largest_deviation(self.run, *self.golden_samples())
+
+    def golden_samples(self) -> Tuple[List[Any], List[Any]]:
+        """Network inputs and outputs [samples, ...] in order, as they were when the bundle was written."""
+        from . import golden
+
+        return golden.read(self._golden_path, len(self.inputs), len(self.outputs))
+
+    def how(self, number: int) -> Dict[str, Any]:
+        """The preprocessing of an input, by the keys of preprocess.json."""
+        return self._preprocess if number == 0 else AS_IT_IS
 
     def _in_order(self, samples: Samples) -> List[Any]:
         from .preprocess import SampleError

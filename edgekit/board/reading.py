@@ -19,7 +19,7 @@ def read_sample(path: str, spec: Mapping[str, Any], how: Mapping[str, Any]) -> A
 
     suffix = os.path.splitext(path)[1].lower()
     if suffix in SUFFIXES:
-        return _image(path, spec, how)
+        return image_samples(path, path, spec, how)
     if suffix != ".npy":
         raise SampleError("%s is no file of samples" % path, allowed=".npy, or an image (.jpg, .png, ...)")
     try:
@@ -30,20 +30,24 @@ def read_sample(path: str, spec: Mapping[str, Any], how: Mapping[str, Any]) -> A
         raise SampleError("%s is no array of numbers in a .npy file" % path) from problem
 
 
-def _image(path: str, spec: Mapping[str, Any], how: Mapping[str, Any]) -> Any:
+def image_samples(source: Any, name: str, spec: Mapping[str, Any], how: Mapping[str, Any]) -> Any:
+    """The pixels of an image as the build stored them, by the declared layout; `name` stands for it in messages.
+
+    `source` is a path or a binary file that is open. Raises SampleError with one line.
+    """
     shape, layout = spec["shape"], how["input_layout"]
     channels = shape[1] if len(shape) == 4 else None
     if layout == "as-is" or channels not in MODES:
         takes = "input %s takes %s of layout %s" % (spec["name"], shape[1:], layout)
         raise SampleError(
-            "%s is an image, but %s" % (path, takes), allowed="a .npy file with samples as the build got them"
+            "%s is an image, but %s" % (name, takes), allowed="a .npy file with samples as the build got them"
         )
     try:
-        pixels = decode(path, MODES[channels])
+        pixels = decode(source, MODES[channels])
     except ImportError as problem:
-        raise SampleError("%s is an image: %s" % (path, PILLOW)) from problem
+        raise SampleError("%s is an image: %s" % (name, PILLOW)) from problem
     except PROBLEMS as problem:
-        raise SampleError("%s cannot be decoded: %s" % (path, str(problem)[:200])) from problem
+        raise SampleError("%s cannot be decoded: %s" % (name, str(problem)[:200])) from problem
     stored = pixels.reshape(pixels.shape[0], pixels.shape[1], channels)
     return stored if layout == "nhwc" else stored.transpose(2, 0, 1)
 

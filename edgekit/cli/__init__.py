@@ -30,6 +30,11 @@ COMMANDS = {
     "lint": ("edgekit.cli.lint", "lint", "What a board cannot take of a network, before any work."),
     "report": ("edgekit.cli.report", "report", "Rebuild the HTML report of a finished build."),
     "bundle": ("edgekit.cli.bundle", "bundle", "Verify or show a bundle."),
+    "serve": (
+        "edgekit.cli.serve",
+        "serve",
+        "Answer over HTTP by a bundle: arrays, JSON, images; metrics, a page.",
+    ),
     "docker": ("edgekit.cli.docker", "docker", "Container images of a board's runtime and a bundle."),
     "doctor": (
         "edgekit.cli.doctor",
