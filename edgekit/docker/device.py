@@ -43,6 +43,11 @@ class ContainerDevice:
         return self.tag
 
     @property
+    def is_here(self) -> bool:
+        """Not by what measuring asks: the container has packages of its own."""
+        return False
+
+    @property
     def origin(self) -> Origin:
         return "host" if self.platform == host_platform() else "emulated"
 
