@@ -9,7 +9,7 @@ Job (paths are relative to the job file's folder):
     schema 1, result "result.json", seed 0, threads 1, cpus [0] or null (not pinned),
     rounds 12, seconds 5.0 (timed time per entry over all rounds; 0: no timing), warmup_s 3.0 (cap per entry),
     timeout_s 600 (what one entry may use in all its stages together),
-    entries: [{id, runtime, path, options: {name: text},
+    entries: [{id, runtime, path, options: {name: text}, layers: see `layers.WANTED`, may be absent,
                feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
                evaluate: {inputs: {input: FILE.npy [N, ...]}, outputs: FOLDER}}]   evaluate may be absent
 
@@ -20,7 +20,8 @@ Result:
                    steady, rounds_ms [[...]], preemptions (involuntary context switches while timing), notes,
                    peak_memory_bytes (highest resident set of the worker process when timing ends, VmHWM:
                    interpreter, numpy, runtime, model and activations),
-                   outputs: {output: FILE.npy [N, ...]}, samples N}
+                   outputs: {output: FILE.npy [N, ...]}, samples N,
+                   layers: {rows (see `layers`), why (there are none, else "")}}
               or  {status "failed", stage, cause, signal, stderr [last lines]}}
 
 Progress goes to stdout, one JSON object a line: {"progress": {stage, entry, done, total}}.
@@ -39,6 +40,7 @@ import numpy as np
 from . import forms
 from .files import is_safe, read_json, write_atomically
 from .intervals import drift
+from .layers import WANTED
 from .machine import describe, sensors
 from .peer import EntryError, Peer
 
@@ -66,6 +68,7 @@ JOB = forms.record(
                 {
                     "options": forms.maybe(forms.table(forms.text)),
                     "feeds": forms.maybe(forms.table(forms.text)),
+                    "layers": forms.maybe(WANTED),
                     "evaluate": forms.maybe(
                         forms.record({"inputs": forms.table(forms.text), "outputs": forms.text})
                     ),
@@ -156,6 +159,19 @@ class Coordinator(object):
             )
             peer.result.update(answer)
 
+    def layers(self, peer: Peer) -> None:
+        """Last of all: a runtime that cannot tell, or dies of it, has been measured as a whole."""
+        wanted = peer.entry.get("layers")
+        if wanted:
+            name = peer.entry["id"]
+            try:
+                rows = peer.ask(
+                    "layers", lambda done, total: self.tell("layers", name, done, total), **wanted
+                )
+                peer.result["layers"] = {"rows": rows, "why": ""}
+            except EntryError as failure:
+                peer.result["layers"] = {"rows": [], "why": failure.details["cause"]}
+
     def run(self) -> Dict[str, Dict[str, Any]]:
         """Entry id -> its result, in the job's order."""
         stages = [("load", self.load)] + ([("warmup", self.warm)] if self.job["seconds"] > 0 else [])
@@ -169,6 +185,7 @@ class Coordinator(object):
                 self.rounds()
             self.apply("memory", self.judge)
             self.apply("evaluate", self.evaluate)
+            self.apply("layers", self.layers)
             self.results.update((peer.entry["id"], peer.result) for peer in self.peers)
         return collections.OrderedDict(
             (entry["id"], self.results[entry["id"]]) for entry in self.job["entries"]

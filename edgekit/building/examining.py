@@ -19,24 +19,26 @@ from edgekit import errors
 from edgekit.building.executor import DEFAULT_EXECUTOR, Task, make_executor
 from edgekit.compare import Comparison
 from edgekit.errors import ModelError, StageError, UserError
-from edgekit.types import Artifact, InputShape, LayerTime, Preprocess, Signature
+from edgekit.types import Artifact, InputShape, LayerPart, Preprocess, Signature
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from edgekit.devices.layers import LayerRequest
 
 __all__ = [
     "CompareTask",
     "Examined",
     "RefusedInput",
     "compare_in_worker",
+    "layer_request",
     "opened_signature",
-    "profiled_layers",
     "progress_of",
 ]
 
 LONGEST_S = 900.0
-PROFILE_S = 3600.0
+PARTS = "parts"
 PROGRESS = "progress.json"
 COMPARISON = "comparison.json"  # a file, because the workers' protocol has no infinities
 
@@ -64,7 +66,7 @@ class Examined:
     """What a task has found; `refused` where a UserError came instead."""
 
     signature: Signature | None = None
-    layers: tuple[LayerTime, ...] = ()
+    parts: tuple[LayerPart, ...] = ()
     refused: RefusedInput | None = None
 
 
@@ -124,41 +126,37 @@ class OpenTask:
 
 
 @dataclass(frozen=True)
-class ProfileTask:
-    """Times an artifact's layers. `feeds`: input name and .npy file of its array, batch 1."""
+class PartsTask:
+    """Writes an artifact's layers as files of their own into parts/. `feeds`: input name and .npy file, batch 1."""
 
     artifact: Artifact
     feeds: tuple[tuple[str, str], ...]
-    runs: int
-    threads: int
 
     stage: ClassVar[str] = "profile"
     answer_type: ClassVar[Any] = Examined
-    timeout_s: ClassVar[float | None] = PROFILE_S
+    timeout_s: ClassVar[float | None] = LONGEST_S
 
     def key_parts(self) -> dict[str, Any]:
-        """What the answer depends on, but for the clock."""
+        """What the answer depends on."""
         from edgekit.files import sha256_file
 
-        feeds = {name: sha256_file(path) for name, path in self.feeds}
         return {
             "artifact": identity(self.artifact),
-            "feeds": feeds,
-            "runs": self.runs,
-            "threads": self.threads,
+            "feeds": {name: sha256_file(path) for name, path in self.feeds},
         }
 
     def perform(self, folder: Path) -> Examined:
-        """See executor.Task; no file is made."""
-        return examined_or_refused(lambda: Examined(layers=self._layers()))
+        """See executor.Task."""
+        return examined_or_refused(lambda: Examined(parts=self._parts(folder / PARTS)))
 
-    def _layers(self) -> tuple[LayerTime, ...]:
+    def _parts(self, folder: Path) -> tuple[LayerPart, ...]:
         import numpy as np
 
         from edgekit.backends import get_backend
 
+        folder.mkdir()
         feeds = {name: np.load(path, allow_pickle=False) for name, path in self.feeds}
-        return get_backend(self.artifact.backend).profile(self.artifact, feeds, self.runs, self.threads)
+        return get_backend(self.artifact.backend).layer_parts(self.artifact, feeds, folder)
 
 
 @dataclass(frozen=True)
@@ -220,19 +218,23 @@ def opened_signature(artifact: Artifact, shapes: tuple[InputShape, ...], folder:
     return signature
 
 
-def profiled_layers(
-    artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int, folder: Path
-) -> tuple[LayerTime, ...]:
-    """Mean time of each runtime layer over `runs` runs. Raises ModelError, also where limits were passed."""
+def layer_request(
+    artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, folder: Path
+) -> LayerRequest:
+    """What a device is asked of an artifact's layers. Raises ModelError, also where a worker's limits were passed."""
     import numpy as np
+
+    from edgekit.devices.layers import LayerRequest
 
     files = []
     for index, (name, array) in enumerate(feeds.items()):
         path = folder / f"feed-{index}.npy"
         np.save(path, array, allow_pickle=False)
         files.append((name, str(path)))
-    task = ProfileTask(artifact, tuple(files), runs, threads)
-    return _in_worker(task, folder, f"{artifact.entry} cannot be profiled").layers
+    examined = _in_worker(
+        PartsTask(artifact, tuple(files)), folder, f"{artifact.entry} cannot be profiled layer by layer"
+    )
+    return LayerRequest(runs, examined.parts, folder / PARTS)
 
 
 def compare_in_worker(task: CompareTask, folder: Path) -> Comparison:
