@@ -31,7 +31,6 @@ from edgekit.types import (
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
     from rich.table import Table
 
     Arrays = tuple[NDArray[np.generic], ...]

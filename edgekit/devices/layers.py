@@ -17,7 +17,7 @@ PARTS = "layer-parts"
 
 @dataclass(frozen=True)
 class LayerRequest:
-    """Means over `runs` runs. `parts` lie in `folder` on this machine; there are none where the runtime has a profiler."""
+    """Means over `runs` runs. `parts` lie in `folder` on this machine: none where the runtime has a profiler."""
 
     runs: int
     parts: tuple[LayerPart, ...] = ()

@@ -70,7 +70,8 @@ class OpenVinoSession(RuntimeSession):
         Facts: "kernel", and what the compiled model tells of a layer, if it knows it (TOLD).
         """
         facts = {
-            node.get_friendly_name(): told(node.get_rt_info()) for node in self.raw.get_runtime_model().get_ops()
+            node.get_friendly_name(): told(node.get_rt_info())
+            for node in self.raw.get_runtime_model().get_ops()
         }
         self.bind(feeds)
         for _ in range(WARM_RUNS):
