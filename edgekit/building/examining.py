@@ -17,7 +17,7 @@ import msgspec
 
 from edgekit import errors
 from edgekit.building.executor import DEFAULT_EXECUTOR, Task, make_executor
-from edgekit.compare import Comparison
+from edgekit.compare import BoardRun, BoardSide, CompareSamples, Comparison
 from edgekit.errors import ModelError, StageError, UserError
 from edgekit.types import Artifact, InputShape, LayerPart, Preprocess, Signature
 
@@ -32,9 +32,11 @@ __all__ = [
     "Examined",
     "RefusedInput",
     "compare_in_worker",
+    "examined_or_refused",
     "layer_request",
     "opened_signature",
     "progress_of",
+    "run_in_worker",
 ]
 
 LONGEST_S = 900.0
@@ -67,6 +69,7 @@ class Examined:
 
     signature: Signature | None = None
     parts: tuple[LayerPart, ...] = ()
+    sides: tuple[BoardSide | None, BoardSide | None] = (None, None)
     refused: RefusedInput | None = None
 
 
@@ -163,7 +166,8 @@ class PartsTask:
 class CompareTask:
     """Compares B with A, the reference, and writes what it found to comparison.json.
 
-    `data`: as on the command line, None for random inputs; at most `count` samples of it, drawn by `seed`.
+    `data`: as on the command line, None for random inputs; at most `count` samples of it, drawn by `seed`. `runs`: what
+    devices gave for A and for B.
     """
 
     a: Artifact
@@ -174,6 +178,7 @@ class CompareTask:
     count: int
     seed: int
     threads: int
+    runs: tuple[BoardRun | None, BoardRun | None] = (None, None)
 
     stage: ClassVar[str] = "comparing"
     answer_type: ClassVar[Any] = Examined
@@ -188,15 +193,21 @@ class CompareTask:
         """See executor.Task."""
         return examined_or_refused(lambda: self._compared(folder))
 
+    def samples(self, folder: Path) -> CompareSamples | None:
+        """What to compare on; None for random inputs. Raises DataError."""
+        from edgekit.compare import samples_of
+
+        if self.data is None:
+            return None
+        return samples_of(self.data, self.preprocess, self.count, self.seed, folder / "cache")
+
     def _compared(self, folder: Path) -> Examined:
-        from edgekit.compare import compare_artifacts, samples_of
+        from edgekit.compare import compare_artifacts
 
         def tell(done: int, total: int) -> None:
             (folder / PROGRESS).write_text(json.dumps([done, total]))
 
-        samples = None
-        if self.data is not None:
-            samples = samples_of(self.data, self.preprocess, self.count, self.seed, folder / "cache")
+        samples = self.samples(folder)
         comparison = compare_artifacts(
             self.a,
             self.b,
@@ -206,6 +217,7 @@ class CompareTask:
             threads=self.threads,
             names=self.names,
             progress=tell,
+            runs=self.runs,
         )
         (folder / COMPARISON).write_text(json.dumps(msgspec.to_builtins(comparison)))
         return Examined()
@@ -213,7 +225,9 @@ class CompareTask:
 
 def opened_signature(artifact: Artifact, shapes: tuple[InputShape, ...], folder: Path) -> Signature:
     """What an artifact takes and gives. Raises ModelError, also where a worker's limits were passed."""
-    signature = _in_worker(OpenTask(artifact, shapes), folder, f"{artifact.entry} cannot be opened").signature
+    signature = run_in_worker(
+        OpenTask(artifact, shapes), folder, f"{artifact.entry} cannot be opened"
+    ).signature
     assert signature is not None  # of one that was not refused
     return signature
 
@@ -231,7 +245,7 @@ def layer_request(
         path = folder / f"feed-{index}.npy"
         np.save(path, array, allow_pickle=False)
         files.append((name, str(path)))
-    examined = _in_worker(
+    examined = run_in_worker(
         PartsTask(artifact, tuple(files)), folder, f"{artifact.entry} cannot be profiled layer by layer"
     )
     return LayerRequest(runs, examined.parts, folder / PARTS)
@@ -239,7 +253,7 @@ def layer_request(
 
 def compare_in_worker(task: CompareTask, folder: Path) -> Comparison:
     """The comparison. Raises UserError as compare_artifacts does, ModelError also where limits were passed."""
-    _in_worker(task, folder, f"{task.names[0]} and {task.names[1]} cannot be compared")
+    run_in_worker(task, folder, f"{task.names[0]} and {task.names[1]} cannot be compared")
     return msgspec.convert(json.loads((folder / COMPARISON).read_text()), Comparison)
 
 
@@ -251,7 +265,7 @@ def progress_of(folder: Path) -> tuple[int, int] | None:
     return None
 
 
-def _in_worker(task: Task[Examined], folder: Path, failed: str) -> Examined:
+def run_in_worker(task: Task[Examined], folder: Path, failed: str) -> Examined:
     with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
         try:
             examined = executor.run(task, folder)

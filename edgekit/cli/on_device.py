@@ -1,20 +1,18 @@
-"""One artifact on a device, for a command: what the device cannot do is the user's one line."""
+"""What a command says of the device that it measures on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import DeviceError, ModelError, StageError
+from edgekit.errors import DeviceError
 
 if TYPE_CHECKING:
-    from edgekit.devices import Device, Measured, MeasureOptions
-    from edgekit.types import Artifact, BackendName
+    from edgekit.devices import Device, Measured
+    from edgekit.types import BackendName
 
-__all__ = ["check_runtime", "machine_text", "measured_on", "told_of"]
+__all__ = ["check_runtime", "machine_text", "told_of"]
 
-LONGEST_S = 3600.0
 EMULATED = "emulated: what runs there is right, how long it takes says nothing of a board"
 
 
@@ -29,27 +27,6 @@ def check_runtime(device: Device, runtime: BackendName, facts: Mapping[str, Any]
             allowed=", ".join(facts["runtimes"]) or "none is there",
             remedy=f"there: {find_runtime(runtime).install}",
         )
-
-
-def measured_on(
-    device: Device, artifact: Artifact, folder: Path, options: MeasureOptions, **asked: Any
-) -> Measured:
-    """What `devices.measure` gives of one artifact; `asked` are its further arguments. Raises ModelError where it fails."""
-    from edgekit.devices import Measured, measure
-
-    try:
-        result = measure(device, [artifact], folder=folder, options=options, **asked)[artifact.candidate]
-    except StageError as error:  # the runner's own end, or its limits
-        raise ModelError(
-            f"{artifact.entry} cannot be measured: {error.cause}", remedy=error.remedy
-        ) from error
-    if isinstance(result, Measured):
-        return result
-    if "load" in result.stage:
-        cause = f"{artifact.backend} cannot load {artifact.entry}: {result.cause}"
-    else:
-        cause = f"{artifact.entry} cannot be measured: {result.stage}: {result.cause}"
-    raise ModelError(cause if device.is_here else f"on {device.name}: {cause}", remedy=result.remedy)
 
 
 def told_of(device: Device, measured: Measured) -> dict[str, Any]:

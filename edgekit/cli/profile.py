@@ -135,7 +135,8 @@ def _profiled(artifact: Artifact, feeds: Feeds, options: Mapping[str, Any], scra
     """Run the artifact on the device, here or elsewhere, by the same code. Raises DeviceError, ModelError."""
     from edgekit.backends.table import get_backend
     from edgekit.building.examining import layer_request
-    from edgekit.cli.on_device import LONGEST_S, check_runtime, measured_on, told_of
+    from edgekit.building.on_device import LONGEST_S, measured_on
+    from edgekit.cli.on_device import check_runtime, told_of
     from edgekit.devices import MeasureOptions, make_device
     from edgekit.limits import worker_limits
 

@@ -86,9 +86,10 @@ def measure(
 
     `feeds`: input name → batch-1 array that is timed; random ones of the signature's shape without it.
     `samples`: input name → .npy file [N, ...] whose outputs are written into `folder`, one sub-folder per
-    candidate. `origin` is the device's own unless given. `within_s`: less time than the options
-    allow. `layers`: the times of layers are asked for, after everything else. A candidate that fails is a Failure; raises StageError when the runner itself dies or its time is over,
-    OSError when the disk is full, ValueError on two artifacts of one candidate.
+    candidate. `origin` is the device's own unless given. `within_s`: less time than the options allow. `layers`: the
+    times of layers are asked for, after everything else. A candidate that fails is a Failure; raises StageError when
+    the runner itself dies or its time is over, OSError when the disk is full, ValueError on two artifacts of one
+    candidate.
     """
     names = [artifact.candidate for artifact in artifacts]
     if len(set(names)) != len(names):
