@@ -17,7 +17,8 @@ SHOWN = 3
 class NearTarget:
     """One target. `fits`: the machine is it, whatever else differs. `named`: its owner says so in devices.toml.
 
-    `file` is the description; `lacking`: runtime of the target → what of it is not there.
+    `file` is the description; `lacking`: runtime of the target → what of it is not there. `likeness`: what to say of a
+    machine that fits by its CPU's features alone.
     """
 
     name: str
@@ -26,6 +27,7 @@ class NearTarget:
     named: bool
     contradictions: tuple[Contradiction, ...]
     lacking: Mapping[str, str]
+    likeness: str
 
 
 def nearest_targets(
@@ -66,4 +68,5 @@ def _near(entry: TargetEntry, machine: Machine, facts: Mapping[str, Any], named:
         named=target.name == named,
         contradictions=tuple(found),
         lacking=lacking,
+        likeness=target.likeness(machine),
     )

@@ -118,7 +118,10 @@ def print_nearest(near: Sequence[NearTarget], *, emulated: bool) -> None:
         owner = ", as devices.toml says," if target.named else ""
         what = "nothing speaks against it" if not target.contradictions else "contradicts its description"
         if target.contradictions or target.fits or target.named:
-            console.print(f"{target.name}{owner}: {what} ({target.file})", soft_wrap=True)
+            console.print(f"{target.name}{owner}: {what}")
+            console.print(f"  {target.file}")
+        if target.likeness:
+            console.print(f"  {target.likeness}")
         for contradiction in target.contradictions:
             console.print(f"  {contradiction.key}: {contradiction.told}")
         if target.fits or target.named:
