@@ -126,9 +126,7 @@ def build(folder: Path, boards: list[str], environment: dict[str, str]) -> dict[
         *(word for board in boards for word in ("--device", board)),
     ]  # fmt: skip
     started = time.monotonic()
-    done = subprocess.run(
-        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     wall_s = time.monotonic() - started
     if done.returncode not in (0, 3):
         raise SystemExit(f"the build ended with {done.returncode}: {done.stderr[-3000:]}")

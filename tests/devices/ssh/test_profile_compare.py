@@ -157,3 +157,69 @@ def test_probe_proposes_and_places_every_contradiction(
     assert (code, err) == (0, "")
     assert f"It is {told['proposed']}: --target {told['proposed']}" in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.fixture(scope="module")
+def tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float .tflite of [1, 3, 8, 8] → [1, 5], its ONNX network beside it."""
+    for package in ("litert_torch", "ai_edge_litert"):
+        pytest.importorskip(package)
+    from edgekit.backends.litert.convert import convert
+    from edgekit.testing.onnx_networks import residual_network
+
+    folder = tmp_path_factory.mktemp("tflite")
+    convert(residual_network(folder / "net.onnx"), folder / "net.tflite")
+    return folder / "net.tflite"
+
+
+@pytest.mark.slow
+def test_operations_of_a_tflite_file_are_timed_one_by_one_there(call: Call, tflite: Path) -> None:
+    code, out, err = call("profile", tflite, "--device", "pi", "--runs", "3", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["device"]["origin"] == "device"
+    assert "CONV_2D" in {layer["op"] for layer in told["layers"]}
+    assert all(layer["time_ms"] > 0 for layer in told["layers"])
+
+
+@pytest.mark.slow
+def test_of_a_tflite_file_there_outputs_are_compared_and_it_is_said(call: Call, tflite: Path) -> None:
+    words = ("compare", tflite.with_suffix(".onnx"), tflite, "--samples", "4", "--device", "pi")
+    code, out, err = call(*words, "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["layers"] == []
+    assert told["outputs"][0]["difference"]["cosine"] > 0.99999
+    assert any("pi (device) gave its outputs only" in note for note in told["notes"])
+    text = call(*words)[1]
+    assert "Outputs alone were compared: none is lost." in text
+    assert "Worst of" not in text
+
+
+def test_openvino_on_the_board_shows_tensors_and_layers(call: Call, network: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    from tests.devices.models import write_ir
+
+    path = write_ir(tmp_path / "net.xml", network)
+    told = json.loads(call("profile", path, "--device", "pi", "--runs", "3", "--json")[1])
+    assert "Convolution" in {layer["op"] for layer in told["layers"]}
+    found = json.loads(call("compare", network, path, "--device", "pi", "--samples", "4", "--json")[1])
+    assert len(found["layers"]) > 5
+    assert found["parts_at"] is None
+
+
+def test_samples_that_differ_the_second_time_are_told(tmp_path: Path) -> None:
+    from edgekit.backends import open_reader
+    from edgekit.backends.opening import read_artifact
+    from edgekit.compare.board import BoardReader, BoardRun
+    from edgekit.errors import DataError
+    from edgekit.testing.onnx_networks import residual_network
+
+    path = residual_network(tmp_path / "net.onnx")
+    with open_reader(read_artifact(path)) as reader:
+        (spec,) = reader.signature.inputs
+        shape = [size or 1 for size in spec.shape]
+        np.save(tmp_path / "feed.npy", np.zeros(shape, np.float32))
+        run = BoardRun({spec.name: str(tmp_path / "feed.npy")}, {}, {}, 0, "pi (device)", "a reason")
+        with pytest.raises(DataError, match="sample 0 of net is another one than the device was given"):
+            BoardReader(reader, run, "net").run({spec.name: np.ones(shape, np.float32)})
