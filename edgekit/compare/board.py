@@ -105,6 +105,7 @@ class BoardReader:
             {key: np.load(path, mmap_mode="r", allow_pickle=False) for key, path in files.items()}
             for files in (run.feeds, run.outputs, run.shown)
         )
+        self._where = run.where
         self._looked = self._ran = 0
         self.looks = run.looks
         self.signature: Signature = reader.signature
@@ -127,16 +128,24 @@ class BoardReader:
         self._check(feeds, index)
         like = self._reader.look(feeds)
         raw = {name: array[index : index + 1] for name, array in self._shown.items()}
-        shown = self._reader.runner_look(feeds, raw)
-        return {name: value.reshape(like[name].shape) for name, value in shown.items()}
+        return self._as(like, self._reader.runner_look(feeds, raw))
 
     def run(self, feeds: Feeds) -> Look:
         index, self._ran = self._ran, self._ran + 1
         self._check(feeds, index)
         given = {name: array[index : index + 1] for name, array in self._outputs.items()}
         like = self._reader.run(feeds)
-        ran = self._reader.runner_outputs(given)
-        return {name: value.reshape(like[name].shape) for name, value in ran.items()}
+        return self._as(like, self._reader.runner_outputs(given))
+
+    def _as(self, like: Look, came: Look) -> Look:
+        """In the shapes that they have here: the runner keeps no axis of the batch. Raises ModelError."""
+        sizes = [{name: value.size for name, value in look.items()} for look in (like, came)]
+        if sizes[0] != sizes[1]:
+            raise ModelError(
+                f"{self._name} gives {sizes[1]} values on {self._where}, {sizes[0]} here",
+                remedy="its runtime there reads the file differently: see the versions of both",
+            )
+        return {name: value.reshape(like[name].shape) for name, value in came.items()}
 
     def _check(self, feeds: Feeds, index: int) -> None:
         for name, value in self._reader.runner_feeds(feeds).items():
