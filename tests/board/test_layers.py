@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.board.coordinator import JOB
+from edgekit.board.coordinator import DEFAULTS, JOB
 from edgekit.board.layers import layer_rows
 from edgekit.board.session import RuntimeSession
 from tests.devices.models import PIXELS, write_classifier, write_ir
@@ -51,4 +51,4 @@ def test_a_session_without_a_profiler_says_so() -> None:
 def test_a_job_that_asks_for_layers_wrongly_is_refused(wanted: object) -> None:
     entry = {"id": "a", "runtime": "onnxruntime", "path": "a", "layers": wanted}
     with pytest.raises(ValueError, match="layers"):
-        JOB({"entries": [entry]}, "job")
+        JOB(dict(DEFAULTS, entries=[entry]), "job")

@@ -48,6 +48,7 @@ def test_a_memory_that_is_not_told_contradicts_nothing() -> None:
     assert keys(replace(FAKE_PI, memory_bytes=0)) == []
 
 
+TARGETS = all_targets()
 NAMES = st.sampled_from(["Raspberry Pi 4 Model B", "NVIDIA Jetson Orin Nano", "a x86_64 machine"])
 FEATURES = st.sets(st.sampled_from(["asimd", "asimddp", "fphp", "avx2", "fma", "avx512_vnni", "avx_vnni"]))
 
@@ -57,7 +58,7 @@ def test_a_target_that_a_machine_is_not_is_contradicted_in_its_identity(
     arch: str, name: str, features: set[str]
 ) -> None:
     machine = replace(FAKE_PI, arch=arch, name=name, features=frozenset(features), memory_bytes=0)
-    for target in all_targets():
+    for target in TARGETS:
         found = contradictions(target, machine)
         assert tuple(each.told for each in found) == target.misfits(machine)
         assert all(each.key == "architecture" or each.key.startswith("identity.") for each in found)
