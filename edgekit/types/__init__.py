@@ -22,6 +22,7 @@ from edgekit.types.choices import Budget, Choice, Verdict
 from edgekit.types.measurements import (
     Accuracy,
     Agreement,
+    Energy,
     Environment,
     Estimate,
     Latency,
@@ -41,6 +42,7 @@ from edgekit.types.networks import (
     Variant,
     VariantKind,
 )
+from edgekit.types.steadiness import Moment, Steadiness, SteadyState
 
 __all__ = [
     "Accuracy",
@@ -52,6 +54,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Cost",
+    "Energy",
     "Environment",
     "Estimate",
     "Examination",
@@ -68,6 +71,7 @@ __all__ = [
     "LayerRow",
     "LayerTime",
     "Measurement",
+    "Moment",
     "Origin",
     "Percentile",
     "Precision",
@@ -76,6 +80,8 @@ __all__ = [
     "Rejection",
     "SensorReading",
     "Signature",
+    "Steadiness",
+    "SteadyState",
     "TensorSpec",
     "Variant",
     "VariantKind",
