@@ -6,7 +6,7 @@ are the same, row by row: outputs never stand beside other samples than their ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -128,22 +128,26 @@ class BoardReader:
         self._check(feeds, index)
         like = self._reader.look(feeds)
         raw = {name: array[index : index + 1] for name, array in self._shown.items()}
-        return self._as(like, self._reader.runner_look(feeds, raw))
+        return self._as(like, lambda: self._reader.runner_look(feeds, raw))
 
     def run(self, feeds: Feeds) -> Look:
         index, self._ran = self._ran, self._ran + 1
         self._check(feeds, index)
         given = {name: array[index : index + 1] for name, array in self._outputs.items()}
         like = self._reader.run(feeds)
-        return self._as(like, self._reader.runner_outputs(given))
+        return self._as(like, lambda: self._reader.runner_outputs(given))
 
-    def _as(self, like: Look, came: Look) -> Look:
+    def _as(self, like: Look, read: Callable[[], Look]) -> Look:
         """In the shapes that they have here: the runner keeps no axis of the batch. Raises ModelError."""
+        remedy = "its runtime there reads the file differently: see the versions of both"
+        try:
+            came = read()
+        except KeyError as missing:
+            raise ModelError(f"{self._name} gives no {missing} on {self._where}", remedy=remedy) from missing
         sizes = [{name: value.size for name, value in look.items()} for look in (like, came)]
         if sizes[0] != sizes[1]:
             raise ModelError(
-                f"{self._name} gives {sizes[1]} values on {self._where}, {sizes[0]} here",
-                remedy="its runtime there reads the file differently: see the versions of both",
+                f"{self._name} gives {sizes[1]} values on {self._where}, {sizes[0]} here", remedy=remedy
             )
         return {name: value.reshape(like[name].shape) for name, value in came.items()}
 

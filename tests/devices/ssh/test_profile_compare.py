@@ -12,8 +12,8 @@ import pytest
 
 from edgekit.cli import main
 from edgekit.devices.known import add_device
+from edgekit.testing.sshd import Sshd
 from tests.compare.artifacts import broken
-from tests.devices.ssh.sshd import USER, Sshd
 
 pytest.importorskip("onnxruntime")
 
@@ -31,7 +31,7 @@ def call(
     table: dict[str, Any] = {
         "host": address.host,
         "port": address.port,
-        "user": USER,
+        "user": address.user,
         "key": address.key,
         "python": address.python,
         "folder": str(tmp_path / "there"),
