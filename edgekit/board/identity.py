@@ -21,29 +21,29 @@ def contradictions(
         return [("architecture", told)]
     name, cpu = machine.get("machine", ""), machine.get("cpu", "")
     features = frozenset(machine.get("features", ()))
-    found = []
+    differing = []
     if identity["models"] and not _named(identity["models"], name):
         told = '%s calls itself "%s", this machine "%s"' % (board, identity["models"][0], name)
-        found.append(("identity.models", told))
+        differing.append(("identity.models", told))
     if identity["cpus"] and not _named(identity["cpus"], cpu):
         told = 'the CPU is not one of %s but "%s"' % (", ".join(identity["cpus"]), cpu)
-        found.append(("identity.cpus", told))
-    found += [
+        differing.append(("identity.cpus", told))
+    differing += [
         ("identity.all_of", "this CPU has no %s" % feature)
         for feature in identity["all_of"]
         if feature not in features
     ]
     if identity["any_of"] and features.isdisjoint(identity["any_of"]):
-        found.append(("identity.any_of", "this CPU has no %s" % " or ".join(identity["any_of"])))
-    found += [
+        differing.append(("identity.any_of", "this CPU has no %s" % " or ".join(identity["any_of"])))
+    differing += [
         ("identity.none_of", "this CPU has %s, which %s is without" % (feature, board))
         for feature in identity["none_of"]
         if feature in features
     ]
     if identity["accelerator"] and identity["accelerator"] not in machine.get("accelerators", ()):
         told = "no accelerator %s was seen on this machine" % identity["accelerator"]
-        found.append(("identity.accelerator", told))
-    return found
+        differing.append(("identity.accelerator", told))
+    return differing
 
 
 def _named(parts: Sequence[str], name: str) -> bool:

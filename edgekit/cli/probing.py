@@ -57,16 +57,16 @@ def _near(entry: TargetEntry, machine: Machine, facts: Mapping[str, Any], named:
 
     target = entry.target
     lacking = lacking_for(target, facts)
-    found = list(contradictions(target, machine))
+    differing = list(contradictions(target, machine))
     for index, runtime in enumerate(target.runtimes):
         if runtime.name in lacking and runtime.name in facts["runtimes"]:  # there, in another version
-            found.append(Contradiction(f"runtimes[{index}].versions", lacking.pop(runtime.name)))
+            differing.append(Contradiction(f"runtimes[{index}].versions", lacking.pop(runtime.name)))
     return NearTarget(
         name=target.name,
         file=str(entry.path),
         fits=not target.misfits(machine),
         named=target.name == named,
-        contradictions=tuple(found),
+        contradictions=tuple(differing),
         lacking=lacking,
         likeness=target.likeness(machine),
     )

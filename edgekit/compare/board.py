@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Feeds = Mapping[str, NDArray[np.generic]]
     Look = dict[str, NDArray[np.float32]]
 
-__all__ = ["BoardReader", "BoardRun", "BoardSide", "fed_side", "on_board"]
+__all__ = ["BoardRun", "BoardSide", "fed_side", "on_board"]
 
 SHOWN_BYTES = 1 << 28
 """Of tensors between the layers that come back from a device, uncompressed: so many samples as fit are looked at."""

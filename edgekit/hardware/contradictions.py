@@ -31,7 +31,7 @@ def contradictions(target: Target, machine: Machine) -> tuple[Contradiction, ...
     The machine is the target where none is of the identity or the architecture (`Target.misfits`).
     """
     identity = {"architecture": target.architecture, **asdict(target.identity)}
-    found = [
+    differing = [
         Contradiction(key, told)
         for key, told in board_identity.contradictions(target.name, identity, machine.facts)
     ]
@@ -40,5 +40,5 @@ def contradictions(target: Target, machine: Machine) -> tuple[Contradiction, ...
     if sizes and has and not any(RESERVED * size <= has <= size for size in sizes):
         sold = " or ".join(f"{size / GIB:g}" for size in sizes)
         told = f"{target.name} has {sold} GiB, this machine {has / GIB:.1f} GiB"
-        found.append(Contradiction("memory.sizes_bytes", told))
-    return tuple(found)
+        differing.append(Contradiction("memory.sizes_bytes", told))
+    return tuple(differing)

@@ -211,7 +211,7 @@ def test_openvino_on_the_board_shows_tensors_and_layers(call: Call, network: Pat
 def test_samples_that_differ_the_second_time_are_told(tmp_path: Path) -> None:
     from edgekit.backends import open_reader
     from edgekit.backends.opening import read_artifact
-    from edgekit.compare.board import BoardReader, BoardRun
+    from edgekit.compare.board import BoardRun, on_board
     from edgekit.errors import DataError
     from edgekit.testing.onnx_networks import residual_network
 
@@ -222,4 +222,4 @@ def test_samples_that_differ_the_second_time_are_told(tmp_path: Path) -> None:
         np.save(tmp_path / "feed.npy", np.zeros(shape, np.float32))
         run = BoardRun({spec.name: str(tmp_path / "feed.npy")}, {}, {}, 0, "pi (device)", "a reason")
         with pytest.raises(DataError, match="sample 0 of net is another one than the device was given"):
-            BoardReader(reader, run, "net").run({spec.name: np.ones(shape, np.float32)})
+            on_board(reader, run, "net").run({spec.name: np.ones(shape, np.float32)})
