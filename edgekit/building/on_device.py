@@ -7,12 +7,15 @@ from typing import Any
 
 from edgekit.devices import Device, Measured, MeasureOptions, measure
 from edgekit.errors import ModelError, StageError
+from edgekit.limits import HOURS
 from edgekit.types import Artifact
 
 __all__ = ["LONGEST_S", "measured_on"]
 
 LONGEST_S = 3600.0
 """What one artifact may take, all its stages together."""
+
+TIME_OVER = "within the entry's time limit"  # as the board says it
 
 
 def measured_on(
@@ -34,4 +37,5 @@ def measured_on(
         cause = f"{artifact.backend} cannot load {artifact.entry}: {result.cause}"
     else:
         cause = f"{artifact.entry} cannot be measured: {result.stage}: {result.cause}"
-    raise ModelError(cause if device.is_here else f"on {device.name}: {cause}", remedy=result.remedy)
+    remedy = result.remedy or (f"{HOURS} allows more time" if TIME_OVER in result.cause else "")
+    raise ModelError(cause if device.is_here else f"on {device.name}: {cause}", remedy=remedy)
