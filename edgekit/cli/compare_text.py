@@ -75,8 +75,8 @@ def divergence_text(comparison: Comparison) -> str:
     """The first layer where the two part, or that there is none."""
     layer = comparison.first_divergence()
     if not comparison.layers:
-        lost = [output.name for output in comparison.outputs if output.lost]
-        return f"Outputs alone were compared: {f'{lost[0]} is lost' if lost else 'none is lost'}."
+        first = next((output.name for output in comparison.outputs if output.lost), "none")
+        return f"Outputs alone were compared: {first} is lost."
     if layer is None:
         lowest = "".join(
             f": the lowest SQNR is {db_text(worst.difference.sqnr_db)} at {short(worst.name, 60)}"
