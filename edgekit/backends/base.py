@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from edgekit.graph import CalibrationData
     from edgekit.hardware import Target
     from edgekit.quantize import Memo, QuantPlan, Recipe
-    from edgekit.types import Artifact, Audit, BackendName, Candidate, Examination, LayerTime, Variant
+    from edgekit.types import (
+        Artifact,
+        Audit,
+        BackendName,
+        Candidate,
+        Examination,
+        LayerPart,
+        LayerRow,
+        LayerTime,
+        Variant,
+    )
 
 __all__ = ["Backend", "ExportRequest", "Session"]
 
@@ -92,7 +102,16 @@ class Backend(Protocol):
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         """What each layer really runs as."""
 
-    def profile(
-        self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
-    ) -> tuple[LayerTime, ...]:
-        """Mean time of each runtime layer over `runs` runs, in execution order."""
+    def layer_parts(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], folder: Path
+    ) -> tuple[LayerPart, ...]:
+        """What a board times in the place of the layers of a runtime that has no profiler: files in `folder`.
+
+        Empty for a runtime that has one. Raises StageError when the artifact cannot be opened.
+        """
+
+    def read_layers(self, artifact: Artifact, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
+        """What a board's runtime told of the layers, under the network's names, in execution order.
+
+        `rows` are those of the parts, in their order, where there are parts.
+        """

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -120,6 +122,23 @@ class Reader(Protocol):
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Output name → real values, from the artifact untouched, as its runtime runs it."""
+
+    def runner_feeds(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """What `look` and `run` take, as the runner's session takes it on a device."""
+
+    def runner_outputs(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        """What the runner's session gave for one batch, as `run` gives it."""
+
+    def write_shown(self, folder: Path) -> str | None:
+        """Write a file into `folder` that gives its tensors as outputs on a device, and give its name.
+
+        None where no file of the runtime can.
+        """
+
+    def runner_look(
+        self, feeds: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.generic]]
+    ) -> dict[str, NDArray[np.float32]]:
+        """What the runner's session of that file gave for one batch, as `look` gives it."""
 
 
 @dataclass(frozen=True)

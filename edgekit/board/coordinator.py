@@ -13,7 +13,7 @@ Job (paths are relative to the job file's folder):
     energy null, or {seconds 5.0 (per entry), rounds 5, idle_s 2.0, meter [words of a command that prints watts]},
     power_mode null (or the one of `describe` that is set meanwhile, and put back),
     root "/" (the folder below which sensors are read: another one in tests),
-    entries: [{id, runtime, path, options: {name: text},
+    entries: [{id, runtime, path, options: {name: text}, layers: see `layers.WANTED`, may be absent,
                feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
                evaluate: {inputs: {input: FILE.npy [N, ...]}, outputs: FOLDER}}]   evaluate may be absent
 
@@ -27,7 +27,8 @@ Result:
                    peak_memory_bytes (highest resident set of the worker process when timing ends, VmHWM:
                    interpreter, numpy, runtime, model and activations),
                    available_bytes (memory that was free before anything was loaded; absent where it is not told),
-                   outputs: {output: FILE.npy [N, ...]}, samples N}
+                   outputs: {output: FILE.npy [N, ...]}, samples N,
+                   layers: {rows (see `layers`), why (there are none, else "")}}
               or  {status "failed", stage, cause, signal, stderr [last lines]}}
 
 Progress goes to stdout, one JSON object a line: {"progress": {stage, entry, done, total}}.
@@ -45,6 +46,7 @@ import numpy as np
 from . import forms
 from .files import is_safe, read_json, write_atomically
 from .intervals import drift
+from .layers import WANTED
 from .machine import describe
 from .metering import meter_entries
 from .peer import EntryError, Peer
@@ -92,6 +94,7 @@ JOB = forms.record(
                 {
                     "options": forms.maybe(forms.table(forms.text)),
                     "feeds": forms.maybe(forms.table(forms.text)),
+                    "layers": forms.maybe(WANTED),
                     "evaluate": forms.maybe(
                         forms.record({"inputs": forms.table(forms.text), "outputs": forms.text})
                     ),
@@ -170,6 +173,19 @@ class Coordinator(object):
             )
             peer.result.update(answer)
 
+    def layers(self, peer: Peer) -> None:
+        """Last of all: a runtime that cannot tell, or dies of it, has been measured as a whole."""
+        wanted = peer.entry.get("layers")
+        if wanted:
+            name = peer.entry["id"]
+            try:
+                rows = peer.ask(
+                    "layers", lambda done, total: self.tell("layers", name, done, total), **wanted
+                )
+                peer.result["layers"] = {"rows": rows, "why": ""}
+            except EntryError as failure:
+                peer.result["layers"] = {"rows": [], "why": failure.details["cause"]}
+
     def run(self) -> Dict[str, Dict[str, Any]]:
         """Entry id -> its result, in the job's order."""
         stages = [("load", self.load)] + ([("warmup", self.warm)] if self.job["seconds"] > 0 else [])
@@ -185,6 +201,7 @@ class Coordinator(object):
             if self.job["energy"] is not None:
                 meter_entries(self.job, lambda: list(self.peers), self.apply, self.tell)
             self.apply("evaluate", self.evaluate)
+            self.apply("layers", self.layers)
             self.results.update((peer.entry["id"], peer.result) for peer in self.peers)
         return collections.OrderedDict(
             (entry["id"], self.results[entry["id"]]) for entry in self.job["entries"]

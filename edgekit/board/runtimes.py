@@ -4,7 +4,7 @@ To add one: a row here and its session in sessions/.
 """
 
 from importlib.util import find_spec
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 ON_A_JETSON = (
     "on a Jetson it comes with JetPack (use the system's python3, or a virtual environment made with "
@@ -17,7 +17,7 @@ class BoardRuntime(NamedTuple):
 
     `install` says how it comes to the board. `session`: a module of sessions/ and what in it opens an artifact,
     (path, options, threads) -> RuntimeSession; `prepare`: what in that module is done once to an artifact before it is
-    loaded, (path).
+    loaded, (path). `profiling`: options that turn its profiler on; {scratch} in them is a folder.
     """
 
     modules: Tuple[str, ...]
@@ -25,14 +25,23 @@ class BoardRuntime(NamedTuple):
     install: str
     session: Tuple[str, str]
     prepare: Optional[str] = None
+    profiling: Mapping[str, str] = {}
 
 
 RUNTIMES: Dict[str, BoardRuntime] = {
     "onnxruntime": BoardRuntime(
-        ("onnxruntime",), ("onnxruntime",), "pip install onnxruntime", ("onnxruntime", "OnnxRuntimeSession")
+        ("onnxruntime",),
+        ("onnxruntime",),
+        "pip install onnxruntime",
+        ("onnxruntime", "OnnxRuntimeSession"),
+        profiling={"enable_profiling": "1", "profile_file_prefix": "{scratch}/profile"},
     ),
     "openvino": BoardRuntime(
-        ("openvino",), ("openvino",), "pip install openvino", ("openvino", "OpenVinoSession")
+        ("openvino",),
+        ("openvino",),
+        "pip install openvino",
+        ("openvino", "OpenVinoSession"),
+        profiling={"PERF_COUNT": "YES"},
     ),
     "litert": BoardRuntime(
         ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"),  # the second: what old systems have

@@ -39,6 +39,20 @@ class RuntimeSession(object):
         """Put inputs in place: from here on `step()` is one inference on them."""
         raise NotImplementedError
 
+    def layer_rows(self, feeds: Mapping[str, Any], runs: int) -> List[Dict[str, Any]]:
+        """Mean time of each layer over `runs` runs, of a session whose profiler is on: see `layers`.
+
+        Raises ValueError where the runtime does not tell.
+        """
+        raise ValueError("this runtime does not tell the times of its layers")
+
+    def part_ms(self, path: str, feeds: Mapping[str, Any], runs: int, threads: int) -> float:
+        """Mean time of a network that is one layer of this one, where layers cannot be told apart.
+
+        Raises ValueError where the runtime has no such networks.
+        """
+        raise ValueError("this runtime has no networks of one layer each")
+
 
 def tensor_spec(name: str, dtype: str, shape: List[Any]) -> Dict[str, Any]:
     """One tensor of a signature; what is no whole number is a dynamic dimension."""

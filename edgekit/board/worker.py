@@ -6,12 +6,13 @@ import os
 import sys
 import time
 import traceback
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
 from .arrays import new_array
 from .files import atomic_path
+from .layers import layer_rows
 from .sensors import Sensors, own_cpus
 from .session import random_feeds, sample_row
 from .sessions.opening import import_runtime, open_session, prepare_artifact
@@ -24,9 +25,11 @@ class Worker(object):
     def __init__(self, send: Callable[[Dict[str, Any]], None]) -> None:
         self.send = send
         self.session: Any = None
+        self.loaded: Dict[str, Any] = {}
         self.sensors: Optional[Sensors] = None
 
     def load(self, entry: Dict[str, Any], threads: int, seed: int) -> Dict[str, Any]:
+        self.loaded = {"entry": entry, "threads": threads, "seed": seed}
         begin = time.perf_counter()
         import_runtime(entry["runtime"])
         import_ms = (time.perf_counter() - begin) * 1e3
@@ -34,14 +37,17 @@ class Worker(object):
         begin = time.perf_counter()
         self.session = open_session(entry["runtime"], entry["path"], entry.get("options"), threads)
         load_ms = (time.perf_counter() - begin) * 1e3
-        if entry.get("feeds"):
-            feeds = {name: np.load(path, allow_pickle=False) for name, path in entry["feeds"].items()}
-        else:
-            feeds = random_feeds(self.session.signature, seed)
-        self.session.bind(feeds)
+        self.session.bind(self.feeds())
         session = self.session
         return {"signature": session.signature, "runtime_facts": session.facts, "load_ms": load_ms,
                 "import_ms": import_ms}  # fmt: skip
+
+    def feeds(self) -> Dict[str, Any]:
+        """The entry's inputs, or random ones."""
+        files = self.loaded["entry"].get("feeds")
+        if files:
+            return {name: np.load(path, allow_pickle=False) for name, path in files.items()}
+        return random_feeds(self.session.signature, self.loaded["seed"])
 
     def warmup(self, cap_s: float) -> Dict[str, Any]:
         return warm_up(self.session.step, cap_s)
@@ -68,6 +74,18 @@ class Worker(object):
 
     def memory(self) -> Dict[str, Any]:
         return {"peak_memory_bytes": peak_memory_bytes()}
+
+    def layers(self, runs: int, parts: Optional[List[Dict[str, Any]]] = None) -> List[Dict[str, Any]]:
+        """Times of the layers, from a second session with the runtime's profiler on: the first one's are over."""
+        entry, feeds = self.loaded["entry"], self.feeds()
+        self.session.close()
+
+        def tell(done: int, total: int) -> None:
+            self.send({"progress": [done, total]})
+
+        options = entry.get("options") or {}
+        threads = self.loaded["threads"]
+        return layer_rows(entry["runtime"], entry["path"], options, threads, feeds, runs, parts or (), tell)
 
     def evaluate(self, inputs: Dict[str, str], outputs: str) -> Dict[str, Any]:
         """Run every sample at batch 1 and write one [N, ...] file per output, each complete or absent."""
@@ -113,13 +131,14 @@ def serve() -> int:
         channel.flush()
 
     worker = Worker(send)
-    actions: Dict[str, Callable[..., Dict[str, Any]]] = {
+    actions: Dict[str, Callable[..., Any]] = {
         "load": worker.load,
         "warmup": worker.warmup,
         "time": worker.time,
         "busy": worker.busy,
         "memory": worker.memory,
         "evaluate": worker.evaluate,
+        "layers": worker.layers,
     }
     for line in iter(sys.stdin.readline, ""):
         request = json.loads(line)

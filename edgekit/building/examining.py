@@ -17,26 +17,30 @@ import msgspec
 
 from edgekit import errors
 from edgekit.building.executor import DEFAULT_EXECUTOR, Task, make_executor
-from edgekit.compare import Comparison
+from edgekit.compare import BoardRun, BoardSide, CompareSamples, Comparison
 from edgekit.errors import ModelError, StageError, UserError
-from edgekit.types import Artifact, InputShape, LayerTime, Preprocess, Signature
+from edgekit.types import Artifact, InputShape, LayerPart, Preprocess, Signature
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from edgekit.devices.layers import LayerRequest
 
 __all__ = [
     "CompareTask",
     "Examined",
     "RefusedInput",
     "compare_in_worker",
+    "examined_or_refused",
+    "layer_request",
     "opened_signature",
-    "profiled_layers",
     "progress_of",
+    "run_in_worker",
 ]
 
 LONGEST_S = 900.0
-PROFILE_S = 3600.0
+PARTS = "parts"
 PROGRESS = "progress.json"
 COMPARISON = "comparison.json"  # a file, because the workers' protocol has no infinities
 
@@ -64,7 +68,8 @@ class Examined:
     """What a task has found; `refused` where a UserError came instead."""
 
     signature: Signature | None = None
-    layers: tuple[LayerTime, ...] = ()
+    parts: tuple[LayerPart, ...] = ()
+    sides: tuple[BoardSide | None, BoardSide | None] = (None, None)
     refused: RefusedInput | None = None
 
 
@@ -124,48 +129,45 @@ class OpenTask:
 
 
 @dataclass(frozen=True)
-class ProfileTask:
-    """Times an artifact's layers. `feeds`: input name and .npy file of its array, batch 1."""
+class PartsTask:
+    """Writes an artifact's layers as files of their own into parts/. `feeds`: input name and .npy file, batch 1."""
 
     artifact: Artifact
     feeds: tuple[tuple[str, str], ...]
-    runs: int
-    threads: int
 
     stage: ClassVar[str] = "profile"
     answer_type: ClassVar[Any] = Examined
-    timeout_s: ClassVar[float | None] = PROFILE_S
+    timeout_s: ClassVar[float | None] = LONGEST_S
 
     def key_parts(self) -> dict[str, Any]:
-        """What the answer depends on, but for the clock."""
+        """What the answer depends on."""
         from edgekit.files import sha256_file
 
-        feeds = {name: sha256_file(path) for name, path in self.feeds}
         return {
             "artifact": identity(self.artifact),
-            "feeds": feeds,
-            "runs": self.runs,
-            "threads": self.threads,
+            "feeds": {name: sha256_file(path) for name, path in self.feeds},
         }
 
     def perform(self, folder: Path) -> Examined:
-        """See executor.Task; no file is made."""
-        return examined_or_refused(lambda: Examined(layers=self._layers()))
+        """See executor.Task."""
+        return examined_or_refused(lambda: Examined(parts=self._parts(folder / PARTS)))
 
-    def _layers(self) -> tuple[LayerTime, ...]:
+    def _parts(self, folder: Path) -> tuple[LayerPart, ...]:
         import numpy as np
 
         from edgekit.backends import get_backend
 
+        folder.mkdir()
         feeds = {name: np.load(path, allow_pickle=False) for name, path in self.feeds}
-        return get_backend(self.artifact.backend).profile(self.artifact, feeds, self.runs, self.threads)
+        return get_backend(self.artifact.backend).layer_parts(self.artifact, feeds, folder)
 
 
 @dataclass(frozen=True)
 class CompareTask:
     """Compares B with A, the reference, and writes what it found to comparison.json.
 
-    `data`: as on the command line, None for random inputs; at most `count` samples of it, drawn by `seed`.
+    `data`: as on the command line, None for random inputs; at most `count` samples of it, drawn by `seed`. `runs`: what
+    devices gave for A and for B.
     """
 
     a: Artifact
@@ -176,6 +178,7 @@ class CompareTask:
     count: int
     seed: int
     threads: int
+    runs: tuple[BoardRun | None, BoardRun | None] = (None, None)
 
     stage: ClassVar[str] = "comparing"
     answer_type: ClassVar[Any] = Examined
@@ -190,15 +193,21 @@ class CompareTask:
         """See executor.Task."""
         return examined_or_refused(lambda: self._compared(folder))
 
+    def samples(self, folder: Path) -> CompareSamples | None:
+        """What to compare on; None for random inputs. Raises DataError."""
+        from edgekit.compare import samples_of
+
+        if self.data is None:
+            return None
+        return samples_of(self.data, self.preprocess, self.count, self.seed, folder / "cache")
+
     def _compared(self, folder: Path) -> Examined:
-        from edgekit.compare import compare_artifacts, samples_of
+        from edgekit.compare import compare_artifacts
 
         def tell(done: int, total: int) -> None:
             (folder / PROGRESS).write_text(json.dumps([done, total]))
 
-        samples = None
-        if self.data is not None:
-            samples = samples_of(self.data, self.preprocess, self.count, self.seed, folder / "cache")
+        samples = self.samples(folder)
         comparison = compare_artifacts(
             self.a,
             self.b,
@@ -208,6 +217,7 @@ class CompareTask:
             threads=self.threads,
             names=self.names,
             progress=tell,
+            runs=self.runs,
         )
         (folder / COMPARISON).write_text(json.dumps(msgspec.to_builtins(comparison)))
         return Examined()
@@ -215,29 +225,35 @@ class CompareTask:
 
 def opened_signature(artifact: Artifact, shapes: tuple[InputShape, ...], folder: Path) -> Signature:
     """What an artifact takes and gives. Raises ModelError, also where a worker's limits were passed."""
-    signature = _in_worker(OpenTask(artifact, shapes), folder, f"{artifact.entry} cannot be opened").signature
+    signature = run_in_worker(
+        OpenTask(artifact, shapes), folder, f"{artifact.entry} cannot be opened"
+    ).signature
     assert signature is not None  # of one that was not refused
     return signature
 
 
-def profiled_layers(
-    artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int, folder: Path
-) -> tuple[LayerTime, ...]:
-    """Mean time of each runtime layer over `runs` runs. Raises ModelError, also where limits were passed."""
+def layer_request(
+    artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, folder: Path
+) -> LayerRequest:
+    """What a device is asked of an artifact's layers. Raises ModelError, also where a worker's limits were passed."""
     import numpy as np
+
+    from edgekit.devices.layers import LayerRequest
 
     files = []
     for index, (name, array) in enumerate(feeds.items()):
         path = folder / f"feed-{index}.npy"
         np.save(path, array, allow_pickle=False)
         files.append((name, str(path)))
-    task = ProfileTask(artifact, tuple(files), runs, threads)
-    return _in_worker(task, folder, f"{artifact.entry} cannot be profiled").layers
+    examined = run_in_worker(
+        PartsTask(artifact, tuple(files)), folder, f"{artifact.entry} cannot be profiled layer by layer"
+    )
+    return LayerRequest(runs, examined.parts, folder / PARTS)
 
 
 def compare_in_worker(task: CompareTask, folder: Path) -> Comparison:
     """The comparison. Raises UserError as compare_artifacts does, ModelError also where limits were passed."""
-    _in_worker(task, folder, f"{task.names[0]} and {task.names[1]} cannot be compared")
+    run_in_worker(task, folder, f"{task.names[0]} and {task.names[1]} cannot be compared")
     return msgspec.convert(json.loads((folder / COMPARISON).read_text()), Comparison)
 
 
@@ -249,7 +265,7 @@ def progress_of(folder: Path) -> tuple[int, int] | None:
     return None
 
 
-def _in_worker(task: Task[Examined], folder: Path, failed: str) -> Examined:
+def run_in_worker(task: Task[Examined], folder: Path, failed: str) -> Examined:
     with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
         try:
             examined = executor.run(task, folder)

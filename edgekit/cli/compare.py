@@ -9,14 +9,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.cli.bundle import find_bundle
-from edgekit.cli.options import preprocess_options, read_preprocess
+from edgekit.cli.options import device_option, preprocess_options, read_preprocess
+from edgekit.errors import UserError
 from edgekit.types import Artifact
 from edgekit.types.measurements import LARGEST_SEED
+
+if TYPE_CHECKING:
+    from edgekit.building.examining import CompareTask
 
 __all__ = ["compare"]
 
@@ -28,6 +32,7 @@ Examples:
   edgekit compare net.onnx out/bundle --data val.npz --input-layout nhwc --scale 255
   edgekit compare net_float.tflite net_int8.tflite --samples 500 --data kws.npz
   edgekit compare net.onnx net_qdq.onnx --json
+  edgekit compare net.onnx net_int8.tflite --data val.npz --device ssh://pi@10.0.0.5
 """
 
 
@@ -48,15 +53,24 @@ Examples:
     help="Of the choice of samples and of random inputs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything, all layers in graph order, as JSON.")
+@device_option
+@click.option("--both", is_flag=True, help="Run A on the device too, not B alone.")
 @preprocess_options
 def compare(**options: Any) -> int:
     """Two artifacts of one network, layer by layer: where they part, and what to try.
 
     A and B are an .onnx file (float or Q/DQ), OpenVINO's .xml, a .tflite file, or a bundle of any runtime. A is
     the reference: give the float one first. Without data the inputs are random, and accuracy hints are weak.
+
+    With --device, B runs there, over the same samples, and is compared with A as it runs here: its tensors where a
+    file of its runtime shows them (ONNX Runtime, OpenVINO), else its outputs only.
     """
     from edgekit.building.examining import CompareTask, compare_in_worker
+    from edgekit.devices import DEFAULT_DEVICE, check_device
 
+    check_device(options["device"])
+    if options["both"] and options["device"] == DEFAULT_DEVICE:
+        raise UserError("--both says what runs on a device", remedy="give --device too")
     task = CompareTask(
         a=read_side(options["a"]),
         b=read_side(options["b"]),
@@ -68,6 +82,8 @@ def compare(**options: Any) -> int:
         threads=options["threads"],
     )
     with tempfile.TemporaryDirectory(prefix="edgekit-compare-") as scratch, _bar(Path(scratch)):
+        if options["device"] != DEFAULT_DEVICE:
+            task = _with_device(task, options["device"], options["both"], Path(scratch))
         comparison = compare_in_worker(task, Path(scratch))
     if options["as_json"]:
         import msgspec
@@ -78,6 +94,19 @@ def compare(**options: Any) -> int:
 
         print_comparison(comparison, options["top"])
     return 0
+
+
+def _with_device(task: CompareTask, name: str, both: bool, scratch: Path) -> CompareTask:
+    """B, and A too for `both`, run on the device. Raises DeviceError, ModelError."""
+    from edgekit.building.compared import run_sides
+    from edgekit.cli.on_device import check_runtime
+    from edgekit.devices import make_device
+
+    device = make_device(name, scratch / "work")
+    facts = device.describe()
+    for artifact in (task.a, task.b) if both else (task.b,):
+        check_runtime(device, artifact.backend, facts)
+    return run_sides(task, device, (both, True), scratch)
 
 
 def read_side(path: Path) -> Artifact:
@@ -94,7 +123,9 @@ def read_side(path: Path) -> Artifact:
             backend=manifest.candidate.backend,
             folder=str(folder.resolve()),
             entry=manifest.entry,
-            files=(),
+            files=tuple(
+                file for file in manifest.files if Path(file.path).parent == Path(manifest.entry).parent
+            ),
             size_bytes=0,
             build_s=0.0,
             options=dict(manifest.options),

@@ -34,7 +34,8 @@ def print_comparison(comparison: Comparison, top: int) -> None:
     if divergence is not None:
         _hints(console, divergence)
     console.print()
-    _table(console, comparison, top)
+    if comparison.layers:
+        _table(console, comparison, top)
     worst = [layer for layer in comparison.worst()[:top] if layer.hints and layer is not divergence][:HINTED]
     for layer in worst:
         _wrapped(console, f"{short(layer.name, 60)}:")
@@ -54,7 +55,8 @@ def print_comparison(comparison: Comparison, top: int) -> None:
 
 def side_text(side: Side) -> str:
     """One line on an artifact."""
-    return f"{side.name}: {side.runtime}, {side.arithmetic}, {side.tensors} tensors"
+    where = f", run on {side.where}" if side.where else ""
+    return f"{side.name}: {side.runtime}, {side.arithmetic}, {side.tensors} tensors{where}"
 
 
 def matching_text(comparison: Comparison) -> str:
@@ -72,6 +74,9 @@ def matching_text(comparison: Comparison) -> str:
 def divergence_text(comparison: Comparison) -> str:
     """The first layer where the two part, or that there is none."""
     layer = comparison.first_divergence()
+    if not comparison.layers:
+        first = next((output.name for output in comparison.outputs if output.lost), "none")
+        return f"Outputs alone were compared: {first} is lost."
     if layer is None:
         lowest = "".join(
             f": the lowest SQNR is {db_text(worst.difference.sqnr_db)} at {short(worst.name, 60)}"

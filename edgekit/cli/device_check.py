@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgekit.hardware import Target
 
-__all__ = ["BoardCheck", "examine", "print_examination", "versions_there"]
+__all__ = ["BoardCheck", "examine", "lacking_for", "print_examination", "versions_there"]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,24 +13,38 @@ import click
 
 from edgekit.backends.opening import known_suffixes, read_artifact, runtimes_that_open
 from edgekit.cli.network import feeds_for, first_sample, float_onnx
-from edgekit.cli.options import input_shape_option, preprocess_options, weights_options
+from edgekit.cli.options import device_option, input_shape_option, preprocess_options, weights_options
 from edgekit.cli.profile_layers import Row, bottlenecks, fused_into, rank
 from edgekit.cli.spinner import spinner
 from edgekit.errors import UserError
 from edgekit.runtimes import ONNX, RUNTIMES
-from edgekit.types import Artifact, BackendName, Cost, QuantizationSummary, Signature
+from edgekit.types import (
+    Artifact,
+    BackendName,
+    Cost,
+    Estimate,
+    LayerTime,
+    QuantizationSummary,
+    Signature,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from rich.table import Table
 
     Arrays = tuple[NDArray[np.generic], ...]
+    Feeds = Mapping[str, NDArray[np.generic]]
 
 __all__ = ["profile"]
+
+WHOLE_S, WHOLE_ROUNDS = 1.0, 5
+"""How long, and in how many rounds, the network is timed as a whole; a cap of its warm-up too."""
 
 EPILOG = """\b
 Examples:
   edgekit profile net_int8.xml
+  edgekit profile net_int8.tflite --device ssh://pi@10.0.0.5
   edgekit profile --model net.py:make --weights net.safetensors \\
       --input-shape 1x3x32x32 --backend openvino --top 10
 """
@@ -60,40 +74,44 @@ class Subject:
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Profiled inferences.")
 @click.option("--top", type=click.IntRange(1), help="Show the slowest so many.  [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@device_option
 @preprocess_options
 def profile(**options: Any) -> int:
     """Cost and measured time of each layer of a network, slowest first.
 
     Profiles an .onnx, OpenVINO .xml or .tflite file as it is, or a model (--model), which is exported in float
-    first. Times are the runtime's own, at batch 1, with its profiling on: their sum is a little above the latency.
-    LiteRT has no profiler of its own there: each of its operations is timed alone.
+    first. Times are told by the runtime of the machine or board that measures, at batch 1, with its profiling on: their
+    sum is a little above the latency. LiteRT has no profiler of its own there: each of its operations is timed alone.
+    Where a board's runtime cannot tell, there is the time of the whole network, and why.
 
     Of an INT8 artifact in a store (result.json names it under "artifact") it also tells what was decided: integers,
     layers in float and why, shared scales, corrected biases.
     """
-    from edgekit.backends.table import get_backend
-    from edgekit.building.examining import profiled_layers
+    from edgekit.devices import check_device
 
     if (options["artifact"] is None) == (options["model"] is None):
         raise UserError(f"give one of the two: an artifact ({', '.join(known_suffixes())}) or --model")
+    check_device(options["device"])
     with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as scratch, spinner("profiling"):
         sample = first_sample(options, Path(scratch))
         subject = _subject(options, sample, Path(scratch))
         feeds = feeds_for(subject.signature, sample, options["input_shapes"])
-        versions = get_backend(subject.artifact.backend).versions()
-        times = profiled_layers(subject.artifact, feeds, options["runs"], options["threads"], Path(scratch))
+        profiled = _profiled(subject.artifact, feeds, options, Path(scratch))
         fused = fused_into(Path(subject.artifact.folder) / subject.artifact.entry) if subject.cost else {}
-    rows = rank(times, subject.cost, fused)
+    rows = rank(profiled.layers, subject.cost, fused)
     answer = {
         "schema": 1,
         "model": options["model"] or str(options["artifact"]),
         "backend": subject.artifact.backend,
-        "versions": versions,
+        "device": profiled.device,
+        "versions": profiled.device["versions"],
         "threads": options["threads"],
         "runs": options["runs"],
+        "whole_network_ms": asdict(profiled.whole_ms),
         "totals": _totals(subject.cost, rows),
         "layers": [asdict(row) for row in rows],
-        "bottlenecks": bottlenecks(rows),
+        "no_layers": profiled.why,
+        "bottlenecks": bottlenecks(rows) if rows else [],
         "quantization": _quantization(Path(subject.artifact.folder) / subject.artifact.entry),
     }
     if options["as_json"]:
@@ -101,6 +119,45 @@ def profile(**options: Any) -> int:
     else:
         _print(answer, rows[: options["top"]], len(rows))
     return 0
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """What the device told. `whole_ms`: p50 of the whole network without profiling; `why` there are no layers."""
+
+    device: dict[str, Any]
+    layers: tuple[LayerTime, ...]
+    why: str
+    whole_ms: Estimate
+
+
+def _profiled(artifact: Artifact, feeds: Feeds, options: Mapping[str, Any], scratch: Path) -> Profiled:
+    """Run the artifact on the device, here or elsewhere, by the same code. Raises DeviceError, ModelError."""
+    from edgekit.backends.table import get_backend
+    from edgekit.building.examining import layer_request
+    from edgekit.building.on_device import LONGEST_S, measured_on
+    from edgekit.cli.on_device import check_runtime, told_of
+    from edgekit.devices import MeasureOptions, make_device
+    from edgekit.limits import worker_limits
+
+    limits = worker_limits()
+    device = make_device(options["device"], scratch / "work", memory_bytes=limits.memory_bytes)
+    check_runtime(device, artifact.backend, device.describe())
+    settings = MeasureOptions(
+        threads=options["threads"],
+        seconds=WHOLE_S,
+        rounds=WHOLE_ROUNDS,
+        warmup_s=WHOLE_S,
+        timeout_s=limits.seconds_of(LONGEST_S),
+    )
+    asked = layer_request(artifact, feeds, options["runs"], scratch)
+    measured = measured_on(device, artifact, scratch / "outputs", settings, feeds=feeds, layers=asked)
+    told, latency = measured.layers, measured.measurement.latency
+    assert told is not None
+    assert latency is not None
+    layers = get_backend(artifact.backend).read_layers(artifact, told.rows) if told.rows else ()
+    why = told.why or ("" if told.rows else "the runtime names no layer")
+    return Profiled(told_of(device, measured), layers, why, latency.p50)
 
 
 def _quantization(path: Path) -> dict[str, Any] | None:
@@ -120,7 +177,7 @@ def _totals(cost: Cost | None, rows: Sequence[Row]) -> dict[str, int | float | N
         "parameters": full.parameters if full else None,
         "weight_bytes": full.weight_bytes if full else None,
         "activation_bytes": full.activation_bytes if full else None,
-        "time_ms": sum(row.time_ms for row in rows),
+        "time_ms": sum(row.time_ms for row in rows) if rows else None,
     }
 
 
@@ -165,12 +222,12 @@ def _artifact(path: Path, backend: BackendName | None) -> Artifact:
 
 def _print(answer: dict[str, Any], rows: Sequence[Row], layers: int) -> None:
     import msgspec
-    from rich.table import Table
 
+    from edgekit.cli.on_device import machine_text
     from edgekit.console import make_console
 
     totals, console = answer["totals"], make_console()
-    version = answer["versions"].get(answer["backend"], "")
+    version = answer["versions"].get(RUNTIMES[answer["backend"]].package, "")
     threads = f"{answer['threads']} thread" + ("s" if answer["threads"] > 1 else "")
     console.print(
         f"{answer['model']}: {answer['backend']} {version}, {threads}, {answer['runs']} runs", markup=False
@@ -184,6 +241,34 @@ def _print(answer: dict[str, Any], rows: Sequence[Row], layers: int) -> None:
                 f"peak of activations {totals['activation_bytes'] / 1e6:.3f} MB",
             ]
         console.print(", ".join(parts), highlight=False)
+    console.print(machine_text(answer["device"]), highlight=False, markup=False)
+    if rows:
+        console.print(_table(rows))
+    else:
+        console.print(f"no times of layers: {answer['no_layers']}", highlight=False, markup=False)
+    whole = answer["whole_network_ms"]
+    console.print(
+        f"whole network {whole['value']:.3f} ms [{whole['low']:.3f}, {whole['high']:.3f}], profiling off",
+        highlight=False,
+    )
+    if totals["macs"] is None:
+        console.print("MACs are counted in ONNX files only", highlight=False)
+    if rows:
+        shown = f"the slowest {len(rows)} of {layers} layers; " if len(rows) < layers else ""
+        console.print(f"{shown}sum of all layers {totals['time_ms']:.3f} ms", highlight=False)
+    if answer["quantization"]:
+        from edgekit.report.quantization import quantization_texts
+
+        summary = msgspec.convert(answer["quantization"], QuantizationSummary)
+        for heading, text in quantization_texts(summary).items():
+            console.print(f"{heading}: {text}", highlight=False, markup=False)
+    for line in answer["bottlenecks"]:
+        console.print(f"bottleneck: {line}", highlight=False, markup=False)
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    from rich.table import Table
+
     table = Table()
     table.add_column("layer", overflow="fold", ratio=1)
     for heading in ("op", "precision"):
@@ -193,16 +278,4 @@ def _print(answer: dict[str, Any], rows: Sequence[Row], layers: int) -> None:
     for row in rows:
         rate = f"{row.gmac_s:.1f}" if row.gmac_s is not None else ""
         table.add_row(row.name, row.op, row.precision, f"{row.time_ms:.4f}", f"{row.share:.1%}", rate)
-    console.print(table)
-    if totals["macs"] is None:
-        console.print("MACs are counted in ONNX files only", highlight=False)
-    shown = f"the slowest {len(rows)} of {layers} layers; " if len(rows) < layers else ""
-    console.print(f"{shown}sum of all layers {totals['time_ms']:.3f} ms", highlight=False)
-    if answer["quantization"]:
-        from edgekit.report.quantization import quantization_texts
-
-        summary = msgspec.convert(answer["quantization"], QuantizationSummary)
-        for heading, text in quantization_texts(summary).items():
-            console.print(f"{heading}: {text}", highlight=False, markup=False)
-    for line in answer["bottlenecks"]:
-        console.print(f"bottleneck: {line}", highlight=False, markup=False)
+    return table

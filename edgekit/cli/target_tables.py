@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from edgekit.cli.probing import NearTarget
     from edgekit.hardware import Machine, Runtime, Target
     from edgekit.plan import Plan
     from edgekit.types import BackendName, Precision
 
-__all__ = ["print_list", "print_machine", "print_target"]
+__all__ = ["print_list", "print_machine", "print_nearest", "print_target"]
 
 GIB = 2**30
 
@@ -68,7 +69,11 @@ def print_target(target: Target, plan: Plan, machine: Machine) -> None:
 
 
 def print_machine(
-    machine: Machine, runtimes: Mapping[BackendName, str], fits: Mapping[str, tuple[str, ...]]
+    machine: Machine,
+    runtimes: Mapping[BackendName, str],
+    fits: Mapping[str, tuple[str, ...]],
+    free_disk_bytes: int | None = None,
+    emulated: bool = False,
 ) -> None:
     """What the machine is, its runtimes, and for every target whether it fits."""
     from edgekit.report.wording import plural
@@ -82,7 +87,10 @@ def print_machine(
         " ".join(name for name in sorted(machine.features) if _telling(name)) or "none that matter",
     )
     facts.add_row("memory", f"{machine.memory_bytes / GIB:.1f} GiB")
+    if free_disk_bytes is not None:
+        facts.add_row("free disk", f"{free_disk_bytes / GIB:.1f} GiB")
     facts.add_row("system", machine.os)
+    facts.add_row("emulated", "yes: its times say nothing of a board" if emulated else "no")
     facts.add_row("governor", machine.governor or "not told")
     for runtime, state in runtimes.items():
         facts.add_row(runtime, state)
@@ -91,6 +99,34 @@ def print_machine(
     for name, misfits in sorted(fits.items(), key=lambda item: (bool(item[1]), item[0])):
         table.add_row(name, "no" if misfits else "yes", "; ".join(misfits))
     console.print(table)
+
+
+def print_nearest(near: Sequence[NearTarget], *, emulated: bool) -> None:
+    """The target that is proposed, and for each of the nearest what speaks against it, by file and key."""
+    console = _console()
+    proposed = next((target for target in near if target.fits), None)
+    console.print()
+    if proposed is not None:
+        console.print(f"It is {proposed.name}: --target {proposed.name}", style="bold")
+    elif emulated:
+        console.print("Emulated, it can stand for any board of its architecture.", style="bold")
+    else:
+        console.print(
+            "It is none of the targets: edgekit targets new NAME begins a description.", style="bold"
+        )
+    for target in near:
+        owner = ", as devices.toml says," if target.named else ""
+        what = "nothing speaks against it" if not target.contradictions else "contradicts its description"
+        if target.contradictions or target.fits or target.named:
+            console.print(f"{target.name}{owner}: {what}")
+            console.print(f"  {target.file}")
+        if target.likeness:
+            console.print(f"  {target.likeness}")
+        for contradiction in target.contradictions:
+            console.print(f"  {contradiction.key}: {contradiction.told}")
+        if target.fits or target.named:
+            for reason in target.lacking.values():
+                console.print(f"  lacking: {reason}")
 
 
 def _telling(feature: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.options import device_option
-from edgekit.hardware import Machine, Target, all_targets, find_target, load_registry, load_target_file
+from edgekit.hardware import Machine, Target, find_target, load_registry, load_target_file
 from edgekit.types import BackendName
 
 if TYPE_CHECKING:
@@ -113,24 +113,43 @@ def new(name: str, architecture: str) -> None:
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def probe(device: str, as_json: bool) -> None:
-    """What a machine is, which runtimes it has, and which targets it is; for the others, why not."""
-    from edgekit.devices import DEFAULT_DEVICE, make_device
+    """What a machine is, which runtimes it has, and which target it is.
 
+    Of the nearest targets, every contradiction is shown with its key in the target's file; of all, why not.
+    """
+    from edgekit.cli.probing import nearest_targets
+    from edgekit.devices import DEFAULT_DEVICE, make_device
+    from edgekit.devices.known import read_address
+
+    named = None if device == DEFAULT_DEVICE else read_address(device).target
+    if named is not None:
+        find_target(named)  # a mistake in devices.toml is told before the board is asked
     with TemporaryDirectory(prefix="edgekit-") as work:
         facts = make_device(device, Path(work)).describe()
-    machine = Machine.from_facts(facts)
+    machine, registry = Machine.from_facts(facts), load_registry()
     runtimes = installed_runtimes() if device == DEFAULT_DEVICE else runtimes_there(facts)
-    fits = {target.name: target.misfits(machine) for target in all_targets()}
+    fits = {entry.target.name: entry.target.misfits(machine) for entry in registry.entries}
+    near = nearest_targets(registry, facts, named)
+    room: tuple[int | None, bool] = facts.get("free_disk_bytes"), bool(facts.get("emulated"))
     if as_json:
         import msgspec
 
-        probed = {"machine": msgspec.to_builtins(machine), "runtimes": runtimes, "targets": fits}
+        probed = {
+            "machine": msgspec.to_builtins(machine),
+            "emulated": room[1],
+            "free_disk_bytes": room[0],
+            "runtimes": runtimes,
+            "proposed": next((target.name for target in near if target.fits), None),
+            "nearest": msgspec.to_builtins(near),
+            "targets": fits,
+        }
         probed["machine"]["features"].sort()
         click.echo(json.dumps(probed, indent=1))
         return
-    from edgekit.cli.target_tables import print_machine
+    from edgekit.cli.target_tables import print_machine, print_nearest
 
-    print_machine(machine, runtimes, fits)
+    print_machine(machine, runtimes, fits, *room)
+    print_nearest(near, emulated=room[1])
 
 
 def runtimes_there(facts: Mapping[str, Any]) -> dict[BackendName, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from edgekit.compare.compare import CompareSamples, compare_artifacts
+from edgekit.compare.board import BoardRun, BoardSide
+from edgekit.compare.compare import CompareSamples, compare_artifacts, write_board_sides
 from edgekit.compare.outcome import Comparison, LayerDifference, OutputDifference, Side
 from edgekit.compare.samples import samples_of
 
 __all__ = [
+    "BoardRun",
+    "BoardSide",
     "CompareSamples",
     "Comparison",
     "LayerDifference",
@@ -14,4 +17,5 @@ __all__ = [
     "Side",
     "compare_artifacts",
     "samples_of",
+    "write_board_sides",
 ]

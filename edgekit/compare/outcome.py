@@ -16,12 +16,16 @@ __all__ = ["Comparison", "LayerDifference", "OutputDifference", "Side"]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two artifacts. `tensors` is how many it shows, `arithmetic` the coarsest that it computes in."""
+    """One of the two artifacts. `tensors` is how many it shows, `arithmetic` the coarsest that it computes in.
+
+    `where`: the device that has run it and its origin; "" for this machine.
+    """
 
     name: str
     runtime: BackendName
     arithmetic: str
     tensors: int
+    where: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from edgekit.board.machine import first_cpus
 from edgekit.board.rounds import PAUSES
 from edgekit.devices.base import Device, JobProgress
+from edgekit.devices.layers import LayerRequest, LayersTold, read_told
 from edgekit.files import full_disk, is_starved, tells_full
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
@@ -72,7 +73,7 @@ class Measured:
 
     `outputs`: output name → .npy file [N, ...] on this machine, in the signature's order (empty without
     samples). `runtime`: what the runtime says of itself, e.g. the precision it infers in. `notes` are
-    sentences.
+    sentences. `layers`: None where they were not asked for.
     """
 
     measurement: Measurement
@@ -80,6 +81,7 @@ class Measured:
     outputs: Mapping[str, Path] = field(default_factory=dict)
     runtime: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    layers: LayersTold | None = None
 
     def load_outputs(self) -> dict[str, NDArray[np.generic]]:
         """The outputs, memory-mapped."""
@@ -100,14 +102,16 @@ def measure(
     origin: Origin | None = None,
     progress: JobProgress | None = None,
     within_s: float | None = None,
+    layers: LayerRequest | None = None,
 ) -> dict[str, Measured | Failure]:
     """Measure artifacts against each other, in interleaved rounds of one job; candidate id → result.
 
     `feeds`: input name → batch-1 array that is timed; random ones of the signature's shape without it.
     `samples`: input name → .npy file [N, ...] whose outputs are written into `folder`, one sub-folder per
-    candidate. `origin` is the device's own unless given. `within_s`: less time than the options
-    allow. A candidate that fails is a Failure; raises StageError when the runner itself dies or its time is over,
-    OSError when the disk is full, ValueError on two artifacts of one candidate.
+    candidate. `origin` is the device's own unless given. `within_s`: less time than the options allow. `layers`: the
+    times of layers are asked for, after everything else. A candidate that fails is a Failure; raises StageError when
+    the runner itself dies or its time is over, OSError when the disk is full, ValueError on two artifacts of one
+    candidate.
     """
     names = [artifact.candidate for artifact in artifacts]
     if len(set(names)) != len(names):
@@ -118,7 +122,7 @@ def measure(
     run = f"run-{uuid.uuid4().hex[:12]}"
     if options.cpus is None:
         options = replace(options, cpus=tuple(first_cpus(device.describe(), options.threads)))
-    files, job = _make_job(artifacts, run, folder, options, feeds, samples)
+    files, job = _make_job(artifacts, run, folder, options, feeds, samples, layers)
     device.push(files)
     limit_s = options.timeout_s * len(artifacts) + 60.0 + options.repeats * PAUSES * options.pause_s
     if within_s is not None:
@@ -146,6 +150,7 @@ def _make_job(
     options: MeasureOptions,
     feeds: Mapping[str, NDArray[np.generic]] | None,
     samples: Mapping[str, Path] | None,
+    layers: LayerRequest | None = None,
 ) -> tuple[list[tuple[Path, str]], dict[str, Any]]:
     """Files to push as (local path, name on the device), and the job that names them."""
     files: list[tuple[Path, str]] = []
@@ -172,6 +177,9 @@ def _make_job(
         }
         if sample_names:
             entry["evaluate"] = {"inputs": sample_names, "outputs": f"{place}/outputs"}
+        if layers is not None:
+            entry["layers"] = layers.entry()
+            files += layers.files(place)
         entries.append(entry)
     job = {
         "schema": 1,
@@ -246,7 +254,12 @@ class _Reader:
             outputs=self._pull(entry.get("outputs", {})),
             runtime=dict(entry["runtime_facts"]),
             notes=notes,
+            layers=self._layers(entry),
         )
+
+    def _layers(self, entry: Mapping[str, Any]) -> LayersTold | None:
+        told = read_told(entry.get("layers"))
+        return None if told is None else replace(told, why=PLACE.sub("", told.why))
 
     def _turns(self, candidate: str) -> list[int]:
         """Its place in each round, 1 for the first."""

@@ -13,7 +13,8 @@ folder, or in `targets/` of the user's config folder. Copy the nearest one and c
 
 from __future__ import annotations
 
-from edgekit.hardware.choosing import AUTO, fitting_targets
+from edgekit.hardware.choosing import AUTO, fitting_targets, specificity
+from edgekit.hardware.contradictions import Contradiction, contradictions
 from edgekit.hardware.folders import config_dir, data_dir
 from edgekit.hardware.loading import load_target_file
 from edgekit.hardware.machine import Machine
@@ -24,6 +25,7 @@ from edgekit.hardware.target import Target
 
 __all__ = [
     "AUTO",
+    "Contradiction",
     "Int8Rule",
     "Lack",
     "Machine",
@@ -34,10 +36,12 @@ __all__ = [
     "TargetEntry",
     "all_targets",
     "config_dir",
+    "contradictions",
     "data_dir",
     "find_target",
     "fitting_targets",
     "load_registry",
     "load_target_file",
+    "specificity",
     "write_skeleton",
 ]

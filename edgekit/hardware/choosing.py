@@ -9,7 +9,7 @@ from edgekit.hardware.machine import Machine
 from edgekit.hardware.registry import all_targets
 from edgekit.hardware.target import Target
 
-__all__ = ["AUTO", "fitting_targets"]
+__all__ = ["AUTO", "fitting_targets", "specificity"]
 
 AUTO = "auto"
 """In the place of a target's name: what the machine is."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekit.errors import StageError
 from edgekit.files import sha256_file
 from edgekit.hardware import find_target
+from edgekit.testing.layer_times import layer_times
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, residual_network, samples
 from edgekit.testing.plan_contract import PlanContract
 from edgekit.types import Artifact
@@ -97,9 +98,9 @@ class BackendContract(PlanContract):
         backend, artifact = self.make_backend(), self._export(tmp_path, "fp32")
         if backend.on_host(artifact) != artifact:
             with pytest.raises(StageError):
-                backend.profile(artifact, {INPUT: samples(1)}, runs=3)
+                layer_times(backend, artifact, {INPUT: samples(1)}, runs=3)
             return
-        times = backend.profile(artifact, {INPUT: samples(1)}, runs=3)
+        times = layer_times(backend, artifact, {INPUT: samples(1)}, runs=3)
         assert times
         assert all(layer.time_ms >= 0 and layer.name and layer.op for layer in times)
 

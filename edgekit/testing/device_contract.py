@@ -98,6 +98,51 @@ class DeviceContract:
         (output,) = device.pull(list(entry["outputs"].values()), tmp_path / "back")
         assert len(np.load(output, allow_pickle=False)) == entry["samples"] == 3
 
+    tells_layers = True
+    """Whether the artifact's runtime there can tell its layers' times; a reason comes in their place where not."""
+
+    def test_it_tells_times_of_layers_or_why_not(self, tmp_path: Path) -> None:
+        device = self.make_device(tmp_path / "work")
+        job = self._job(device, tmp_path)
+        job["entries"][0]["layers"] = {"runs": 3, "parts": []}
+        entry = device.run(job, timeout_s=120.0)["entries"]["good"]
+        assert len(entry["rounds_ms"]) == 3  # the whole network's time comes all the same
+        told = entry["layers"]
+        assert bool(told["rows"]) == self.tells_layers
+        assert bool(told["why"]) != self.tells_layers
+        for row in told["rows"]:
+            assert row["name"]
+            assert row["mean_ms"] >= 0
+            assert all(isinstance(fact, str) for fact in row["facts"].values())
+
+    def test_layers_that_were_not_asked_for_are_not_told(self, tmp_path: Path) -> None:
+        device = self.make_device(tmp_path / "work")
+        entry = device.run(self._job(device, tmp_path), timeout_s=120.0)["entries"]["good"]
+        assert entry.get("layers") is None
+
+    def test_layers_that_cannot_be_told_cost_the_measurement_nothing(self, tmp_path: Path) -> None:
+        """A part that is not there stands for whatever ends a runtime while it is profiled."""
+        device = self.make_device(tmp_path / "work")
+        job = self._job(device, tmp_path)
+        job["entries"][0]["layers"] = {"runs": 3, "parts": [{"path": "parts/none", "feeds": {}}]}
+        entry = device.run(job, timeout_s=120.0)["entries"]["good"]
+        assert entry["status"] == "ok"
+        assert entry["layers"]["rows"] == []
+        assert entry["layers"]["why"]
+        assert len(entry["rounds_ms"]) == 3
+        assert entry["samples"] == 3
+
+    def test_the_same_samples_give_the_same_outputs(self, tmp_path: Path) -> None:
+        """What `compare` and accuracy stand on: outputs belong to the samples that were sent, in their order."""
+        device = self.make_device(tmp_path / "work")
+        outputs = []
+        for turn in ("first", "second"):
+            job = {**self._job(device, tmp_path), "seconds": 0.0}
+            entry = device.run(job, timeout_s=120.0)["entries"]["good"]
+            (path,) = device.pull(list(entry["outputs"].values()), tmp_path / turn)
+            outputs.append(np.load(path, allow_pickle=False))
+        assert np.array_equal(*outputs)
+
     def test_a_broken_artifact_fails_alone(self, tmp_path: Path) -> None:
         device = self.make_device(tmp_path / "work")
         result = device.run(self._job(device, tmp_path, broken=True), timeout_s=120.0)

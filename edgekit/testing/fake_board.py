@@ -137,6 +137,8 @@ class FakeBoardDevice:
         }
         if job.get("seconds", 5.0) > 0:
             result.update(rounds_ms=rounds, warmup_runs=10, steady=True, preemptions=0)
+        if entry.get("layers"):
+            result["layers"] = {"rows": [], "why": "a fake board runs nothing, layer by layer or as a whole"}
         result.update(self._tells.get(entry["id"], {}))
         if entry.get("evaluate"):
             result.update(self._evaluate(self._place(entry["path"]), entry["evaluate"]))

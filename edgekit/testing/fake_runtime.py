@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,18 @@ from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import StageError
 from edgekit.runtimes import Installation, RuntimeRow
 from edgekit.testing.fake_board import FakeBoardDevice
-from edgekit.types import Artifact, Audit, BackendName, Examination, Issue, LayerAudit, LayerTime, Variant
+from edgekit.types import (
+    Artifact,
+    Audit,
+    BackendName,
+    Examination,
+    Issue,
+    LayerAudit,
+    LayerPart,
+    LayerRow,
+    LayerTime,
+    Variant,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,14 +149,11 @@ class FakeRuntimeBackend:
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
         return artifact.audit
 
-    def profile(
-        self, artifact: Artifact, feeds: Arrays, runs: int, threads: int = 1
-    ) -> tuple[LayerTime, ...]:
-        with self.open(artifact, threads) as session:
-            begin = time.perf_counter()
-            for _ in range(runs):
-                session.run(feeds)
-        return (LayerTime("gemm", "Gemm", "", (time.perf_counter() - begin) * 1e3 / runs),)
+    def layer_parts(self, artifact: Artifact, feeds: Arrays, folder: Path) -> tuple[LayerPart, ...]:
+        return ()
+
+    def read_layers(self, artifact: Artifact, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
+        return tuple(LayerTime(row.name, row.op, "", row.mean_ms) for row in rows)
 
 
 def make_board(work: Path) -> FakeBoardDevice:

@@ -12,6 +12,8 @@ from edgekit.types.artifacts import (
     FloatLayer,
     FloatReason,
     LayerAudit,
+    LayerPart,
+    LayerRow,
     LayerTime,
     QuantizationSummary,
 )
@@ -65,6 +67,8 @@ __all__ = [
     "Latency",
     "LayerAudit",
     "LayerCost",
+    "LayerPart",
+    "LayerRow",
     "LayerTime",
     "Measurement",
     "Moment",

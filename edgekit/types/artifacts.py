@@ -15,6 +15,8 @@ __all__ = [
     "FloatLayer",
     "FloatReason",
     "LayerAudit",
+    "LayerPart",
+    "LayerRow",
     "LayerTime",
     "QuantizationSummary",
 ]
@@ -36,6 +38,27 @@ class LayerAudit:
     name: str
     op: str
     precision: str
+
+
+@dataclass(frozen=True)
+class LayerPart:
+    """A file that runs one layer of an artifact alone, for a runtime that cannot tell layers apart.
+
+    `path` and the .npy files of `feeds` (input name → file) are relative to the folder that holds them.
+    """
+
+    path: str
+    feeds: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer as its runtime tells it: its own name and kind, mean milliseconds, and what else it says, as texts."""
+
+    name: str
+    op: str
+    mean_ms: float
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

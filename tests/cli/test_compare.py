@@ -112,3 +112,16 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert err.startswith("edgekit: ")
     assert len(err.strip().splitlines()) == 1
     assert not out
+
+
+def test_a_board_whose_outputs_are_others_is_told_in_one_line(
+    good: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.devices import table
+
+    fake = ("edgekit.testing.fake_board", "FakeBoardDevice")
+    monkeypatch.setattr(table, "DEVICES", {**table.DEVICES, "fake-board": fake})
+    code, out, err = call(capsys, good, good, "--samples", "3", "--device", "fake-board")
+    assert (code, out) == (2, "")
+    assert "gives no 'c1' on fake-board (emulated); its runtime there reads the file differently" in err
+    assert err.count("\n") == 1

@@ -16,7 +16,7 @@ from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
 from edgekit.cli.profile import profile
 from edgekit.cli.profile_layers import bottlenecks, fused_into, rank
-from edgekit.errors import DataError, MissingExtraError, ModelError, UserError
+from edgekit.errors import DataError, DeviceError, MissingExtraError, ModelError, UserError
 from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
 from edgekit.quantize import find_recipe
@@ -249,3 +249,48 @@ def test_the_table_fits_eighty_columns_and_shows_the_top(
 
 def test_help_has_an_example() -> None:
     assert "--input-shape 1x3x32x32" in CliRunner().invoke(profile, ["--help"]).stdout
+
+
+@pytest.fixture
+def fake_board(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A device that is emulated and tells no layers."""
+    from edgekit.devices import table
+
+    fake = ("edgekit.testing.fake_board", "FakeBoardDevice")
+    monkeypatch.setattr(table, "DEVICES", {**table.DEVICES, "fake-board": fake})
+    return "fake-board"
+
+
+def test_where_a_board_tells_no_layers_there_is_the_whole_and_why(network: Path, fake_board: str) -> None:
+    found = answer(network, "--device", fake_board)
+    assert found["layers"] == []
+    assert found["no_layers"].startswith("a fake board runs nothing")
+    assert found["totals"]["time_ms"] is None
+    assert found["totals"]["macs"] == 13_824  # counted here
+    assert found["bottlenecks"] == []
+    assert 0.9 < found["whole_network_ms"]["value"] < 1.1
+    assert found["device"]["origin"] == "emulated"
+    text = run(network, "--device", fake_board).output
+    assert "no times of layers: a fake board runs nothing" in text
+    assert "emulated: what runs there is right, how long it takes says nothing of a board" in " ".join(
+        text.split()
+    )
+
+
+def test_a_board_without_the_runtime_is_told_with_what_installs_it(network: Path, fake_board: str) -> None:
+    pytest.importorskip("openvino")
+    with pytest.raises(DeviceError, match="OpenVINO is not installed on fake-board; allowed: onnxruntime"):
+        answer(network, "--device", fake_board, "--backend", "openvino")
+
+
+def test_an_unknown_device_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match='no device "nowhere"'):
+        answer(tmp_path / "none.onnx", "--device", "nowhere")
+
+
+def test_what_is_measured_here_says_so(network: Path) -> None:
+    found = answer(network, "--backend", "onnxruntime")
+    assert found["device"]["name"] == "local"
+    assert found["device"]["origin"] == "host"
+    assert found["no_layers"] == ""
+    assert found["whole_network_ms"]["low"] <= found["whole_network_ms"]["value"]

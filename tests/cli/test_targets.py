@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekit.cli import main
+from edgekit.devices import LocalDevice
 from edgekit.hardware import data_dir
 
 
@@ -111,6 +113,63 @@ def test_probe_prints_a_table_in_80_columns(capsys: pytest.CaptureFixture[str]) 
     assert code == 0
     assert "why not" in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+FAKE_PI = {
+    "machine": "Raspberry Pi 4 Model B Rev 1.4", "arch": "aarch64", "cpu": "Cortex-A72", "features": ["asimd", "fp"],
+    "accelerators": [], "cores": 4, "cpus": [0, 1, 2, 3], "memory_bytes": 5 * 2**30, "os": "Fake Linux 1.0",
+    "governor": "ondemand", "versions": {"tflite-runtime": "2.14.0", "onnxruntime": "1.5.0"}, "emulated": False,
+    "runtimes": ["litert", "onnxruntime"], "free_disk_bytes": 3 * 2**30,
+}  # fmt: skip
+
+
+def probe_fake(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **changes: object
+) -> tuple[dict[str, Any], str]:
+    """What `probe` says of a board that is not here, as JSON and as text."""
+    monkeypatch.setattr(LocalDevice, "describe", lambda _self: {**FAKE_PI, **changes})
+    told = json.loads(run(capsys, "probe", "--json")[1])
+    return told, run(capsys, "probe")[1]
+
+
+def test_probe_shows_each_contradiction_with_file_and_key(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, text = probe_fake(capsys, monkeypatch)
+    assert told["proposed"] == "raspberry-pi-4"
+    first = told["nearest"][0]
+    assert Path(first["file"]).name == "raspberry-pi-4.toml"
+    assert [each["key"] for each in first["contradictions"]] == ["memory.sizes_bytes", "runtimes[1].versions"]
+    assert "It is raspberry-pi-4: --target raspberry-pi-4" in text
+    assert "raspberry-pi-4: contradicts its description" in text
+    words = " ".join(text.split())
+    assert "memory.sizes_bytes: raspberry-pi-4 has 1 or 2 or 4 or 8 GiB, this machine 5.0 GiB" in words
+    assert "runtimes[1].versions: Raspberry Pi 4 Model B Rev 1.4 has ONNX Runtime 1.5.0" in words
+    assert "free disk 3.0 GiB" in words
+    assert "emulated no" in words
+    assert "identity.models: raspberry-pi-5 calls itself" in words or len(told["nearest"]) == 3
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_probe_says_of_an_emulated_board_that_it_is_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, text = probe_fake(
+        capsys, monkeypatch, emulated=True, machine="a aarch64 machine", free_disk_bytes=None
+    )
+    assert told["emulated"] is True
+    assert told["free_disk_bytes"] is None
+    assert "its times say nothing of a board" in " ".join(text.split())
+    assert "free disk" not in text
+
+
+def test_probe_of_a_machine_that_is_no_target_shows_the_nearest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, text = probe_fake(capsys, monkeypatch, arch="riscv64", machine="Fake Visionfive")
+    assert told["proposed"] is None
+    assert "It is none of the targets: edgekit targets new NAME" in text
+    assert {each["contradictions"][0]["key"] for each in told["nearest"]} == {"architecture"}
 
 
 @pytest.mark.parametrize("command", [(), ("show",), ("check",), ("probe",)])

@@ -25,6 +25,8 @@ class TestLocalDevice(DeviceContract):
 
 
 class TestFakeBoardDevice(DeviceContract):
+    tells_layers = False
+
     def make_device(self, work: Path) -> Device:
         return FakeBoardDevice(work)
 

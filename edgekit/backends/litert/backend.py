@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgekit.backends.litert.convert import Conversion, Port
     from edgekit.hardware import Target
     from edgekit.quantize import QuantPlan
-    from edgekit.types import Audit, LayerTime, Variant
+    from edgekit.types import Audit, LayerPart, LayerRow, LayerTime, Variant
 
 __all__ = ["LiteRtBackend"]
 
@@ -142,13 +142,19 @@ class LiteRtBackend:
 
         return audit(Path(artifact.folder) / artifact.entry, threads)
 
-    def profile(
-        self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
-    ) -> tuple[LayerTime, ...]:
-        """Mean milliseconds per operation over `runs` runs."""
-        from edgekit.backends.litert.profile import profile
+    def layer_parts(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], folder: Path
+    ) -> tuple[LayerPart, ...]:
+        """One per operation: LiteRT has no profiler in Python."""
+        from edgekit.backends.litert.profile import layer_parts
 
-        return profile(self, artifact, feeds, runs, threads)
+        return layer_parts(self, artifact, feeds, folder)
+
+    def read_layers(self, artifact: Artifact, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
+        """Operations, in the file's order."""
+        from edgekit.backends.litert.profile import read_layers
+
+        return read_layers(Path(artifact.folder) / artifact.entry, rows)
 
 
 def _told(converted: Conversion) -> tuple[Issue, ...]:

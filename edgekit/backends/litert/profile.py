@@ -9,57 +9,71 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.litert.flatbuffer import Op, read_flatbuffer, read_ops, stored_only
 from edgekit.board.hush import without_talk
 from edgekit.errors import MissingExtraError
-from edgekit.types import LayerTime
+from edgekit.types import LayerPart, LayerTime
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from edgekit.backends.base import Backend
-    from edgekit.types import Artifact
+    from edgekit.types import Artifact, LayerRow
 
-__all__ = ["profile"]
-
-WARMUP_RUNS = 20
+__all__ = ["layer_parts", "read_layers"]
 
 
-def profile(
-    backend: Backend,
-    artifact: Artifact,
-    feeds: Mapping[str, NDArray[np.generic]],
-    runs: int,
-    threads: int = 1,
-) -> tuple[LayerTime, ...]:
-    """Mean milliseconds of each operation over `runs` runs, in the order they run.
+def layer_parts(
+    backend: Backend, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], folder: Path
+) -> tuple[LayerPart, ...]:
+    """Each operation as a file in `folder`, with the values that it gets in the whole network, in running order.
 
     Raises StageError when LiteRT cannot open the file.
     """
-    path = Path(artifact.folder) / artifact.entry
-    values = _values(backend, artifact, feeds, threads)
-    model = read_flatbuffer(path)
+    import numpy as np
+
+    values = _values(backend, artifact, feeds)
+    model = read_flatbuffer(Path(artifact.folder) / artifact.entry)
     ops = read_ops(model)
+    files: dict[str, str] = {}  # a tensor that several operations read is written once
+    parts = []
+    for index, op in enumerate(_timed(ops)):
+        content = _alone(model, ops, op)
+        (folder / f"{index}.tflite").write_bytes(content)
+        names = [str(details["name"]) for details in _interpreter(model_content=content).get_input_details()]
+        for name in names:
+            if name not in files:
+                files[name] = f"{len(files)}.npy"
+                np.save(folder / files[name], values[name], allow_pickle=False)
+        parts.append(LayerPart(f"{index}.tflite", {name: files[name] for name in names}))
+    return tuple(parts)
+
+
+def read_layers(path: Path, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
+    """The parts' times under the names of the operations that they hold."""
+    ops = _timed(read_ops(read_flatbuffer(path)))
     return tuple(
-        LayerTime(op.name, op.kind, op.precision, _time(_alone(model, ops, op), values, runs, threads))
-        for op in ops
-        if not stored_only(op)
+        LayerTime(op.name, op.kind, op.precision, row.mean_ms) for op, row in zip(ops, rows, strict=True)
     )
 
 
+def _timed(ops: Sequence[Op]) -> tuple[Op, ...]:
+    """Those that take time: others only unpack stored weights, once."""
+    return tuple(op for op in ops if not stored_only(op))
+
+
 def _values(
-    backend: Backend, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], threads: int
+    backend: Backend, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]]
 ) -> dict[str, NDArray[Any]]:
     """Tensor name → its value, of all that the network computes on one sample."""
-    opened: Any = backend.open(artifact, threads)  # the runner's LiteRtSession
+    opened: Any = backend.open(artifact)  # the runner's LiteRtSession
     with opened as session:
         session.raw = keeping = _interpreter(
-            threads,
             model_path=str(Path(artifact.folder) / artifact.entry),
             experimental_preserve_all_tensors=True,
         )
@@ -73,7 +87,7 @@ def _values(
         }
 
 
-def _interpreter(threads: int, **source: Any) -> Any:
+def _interpreter(**source: Any) -> Any:
     """An interpreter with its tensors allocated."""
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -81,7 +95,7 @@ def _interpreter(threads: int, **source: Any) -> Any:
         raise MissingExtraError("ai-edge-litert", "tflite") from error
     with without_talk(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the memory that kept tensors take
-        made = Interpreter(num_threads=threads, **source)
+        made = Interpreter(**source)
         made.allocate_tensors()
     return made
 
@@ -122,15 +136,3 @@ def _alone(model: Any, ops: tuple[Op, ...], op: Op) -> bytes:
 
 def _name(tensor: Any) -> str:
     return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
-
-
-def _time(content: bytes, values: Mapping[str, NDArray[Any]], runs: int, threads: int) -> float:
-    """Mean milliseconds of one run, by the runner's own clock."""
-    from edgekit.board.timing import timed_runs
-
-    interpreter = _interpreter(threads, model_content=content)
-    for details in interpreter.get_input_details():
-        interpreter.set_tensor(details["index"], values[details["name"]])
-    timed_runs(interpreter.invoke, WARMUP_RUNS)
-    samples = timed_runs(interpreter.invoke, max(runs, 1))
-    return sum(samples) / len(samples)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgekit.backends.tensors import Grid, Node, TensorFacts, Weights, choose_taps, kind_of, weights_facts
+from edgekit.board.sessions.litert import LiteRtSession
 from edgekit.errors import MissingExtraError, ModelError, in_one_line
 from edgekit.quiet import quiet, quiet_descriptor
 from edgekit.types import Artifact, Signature, TensorSpec
@@ -44,6 +45,7 @@ class LiteRtTensors:
         path = Path(artifact.folder) / artifact.entry
         self._plain = _open(path, num_threads=threads)
         self._shown = _open(path, num_threads=threads, experimental_preserve_all_tensors=True)
+        self._session = LiteRtSession(str(path), dict(artifact.options), threads)
         details = {detail["index"]: detail for detail in self._shown.get_tensor_details()}
         self._inputs = _named(self._plain.get_input_details(), artifact.options.get("inputs"))
         self._outputs = _named(self._plain.get_output_details(), artifact.options.get("outputs"))
@@ -62,6 +64,7 @@ class LiteRtTensors:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._session.close()
         del self._plain, self._shown
 
     def look(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
@@ -78,6 +81,35 @@ class LiteRtTensors:
         return {
             detail["name"]: _real(self._plain.get_tensor(detail["index"]), detail) for detail in self._outputs
         }
+
+    def runner_feeds(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Real values with channels first, where the session takes them so: it puts them back exactly."""
+        taken: dict[str, NDArray[np.generic]] = {}
+        for detail, port in zip(self._inputs, self._session.inputs, strict=True):
+            value: NDArray[np.generic] = np.asarray(feeds[detail["name"]])
+            if port["stored"] is not None:
+                steps = value.astype(np.float32) - np.float32(port["zero"])
+                value = steps * np.float32(port["scale"])
+            value = np.moveaxis(value, -1, 1) if port["last"] else value
+            taken[port["spec"]["name"]] = np.ascontiguousarray(value.astype(port["spec"]["dtype"]))
+        return taken
+
+    def runner_outputs(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        """Channels last again, as the file has them."""
+        given = {}
+        for detail, port in zip(self._outputs, self._session.outputs, strict=True):
+            value = np.asarray(outputs[port["spec"]["name"]], np.float32)
+            given[detail["name"]] = np.moveaxis(value, 1, -1) if port["last"] else value
+        return given
+
+    def write_shown(self, folder: Path) -> str | None:
+        """None: LiteRT shows tensors by an option of its interpreter, not by a file."""
+        return None
+
+    def runner_look(
+        self, feeds: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.generic]]
+    ) -> dict[str, NDArray[np.float32]]:
+        raise NotImplementedError("write_shown writes no file")
 
     def _feed(self, interpreter: Any, feeds: Mapping[str, NDArray[np.generic]]) -> None:
         for detail in self._inputs:

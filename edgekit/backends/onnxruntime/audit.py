@@ -1,20 +1,16 @@
-"""What each layer of an ONNX Runtime session really runs as, and how long it takes."""
+"""What each layer of an ONNX Runtime session really runs as, and what its profiler tells."""
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgekit.types import Audit, LayerAudit, LayerTime
+from edgekit.types import Audit, LayerAudit, LayerRow, LayerTime
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["audit", "profile"]
+__all__ = ["audit", "read_layers"]
 
 INTEGER_OPS = frozenset(
     {"ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QAttention", "QGemm"}
@@ -46,29 +42,17 @@ def audit(open_with: Callable[[Mapping[str, str]], Any], path: Path) -> Audit:
     return Audit(ran_as=ran_as, layers=layers, notes=_notes(layers, arithmetic, bool(integers)))
 
 
-def profile(
-    open_with: Callable[[Mapping[str, str]], Any], path: Path, feeds: Mapping[str, NDArray[Any]], runs: int
-) -> tuple[LayerTime, ...]:
-    """Mean time of each node over `runs` runs, after one that warms up; from ONNX Runtime's own profiler."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        prefix = str(Path(folder) / "profile")
-        with open_with({"enable_profiling": "1", "profile_file_prefix": prefix}) as session:
-            for _ in range(runs + 1):
-                session.run(feeds)
-            events = json.loads(Path(session.raw.end_profiling()).read_text())
+def read_layers(path: Path, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
+    """What ONNX Runtime's profiler told, under the names of the file that it had loaded."""
     names = _node_names(path)
-    times: dict[tuple[str, str], list[float]] = {}
-    precisions: dict[tuple[str, str], str] = {}
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            details = event["args"]
-            key = (event["name"].removesuffix("_kernel_time"), details["op_name"])
-            times.setdefault(key, []).append(event["dur"] / 1e3)
-            kinds = {kind for entry in details.get("input_type_shape", []) for kind in entry}
-            precisions[key] = _from_kinds(details["op_name"], bool(kinds & {"int8", "uint8"}))
     return tuple(
-        LayerTime(_original(name, names), op, precisions[name, op], sum(spent[1:]) / max(len(spent) - 1, 1))
-        for (name, op), spent in times.items()
+        LayerTime(
+            _original(row.name, names),
+            row.op,
+            _from_kinds(row.op, not {"int8", "uint8"}.isdisjoint(row.facts["takes"].split(","))),
+            row.mean_ms,
+        )
+        for row in rows
     )
 
 

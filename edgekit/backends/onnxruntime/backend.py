@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError, in_one_line
-from edgekit.types import Artifact, Audit, BackendName, Examination, LayerTime, Variant
+from edgekit.types import Artifact, Audit, BackendName, Examination, LayerPart, LayerRow, LayerTime, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,15 +105,15 @@ class OnnxRuntimeBackend:
         path = Path(artifact.folder) / artifact.entry
         return audit(lambda options: _open(artifact, {**artifact.options, **options}, threads), path)
 
-    def profile(
-        self, artifact: Artifact, feeds: Mapping[str, NDArray[Any]], runs: int, threads: int = 1
-    ) -> tuple[LayerTime, ...]:
-        from edgekit.backends.onnxruntime.audit import profile
+    def layer_parts(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[Any]], folder: Path
+    ) -> tuple[LayerPart, ...]:
+        return ()
 
-        path = Path(artifact.folder) / artifact.entry
-        return profile(
-            lambda options: _open(artifact, {**artifact.options, **options}, threads), path, feeds, runs
-        )
+    def read_layers(self, artifact: Artifact, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
+        from edgekit.backends.onnxruntime.audit import read_layers
+
+        return read_layers(Path(artifact.folder) / artifact.entry, rows)
 
 
 def _open(artifact: Artifact, options: Mapping[str, str], threads: int) -> Any:

@@ -36,6 +36,7 @@ SUFFIXES = ("_QuantizeLinear_Input", "_DequantizeLinear_Output", "_QuantizeLinea
 """What ONNX Runtime's quantizer adds to the float graph's names (onnxruntime/quantization/quant_utils.py)."""
 
 CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
+SHOWN = "shown.onnx"
 NO_DATA = frozenset({"Shape", "Size", "Range", "ConstantOfShape", "NonZero"})
 
 
@@ -54,6 +55,7 @@ class OnnxTensors:
                 f"{artifact.entry} cannot be opened: {error.cause}", remedy=error.remedy
             ) from error
         self.signature: Signature = _signature(self._plain)
+        self._model = graph.model
         taps = choose_taps(graph.nodes, {name: name for name in graph.outputs})
         self._fed = tuple(tap for tap in taps if tap.source in graph.inputs)
         self._taps = tuple(tap for tap in taps if tap.source not in graph.inputs)
@@ -75,10 +77,16 @@ class OnnxTensors:
         self._session.close()
 
     def look(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        shown = {tap.facts.name: np.asarray(feeds[tap.source], np.float32) for tap in self._fed}
         names = [tap.source for tap in self._taps]
         arrays = self._session.raw.run(names, dict(feeds))
-        for tap, array in zip(self._taps, arrays, strict=True):
+        return self.runner_look(feeds, dict(zip(names, arrays, strict=True)))
+
+    def runner_look(
+        self, feeds: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.generic]]
+    ) -> dict[str, NDArray[np.float32]]:
+        shown = {tap.facts.name: np.asarray(feeds[tap.source], np.float32) for tap in self._fed}
+        for tap in self._taps:
+            array = outputs[tap.source]
             if tap.source in self._grids:
                 scale, zero = self._grids[tap.source]
                 array = (array.astype(np.float32) - zero) * scale
@@ -86,7 +94,17 @@ class OnnxTensors:
         return shown
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        return {name: np.asarray(array, np.float32) for name, array in self._plain.run(dict(feeds)).items()}
+        return self.runner_outputs(self._plain.run(dict(feeds)))
+
+    def runner_feeds(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        return dict(feeds)
+
+    def runner_outputs(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        return {name: np.asarray(array, np.float32) for name, array in outputs.items()}
+
+    def write_shown(self, folder: Path) -> str | None:
+        _write_with_outputs(self._model, self._taps, folder / SHOWN)
+        return SHOWN
 
 
 def _session(artifact: Artifact, options: Mapping[str, str], threads: int) -> Any:
@@ -245,18 +263,8 @@ def _open_with_outputs(
     artifact: Artifact, model: onnx.ModelProto, taps: tuple[Tap, ...], folder: Path, threads: int
 ) -> tuple[Any, tuple[str, ...]]:
     """A session that also gives the tapped tensors, and what showing them changes in the kernels that run."""
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    infos = {info.name: info for info in [*model.graph.value_info, *model.graph.output]}
-    present = {info.name for info in copy.graph.output}
-    for tap in taps:
-        if tap.source not in present:
-            copy.graph.output.append(infos.get(tap.source, onnx.ValueInfoProto(name=tap.source)))
-            present.add(tap.source)
-    onnx.save(copy, str(folder / "shown.onnx"), save_as_external_data=copy.ByteSize() > 1 << 30)
-    shown = replace(artifact, folder=str(folder), entry="shown.onnx")
+    _write_with_outputs(model, taps, folder / SHOWN)
+    shown = replace(artifact, folder=str(folder), entry=SHOWN)
     written = folder / "optimized.onnx"
     options = {"optimized_model_filepath": str(written)}
     session = _session(shown, options, threads)
@@ -269,6 +277,21 @@ def _open_with_outputs(
         f"{artifact.entry}: {alone} layers run in integers, with its tensors shown {with_taps}: the others are "
         "computed in float from quantized values, as simulated",
     )
+
+
+def _write_with_outputs(model: onnx.ModelProto, taps: tuple[Tap, ...], path: Path) -> None:
+    """The graph with the tapped tensors as outputs."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    infos = {info.name: info for info in [*model.graph.value_info, *model.graph.output]}
+    present = {info.name for info in copy.graph.output}
+    for tap in taps:
+        if tap.source not in present:
+            copy.graph.output.append(infos.get(tap.source, onnx.ValueInfoProto(name=tap.source)))
+            present.add(tap.source)
+    onnx.save(copy, str(path), save_as_external_data=copy.ByteSize() > 1 << 30)
 
 
 def _integer_layers(path: Path) -> int:

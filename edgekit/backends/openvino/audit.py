@@ -1,21 +1,17 @@
-"""What an OpenVINO model really runs as, layer by layer, and how long each layer takes."""
+"""What an OpenVINO model really runs as, layer by layer, and what its counters tell."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit.backends.openvino.ir import product_of
-from edgekit.board.sessions.openvino import OpenVinoSession
-from edgekit.types import Audit, LayerAudit, LayerTime
+from edgekit.board.sessions.openvino import OpenVinoSession, told
+from edgekit.types import Audit, LayerAudit, LayerRow, LayerTime
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["audit_model", "profile_model"]
+__all__ = ["audit_model", "read_layers"]
 
 ARITHMETIC = frozenset(
     {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "MHA", "ScaledDotProductAttention"}
@@ -29,7 +25,6 @@ MOVES = frozenset(
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 STORED_BITS = {"w8": 8, "fp16": 16}
 SPLIT = "/WithoutBiases"
-WARM_RUNS = 5
 LISTED = 8
 
 
@@ -48,34 +43,18 @@ def audit_model(path: Path, options: Mapping[str, str], threads: int, *, wanted:
     return Audit(ran_as=ran_as, layers=layers, notes=tuple(_notes(asked, ran_as, layers)))
 
 
-def profile_model(
-    path: Path, options: Mapping[str, str], feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int
-) -> tuple[LayerTime, ...]:
-    """Mean time of each executed layer in milliseconds, in execution order, from OpenVINO's own counters."""
-    with OpenVinoSession(str(path), {**options, "PERF_COUNT": "YES"}, threads) as session:
-        known = _layers(session.raw, path)
-        session.bind(dict(feeds))
-        for _ in range(WARM_RUNS):
-            session.step()
-        totals: dict[str, float] = {}
-        operations: dict[str, tuple[str, str]] = {}
-        for _ in range(runs):
-            session.step()
-            for entry in session.request.get_profiling_info():
-                if entry.status.name != "EXECUTED":
-                    continue
-                name = entry.node_name
-                totals[name] = totals.get(name, 0.0) + entry.real_time.total_seconds() * 1e3
-                operations[name] = (entry.node_type, entry.exec_type)
-    return tuple(
-        LayerTime(
-            name=known[name].name if name in known else name,
-            op=known[name].op if name in known else operations[name][0],
-            precision=known[name].precision if name in known else _from_kernel(operations[name][1]),
-            time_ms=total / runs,
-        )
-        for name, total in totals.items()
-    )
+def read_layers(path: Path, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
+    """What OpenVINO's counters told, under the names of the ONNX nodes that the file was made from."""
+    products = _products(path)
+    return tuple(_layer_time(row, products) for row in rows)
+
+
+def _layer_time(row: LayerRow, products: Mapping[str, str]) -> LayerTime:
+    kind = row.facts.get("layerType", "")
+    if not kind or kind in PLUMBING:
+        return LayerTime(row.name, row.op, _from_kernel(row.facts["kernel"]), row.mean_ms)
+    known = _layer(row.name, kind, row.facts, products)
+    return LayerTime(known.name, known.op, known.precision, row.mean_ms)
 
 
 def _layers(compiled: Any, path: Path) -> dict[str, LayerAudit]:
@@ -83,18 +62,21 @@ def _layers(compiled: Any, path: Path) -> dict[str, LayerAudit]:
     products = _products(path)
     ordered = []
     for node in compiled.get_runtime_model().get_ops():
-        info = node.get_rt_info()
-        kind = _text(info, "layerType")
+        info = told(node.get_rt_info())
+        kind = info.get("layerType", "")
         if kind in PLUMBING:
             continue
-        order = _text(info, "execOrder")
+        order = info.get("execOrder", "")
         name = node.get_friendly_name()
-        fused = [name, *_text(info, "originalLayersNames").split(",")] if kind in ARITHMETIC else []
-        known = next((products[source] for source in fused if source in products), name)
-        ordered.append(
-            (int(order) if order.isdigit() else 0, name, LayerAudit(known, kind, _precision(info)))
-        )
+        ordered.append((int(order) if order.isdigit() else 0, name, _layer(name, kind, info, products)))
     return {name: layer for _, name, layer in sorted(ordered, key=lambda entry: entry[0])}
+
+
+def _layer(name: str, kind: str, info: Mapping[str, str], products: Mapping[str, str]) -> LayerAudit:
+    """A layer under the name of the node that it was made from."""
+    fused = [name, *info.get("originalLayersNames", "").split(",")] if kind in ARITHMETIC else []
+    known = next((products[source] for source in fused if source in products), name)
+    return LayerAudit(known, kind, _precision(info))
 
 
 def _products(path: Path) -> dict[str, str]:
@@ -113,17 +95,13 @@ def _products(path: Path) -> dict[str, str]:
     return names
 
 
-def _text(info: Any, key: str) -> str:
-    return str(info[key].astype(str)) if key in info else ""
-
-
-def _precision(info: Any) -> str:
+def _precision(info: Mapping[str, str]) -> str:
     """What the layer computes in: its kernel tells ("brgconv_avx2_f32").
 
     `runtimePrecision` says f16 also where only the weights are stored so; it counts where no kernel is named.
     """
-    kernel = _from_kernel(_text(info, "primitiveType"))
-    raw = _text(info, "runtimePrecision")
+    kernel = _from_kernel(info.get("primitiveType", ""))
+    raw = info.get("runtimePrecision", "")
     return kernel if kernel in PRECISIONS.values() else PRECISIONS.get(raw, raw)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgekit.backends.base import ExportRequest, Session
     from edgekit.hardware import Target
     from edgekit.quantize import QuantPlan
-    from edgekit.types import Audit, Candidate, LayerTime, Precision, Variant
+    from edgekit.types import Audit, Candidate, LayerPart, LayerRow, LayerTime, Precision, Variant
 
 __all__ = ["OpenVinoBackend"]
 
@@ -139,15 +139,19 @@ class OpenVinoBackend:
         except RuntimeError as problem:
             raise StageError("compile", first_line(problem)) from problem
 
-    def profile(
-        self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], runs: int, threads: int = 1
-    ) -> tuple[LayerTime, ...]:
-        """Mean milliseconds per executed layer over `runs` runs, in execution order."""
-        from edgekit.backends.openvino.audit import profile_model
+    def layer_parts(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[np.generic]], folder: Path
+    ) -> tuple[LayerPart, ...]:
+        """None: OpenVINO counts by layer."""
+        return ()
+
+    def read_layers(self, artifact: Artifact, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
+        """Executed layers, in execution order."""
+        from edgekit.backends.openvino.audit import read_layers
         from edgekit.backends.openvino.ir import first_line
 
         try:
-            return profile_model(_entry(artifact), artifact.options, feeds, runs, threads)
+            return read_layers(_entry(artifact), rows)
         except ModuleNotFoundError as problem:
             raise MissingExtraError("openvino", self.extra) from problem
         except RuntimeError as problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -70,6 +70,7 @@ class OpenVinoTensors:
             model.add_outputs([ports[source] for source in added])
             self._places = {source: place for place, source in enumerate([*results, *added])}
             ov.save_model(model, str(shown), compress_to_fp16=False)
+            self._with_outputs = model
             self._session = OpenVinoSession(str(shown), dict(artifact.options), threads)
         integers = _notes(artifact.entry, self._plain.raw, self._session.raw) if quantized else ()
         self.notes: tuple[str, ...] = (*_float_note(artifact.entry, hint), *integers)
@@ -84,13 +85,41 @@ class OpenVinoTensors:
     def look(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         arrays = [np.ascontiguousarray(feeds[spec.name], dtype=spec.dtype) for spec in self.signature.inputs]
         results = self._session.request.infer(dict(enumerate(arrays)))
+        return self._look(feeds, [results[place] for place in range(len(self._places))])
+
+    def _look(
+        self, feeds: Mapping[str, NDArray[np.generic]], results: Sequence[Any]
+    ) -> dict[str, NDArray[np.float32]]:
         shown = {tap.facts.name: np.asarray(feeds[tap.source], np.float32) for tap in self._fed}
         for tap in self._taps:
             shown[tap.facts.name] = np.array(results[self._places[tap.source]], np.float32)
         return shown
 
+    def runner_look(
+        self, feeds: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.generic]]
+    ) -> dict[str, NDArray[np.float32]]:
+        """By place: what `add_outputs` has made is named as the session names it."""
+        specs = self._session.signature["outputs"]
+        return self._look(feeds, [outputs[spec["name"]] for spec in specs])
+
+    def write_shown(self, folder: Path) -> str | None:
+        """None where two of the tensors would go by one name."""
+        import openvino as ov
+
+        names = [spec["name"] for spec in self._session.signature["outputs"]]
+        if len(set(names)) < len(names):
+            return None
+        ov.save_model(self._with_outputs, str(folder / "shown.xml"), compress_to_fp16=False)
+        return "shown.xml"
+
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        return {name: np.asarray(array, np.float32) for name, array in self._plain.run(dict(feeds)).items()}
+        return self.runner_outputs(self._plain.run(dict(feeds)))
+
+    def runner_feeds(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        return dict(feeds)
+
+    def runner_outputs(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        return {name: np.asarray(array, np.float32) for name, array in outputs.items()}
 
 
 def _key(port: Any) -> str:

@@ -7,14 +7,24 @@ What is made here is an ONNX network and the recipe of its engine; the engine is
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import described_files, installed_versions, written_artifact
 from edgekit.errors import StageError
-from edgekit.types import Artifact, Audit, BackendName, Examination, LayerAudit, LayerTime, Variant
+from edgekit.types import (
+    Artifact,
+    Audit,
+    BackendName,
+    Examination,
+    LayerAudit,
+    LayerPart,
+    LayerRow,
+    LayerTime,
+    Variant,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,14 +167,15 @@ class TensorRtBackend:
             ran_as, layers, ("Precision is as written in the graph; the engine is built on the board.",)
         )
 
-    def profile(
-        self, artifact: Artifact, feeds: Mapping[str, NDArray[Any]], runs: int, threads: int = 1
-    ) -> tuple[LayerTime, ...]:
-        """By TensorRT's own profiler. Raises StageError where there is no NVIDIA GPU."""
-        with self.open(artifact, threads) as session:
-            engine_session: Any = session
-            times = engine_session.layer_times(feeds, runs)
-        return tuple(LayerTime(name, "engine layer", "", time_ms) for name, time_ms in times.items())
+    def layer_parts(
+        self, artifact: Artifact, feeds: Mapping[str, NDArray[Any]], folder: Path
+    ) -> tuple[LayerPart, ...]:
+        """None: TensorRT has a profiler."""
+        return ()
+
+    def read_layers(self, artifact: Artifact, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
+        """The layers of the engine, as TensorRT names them."""
+        return tuple(LayerTime(row.name, row.op, "", row.mean_ms) for row in rows)
 
 
 def _fits_here(entry: Path) -> bool:

@@ -1,7 +1,9 @@
 """ONNX Runtime on the CPU."""
 
+import collections
 import functools
-from typing import Any, Dict, List, Mapping
+import json
+from typing import Any, Dict, List, Mapping, Tuple
 
 from ..session import RuntimeSession, in_order, tensor_spec
 
@@ -58,3 +60,25 @@ class OnnxRuntimeSession(RuntimeSession):
         for spec in self.signature["outputs"]:
             binding.bind_output(spec["name"], "cpu")
         self.step = functools.partial(self.raw.run_with_iobinding, binding)
+
+    def layer_rows(self, feeds: Mapping[str, Any], runs: int) -> List[Dict[str, Any]]:
+        """Mean time of each node over `runs` runs, after one that warms up; its fact "takes": types of its inputs."""
+        for _ in range(runs + 1):
+            self.run(feeds)
+        with open(self.raw.end_profiling(), encoding="utf-8") as file:
+            events = json.load(file)
+        spent: Dict[Tuple[str, str], List[float]] = collections.OrderedDict()
+        takes: Dict[Tuple[str, str], str] = {}
+        end = "_kernel_time"
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith(end):
+                details = event["args"]
+                key = (event["name"][: -len(end)], details["op_name"])
+                spent.setdefault(key, []).append(event["dur"] / 1e3)
+                kinds = {kind for entry in details.get("input_type_shape", []) for kind in entry}
+                takes[key] = ",".join(sorted(kinds))
+        return [
+            {"name": key[0], "op": key[1], "mean_ms": sum(times[1:]) / max(len(times) - 1, 1),
+             "facts": {"takes": takes[key]}}
+            for key, times in spent.items()
+        ]  # fmt: skip

@@ -86,8 +86,8 @@ class EngineSession(RuntimeSession):
             answers[spec["name"]] = array
         return answers
 
-    def layer_times(self, feeds: Mapping[str, Any], runs: int) -> Dict[str, float]:
-        """Layer -> mean milliseconds over `runs` runs after one that warms up, by TensorRT's profiler."""
+    def layer_rows(self, feeds: Mapping[str, Any], runs: int) -> List[Dict[str, Any]]:
+        """Mean time of each layer over `runs` runs after one that warms up, by TensorRT's profiler."""
         times: Dict[str, List[float]] = collections.OrderedDict()
 
         class Times(self.trt.IProfiler):  # type: ignore[misc, name-defined]
@@ -99,9 +99,10 @@ class EngineSession(RuntimeSession):
         self.bind(feeds)
         for _ in range(runs + 1):
             self.step()
-        return collections.OrderedDict(
-            (name, sum(ms[1:]) / max(len(ms) - 1, 1)) for name, ms in times.items()
-        )
+        return [
+            {"name": name, "op": "engine layer", "mean_ms": sum(ms[1:]) / max(len(ms) - 1, 1), "facts": {}}
+            for name, ms in times.items()
+        ]
 
 
 def io_tensors(trt: Any, engine: Any) -> List[Tuple[str, bool, Any, List[int]]]:

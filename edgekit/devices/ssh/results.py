@@ -68,7 +68,9 @@ def _entry(entry: Mapping[str, Any], parcel: Parcel, address: Address) -> dict[s
             )
         cause = PLACE.sub("", entry["cause"])
         return {**entry, "cause": cause, "stderr": [PLACE.sub("", line) for line in entry["stderr"]]}
-    if "outputs" not in entry:
-        return dict(entry)
-    outputs = {name: parcel.caller_name(file) for name, file in entry["outputs"].items()}
-    return {**entry, "outputs": outputs}
+    read = dict(entry)
+    if "outputs" in entry:
+        read["outputs"] = {name: parcel.caller_name(file) for name, file in entry["outputs"].items()}
+    if "layers" in entry:
+        read["layers"] = {**entry["layers"], "why": PLACE.sub("", entry["layers"]["why"])}
+    return read

@@ -24,6 +24,7 @@ from edgekit.graph.to_torch.module import onnx_to_torch
 from edgekit.hardware import find_target
 from edgekit.model import export_onnx
 from edgekit.quantize import Recipe, find_recipe
+from edgekit.testing.layer_times import layer_times
 from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision, Variant
@@ -318,7 +319,7 @@ def test_what_no_delegate_takes_is_named(tmp_path: Path) -> None:
 
 def test_a_profile_times_every_operation_of_a_quantized_network(tmp_path: Path) -> None:
     artifact = export(tmp_path)
-    times = LiteRtBackend().profile(artifact, {INPUT: samples(1)}, runs=3)
+    times = layer_times(LiteRtBackend(), artifact, {INPUT: samples(1)}, runs=3)
     assert [each.name for each in times] == [op.name for op in ops(artifact)]
     assert all(each.time_ms > 0 for each in times)
 

@@ -18,6 +18,7 @@ from edgekit.graph import CalibrationData
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.hardware import find_target
 from edgekit.quantize import Recipe, find_recipe
+from edgekit.testing.layer_times import layer_times
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision
 
@@ -251,7 +252,7 @@ def test_a_missing_package_is_told_with_the_pip_line(monkeypatch: pytest.MonkeyP
 
 
 def test_a_profile_gives_each_layer_its_own_name_and_precision(tmp_path: Path) -> None:
-    times = OnnxRuntimeBackend().profile(export(tmp_path), {INPUT: samples(1)}, runs=4)
+    times = layer_times(OnnxRuntimeBackend(), export(tmp_path), {INPUT: samples(1)}, runs=4)
     by_name = {layer.name: layer for layer in times}
     assert {"stem", "inner", "widen", "head"} <= set(by_name)
     assert {by_name[name].precision for name in ("stem", "inner", "widen", "head")} == {"int8"}

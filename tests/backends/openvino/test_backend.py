@@ -17,6 +17,7 @@ from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
 from edgekit.quantize import Recipe
+from edgekit.testing.layer_times import layer_times
 from edgekit.types import Artifact, Candidate, Precision, Signature, TensorSpec, Variant
 
 onnx = pytest.importorskip("onnx")
@@ -334,7 +335,7 @@ def test_audit_knows_a_quantized_model_by_its_quantizers(
 
 def test_profile_times_every_arithmetic_layer(variant: Variant, samples: np.ndarray, tmp_path: Path) -> None:
     artifact = export(variant, tmp_path / "a", "fp32")
-    times = OpenVinoBackend().profile(artifact, {"x": samples[:1]}, runs=5)
+    times = layer_times(OpenVinoBackend(), artifact, {"x": samples[:1]}, runs=5)
     assert {"first", "second", "head"} <= {layer.name for layer in times}
     assert all(layer.time_ms >= 0 for layer in times)
 
