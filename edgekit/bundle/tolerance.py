@@ -29,10 +29,10 @@ def golden_tolerance(
 ) -> float:
     """Relative to each output's largest golden magnitude, at most `LARGEST_TOLERANCE`; [samples, ...] each.
 
-    `outputs`: the golden ones. `floats`: what the same network answers in float32 to the same inputs; None where that is
-    not known. The precision's own tolerance holds for networks whose values it rounds mildly. Where its golden outputs
-    are themselves further from float, another implementation cannot be asked to be nearer to them than float is:
-    TensorRT chooses what it computes in float16, and rounded integers move by a step where kernels add in another order.
+    `outputs`: the golden ones. `floats`: what the same network answers in float32 to the same inputs; None where that
+    is not known. The precision's own tolerance holds for networks whose values it rounds mildly. Where its golden
+    outputs are themselves further from float, another implementation cannot be asked to be nearer to them than float
+    is: TensorRT chooses what it computes in float16, and integers move by a step where kernels add in another order.
     """
     row = PRECISIONS[precision]
     if floats is None or row.arithmetic == "fp32":

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekit.errors import StageError
 from edgekit.files import sha256_file
 from edgekit.hardware import find_target
+from edgekit.testing.float_contract import FloatContract
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, residual_network, samples
 from edgekit.testing.plan_contract import PlanContract
 from edgekit.types import Artifact
@@ -20,7 +21,7 @@ from edgekit.types import Artifact
 __all__ = ["BackendContract"]
 
 
-class BackendContract(PlanContract):
+class BackendContract(PlanContract, FloatContract):
     """Subclass it and say which backend and which recipe it has, and a target that has both.
 
     A backend whose runtime is not on this machine is run through `on_host`.
