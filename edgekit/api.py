@@ -67,6 +67,7 @@ def build(
     confidence: float | str | None = None,
     max_size: str | float | None = None,
     max_memory: str | float | None = None,
+    max_energy: str | float | None = None,
     time_limit: str | float | None = None,
     metric: str | Callable[..., Any] | None = None,
     loss: str | Callable[..., Any] | None = None,
@@ -88,7 +89,8 @@ def build(
     tensors (x [N, ...], y [N]) or x alone, a torch Dataset or DataLoader (taken in the data set's order), a dict of
     these by part ("train", "val", "test"), or a `DataSource`.
 
-    Quantities are texts as on the command line, "25ms", "2MB", "30m", or numbers in milliseconds, bytes, seconds.
+    Quantities are texts as on the command line, "25ms", "2MB", "5mJ", "30m", or numbers in milliseconds, bytes,
+    millijoules, seconds.
     Without `max_latency` (or with "auto") the fastest within `max_drop` is sought: "1%" or 0.01 for one point; a number
     above 0.3 is refused, "50%" is not. With a `confidence`, as "95%", the drop's whole interval must lie under
     `max_drop`. `metric`, `loss` and `step` are functions or `file.py:function`: a metric of (outputs by name as
@@ -111,9 +113,11 @@ def build(
         "max_latency": max_latency,
         "max_size": max_size,
         "max_memory": max_memory,
+        "max_energy": max_energy,
         "time_limit": time_limit,
     }
-    fields = {"max_latency": "max_latency_ms", "max_size": "max_size_bytes", "max_memory": "max_memory_bytes"}
+    fields = {"max_latency": "max_latency_ms", "max_size": "max_size_bytes", "max_memory": "max_memory_bytes",
+              "max_energy": "max_energy_mj"}  # fmt: skip
     quantities: dict[str, Any] = {}
     for name, value in given.items():
         field = fields.get(name, "time_limit_s")

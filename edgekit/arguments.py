@@ -12,7 +12,7 @@ from edgekit.building import TrainOptions
 from edgekit.data import load_preprocess, make_preprocess
 from edgekit.errors import BudgetError, DataError, UserError
 from edgekit.precisions import OFFERED as PRECISIONS_OFFERED
-from edgekit.quantities import parse_latency_ms, parse_seconds, parse_size_bytes
+from edgekit.quantities import parse_energy_mj, parse_latency_ms, parse_seconds, parse_size_bytes
 from edgekit.reference import hold_function
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import Preprocess
@@ -61,6 +61,7 @@ READERS: dict[str, Callable[[str], float]] = {
     "max_latency": parse_latency_ms,
     "max_size": parse_size_bytes,
     "max_memory": parse_size_bytes,
+    "max_energy": parse_energy_mj,
     "time_limit": parse_seconds,
 }
 

@@ -2,7 +2,7 @@
 
 It lies in the folder board/ of the bundle, whose programs measure; the candidates lie beside that folder.
 
-    python3 settle.py [--seconds 5] [--keep]
+    python3 settle.py [--seconds 5] [--keep] [--meter COMMAND]
 
 Each candidate must give its golden outputs; of those that do, the one wins that a build on the board would have chosen.
 With a limit on latency the winner is timed once more, on its own, and gives way to the next if it does not hold.
@@ -15,12 +15,13 @@ missing without which nothing is settled.
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -43,7 +44,12 @@ UNUSABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile)  # damaged golden
 
 
 def make_job(
-    here: str, work: str, facts: Mapping[str, Any], manifests: Manifests, seconds: float
+    here: str,
+    work: str,
+    facts: Mapping[str, Any],
+    manifests: Manifests,
+    seconds: float,
+    meter: Sequence[str] = (),
 ) -> Dict[str, Any]:
     """The job over all candidates, pinned as a build pins; golden inputs go into files of their own."""
     entries = []
@@ -69,7 +75,9 @@ def make_job(
             }
         )
     cpus = first_cpus(describe(), facts["threads"])
-    return {"schema": 1, "threads": facts["threads"], "cpus": cpus, "seconds": seconds, "entries": entries}
+    energy = None if facts["budget"].get("max_energy_mj") is None else {"meter": list(meter)}
+    return {"schema": 1, "threads": facts["threads"], "cpus": cpus, "seconds": seconds, "repeats": 1,
+            "energy": energy, "entries": entries}  # fmt: skip
 
 
 def run_job(work: str, job: Dict[str, Any]) -> Optional[Dict[str, Any]]:
@@ -97,7 +105,7 @@ def time_alone(work: str, job: Mapping[str, Any], name: str) -> Mapping[str, Any
         for entry in job["entries"]
         if entry["id"] == name
     ]
-    result = run_job(work, dict(job, entries=entries))
+    result = run_job(work, dict(job, entries=entries, energy=None))
     if result is None:
         return {"status": "failed", "cause": "the measurement ended"}
     measured: Mapping[str, Any] = result["entries"][name]
@@ -151,13 +159,18 @@ class Settlement(NamedTuple):
 
 
 def measured(
-    here: str, facts: Mapping[str, Any], manifests: Manifests, seconds: float, keep: bool
+    here: str,
+    facts: Mapping[str, Any],
+    manifests: Manifests,
+    seconds: float,
+    keep: bool,
+    meter: Sequence[str] = (),
 ) -> Optional[Settlement]:
     """What the candidates of a bundle do here; None where the measurement failed, which is told."""
     # A folder with a name of its own: nothing that was there is touched.
     work = tempfile.mkdtemp(prefix="settling-", dir=here)
     try:
-        job = make_job(here, work, facts, manifests, seconds)
+        job = make_job(here, work, facts, manifests, seconds, meter)
         result = run_job(work, job)
         if result is None:
             return None
@@ -184,7 +197,7 @@ def measured(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def settle(here: str, seconds: float, keep: bool) -> int:
+def settle(here: str, seconds: float, keep: bool, meter: Sequence[str] = ()) -> int:
     """Measure, choose, write settled.json and show it. Gives the exit code."""
     answer_path = os.path.join(here, "settled.json")
     try:
@@ -194,7 +207,7 @@ def settle(here: str, seconds: float, keep: bool) -> int:
     except (OSError, ValueError) as error:
         return fail(str(error))
     try:
-        settled = measured(here, facts, manifests, seconds, keep)
+        settled = measured(here, facts, manifests, seconds, keep, meter)
     except UNUSABLE as error:
         return fail("the bundle cannot be measured: %s" % error)
     return 1 if settled is None else told(here, facts, manifests, settled)
@@ -255,8 +268,9 @@ def main(arguments: List[str]) -> int:
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="timed time for each candidate")
     parser.add_argument("--keep", action="store_true", help="keep the folder settling-* with job and outputs")
+    parser.add_argument("--meter", default="", help="a command that prints the board's power in watts")
     options = parser.parse_args(arguments)
     if not 0 < options.seconds <= LONGEST_S:
         parser.error("--seconds %s; allowed: above 0 to %d" % (options.seconds, LONGEST_S))
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return settle(here, options.seconds, options.keep)
+    return settle(here, options.seconds, options.keep, shlex.split(options.meter))

@@ -15,7 +15,7 @@ from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
 from edgekit.building.variants.original import original_variant
-from edgekit.building.variants.pruned import never_pruned
+from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never_pruned
 from edgekit.building.variants.training import training_config
 from edgekit.compress import try_training
 from edgekit.data import DataSource, compare_classes, multiplied_pixels, unscaled_pixels
@@ -70,8 +70,9 @@ def in_run(request: BuildRequest, reporter: Reporter, work: Callable[[Context], 
             "the same command, or one with a longer --time-limit, goes on from there"
         ) from error
     except KeyboardInterrupt as error:
+        told = f"{error}; " if str(error) else ""  # what a board goes on with
         raise Interrupted(
-            f"stopped; everything finished is in {request.store}: the same command goes on from there"
+            f"stopped; {told}everything finished is in {request.store}: the same command goes on from there"
         ) from error
     finally:
         store.close()
@@ -92,7 +93,10 @@ def opened(context: Context) -> Opening:
     )
     try_own_loss(context)
     plan = planned(context, original)
-    refuse_too_large(plan)
+    smaller = never_pruned(setting.request, setting.model, setting.splits) is None
+    target = setting.board.target
+    if not (smaller and fits_nowhere(target, original) and may_fit_pruned(target, original)):
+        refuse_too_large(plan)
     backends = setting.runtimes.usable
     reference = reference_artifact(
         original,

@@ -105,7 +105,9 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         check_place(request.data)
     model = locate_model(request)
     store = Store.open(request.store, warn)
-    device = make_device(request.device, store.workspace("device"))
+    device = make_device(
+        request.device, store.workspace("device"), tell=lambda told: warn(told) if told else None
+    )
     facts = device.describe()
     board = find_board(target, device, facts)
     runtimes = find_runtimes(request, target, None if board.absent else facts)

@@ -77,9 +77,9 @@ def divergence_text(comparison: Comparison) -> str:
             f": the lowest SQNR is {db_text(worst.difference.sqnr_db)} at {short(worst.name, 60)}"
             for worst in comparison.worst()[:1]
         )
-        lost = [output.name for output in comparison.outputs if output.lost]
-        if lost:
-            return f"Output {lost[0]} is where they part: no tensor before it shows it{lowest}."
+        dead = [output.name for output in comparison.outputs if output.lost]
+        if dead:
+            return f"Output {dead[0]} is where they part: no tensor before it shows it{lowest}."
         return f"They do not part anywhere{lowest}."
     before = "" if layer.inputs_db is None else f", of its inputs {db_text(layer.inputs_db)}"
     place = "" if layer.layer in (layer.name, "") else f" (layer {short(layer.layer, 60)})"

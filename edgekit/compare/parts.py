@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -135,7 +136,7 @@ class PartSums:
         )
 
 
-def side_by_side(facts: Sequence[TensorFacts], outputs: Collection[str]) -> frozenset[str]:
+def side_by_side(facts: Sequence[TensorFacts], outputs: AbstractSet[str]) -> frozenset[str]:
     """Names of the tensors whose values reach an output as they are: every part of them is an answer.
 
     Within the network a channel that is lost may mean nothing; what it does is seen behind it.
