@@ -57,9 +57,9 @@ class FloatContract(Exports):
         assert len(layers) == count
         shown = {facts.name: facts for facts in self._shown(artifact)}
         for layer in layers:
-            found = self._of_layers(tmp_path, artifact, (layer,))
-            assert found, f"the file shows nothing of {layer}"
-            assert _is_float(found, shown), f"{layer} is computed in integers in the file"
+            results = self._of_layers(tmp_path, artifact, (layer,))
+            assert results, f"the file shows nothing of {layer}"
+            assert _is_float(results, shown), f"{layer} is computed in integers in the file"
 
     def _detector(self, tmp_path: Path, moved: bool, **changes: Any) -> tuple[QuantPlan, Artifact]:
         """The plan of the detector and what is made by it. `changes`: of the recipe."""
