@@ -63,7 +63,8 @@ class MeasuredFacts:
 class GoldenFacts:
     """`golden.npz` holds in0, in1, … (network inputs [samples, ...]) and out0, … in the signature's order.
 
-    An output matches when no value is off by more than `tolerance` times the largest golden magnitude of it.
+    An output matches when no value is off by more than `tolerance` times the largest golden magnitude of it; how
+    that is set: `bundle/tolerance.py`.
     """
 
     samples: int

@@ -21,9 +21,9 @@ from edgekit.bundle.manifest import (
     hash_file,
 )
 from edgekit.bundle.placing import replacing
+from edgekit.bundle.tolerance import golden_tolerance
 from edgekit.errors import BundleError
 from edgekit.files import is_safe
-from edgekit.precisions import PRECISIONS
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import (
     Accuracy,
@@ -47,10 +47,14 @@ BOARD = Path(__file__).parent.with_name("board")
 
 @dataclass(frozen=True)
 class Golden:
-    """Network inputs and the artifact's own outputs on them, [samples, ...] each, in the signature's order."""
+    """Network inputs and the artifact's own outputs on them, [samples, ...] each, in the signature's order.
+
+    `floats`: what the same network answers to them in float32, by which the tolerance is set; None where not known.
+    """
 
     inputs: tuple[NDArray[np.generic], ...]
     outputs: tuple[NDArray[np.generic], ...]
+    floats: tuple[NDArray[np.generic], ...] | None = None
 
 
 def write_bundle(
@@ -95,7 +99,9 @@ def write_bundle(
             signature=variant.signature,
             preprocess=preprocess,
             labels=_labels(classes),
-            golden=GoldenFacts(len(golden.inputs[0]), PRECISIONS[candidate.precision].golden_tolerance),
+            golden=GoldenFacts(
+                len(golden.inputs[0]), golden_tolerance(candidate.precision, golden.outputs, golden.floats)
+            ),
             measured=_measured(measurement, claim),
             files=(),
         )
@@ -142,6 +148,8 @@ def _check_golden(variant: Variant, golden: Golden) -> None:
         raise ValueError(
             f"{len(golden.inputs[0])} golden inputs, but {len(golden.outputs[0])} golden outputs"
         )
+    if golden.floats is not None and len(golden.floats) != len(golden.outputs):
+        raise ValueError(f"{len(golden.floats)} float outputs, but {len(golden.outputs)} golden outputs")
 
 
 def _write_files(

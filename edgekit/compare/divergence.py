@@ -63,15 +63,26 @@ def wrong_places(
 
 
 def first_divergence(layers: Sequence[LayerDifference], arithmetic: str) -> str | None:
-    """The first tensor, in graph order, that is lost, as a whole or a part of it, or falls far below its inputs.
+    """Where two artifacts part: the first tensor, in graph order, that is lost, as a whole or a part of it, though its
+    inputs are sound; else the first that is lost or falls far below its inputs. None when none does.
 
-    None when none does.
+    What falls and is not lost may do no harm: scores that are all zero, of sound inputs, are named before a layer that
+    is merely coarse.
     """
+    sound = CEILINGS[arithmetic] - FALL_DB
+    fallen = [layer for layer in layers if _is_lost(layer) or _fall_db(layer, arithmetic) >= FALL_DB]
+    died = [
+        layer for layer in fallen if _is_lost(layer) and (layer.inputs_db is None or layer.inputs_db >= sound)
+    ]
+    return next((layer.name for layer in (*died, *fallen)), None)
+
+
+def _is_lost(layer: LayerDifference) -> bool:
+    return layer.difference.sqnr_db < LOST_DB or (layer.part is not None and layer.part.lost)
+
+
+def _fall_db(layer: LayerDifference, arithmetic: str) -> float:
+    """How far a tensor is below its inputs, or below what is sound anyway."""
     ceiling = CEILINGS[arithmetic]
-    for layer in layers:
-        own = layer.difference.sqnr_db
-        before = ceiling if layer.inputs_db is None else min(ceiling, layer.inputs_db)
-        part_lost = layer.part is not None and layer.part.lost
-        if own < LOST_DB or before - own >= FALL_DB or part_lost:
-            return layer.name
-    return None
+    before = ceiling if layer.inputs_db is None else min(ceiling, layer.inputs_db)
+    return before - layer.difference.sqnr_db

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import random
 import re
 import traceback
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,9 @@ __all__ = ["Arrays", "flat", "refuse_unrepeatable", "run_torch"]
 
 Arrays = tuple["NDArray[np.generic]", ...]
 """One array [1, ...] per input, or per output."""
+
+STATE_AXES = 3
+"""[layers, N, H]: of a recurrent layer's state."""
 
 MOST_CHANNELS = 4
 """Of stored samples: grey to RGBA. A last axis no longer than it is likely the channels'."""
@@ -107,7 +112,7 @@ def _call(network: torch.nn.Module, inputs: Arrays) -> Any:
         with UserCode("the network's forward()", ModelError), torch.no_grad(), quiet():
             return network(*(torch.from_numpy(array.copy()) for array in inputs))
     except ModelError as problem:
-        told = _of_two_kinds(network, inputs, problem)
+        told = _of_two_kinds(network, inputs, problem) or _of_states(network, inputs)
         raise told or ModelError(str(problem), remedy=_given(str(problem), inputs)) from problem.__cause__
 
 
@@ -151,6 +156,59 @@ def _of_two_kinds(network: torch.nn.Module, inputs: Arrays, problem: ModelError)
         f"{problem}; the weights are {', '.join(weights)}, the samples {', '.join(kinds)}",
         remedy=remedy,
     )
+
+
+def _of_states(network: torch.nn.Module, inputs: Arrays) -> ModelError | None:
+    """What mends it where inputs are the state of recurrent layers, which torch wants as [layers, N, H]; else None.
+
+    By trial: the network runs with those inputs turned that came as samples of such a state, [1, layers, H].
+    """
+    from torch import nn
+
+    if len(inputs) < 2 or not any(isinstance(part, nn.RNNBase) for part in network.modules()):
+        return None
+    places = [place for place, array in enumerate(inputs) if array.ndim == STATE_AXES and array.shape[1] > 1]
+    for chosen in (chosen for size in range(1, len(places) + 1) for chosen in combinations(places, size)):
+        turned = tuple(
+            np.ascontiguousarray(array.swapaxes(0, 1)) if place in chosen else array
+            for place, array in enumerate(inputs)
+        )
+        if _runs(network, turned):
+            break
+    else:
+        return None
+    names = [_input_name(network, place) for place in chosen]
+    shapes = ", ".join(
+        f"{name!r} came as {list(inputs[place].shape)}, and the network takes {list(turned[place].shape)}"
+        for name, place in zip(names, chosen, strict=True)
+    )
+    lines = "; ".join(f"{name} = {name}.transpose(0, 1).contiguous()" for name in names)
+    return ModelError(
+        f"the network takes the state of recurrent layers with its samples along axis 1: input {shapes}",
+        allowed="inputs with their samples along the first axis, [N, layers, H]",
+        remedy=f"begin forward() with {lines}, and give back a state likewise",
+    )
+
+
+def _runs(network: torch.nn.Module, inputs: Arrays) -> bool:
+    import torch
+
+    try:
+        with UserCode("the network's forward()", ModelError), torch.no_grad(), quiet():
+            network(*(torch.from_numpy(array.copy()) for array in inputs))
+    except ModelError:
+        return False
+    return True
+
+
+def _input_name(network: torch.nn.Module, place: int) -> str:
+    """What forward() calls its input, or its number where it has no name of its own."""
+    named = [
+        parameter.name
+        for parameter in inspect.signature(network.forward).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return named[place] if place < len(named) else f"input_{place}"
 
 
 def _seeded_run(network: torch.nn.Module, inputs: Arrays, seed: int) -> Arrays:

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from edgekit.errors import StageError
 from edgekit.files import sha256_file
 from edgekit.hardware import find_target
+<<<<<<< HEAD
 from edgekit.testing.layer_times import layer_times
+=======
+from edgekit.testing.float_contract import FloatContract
+>>>>>>> i8-rest
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, residual_network, samples
 from edgekit.testing.plan_contract import PlanContract
 from edgekit.types import Artifact
@@ -21,7 +25,7 @@ from edgekit.types import Artifact
 __all__ = ["BackendContract"]
 
 
-class BackendContract(PlanContract):
+class BackendContract(PlanContract, FloatContract):
     """Subclass it and say which backend and which recipe it has, and a target that has both.
 
     A backend whose runtime is not on this machine is run through `on_host`.

@@ -10,6 +10,7 @@ from edgekit.backends.tensors import TensorFacts
 from edgekit.compare.divergence import first_divergence, lowest_inputs, wrong_places
 from edgekit.compare.matching import How
 from edgekit.compare.outcome import LayerDifference
+from edgekit.compare.parts import PartDifference
 from edgekit.compare.statistics import Accumulator
 
 SUMS = Accumulator()
@@ -41,6 +42,19 @@ def test_slow_losses_of_a_quantized_network_are_no_divergence() -> None:
 def test_a_tensor_that_is_lost_slowly_is_one_in_the_end() -> None:
     layers = [layer("a", 22.0), layer("b", 15.0, 22.0), layer("c", 9.0, 15.0)]
     assert first_divergence(layers, "int8") == "c"
+
+
+def test_what_dies_though_its_inputs_are_sound_is_named_before_what_is_merely_coarse() -> None:
+    scores = PartDifference(1, 4, 9, -1.0, -25.0, True, (0.1, 0.2), "axis 1, 4 to 9: 0.0 % is kept")
+    joined = replace(layer("joined", 52.0, 39.0, op="concat"), part=scores)
+    assert first_divergence([layer("a", 40.0), layer("b", 17.0, 40.0), joined], "int8") == "joined"
+    kept = replace(joined, part=replace(scores, lost=False))
+    assert first_divergence([layer("a", 40.0), layer("b", 17.0, 40.0), kept], "int8") == "b"
+
+
+def test_what_is_lost_behind_a_layer_that_fell_is_that_layer_s_doing() -> None:
+    layers = [layer("a", 40.0), layer("b", 15.0, 40.0), layer("c", 2.0, 15.0)]
+    assert first_divergence(layers, "int8") == "b"
 
 
 def test_between_two_float_networks_much_less_is_a_divergence() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..files import sha256_file, write_atomically, write_json
 from ..golden import largest_deviation, read
+from ..manifest import MANIFEST, ManifestError, check_tolerance, read_manifest
 from .build import build_engine
 from .cuda import gpu
 from .kept import keep_shared, take_shared
@@ -84,8 +85,9 @@ def engine_for(
     content = build_engine(os.path.join(folder, recipe["onnx"]), recipe, trt, compile_for, place)
     write_atomically(engine_path, content)
     if not compile_for:
+        golden = golden or find_golden(folder)
         record["self_test"] = self_test_engine(
-            trt, engine_path, golden or find_golden(folder), recipe["tolerance"]
+            trt, engine_path, golden, tolerance_beside(golden, recipe["tolerance"])
         )
     record.update(
         engine_sha256=sha256_file(engine_path), seconds=round(time.time() - begin, 3), built=int(begin)
@@ -103,6 +105,23 @@ def find_golden(folder: str) -> str:
         if os.path.exists(os.path.join(place, "golden.npz")):
             return os.path.join(place, "golden.npz")
     return ""
+
+
+def tolerance_beside(golden: str, otherwise: float) -> float:
+    """The tolerance of the bundle in which golden outputs lie; that of the recipe where they lie in none.
+
+    The recipe was written before there were golden outputs: it knows the precision's, not the network's. Raises
+    EngineError for a bundle that was changed.
+    """
+    folder = os.path.dirname(golden)
+    if not golden or not os.path.lexists(os.path.join(folder, MANIFEST)):
+        return otherwise
+    try:
+        tolerance = read_manifest(folder)["golden"]["tolerance"]
+        check_tolerance(tolerance)
+    except (KeyError, ManifestError) as error:
+        raise EngineError("the golden outputs cannot be used: %s" % error) from error
+    return float(tolerance)
 
 
 def self_test_engine(trt: Any, engine_path: str, golden: str, tolerance: float) -> Dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt, Outcome
 from edgekit.bundle import BoardIdentity, CandidateFacts, Golden, Offer, write_bundle, write_candidates
 from edgekit.hardware import Target
-from edgekit.types import Accuracy, Budget, Measurement, Preprocess, Variant
+from edgekit.types import Accuracy, Artifact, Budget, Measurement, Preprocess, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,10 @@ GOLDEN_SAMPLES = 8
 
 @dataclass(frozen=True)
 class Bundler:
-    """Writes bundles into `folder`. `validation`: the split whose first samples are the golden inputs."""
+    """Writes bundles into `folder`. `validation`: the split whose first samples are the golden inputs.
+
+    `floats`: variant → its artifact in float32, where there is one.
+    """
 
     folder: Path
     target: Target
@@ -38,6 +41,7 @@ class Bundler:
     classes: tuple[str, ...]
     evaluator: Evaluator
     validation: SplitFiles
+    floats: Mapping[str, Artifact] = field(default_factory=dict)
 
     def write(
         self, variant: Variant, attempt: Attempt, measurement: Measurement, claim: Accuracy | None
@@ -84,15 +88,22 @@ class Bundler:
             threads=self.threads,
             preprocess=self.preprocess,
             classes=self.classes,
-            golden=golden_of(self.validation, self.evaluator.outputs(attempt.artifact, self.validation)),
+            golden=self._golden(attempt),
             edgekit_version=__version__,
             claim=claim,
         )
+
+    def _golden(self, attempt: Attempt) -> Golden:
+        """Answers that are in the store: every artifact answered the validation split before it was judged."""
+        made = self.floats.get(attempt.candidate.variant)
+        floats = None if made is None else self.evaluator.outputs(made, self.validation)
+        return golden_of(self.validation, self.evaluator.outputs(attempt.artifact, self.validation), floats)
 
 
 def hand_over(bundler: Bundler, outcome: Outcome, claim: Claim, budget: Budget, *, settled: bool) -> None:
     """The winner or the nearest, as it was last timed; where nothing is settled, the best few of each precision."""
     choice, measurements = outcome.choice, outcome.measurements
+    bundler = replace(bundler, floats=in_float(outcome))
     if not settled:
         chosen = best_per_precision(outcome.attempts, measurements, choice, budget.max_drop)
         bundler.write_several(outcome.networks, chosen, measurements, claim.accuracy, budget)
@@ -104,9 +115,30 @@ def hand_over(bundler: Bundler, outcome: Outcome, claim: Claim, budget: Budget, 
         bundler.write(network, attempt, replace(last, accuracy=attempt.accuracy), claim.accuracy)
 
 
-def golden_of(samples: SplitFiles, outputs: Mapping[str, NDArray[np.generic]]) -> Golden:
-    """The first few samples and what the artifact answered to them; [GOLDEN_SAMPLES, ...] each, in memory."""
-    return Golden(first(np.load(path, mmap_mode="r") for path in samples.paths), first(outputs.values()))
+def in_float(outcome: Outcome) -> dict[str, Artifact]:
+    """Variant → its artifact in float32, of those that have one."""
+    made = {
+        attempt.candidate.variant: attempt.artifact
+        for attempt in outcome.attempts
+        if attempt.candidate.precision == "fp32"
+    }
+    return {outcome.original.id: outcome.reference, **made}
+
+
+def golden_of(
+    samples: SplitFiles,
+    outputs: Mapping[str, NDArray[np.generic]],
+    floats: Mapping[str, NDArray[np.generic]] | None = None,
+) -> Golden:
+    """The first few samples and what the artifact answered to them; [GOLDEN_SAMPLES, ...] each, in memory.
+
+    `floats`: what its network answers in float32.
+    """
+    return Golden(
+        first(np.load(path, mmap_mode="r") for path in samples.paths),
+        first(outputs.values()),
+        None if floats is None else first(floats.values()),
+    )
 
 
 def first(arrays: Iterable[NDArray[np.generic]]) -> tuple[NDArray[np.generic], ...]:

@@ -10,16 +10,24 @@ import numpy as np
 import pytest
 
 from edgekit.building.measuring import Bench, Evaluator
-from edgekit.building.outcome.bundling import Bundler, board_identity, facts_of, golden_of, hand_over
+from edgekit.building.outcome.bundling import (
+    Bundler,
+    board_identity,
+    facts_of,
+    golden_of,
+    hand_over,
+    in_float,
+)
 from edgekit.building.outcome.claim import Claim
 from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt, Outcome
 from edgekit.bundle import CandidatesManifest, read_any_manifest
 from edgekit.bundle.manifest import read_manifest
+from edgekit.bundle.tolerance import golden_tolerance
 from edgekit.devices import LocalDevice, SampleFiles
 from edgekit.hardware import find_target
 from edgekit.testing.onnx_networks import as_variant, residual_network
-from edgekit.types import Accuracy, Budget, Choice, Cost, Measurement, Preprocess, Variant
+from edgekit.types import Accuracy, Artifact, Budget, Choice, Cost, Measurement, Preprocess, Variant
 from tests.building.parts import attempt, bench, budget, measurement, opened_cache, split_files
 from tests.bundles import SIGNATURE, artifact_of
 
@@ -98,6 +106,46 @@ def test_golden_are_the_first_eight_samples_with_their_answers(tmp_path: Path) -
     np.testing.assert_array_equal(golden.outputs[0], outputs["out"][:8])
     few = golden_of(split_files(tmp_path, count=3), {"out": outputs["out"][:3]})
     assert len(few.inputs[0]) == 3
+
+
+def test_what_a_variant_answers_in_float32_goes_along(tmp_path: Path) -> None:
+    outputs, floats = ({"out": np.full((12, 2), value, np.float32)} for value in (1.0, 2.0))
+    golden = golden_of(split_files(tmp_path, count=12), outputs, floats)
+    assert golden.floats is not None
+    np.testing.assert_array_equal(golden.floats[0], floats["out"][:8])
+    assert golden_of(split_files(tmp_path, count=12), outputs).floats is None
+
+
+def test_each_variant_is_held_against_its_own_float_network(tmp_path: Path) -> None:
+    made = [attempt("a", precision="fp16"), attempt("b", precision="fp32"), attempt("c", precision="int8")]
+    made[1] = replace(made[1], candidate=replace(made[1].candidate, variant="pruned"))
+    outcome = outcome_of(tmp_path, Choice("MISSES", None, "a", ""), made)
+    assert in_float(outcome) == {"original": made[0].artifact, "pruned": made[1].artifact}
+
+
+def test_the_bundle_s_tolerance_is_by_how_far_its_outputs_are_from_float(tmp_path: Path) -> None:
+    """The second artifact stands for the float network: it answers otherwise."""
+    half = attempt("a", precision="fp16")
+    samples = split_files(tmp_path)
+    answers = {half.artifact.folder: 1.0, "float": 1.25}
+
+    class FakeEvaluator(Evaluator):
+        def outputs(self, artifact: Artifact, samples: SplitFiles) -> dict[str, np.ndarray]:
+            return {"out": np.full((12, 2), answers[artifact.folder], np.float32)}
+
+    with opened_cache(tmp_path / "store") as cache:
+        bundler = Bundler(
+            folder=tmp_path / "bundle",
+            target=find_target("jetson-orin-nano"),
+            threads=1,
+            preprocess=Preprocess(),
+            classes=(),
+            evaluator=FakeEvaluator(cache, bench(tmp_path / "board"), "top1"),
+            validation=samples,
+            floats={half.candidate.variant: replace(half.artifact, folder="float")},
+        )
+        golden = bundler._golden(half)
+    assert golden_tolerance("fp16", golden.outputs, golden.floats) == 0.5
 
 
 def test_a_candidate_s_facts_and_the_board_s_identity_are_its_own() -> None:
