@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 from edgekit.errors import StageError
 from edgekit.files import sha256_file
 from edgekit.hardware import find_target
-<<<<<<< HEAD
-from edgekit.testing.layer_times import layer_times
-=======
 from edgekit.testing.float_contract import FloatContract
->>>>>>> i8-rest
+from edgekit.testing.layer_times import layer_times
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, residual_network, samples
 from edgekit.testing.plan_contract import PlanContract
 from edgekit.types import Artifact
