@@ -11,6 +11,7 @@ Job (paths are relative to the job file's folder):
     timeout_s 600 (what one entry may use in all its stages together),
     entries: [{id, runtime, path, options: {name: text},
                feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
+               threads, cpus                  instead of the job's; may be absent
                evaluate: {inputs: {input: FILE.npy [N, ...]}, outputs: FOLDER}}]   evaluate may be absent
 
 Result:
@@ -65,6 +66,8 @@ JOB = forms.record(
                 {"id": forms.text, "runtime": forms.text, "path": forms.text},
                 {
                     "options": forms.maybe(forms.table(forms.text)),
+                    "threads": forms.whole(1, 4096),
+                    "cpus": forms.maybe(forms.list_of(forms.whole(0, 1 << 16))),
                     "feeds": forms.maybe(forms.table(forms.text)),
                     "evaluate": forms.maybe(
                         forms.record({"inputs": forms.table(forms.text), "outputs": forms.text})
@@ -102,8 +105,8 @@ class Coordinator(object):
                 peer.close()
 
     def load(self, peer: Peer) -> None:
-        job = self.job
-        peer.result.update(peer.ask("load", entry=peer.entry, threads=job["threads"], seed=job["seed"]))
+        threads = peer.entry.get("threads", self.job["threads"])
+        peer.result.update(peer.ask("load", entry=peer.entry, threads=threads, seed=self.job["seed"]))
 
     def warm(self, peer: Peer) -> None:
         warm = peer.ask("warmup", cap_s=self.job["warmup_s"])

@@ -20,8 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.board import choosing, settle
+from edgekit.board import choosing, settle, settling
 from edgekit.board.manifest import manifest_digest
+from edgekit.board.runner import LocalRunner
 from edgekit.bundle import BoardIdentity, CandidateFacts, Offer, verify_bundle, write_candidates
 from edgekit.devices import LocalDevice
 from edgekit.errors import BundleError
@@ -280,7 +281,10 @@ def test_it_measures_on_the_cpus_that_a_build_measures_on(tmp_path: Path) -> Non
     bundle = candidates_bundle(tmp_path / "made")
     work = tmp_path / "work"
     work.mkdir()
-    job = settle.make_job(str(bundle), str(work), *settle.read_bundle(str(bundle)), 0.1)
+    facts, manifests = settle.read_bundle(str(bundle))
+    plan = settling.Plan(0.1, False, 1)
+    settled = settling.Settling(str(bundle), facts, manifests, LocalRunner(str(work)), str(work), plan)
+    job = settled.job(list(settled.entries.values()))
     assert job["cpus"] == LocalDevice(tmp_path / "device").describe()["cpus"][:1]
     assert [entry["options"] for entry in job["entries"]] == [{}, {"INFERENCE_PRECISION_HINT": "f32"}]
 
