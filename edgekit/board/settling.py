@@ -6,7 +6,7 @@ One way for the board itself and for a device that is measured from elsewhere: w
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 from .candidates import Manifests, folder_of, with_claims
-from .choosing import is_established, latency_ms, limits_of, look_again
+from .choosing import Looked, is_established, latency_ms, limits_of, look_again
 from .entries import entry_of, off_golden, with_setting
 from .identity import misfits
 from .machine import first_cpus
@@ -151,7 +151,7 @@ class Settling(object):
         }
         claims = with_claims(self.facts, self.manifests)
         looked = look_again(claims, kept, deviations, lambda name: self._alone(name, settings))
-        return self._answer(result, kept, settings, claims, looked, bool(deviations))
+        return self._answer(result, kept, settings, claims, looked, deviations)
 
     def _kept(
         self, result: Mapping[str, Any], seemed: Mapping[str, Setting]
@@ -188,10 +188,17 @@ class Settling(object):
         kept: Mapping[str, Mapping[str, Any]],
         settings: Dict[str, Setting],
         claims: Mapping[str, Any],
-        looked: Any,
-        ran: bool,
+        looked: Looked,
+        deviations: Mapping[str, Tuple[float, float]],
     ) -> Settlement:
-        rows, decision = looked.rows, looked.decision
+        looked_off = {
+            name: "off by %.3g, allowed %g" % (off, allowed)
+            for name, (off, allowed) in deviations.items()
+            if not off <= allowed
+        }
+        own, decision = self.facts["threads"], looked.decision
+        changed = {name: told(setting, self.entries[name]["options"], own) for name, setting in settings.items()}
+        rows = [dict(row, tuned=changed.get(row["id"], "")) for row in looked.rows]
         missing = self.missing()
         others = misfits(self.facts["target"], self.facts["identity"], result["facts"])
         if self.machine.get("emulated"):
@@ -217,13 +224,14 @@ class Settling(object):
             "sensors": result["sensors"],
             "order": result["order"],
             "entries": {name: _told_entry(entry) for name, entry in kept.items()},
+            "off_golden": looked_off,
             "refuted": [list(pair) for pair in looked.refuted.items()],
             "confirmed": {name: _told_entry(entry) for name, entry in looked.alone.items()},
             "tuning": {
                 name: {
                     "options": settings[name].options if name in settings else self.entries[name]["options"],
-                    "threads": settings[name].threads if name in settings else self.facts["threads"],
-                    "changed": _changed(settings.get(name), self.entries[name], self.facts["threads"]),
+                    "threads": settings[name].threads if name in settings else own,
+                    "changed": changed.get(name, ""),
                     "tried": self.tried[name],
                 }
                 for name in self.names
@@ -235,11 +243,7 @@ class Settling(object):
             for name, entry in kept.items()
             if entry["status"] != "ok" and self.entries[name]["runtime"] not in missing
         ]
-        return Settlement(answer, rows, decision, settings, ran, missing, problems)
-
-
-def _changed(setting: Any, entry: Mapping[str, Any], threads: int) -> str:
-    return "" if setting is None else told(setting, entry["options"], threads)
+        return Settlement(answer, rows, decision, settings, bool(deviations), missing, problems)
 
 
 def _tried(setting: Setting, trial: Trial, default: Trial, kept: bool) -> Dict[str, Any]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from edgekit.data import DataSource
 
-__all__ = ["Board", "GivenModel", "Runtimes", "Setting", "lacking_there", "prepare"]
+__all__ = ["Board", "GivenModel", "Runtimes", "Setting", "find_board", "lacking_there", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     store = Store.open(request.store, warn)
     device = make_device(request.device, store.workspace("device"))
     facts = device.describe()
-    board = find_board(request, target, device, facts)
+    board = find_board(target, device, facts)
     runtimes = find_runtimes(request, target, None if board.absent else facts)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
@@ -214,7 +214,7 @@ def check_references(request: BuildRequest, project: Path) -> None:
             load_function(reference, UserError)
 
 
-def find_board(request: BuildRequest, target: Target, device: Device, facts: Mapping[str, Any]) -> Board:
+def find_board(target: Target, device: Device, facts: Mapping[str, Any]) -> Board:
     """The target with the machine that the device is, by what its `describe` says.
 
     This machine stands in for a board that it is not. Another one is given as the board: one that it cannot be is

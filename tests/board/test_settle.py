@@ -72,7 +72,7 @@ def candidates_bundle(
 
 
 def run_settle(bundle: Path, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
-    command = [python, "-I", str(bundle / "settle.py"), "--seconds", "0.3"]
+    command = [python, "-I", str(bundle / "settle.py"), "--seconds", "0.3", "--no-tune"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
