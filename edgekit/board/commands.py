@@ -49,6 +49,12 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Example: python3 -m board engine bundle/model",
     )
     engine.add_argument("folder", metavar="FOLDER", help="of the artifact: an ONNX file and build.json")
+    engine.add_argument(
+        "--builder-level",
+        type=int,
+        choices=range(6),
+        help="the builder's optimization level; its own without",
+    )
     for name, said in OF_BUNDLES.items():
         commands.add_parser(name, help=said, add_help=False)
     worker = commands.add_parser("worker", help="one entry of a job; `run` starts it")
@@ -85,7 +91,7 @@ def main(arguments: List[str]) -> int:
     if options.command == "engine":
         from .tensorrt.engine import build_in
 
-        return build_in(options.folder)
+        return build_in(options.folder, options.builder_level)
     if options.command == "worker":
         if options.cpus and sys.platform == "linux":
             os.sched_setaffinity(0, {int(cpu) for cpu in options.cpus.split(",")})

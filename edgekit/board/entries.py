@@ -34,7 +34,9 @@ def entry_of(
                 os.path.join(folder, *listed["path"].split("/")), "%s/%s" % (place, listed["path"])
             )
             path = there if listed["path"] == manifest["entry"] else path
-    runner.take(golden_path, "%s/model/golden.npz" % place)  # engines are tested against it where they are built
+    runner.take(
+        golden_path, "%s/model/golden.npz" % place
+    )  # engines are tested against it where they are built
     return {
         "id": name,
         "runtime": manifest["candidate"]["backend"],
@@ -54,15 +56,15 @@ def with_setting(
     outputs: Optional[str] = None,
 ) -> Dict[str, Any]:
     """The same artifact under another name, opened with other options and threads; `outputs`: a folder of its own."""
-    changed = dict(
-        entry, id=name, options=dict(options), threads=threads, cpus=first_cpus(facts, threads)
-    )
+    changed = dict(entry, id=name, options=dict(options), threads=threads, cpus=first_cpus(facts, threads))
     if outputs is not None:
         changed["evaluate"] = dict(entry["evaluate"], outputs=outputs)
     return changed
 
 
-def off_golden(runner: Runner, folder: str, manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Tuple[float, float]:
+def off_golden(
+    runner: Runner, folder: str, manifest: Mapping[str, Any], entry: Mapping[str, Any]
+) -> Tuple[float, float]:
     """How far what an entry of a result answered is from its golden outputs, and what is allowed."""
     outputs = runner.fetch(list(entry["outputs"].values()))
     _, expected = golden.read(os.path.join(folder, "golden.npz"), 0, len(manifest["signature"]["outputs"]))

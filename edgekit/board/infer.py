@@ -36,8 +36,8 @@ AS_IT_IS = {
 class Model(object):
     """A bundle's artifact, loaded once with the runtime options and threads that it was measured with.
 
-    Of a bundle of several candidates that was settled, the winner; where settling tuned it on a machine as this one, with
-    what was found there (`tuned`).
+    Of a bundle of several candidates that was settled, the winner; where settling tuned it on a machine as this one,
+    with what was found there (`tuned`).
 
     `labels` are the classes' names, empty where there are none. `inputs` and `outputs` are the network's, a list of
     {name, dtype, shape} each. Which CPUs it runs on is the process's own matter (measured was on the first `threads`
@@ -61,9 +61,7 @@ class Model(object):
         self.threads, self.tuned = int(setting["threads"]), bool(setting["tuned"])
         self._golden_path = os.path.join(folder, "golden.npz")
         path = os.path.join(folder, *manifest["entry"].split("/"))
-        self._session = open_session(
-            manifest["candidate"]["backend"], path, setting["options"], self.threads
-        )
+        self._session = open_session(manifest["candidate"]["backend"], path, setting["options"], self.threads)
 
     def __enter__(self: M) -> M:
         return self

@@ -58,7 +58,9 @@ class LocalRunner(Runner):
         path = os.path.join(self.work, "job.json")
         write_json(path, job)
         process = subprocess.Popen(
-            command("run", path, "--parent", str(os.getpid())), stdout=subprocess.PIPE, universal_newlines=True
+            command("run", path, "--parent", str(os.getpid())),
+            stdout=subprocess.PIPE,
+            universal_newlines=True,
         )
         assert process.stdout is not None
         try:

@@ -17,7 +17,7 @@ class BoardRuntime(NamedTuple):
 
     `install` says how it comes to the board. `session`: a module of sessions/ and what in it opens an artifact,
     (path, options, threads) -> RuntimeSession; `prepare`: what in that module is done once to an artifact before it is
-    loaded, (path).
+    loaded, (path, options).
     """
 
     modules: Tuple[str, ...]

@@ -78,7 +78,9 @@ def code_of(rows: Sequence[Dict[str, Any]]) -> int:
 
 def in_words(row: Dict[str, Any]) -> str:
     """One line on one artifact."""
-    off = "off by %.3g, allowed %g" % (row["off"], row["tolerance"]) if row["off"] is not None else row["cause"]
+    off = (
+        "off by %.3g, allowed %g" % (row["off"], row["tolerance"]) if row["off"] is not None else row["cause"]
+    )
     said = {
         "match": "golden outputs match: %s",
         "differs": "golden outputs DO NOT MATCH: %s",

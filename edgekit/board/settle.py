@@ -149,7 +149,9 @@ def main(arguments: List[str]) -> int:
         prog="settle.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="timed time for each candidate")
-    parser.add_argument("--no-tune", action="store_true", help="measure candidates as they were built, and no more")
+    parser.add_argument(
+        "--no-tune", action="store_true", help="measure candidates as they were built, and no more"
+    )
     parser.add_argument(
         "--max-threads", type=int, metavar="N", help="the most threads that are tried; as many as built with"
     )

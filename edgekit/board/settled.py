@@ -31,7 +31,7 @@ def write_settled(here: str, answer: Mapping[str, Any]) -> None:
 
 
 def read_settled(path: str, facts: Mapping[str, Any]) -> Dict[str, Any]:
-    """A settled.json of the bundle whose manifest says `facts`. Files of before have no digest. Raises ManifestError."""
+    """A settled.json of the bundle whose manifest says `facts`. Old files have no digest. Raises ManifestError."""
     if not is_answer(path):
         raise ManifestError("%s is missing, or is not what settling wrote: %s" % (path, MEND))
     content: Dict[str, Any] = read_json(path)

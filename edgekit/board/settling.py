@@ -67,7 +67,13 @@ class Settling(object):
         """The job over entries, pinned as a build pins."""
         threads = self.facts["threads"]
         cpus = first_cpus(self.machine, threads)
-        return {"schema": 1, "threads": threads, "cpus": cpus, "seconds": self.plan.seconds, "entries": entries}
+        return {
+            "schema": 1,
+            "threads": threads,
+            "cpus": cpus,
+            "seconds": self.plan.seconds,
+            "entries": entries,
+        }
 
     def off(self, name: str, entry: Mapping[str, Any]) -> Tuple[float, float]:
         """How far a candidate's entry is off its golden outputs, and what is allowed."""
@@ -90,37 +96,33 @@ class Settling(object):
         )
 
     def tune(self, name: str) -> Setting:
-        """The setting that is best for a candidate; its own where none is surely better."""
-        entry, limits = self.entries[name], limits_of(self.facts)
+        """The setting that is best for a candidate; its own where none is surely better. Threads first, then options."""
+        entry = self.entries[name]
+        runtime, most = entry["runtime"], min(self.plan.most_threads, len(self.machine["cpus"]))
         own = Setting("", dict(entry["options"]), self.facts["threads"])
-        kept = own
         self.tried[name] = []
-        cores = len(self.machine["cpus"])
-        for offer in (
-            lambda: thread_settings(entry["runtime"], kept.options, kept.threads, min(self.plan.most_threads, cores)),
-            lambda: option_settings(entry["runtime"], kept.options, kept.threads),
-        ):
-            settings = offer()
-            if not settings:
-                continue
-            entries = [self.variant(name, kept, name, "outputs")] + [
-                self.variant(name, setting, "%s+%d" % (name, number), "tuning-%d" % number)
-                for number, setting in enumerate(settings)
-            ]
-            result = self.runner.run(self.job(entries), "tuning %s" % name)
-            default = self.trial(name, result["entries"][name])
-            trials = {
-                setting.name: self.trial(name, result["entries"]["%s+%d" % (name, number)])
-                for number, setting in enumerate(settings)
-            }
-            best = best_setting(trials, default, limits.max_memory_bytes)
-            self.tried[name] += [
-                _tried(setting, trials[setting.name], default, setting.name == best) for setting in settings
-            ]
-            if default.against:
-                return own  # it does not run: the job over all says why
-            kept = next((setting for setting in settings if setting.name == best), kept)
-        return kept
+        kept = self._best(name, own, thread_settings(runtime, own.options, own.threads, most))
+        return self._best(name, kept, option_settings(runtime, kept.options, kept.threads))
+
+    def _best(self, name: str, kept: Setting, settings: List[Setting]) -> Setting:
+        """The best of the settings in one job with the one that is kept so far; that one where none is better."""
+        if not settings:
+            return kept
+        entries = [self.variant(name, kept, name, "outputs")] + [
+            self.variant(name, setting, "%s+%d" % (name, number), "tuning-%d" % number)
+            for number, setting in enumerate(settings)
+        ]
+        result = self.runner.run(self.job(entries), "tuning %s" % name)
+        default = self.trial(name, result["entries"][name])
+        trials = {
+            setting.name: self.trial(name, result["entries"]["%s+%d" % (name, number)])
+            for number, setting in enumerate(settings)
+        }
+        best = best_setting(trials, default, limits_of(self.facts).max_memory_bytes)
+        self.tried[name] += [
+            _tried(setting, trials[setting.name], default, setting.name == best) for setting in settings
+        ]
+        return next((setting for setting in settings if setting.name == best), kept)
 
     def tuned(self) -> Dict[str, Setting]:
         """Candidates for which a setting other than their own seemed better."""
@@ -146,9 +148,7 @@ class Settling(object):
         entries += [self.variant(name, setting, name + TUNED, "tuned") for name, setting in seemed.items()]
         result = self.runner.run(self.job(entries), "measuring")
         kept, settings = self._kept(result, seemed)
-        deviations = {
-            name: self.off(name, entry) for name, entry in kept.items() if entry["status"] == "ok"
-        }
+        deviations = {name: self.off(name, entry) for name, entry in kept.items() if entry["status"] == "ok"}
         claims = with_claims(self.facts, self.manifests)
         looked = look_again(claims, kept, deviations, lambda name: self._alone(name, settings))
         return self._answer(result, kept, settings, claims, looked, deviations)
@@ -197,7 +197,9 @@ class Settling(object):
             if not off <= allowed
         }
         own, decision = self.facts["threads"], looked.decision
-        changed = {name: told(setting, self.entries[name]["options"], own) for name, setting in settings.items()}
+        changed = {
+            name: told(setting, self.entries[name]["options"], own) for name, setting in settings.items()
+        }
         rows = [dict(row, tuned=changed.get(row["id"], "")) for row in looked.rows]
         missing = self.missing()
         others = misfits(self.facts["target"], self.facts["identity"], result["facts"])

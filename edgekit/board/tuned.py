@@ -31,7 +31,11 @@ FORM = forms.record(
 
 
 def write_tuned(
-    folder: str, manifest: Mapping[str, Any], facts: Mapping[str, Any], options: Mapping[str, str], threads: int
+    folder: str,
+    manifest: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    options: Mapping[str, str],
+    threads: int,
 ) -> None:
     """Write tuned.json of the artifact in `folder`; `facts` are the machine's."""
     content = {
@@ -67,8 +71,21 @@ def read_tuned(folder: str, manifest: Mapping[str, Any]) -> Optional[Dict[str, A
     own, offered = manifest["options"], offered_keys(manifest["candidate"]["backend"])
     for key in sorted(set(content["options"]) | set(own)):
         if content["options"].get(key) != own.get(key) and key not in offered:
-            raise ManifestError("%s changes the option %s, which is not tuned: %s" % (path, forms.one_line(key, 60), mend))
+            raise ManifestError(
+                "%s changes the option %s, which is not tuned: %s" % (path, forms.one_line(key, 60), mend)
+            )
     return content
+
+
+def is_tuned(path: str) -> bool:
+    """Whether a file is a tuned.json that settling wrote, of whichever bundle."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError, RecursionError):
+        return False
+    if os.path.islink(path) or not isinstance(content, dict):
+        return False
+    return content.pop("digest", None) == manifest_digest(content)
 
 
 def is_of(tuned: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:

@@ -46,6 +46,7 @@ def candidates_bundle(
     *,
     budget: Budget = EASY,
     identity: BoardIdentity = HERE,
+    target: str = "some-board",
     claimed_drops: Mapping[str, float] = MappingProxyType({}),
 ) -> Path:
     """Two candidates of the tiny network, in ONNX Runtime and in OpenVINO; drops on the test split by runtime."""
@@ -62,7 +63,7 @@ def candidates_bundle(
     write_candidates(
         folder / "bundle",
         offers,
-        target="some-board",
+        target=target,
         identity=identity,
         budget=budget,
         threads=1,

@@ -136,7 +136,8 @@ def _check_belongs(result: Result, manifest: CandidatesManifest, answer: Mapping
     strange = [facts.id for facts in manifest.candidates if facts.id not in known]
     if result.target.name != manifest.target or result.budget != manifest.budget or strange:
         raise BundleError(
-            "result.json is not of the build that made this bundle", remedy="give the --out folder of that build"
+            "result.json is not of the build that made this bundle",
+            remedy="give the --out folder of that build",
         )
     if answer["not_the_board"] and not answer["emulated"]:
         raise BundleError(
@@ -148,7 +149,7 @@ def _check_belongs(result: Result, manifest: CandidatesManifest, answer: Mapping
 def _choice(settled: _Settled, entries: list[Entry], failures: list[Failure]) -> Choice:
     """The choice in words; it has to be the one that settling made of the same figures."""
     answer, manifest = settled.answer, settled.manifest
-    refuted = {name: reason for name, reason in answer["refuted"]}
+    refuted = dict(answer["refuted"])
     original = next((entry.id for entry in entries if entry.is_unchanged), None)
     choice = choose(
         manifest.budget, entries, original, origin=settled.origin, refuted=refuted, failures=failures
@@ -180,7 +181,9 @@ def _open_by(settled: _Settled) -> str:
     if answer["emulated"]:
         return f"{target} is only emulated: what runs there is the board's code at no board's speed"
     if answer["verdict"] == "PROVISIONAL":
-        lacking = "; ".join(f"{name} is not installed there: {how}" for name, how in answer["not_installed"].items())
+        lacking = "; ".join(
+            f"{name} is not installed there: {how}" for name, how in answer["not_installed"].items()
+        )
         return f"No candidate that ran meets the budget, and others did not run ({lacking})"
     return ""
 

@@ -58,7 +58,8 @@ def check_settling(bundle: Path) -> CandidatesManifest:
     manifest = read_any_manifest(bundle)
     if not isinstance(manifest, CandidatesManifest):
         raise BundleError(
-            f"{bundle} holds one artifact: there is nothing to settle", remedy=f"edgekit bundle verify {bundle}"
+            f"{bundle} holds one artifact: there is nothing to settle",
+            remedy=f"edgekit bundle verify {bundle}",
         )
     verification = verify_bundle(bundle, run=False)
     if not verification.ok:
@@ -171,5 +172,3 @@ def _refuse_another(board: Board, device: Device) -> None:
             f"{device.name} is no {board.target.name}: {'; '.join(board.absent)}",
             remedy=f"edgekit targets probe --device {device.name}",
         )
-
-
