@@ -96,7 +96,7 @@ class Settling(object):
         )
 
     def tune(self, name: str) -> Setting:
-        """The setting that is best for a candidate; its own where none is surely better. Threads first, then options."""
+        """The setting that is best for a candidate; its own where none is better. Threads first, then options."""
         entry = self.entries[name]
         runtime, most = entry["runtime"], min(self.plan.most_threads, len(self.machine["cpus"]))
         own = Setting("", dict(entry["options"]), self.facts["threads"])

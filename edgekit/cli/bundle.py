@@ -76,7 +76,10 @@ def show(folder: Path, as_json: bool) -> None:
     from edgekit.console import make_console
 
     table = Table(show_header=False, box=None, pad_edge=False)
-    told = candidate_rows(manifest) if isinstance(manifest, CandidatesManifest) else rows(manifest)
+    if isinstance(manifest, CandidatesManifest):
+        told = [*candidate_rows(manifest), *settled_rows(find_bundle(folder))]
+    else:
+        told = rows(manifest)
     for name, text in told:
         table.add_row(name, Text(text, overflow="fold"))
     make_console().print(table)
@@ -189,6 +192,20 @@ def candidate_rows(manifest: CandidatesManifest) -> list[tuple[str, str]]:
         ("files", f"{len(manifest.files) + 1}"),
         ("made", f"{manifest.created} by edgekit {manifest.edgekit}"),
     ]
+
+
+def settled_rows(folder: Path) -> list[tuple[str, str]]:
+    """What settling found of a bundle of several candidates, where it was settled. Raises BundleError."""
+    from edgekit.board.candidates import read_bundle
+    from edgekit.board.settled import SETTLED, read_settled
+
+    if not (folder / SETTLED).exists():
+        return []
+    try:
+        settled = read_settled(str(folder / SETTLED), read_bundle(str(folder))[0])
+    except ValueError as error:
+        raise BundleError(str(error)) from error
+    return [("settled", f"{settled['verdict']}, {settled['winner'] or 'no candidate'}")]
 
 
 def latencies(manifest: Manifest) -> list[tuple[str, Estimate]]:

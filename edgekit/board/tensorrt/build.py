@@ -18,7 +18,8 @@ def build_engine(
     """The serialized engine of an ONNX file by a recipe.
 
     `compile_for`: an SM that need not be here ("sm_89"; TensorRT-RTX only). `cache_folder`: where a timing cache is
-    read and written, if the recipe wants one. `level`: the builder's optimization level; its own where None. Raises EngineError with the library's own reasons.
+    read and written, if the recipe wants one. `level`: the builder's optimization level; its own where None. Raises
+    EngineError with the library's own reasons.
     """
     trt = trt or load_tensorrt()
     logger = make_logger(trt)

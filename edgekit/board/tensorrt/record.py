@@ -5,7 +5,8 @@ Recipe (build.json): schema 1, onnx, precision, typing "weak" or "strong", flags
     "dla", dla_core, gpu_fallback, quantization "", "explicit" or "implicit", calibration_cache, tolerance.
 
 Record (engine/model.engine.json): schema 1, library, version, sm, gpu, files {name: SHA-256}, engine_sha256,
-    builder_level (where one was asked for), seconds (of building), built (Unix time), self_test {samples, off, tolerance}.
+    builder_level (where one was asked for), seconds (of building), built (Unix time), self_test {samples, off,
+    tolerance}.
 """
 
 import os
