@@ -6,7 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 from .candidates import folder_of, read_bundle
 from .entries import entry_of, with_setting
-from .manifest import MANIFEST, ManifestError, read_manifest
+from .manifest import MANIFEST, ManifestError, check_tolerance, read_manifest
 from .runner import Runner
 from .settled import one_artifact, read_artifact
 from .tuned import settings_here
@@ -31,6 +31,7 @@ def the_one(bundle: str) -> Held:
     """The artifact of a bundle, or the winner of one that was settled. Raises ManifestError."""
     folder = one_artifact(bundle)
     manifest = read_artifact(folder)
+    check_tolerance(manifest["golden"]["tolerance"])
     return Held(_name(manifest, folder), folder, manifest)
 
 

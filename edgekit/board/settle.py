@@ -29,7 +29,7 @@ from .manifest import ManifestError
 from .process import printable
 from .runner import JobError, LocalRunner
 from .settled import SETTLED, write_settled
-from .settling import Plan, Settlement, Settling
+from .settling import Settlement, Settling, SettlingPlan
 from .tuned import remove_tuned, write_tuned
 
 LONGEST_S = 3600
@@ -64,7 +64,9 @@ def show(rows: List[Dict[str, Any]], winner: Optional[str], percentile: str) -> 
 # ---- the program -------------------------------------------------------------------------------------------
 
 
-def measured(here: str, facts: Mapping[str, Any], manifests: Manifests, plan: Plan, keep: bool) -> Settlement:
+def measured(
+    here: str, facts: Mapping[str, Any], manifests: Manifests, plan: SettlingPlan, keep: bool
+) -> Settlement:
     """What the candidates of a bundle do here. Raises JobError, and UNUSABLE for what is damaged."""
     # A folder with a name of its own: nothing that was there is touched.
     work = tempfile.mkdtemp(prefix="settling-", dir=here)
@@ -84,7 +86,7 @@ def settle(here: str, seconds: float, tune: bool, most_threads: Optional[int], k
             raise ManifestError("%s is there and is not of this program: move it away" % answer_path)
     except (OSError, ValueError) as error:
         return fail(str(error))
-    plan = Plan(seconds, tune, facts["threads"] if most_threads is None else most_threads)
+    plan = SettlingPlan(seconds, tune, facts["threads"] if most_threads is None else most_threads)
     try:
         settled = measured(here, facts, manifests, plan, keep)
         return told(here, facts, manifests, settled)

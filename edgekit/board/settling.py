@@ -13,7 +13,16 @@ from .machine import first_cpus
 from .manifest import manifest_digest
 from .runner import JobError, Runner
 from .runtimes import find_runtime
-from .tuning import Setting, Trial, best_setting, is_better, option_settings, thread_settings, told, trial_of
+from .tuning import (
+    RuntimeSetting,
+    Trial,
+    best_setting,
+    is_better,
+    option_settings,
+    thread_settings,
+    told,
+    trial_of,
+)
 from .verdict import Decision
 
 KEPT_OF_ENTRY = (
@@ -24,7 +33,7 @@ EMULATED = "it is emulated, so its latency says nothing of a board"
 TUNED = "+tuned"  # behind a candidate's id: no id of a build has a plus
 
 
-class Plan(NamedTuple):
+class SettlingPlan(NamedTuple):
     """How to settle. `seconds`: timed time for each entry of a job; `most_threads`: the most that are tried."""
 
     seconds: float
@@ -41,7 +50,7 @@ class Settlement(NamedTuple):
     answer: Dict[str, Any]
     rows: List[Dict[str, Any]]
     decision: Decision
-    settings: Dict[str, Setting]
+    settings: Dict[str, RuntimeSetting]
     ran: bool
     missing: Dict[str, str]
     problems: List[str]
@@ -51,7 +60,13 @@ class Settling(object):
     """One settling of the bundle of several candidates in the folder `here`; `work` is a folder for golden inputs."""
 
     def __init__(
-        self, here: str, facts: Mapping[str, Any], manifests: Manifests, runner: Runner, work: str, plan: Plan
+        self,
+        here: str,
+        facts: Mapping[str, Any],
+        manifests: Manifests,
+        runner: Runner,
+        work: str,
+        plan: SettlingPlan,
     ) -> None:
         self.facts, self.manifests, self.runner, self.plan = facts, manifests, runner, plan
         self.machine = runner.facts()
@@ -88,23 +103,23 @@ class Settling(object):
         percentile = self.facts["budget"]["percentile"]
         return trial_of(entry, lambda rounds: latency_ms(rounds, percentile), is_off)
 
-    def variant(self, name: str, setting: Setting, identity: str, place: str) -> Dict[str, Any]:
+    def variant(self, name: str, setting: RuntimeSetting, identity: str, place: str) -> Dict[str, Any]:
         """The entry of a candidate with a setting."""
         outputs = self.runner.place("%d/%s" % (self.names.index(name), place))
         return with_setting(
             self.entries[name], identity, setting.options, setting.threads, self.machine, outputs
         )
 
-    def tune(self, name: str) -> Setting:
+    def tune(self, name: str) -> RuntimeSetting:
         """The setting that is best for a candidate; its own where none is better. Threads first, then options."""
         entry = self.entries[name]
         runtime, most = entry["runtime"], min(self.plan.most_threads, len(self.machine["cpus"]))
-        own = Setting("", dict(entry["options"]), self.facts["threads"])
+        own = RuntimeSetting("", dict(entry["options"]), self.facts["threads"])
         self.tried[name] = []
         kept = self._best(name, own, thread_settings(runtime, own.options, own.threads, most))
         return self._best(name, kept, option_settings(runtime, kept.options, kept.threads))
 
-    def _best(self, name: str, kept: Setting, settings: List[Setting]) -> Setting:
+    def _best(self, name: str, kept: RuntimeSetting, settings: List[RuntimeSetting]) -> RuntimeSetting:
         """The best of the settings in one job with the one that is kept so far; that one where none is better."""
         if not settings:
             return kept
@@ -124,7 +139,7 @@ class Settling(object):
         ]
         return next((setting for setting in settings if setting.name == best), kept)
 
-    def tuned(self) -> Dict[str, Setting]:
+    def tuned(self) -> Dict[str, RuntimeSetting]:
         """Candidates for which a setting other than their own seemed better."""
         missing, found = self.missing(), {}
         for name in self.names if self.plan.tune else ():
@@ -154,8 +169,8 @@ class Settling(object):
         return self._answer(result, kept, settings, claims, looked, deviations)
 
     def _kept(
-        self, result: Mapping[str, Any], seemed: Mapping[str, Setting]
-    ) -> Tuple[Dict[str, Mapping[str, Any]], Dict[str, Setting]]:
+        self, result: Mapping[str, Any], seemed: Mapping[str, RuntimeSetting]
+    ) -> Tuple[Dict[str, Mapping[str, Any]], Dict[str, RuntimeSetting]]:
         """Each candidate's entry with its own setting or the tuned one, which has to be better in this job too."""
         kept = {name: result["entries"][name] for name in self.names}
         settings = {}
@@ -169,7 +184,7 @@ class Settling(object):
                 kept[name], settings[name] = entry, setting
         return kept, settings
 
-    def _alone(self, name: str, settings: Mapping[str, Setting]) -> Mapping[str, Any]:
+    def _alone(self, name: str, settings: Mapping[str, RuntimeSetting]) -> Mapping[str, Any]:
         """A candidate's entry of a run of its own."""
         entry = self.entries[name]
         if name in settings:
@@ -186,7 +201,7 @@ class Settling(object):
         self,
         result: Mapping[str, Any],
         kept: Mapping[str, Mapping[str, Any]],
-        settings: Dict[str, Setting],
+        settings: Dict[str, RuntimeSetting],
         claims: Mapping[str, Any],
         looked: Looked,
         deviations: Mapping[str, Tuple[float, float]],
@@ -248,7 +263,7 @@ class Settling(object):
         return Settlement(answer, rows, decision, settings, bool(deviations), missing, problems)
 
 
-def _tried(setting: Setting, trial: Trial, default: Trial, kept: bool) -> Dict[str, Any]:
+def _tried(setting: RuntimeSetting, trial: Trial, default: Trial, kept: bool) -> Dict[str, Any]:
     """A setting as settled.json tells of it, with the default that it was compared with in the same rounds."""
     return {
         "name": setting.name,

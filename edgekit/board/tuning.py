@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 Options = Mapping[str, str]
 
 
-class Setting(NamedTuple):
+class RuntimeSetting(NamedTuple):
     """`options`: all that the runtime is opened with, the artifact's own ones included. `name`: what it changes."""
 
     name: str
@@ -17,7 +17,7 @@ class Setting(NamedTuple):
     threads: int
 
 
-class Offer(NamedTuple):
+class SettingOffer(NamedTuple):
     """One change of options. `threads`: the fewest with which it means anything; `from_threads`: threads -> options."""
 
     name: str
@@ -26,14 +26,14 @@ class Offer(NamedTuple):
     from_threads: Optional[Callable[[int], Dict[str, str]]] = None
 
 
-OFFERS: Dict[str, Tuple[Offer, ...]] = {
+OFFERS: Dict[str, Tuple[SettingOffer, ...]] = {
     "onnxruntime": (
-        Offer("extended graph optimizations", {"graph_optimization_level": "ORT_ENABLE_EXTENDED"}),
-        Offer("basic graph optimizations", {"graph_optimization_level": "ORT_ENABLE_BASIC"}),
-        Offer("denormals as zero", {"session.set_denormal_as_zero": "1"}),
-        Offer("spinning threads", {"session.intra_op.allow_spinning": "1"}, 2),
-        Offer("smaller blocks", {"session.dynamic_block_base": "4"}, 2),
-        Offer(
+        SettingOffer("extended graph optimizations", {"graph_optimization_level": "ORT_ENABLE_EXTENDED"}),
+        SettingOffer("basic graph optimizations", {"graph_optimization_level": "ORT_ENABLE_BASIC"}),
+        SettingOffer("denormals as zero", {"session.set_denormal_as_zero": "1"}),
+        SettingOffer("spinning threads", {"session.intra_op.allow_spinning": "1"}, 2),
+        SettingOffer("smaller blocks", {"session.dynamic_block_base": "4"}, 2),
+        SettingOffer(
             "branches in parallel",
             {"execution_mode": "ORT_PARALLEL"},
             2,
@@ -41,19 +41,19 @@ OFFERS: Dict[str, Tuple[Offer, ...]] = {
         ),
     ),
     "openvino": (
-        Offer("hint of throughput", {"PERFORMANCE_HINT": "THROUGHPUT"}),
-        Offer("denormals as zero", {"CPU_DENORMALS_OPTIMIZATION": "YES"}),
-        Offer("a stream for each thread", {}, 2, lambda threads: {"NUM_STREAMS": str(threads)}),
-        Offer("no hyper-threading", {"ENABLE_HYPER_THREADING": "NO"}, 2),
+        SettingOffer("hint of throughput", {"PERFORMANCE_HINT": "THROUGHPUT"}),
+        SettingOffer("denormals as zero", {"CPU_DENORMALS_OPTIMIZATION": "YES"}),
+        SettingOffer("a stream for each thread", {}, 2, lambda threads: {"NUM_STREAMS": str(threads)}),
+        SettingOffer("no hyper-threading", {"ENABLE_HYPER_THREADING": "NO"}, 2),
     ),
     "litert": (
-        Offer("without XNNPACK", {"delegate": "none"}),
-        Offer("XNNPACK's latest operations", {"delegate": "latest"}),
-        Offer("XNNPACK in pieces", {"delegate": "unclustered"}),
+        SettingOffer("without XNNPACK", {"delegate": "none"}),
+        SettingOffer("XNNPACK's latest operations", {"delegate": "latest"}),
+        SettingOffer("XNNPACK in pieces", {"delegate": "unclustered"}),
     ),
     "tensorrt": (
-        Offer("builder level 4", {"builder_level": "4"}),
-        Offer("builder level 5", {"builder_level": "5"}),
+        SettingOffer("builder level 4", {"builder_level": "4"}),
+        SettingOffer("builder level 5", {"builder_level": "5"}),
     ),
 }
 """By runtime. ONNX Runtime: session options and configuration entries; OpenVINO: properties of the CPU; LiteRT: its
@@ -73,7 +73,7 @@ def offered_keys(runtime: str) -> Tuple[str, ...]:
     return tuple(sorted(keys))
 
 
-def thread_settings(runtime: str, options: Options, threads: int, most: int) -> List[Setting]:
+def thread_settings(runtime: str, options: Options, threads: int, most: int) -> List[RuntimeSetting]:
     """Other numbers of threads than the default: 1, 2, 4, … and `most`."""
     if runtime not in THREADED or not _is_tunable(runtime, options):
         return []
@@ -83,13 +83,13 @@ def thread_settings(runtime: str, options: Options, threads: int, most: int) -> 
         counts.add(count)
         count *= 2
     return [
-        Setting("%d thread%s" % (number, "" if number == 1 else "s"), dict(options), number)
+        RuntimeSetting("%d thread%s" % (number, "" if number == 1 else "s"), dict(options), number)
         for number in sorted(counts)
         if number != threads
     ]
 
 
-def option_settings(runtime: str, options: Options, threads: int) -> List[Setting]:
+def option_settings(runtime: str, options: Options, threads: int) -> List[RuntimeSetting]:
     """Each offer of the runtime that changes something, with so many threads."""
     made = []
     for offer in OFFERS.get(runtime, ()) if _is_tunable(runtime, options) else ():
@@ -97,7 +97,7 @@ def option_settings(runtime: str, options: Options, threads: int) -> List[Settin
         if offer.from_threads:
             changed.update(offer.from_threads(threads))
         if threads >= offer.threads and changed != dict(options):
-            made.append(Setting(offer.name, changed, threads))
+            made.append(RuntimeSetting(offer.name, changed, threads))
     return made
 
 
@@ -136,7 +136,7 @@ def best_setting(
     return min(better)[1] if better else None
 
 
-def told(setting: Setting, options: Options, threads: int) -> str:
+def told(setting: RuntimeSetting, options: Options, threads: int) -> str:
     """What a setting changes, in words."""
     changed = ["%s=%s" % (key, setting.options[key]) for key in sorted(setting.options)
                if setting.options[key] != options.get(key)]  # fmt: skip

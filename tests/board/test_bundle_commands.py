@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgekit import board
 from edgekit.board.selftest import code_of
 from edgekit.bundle import verify_bundle
 from tests.board.test_settle import candidates_bundle, python_with, resealed
@@ -81,10 +85,25 @@ def test_selftest_checks_every_candidate(several: Path) -> None:
     assert verify_bundle(several).ok
 
 
+@pytest.mark.parametrize("tolerance", [0, 0.6, 1e9])
+def test_selftest_refuses_a_tolerance_that_says_nothing(tmp_path: Path, tolerance: float) -> None:
+    bundle = bundle_of(artifact_of("onnxruntime", tmp_path / "artifact"), tmp_path / "bundle")
+    resealed(bundle, golden={"samples": 4, "tolerance": tolerance})
+    done = start(bundle, "selftest")
+    assert done.returncode == 2
+    assert "the golden tolerance is" in done.stderr
+
+
 def test_selftest_says_what_answers_otherwise(tmp_path: Path) -> None:
     bundle = bundle_of(artifact_of("onnxruntime", tmp_path / "artifact"), tmp_path / "bundle")
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    resealed(bundle, golden={**manifest["golden"], "tolerance": 1e-12})
+    with np.load(bundle / "golden.npz") as stored:
+        arrays = dict(stored)
+    np.savez(bundle / "golden.npz", **{**arrays, "out0": arrays["out0"] + 1})
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    digest = hashlib.sha256((bundle / "golden.npz").read_bytes()).hexdigest()
+    resealed(
+        bundle, files=[{**file, "sha256": digest} if file["path"] == "golden.npz" else file for file in files]
+    )
     done = start(bundle, "selftest")
     assert done.returncode == 1
     assert "DO NOT MATCH" in done.stdout
@@ -102,9 +121,10 @@ def test_a_changed_file_is_one_line(tmp_path: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["bench", "selftest"])
-def test_outside_of_a_bundle_they_say_so(command: str) -> None:
-    place = Path(__file__).parents[2] / "edgekit"
-    done = start(place, command)
+def test_outside_of_a_bundle_they_say_so(tmp_path: Path, command: str) -> None:
+    source = Path(board.__file__).parent
+    shutil.copytree(source, tmp_path / "board", ignore=shutil.ignore_patterns("__pycache__"))
+    done = start(tmp_path, command)
     assert done.returncode == 2
     assert "is no bundle: it has no manifest.json" in done.stderr
 

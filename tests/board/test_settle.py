@@ -283,7 +283,7 @@ def test_it_measures_on_the_cpus_that_a_build_measures_on(tmp_path: Path) -> Non
     work = tmp_path / "work"
     work.mkdir()
     facts, manifests = settle.read_bundle(str(bundle))
-    plan = settling.Plan(0.1, False, 1)
+    plan = settling.SettlingPlan(0.1, False, 1)
     settled = settling.Settling(str(bundle), facts, manifests, LocalRunner(str(work)), str(work), plan)
     job = settled.job(list(settled.entries.values()))
     assert job["cpus"] == LocalDevice(tmp_path / "device").describe()["cpus"][:1]

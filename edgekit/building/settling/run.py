@@ -13,7 +13,7 @@ from edgekit.board.manifest import ManifestError
 from edgekit.board.runner import JobError
 from edgekit.board.settle import record
 from edgekit.board.settled import read_settled
-from edgekit.board.settling import Plan, Settlement, Settling
+from edgekit.board.settling import Settlement, Settling, SettlingPlan
 from edgekit.building.settling.device_runner import DeviceRunner
 from edgekit.building.settling.merging import merged
 from edgekit.building.setup import Board, find_board
@@ -26,7 +26,7 @@ from edgekit.progress import Reporter
 from edgekit.result import Result, load_result, save_result
 from edgekit.store import Store
 
-__all__ = ["SettleRequest", "Settled", "check_settling", "settle_bundle", "take_settled"]
+__all__ = ["SettleRequest", "SettledBundle", "check_settling", "settle_bundle", "take_settled"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SettleRequest:
 
 
 @dataclass(frozen=True)
-class Settled:
+class SettledBundle:
     """`answer`: what settled.json says. `result`: the build's, with that in it; None where it is not here."""
 
     answer: Mapping[str, Any]
@@ -69,7 +69,7 @@ def check_settling(bundle: Path) -> CandidatesManifest:
 
 def settle_bundle(
     request: SettleRequest, reporter: Reporter, device_of: Callable[[str, Path], Device] = make_device
-) -> Settled:
+) -> SettledBundle:
     """Measure the bundle's candidates on the device, choose, and write settled.json and the build's result.json.
 
     Each job that is finished stays in the store: a rerun, after Ctrl-C or a lost link too, begins where it ended. On
@@ -89,15 +89,20 @@ def settle_bundle(
         emulated = board.emulated or device.origin == "emulated"
         runner = DeviceRunner(device, {**told, "emulated": emulated}, store, reporter)
         most = manifest.threads if request.most_threads is None else request.most_threads
-        plan = Plan(request.seconds, request.tune, most)
+        plan = SettlingPlan(request.seconds, request.tune, most)
         settlement = _settled(request.bundle, facts, manifests, runner, store.workspace("golden"), plan)
     finally:
         store.close()
-    return Settled(settlement.answer, _written(request, manifest, facts, manifests, settlement, result))
+    return SettledBundle(settlement.answer, _written(request, manifest, facts, manifests, settlement, result))
 
 
 def _settled(
-    bundle: Path, facts: Mapping[str, Any], manifests: Manifests, runner: DeviceRunner, work: Path, plan: Plan
+    bundle: Path,
+    facts: Mapping[str, Any],
+    manifests: Manifests,
+    runner: DeviceRunner,
+    work: Path,
+    plan: SettlingPlan,
 ) -> Settlement:
     try:
         settlement = Settling(str(bundle), facts, manifests, runner, str(work), plan).settle()

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgekit.board import golden
-from edgekit.bundle import CandidatesManifest, read_any_manifest, verify_bundle
 from edgekit.building.settling.run import SettleRequest, settle_bundle
+from edgekit.bundle import CandidatesManifest, read_any_manifest, verify_bundle
 from edgekit.progress import SilentReporter
 from edgekit.report import write_report
 from edgekit.result import load_result

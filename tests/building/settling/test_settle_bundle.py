@@ -226,7 +226,8 @@ def test_a_result_of_another_build_is_refused(tmp_path: Path) -> None:
 def test_a_bundle_alone_is_settled_without_a_result(tmp_path: Path) -> None:
     out = fake_built(tmp_path)
     (out / "result.json").unlink()
-    settled = settle_bundle(request(out, tmp_path, out=None), SilentReporter(), board(tmp_path))
+    alone = replace(request(out, tmp_path), out=None)
+    settled = settle_bundle(alone, SilentReporter(), board(tmp_path))
     assert settled.result is None
     assert settled.answer["verdict"] == "MEETS"
     assert (out / "bundle/settled.json").is_file()
