@@ -33,11 +33,15 @@ def check(held: Sequence[Held]) -> List[Dict[str, Any]]:
     work = tempfile.mkdtemp(prefix="edgekit-selftest-")
     try:
         runner = LocalRunner(work)
-        told = [_absent(one) for one in held]
-        there = [one for one, absent in zip(held, told) if absent is None]
-        entries = [entry_here(runner, one, work, str(number))[0] for number, one in enumerate(there)]
+        told = [_absent(artifact) for artifact in held]
+        there = [artifact for artifact, absent in zip(held, told) if absent is None]
+        entries = [
+            entry_here(runner, artifact, work, str(number))[0] for number, artifact in enumerate(there)
+        ]
         ran = runner.run(job_of(entries, 0), "checking")["entries"] if entries else {}
-        return [absent or _found(runner, one, ran[one.name]) for one, absent in zip(held, told)]
+        return [
+            absent or _answered(runner, artifact, ran[artifact.name]) for artifact, absent in zip(held, told)
+        ]
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -49,7 +53,7 @@ def _absent(held: Held) -> Any:
     return _row(held, "not installed", None, find_runtime(runtime).install)
 
 
-def _found(runner: LocalRunner, held: Held, entry: Dict[str, Any]) -> Dict[str, Any]:
+def _answered(runner: LocalRunner, held: Held, entry: Dict[str, Any]) -> Dict[str, Any]:
     if entry["status"] != "ok":
         return _row(held, "failed", None, "at %s: %s" % (entry["stage"], entry["cause"]))
     off, allowed = off_golden(runner, held.folder, held.manifest, entry)
@@ -70,10 +74,10 @@ def _row(held: Held, status: str, off: Any, cause: str) -> Dict[str, Any]:
 
 def code_of(rows: Sequence[Dict[str, Any]]) -> int:
     """The exit code for these answers."""
-    found = {row["status"] for row in rows}
-    if found & {"differs", "failed"}:
+    answers = {row["status"] for row in rows}
+    if answers & {"differs", "failed"}:
         return 1
-    return 2 if "not installed" in found else 0
+    return 2 if "not installed" in answers else 0
 
 
 def in_words(row: Dict[str, Any]) -> str:

@@ -141,14 +141,14 @@ class Settling(object):
 
     def tuned(self) -> Dict[str, RuntimeSetting]:
         """Candidates for which a setting other than their own seemed better."""
-        missing, found = self.missing(), {}
+        missing, better = self.missing(), {}
         for name in self.names if self.plan.tune else ():
             if self.entries[name]["runtime"] in missing:
                 continue
             setting = self.tune(name)
             if (setting.options, setting.threads) != (self.entries[name]["options"], self.facts["threads"]):
-                found[name] = setting
-        return found
+                better[name] = setting
+        return better
 
     def missing(self) -> Dict[str, str]:
         """Runtimes that candidates need and the machine does not have -> what installs them."""

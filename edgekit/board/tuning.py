@@ -4,7 +4,7 @@ A setting is kept only when the high end of its latency's interval lies below th
 interleaved rounds, and its golden outputs match. Threads come first; options are tried with the threads that were kept.
 """
 
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 Options = Mapping[str, str]
 
@@ -66,7 +66,7 @@ CPU_ALONE = ("openvino",)  # whose offers and threads are the CPU's; its option 
 
 def offered_keys(runtime: str) -> Tuple[str, ...]:
     """The options that settings of a runtime may change; all else of a tuned.json is refused."""
-    keys = set()
+    keys: Set[str] = set()
     for offer in OFFERS.get(runtime, ()):
         keys.update(offer.options)
         keys.update(offer.from_threads(2) if offer.from_threads else ())
