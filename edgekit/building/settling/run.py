@@ -26,7 +26,7 @@ from edgekit.progress import Reporter
 from edgekit.result import Result, load_result, save_result
 from edgekit.store import Store
 
-__all__ = ["SettleRequest", "SettledBundle", "check_settling", "settle_bundle", "take_settled"]
+__all__ = ["SettleRequest", "SettledBundle", "settle_bundle", "take_settled"]
 
 
 @dataclass(frozen=True)
