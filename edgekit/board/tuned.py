@@ -85,7 +85,7 @@ def is_tuned(path: str) -> bool:
         return False
     if os.path.islink(path) or not isinstance(content, dict):
         return False
-    return content.pop("digest", None) == manifest_digest(content)
+    return bool(content.pop("digest", None) == manifest_digest(content))
 
 
 def is_of(tuned: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
