@@ -20,7 +20,8 @@ def entry_of(
     scratch = os.path.join(work, place)
     os.makedirs(scratch, exist_ok=True)
     golden_path = os.path.join(folder, "golden.npz")
-    inputs, first = {}, {}
+    inputs: Dict[str, str] = {}
+    first: Dict[str, str] = {}
     arrays, _ = golden.read(golden_path, len(manifest["signature"]["inputs"]), 0)
     for index, (spec, array) in enumerate(zip(manifest["signature"]["inputs"], arrays)):
         for kind, some, names in (("in", array, inputs), ("first", array[:1], first)):

@@ -480,7 +480,7 @@ def test_a_folder_called_settling_stays_and_settling_again_works(
 def test_what_costs_nothing_is_tried_and_recorded(tmp_path: Path) -> None:
     """By real runtimes. What is kept depends on the machine; that it was seen to be faster twice does not."""
     bundle = candidates_bundle(tmp_path / "made")
-    command = [sys.executable, "-I", str(bundle / "settle.py"), "--seconds", "0.1", "--max-threads", "2"]
+    command = [sys.executable, "-I", str(bundle / "settle.py"), "--seconds", "0.1"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     answer = settled(bundle)
