@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.arguments import (
     read_function,
@@ -17,7 +18,7 @@ from edgekit.arguments import (
     refuse_unknown,
 )
 from edgekit.building import BuildRequest, TrainOptions, run_build
-from edgekit.errors import BudgetError, BundleError, MissingExtraError
+from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
 from edgekit.files import only_one_in
 from edgekit.progress import Reporter, SilentReporter
 from edgekit.quantities import read_confidence, read_drop, read_input_shapes
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
     from edgekit.board import Model
 
 __all__ = ["build", "build_request", "load"]
+
+OTHER_OPTIONS = (
+    "percentile",
+    "threads",
+    "prune",
+    "classes",
+    "seed",
+    "recipe",
+    "input_shapes",
+    "calibration_samples",
+    "allow_weak_original",
+)
+"""Fields of `BuildRequest` and `Budget` that a caller gives beside the named arguments."""
 
 
 def build_request(request: BuildRequest, reporter: Reporter | None = None) -> Result:
@@ -53,6 +67,7 @@ def build(
     confidence: float | str | None = None,
     max_size: str | float | None = None,
     max_memory: str | float | None = None,
+    max_energy: str | float | None = None,
     time_limit: str | float | None = None,
     metric: str | Callable[..., Any] | None = None,
     loss: str | Callable[..., Any] | None = None,
@@ -65,7 +80,7 @@ def build(
     out: str | Path = "edgekit-out",
     store: str | Path = ".edgekit",
     quiet: bool = False,
-    reporter: Reporter | None = None,
+    reporter: Reporter | Literal["lines"] | None = None,
     **options: Any,
 ) -> Result:
     """Find the most accurate build of `model` that meets the budget on `target`.
@@ -74,16 +89,20 @@ def build(
     tensors (x [N, ...], y [N]) or x alone, a torch Dataset or DataLoader (taken in the data set's order), a dict of
     these by part ("train", "val", "test"), or a `DataSource`.
 
-    Quantities are texts as on the command line, "25ms", "2MB", "30m", or numbers in milliseconds, bytes, seconds.
+    Quantities are texts as on the command line, "25ms", "2MB", "5mJ", "30m", or numbers in milliseconds, bytes,
+    millijoules, seconds.
     Without `max_latency` (or with "auto") the fastest within `max_drop` is sought: "1%" or 0.01 for one point; a number
     above 0.3 is refused, "50%" is not. With a `confidence`, as "95%", the drop's whole interval must lie under
-    `max_drop`. `metric`, `loss` and `step` are functions or `file.py:function`; `train` a dict
+    `max_drop`. `metric`, `loss` and `step` are functions or `file.py:function`: a metric of (outputs by name as
+    arrays, labels) gives one score per sample or one for all, a loss of (outputs, labels) or (outputs, labels,
+    teacher_outputs) a scalar tensor, see `edgekit help metric` and so on; `train` a dict
     of the fields of `TrainOptions`, as {"epochs": 4, "learning_rate": 0.02}; `preprocess` one of the fields of
     `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
     `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …); `input_shapes` may be
     "x=1x3x320x320" or {"x": (1, 3, 320, 320)}; `weights_prefix` and `weights_key` say which weights of a file count.
 
-    Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead.
+    Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
+    it to standard error wherever that goes, as the log of a batch job.
 
     Raises UserError, with the command line's own line, for input that cannot be used, before any work; Interrupted
     when stopped.
@@ -94,9 +113,11 @@ def build(
         "max_latency": max_latency,
         "max_size": max_size,
         "max_memory": max_memory,
+        "max_energy": max_energy,
         "time_limit": time_limit,
     }
-    fields = {"max_latency": "max_latency_ms", "max_size": "max_size_bytes", "max_memory": "max_memory_bytes"}
+    fields = {"max_latency": "max_latency_ms", "max_size": "max_size_bytes", "max_memory": "max_memory_bytes",
+              "max_energy": "max_energy_mj"}  # fmt: skip
     quantities: dict[str, Any] = {}
     for name, value in given.items():
         field = fields.get(name, "time_limit_s")
@@ -105,7 +126,7 @@ def build(
         base = options.pop(field, None)
         quantities[field] = base if value is None else read_quantity(name, value)
     known = [field.name for kind in (Budget, BuildRequest) for field in dataclasses.fields(kind)]
-    refuse_unknown("build() has no argument", options, known)
+    refuse_unknown("build() has no argument", options, known, shown=_argument_names())
     time_limit_s = quantities.pop("time_limit_s")
     budget = Budget(
         fastest=quantities["max_latency_ms"] is None,
@@ -137,7 +158,26 @@ def build(
         store=Path(store),
         **options,
     )
-    return build_request(request, reporter or _default_reporter(quiet))
+    return build_request(request, _reporter(reporter, quiet))
+
+
+def _argument_names() -> list[str]:
+    """What a caller of `build` writes, beside target, model and data; a budget's fields by their arguments' names."""
+    named = [name for name in inspect.signature(build).parameters if name not in ("target", "model", "data")]
+    return [*(name for name in named if name not in ("options", "reporter")), *OTHER_OPTIONS]
+
+
+def _reporter(given: Reporter | str | None, quiet: bool) -> Reporter:
+    """What takes the progress. Raises UserError for a name that is not known."""
+    if given is None:
+        return _default_reporter(quiet)
+    if not isinstance(given, str):
+        return given
+    if given != "lines":
+        raise UserError(f"reporter is {given!r}", allowed='"lines", or an object with step() and say()')
+    from edgekit.report.progress import RichReporter
+
+    return RichReporter()
 
 
 def _default_reporter(quiet: bool) -> Reporter:

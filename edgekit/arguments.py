@@ -12,7 +12,7 @@ from edgekit.building import TrainOptions
 from edgekit.data import load_preprocess, make_preprocess
 from edgekit.errors import BudgetError, DataError, UserError
 from edgekit.precisions import OFFERED as PRECISIONS_OFFERED
-from edgekit.quantities import parse_latency_ms, parse_seconds, parse_size_bytes
+from edgekit.quantities import parse_energy_mj, parse_latency_ms, parse_seconds, parse_size_bytes
 from edgekit.reference import hold_function
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import Preprocess
@@ -30,10 +30,38 @@ OFFERED = {
     "precision": PRECISIONS_OFFERED,
     "runtime": tuple(RUNTIMES),
 }
+ELSEWHERE = {
+    "accuracy": "metric",
+    "batchsize": "batch_size",
+    "criterion": "loss",
+    "dataset": "data",
+    "latency": "max_latency",
+    "latency_ms": "max_latency",
+    "lr": "learning_rate",
+    "memory": "max_memory",
+    "n_epochs": "epochs",
+    "network": "model",
+    "no_prune": "prune",
+    "num_epochs": "epochs",
+    "pruning": "prune",
+    "output": "out",
+    "size": "max_size",
+    "train_step": "step",
+    "transform": "preprocess",
+}
+"""What other libraries, and the command line, call an argument."""
+
+HOLDERS = {
+    "train": frozenset(field.name for field in dataclasses.fields(TrainOptions)),
+    "preprocess": frozenset(field.name for field in dataclasses.fields(Preprocess)),
+}
+"""Arguments of `build` that are dicts, and what they hold."""
+
 READERS: dict[str, Callable[[str], float]] = {
     "max_latency": parse_latency_ms,
     "max_size": parse_size_bytes,
     "max_memory": parse_size_bytes,
+    "max_energy": parse_energy_mj,
     "time_limit": parse_seconds,
 }
 
@@ -112,10 +140,21 @@ def read_preprocessing(given: Preprocess | Mapping[str, Any] | str | Path | None
     return make_preprocess({str(key): value for key, value in given.items()}, "preprocess: ")
 
 
-def refuse_unknown(came: str, given: Iterable[str], known: Sequence[str]) -> None:
-    """Raises UserError for the first name that is not known, with the nearest one."""
+def refuse_unknown(
+    came: str, given: Iterable[str], known: Sequence[str], shown: Sequence[str] | None = None
+) -> None:
+    """Raises UserError for the first name that is not known, with the one that is meant, or the nearest.
+
+    `shown`: of what is known, what a caller writes; all of it by default.
+    """
+    offered = known if shown is None else shown
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else ""
-            raise UserError(f"{came} {name!r}", allowed=", ".join(known), remedy=hint)
+            meant = ELSEWHERE.get(name, name)
+            near = [meant] if meant in offered else difflib.get_close_matches(name, offered, n=1)
+            holder = next((kind for kind, fields in HOLDERS.items() if meant in fields), "")
+            if holder and meant not in offered and holder in offered:
+                hint = f"it belongs into {holder}, as {holder}={{{meant!r}: …}}"
+            else:
+                hint = f"did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"{came} {name!r}", allowed=", ".join(offered), remedy=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
@@ -9,7 +10,7 @@ from rich.segment import Segment
 
 from edgekit.errors import visible
 
-__all__ = ["make_console"]
+__all__ = ["asked_on_terminal", "make_console"]
 
 
 def make_console(**options: Any) -> Console:
@@ -17,6 +18,18 @@ def make_console(**options: Any) -> Console:
     console = Console(**options)
     console.push_render_hook(_Hook())
     return console
+
+
+def asked_on_terminal(question: str) -> bool:
+    """What the user says to a question; no where nobody sits at a terminal, or he stops once more."""
+    import click
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    try:
+        return click.confirm(visible(question), default=False, err=True)
+    except click.Abort:
+        return False
 
 
 class _Hook(RenderHook):

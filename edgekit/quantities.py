@@ -11,6 +11,7 @@ from edgekit.labels import ERROR_METRICS
 from edgekit.types import InputShape
 
 __all__ = [
+    "parse_energy_mj",
     "parse_fraction",
     "parse_input_shape",
     "parse_latency_ms",
@@ -24,6 +25,7 @@ __all__ = [
 
 QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ%]*)\s*")
 LATENCY_MS = {"": 1.0, "ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
+ENERGY_MJ = {"": 1.0, "uj": 1e-3, "µj": 1e-3, "μj": 1e-3, "mj": 1.0, "j": 1e3}
 SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 SHARES = {"": 1.0, "%": 0.01}
@@ -35,6 +37,11 @@ LARGEST_BARE_DROP = 0.3
 def parse_latency_ms(text: str) -> float:
     """Milliseconds from '2ms', '1.5s', '800us' or '2' (milliseconds). Raises BudgetError."""
     return _quantity(text, LATENCY_MS, "a latency", "a number above 0 with ms, us or s, as 2ms")
+
+
+def parse_energy_mj(text: str) -> float:
+    """Millijoules from '5mJ', '0.2J', '800uJ' or '5' (millijoules). Raises BudgetError."""
+    return _quantity(text, ENERGY_MJ, "an energy", "a number above 0 with uJ, mJ or J, as 5mJ")
 
 
 def parse_seconds(text: str) -> float:

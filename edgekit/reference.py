@@ -29,6 +29,7 @@ from edgekit.files import expanded
 __all__ = [
     "Reference",
     "UserCode",
+    "describe",
     "hold_function",
     "is_installed",
     "is_reference",

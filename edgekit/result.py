@@ -16,6 +16,7 @@ from edgekit.types import (
     Agreement,
     BackendName,
     Budget,
+    Energy,
     Environment,
     Failure,
     Origin,
@@ -24,6 +25,7 @@ from edgekit.types import (
     Preprocess,
     QuantizationSummary,
     Rejection,
+    Steadiness,
     VariantKind,
     Verdict,
 )
@@ -59,7 +61,7 @@ class LatencyResult:
 
     Of origin `estimated` all three percentiles are the likely value, and `low` and `high` the range of the estimate.
 
-    `turns` and `preemptions` as in `types.Latency`.
+    `turns`, `preemptions` and `steadiness` as in `types.Latency`.
     """
 
     p50: float
@@ -72,6 +74,7 @@ class LatencyResult:
     rounds_ms: tuple[tuple[float, ...], ...] = ()
     turns: tuple[int, ...] = ()
     preemptions: int | None = None
+    steadiness: Steadiness | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class CandidateResult:
     """One measured candidate. `why` says why it won or lost; `ran_as` is the precision its layers ran in.
 
     `quantization` is what an INT8 build decided. `digest`: of the artifact, the same wherever the same files were made.
+    `energy`: None where it was not asked for or the board does not tell. `available_bytes`: memory that the machine had
+    free before.
     """
 
     id: str
@@ -120,6 +125,8 @@ class CandidateResult:
     quantization: QuantizationSummary | None = None
     import_ms: float | None = None
     digest: str = ""
+    energy: Energy | None = None
+    available_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.board_emulated.fixtures import emulated_board as emulated_board
+from tests.board_emulated.fixtures import running_board as running_board
+
 SOURCE = '''"""A user's network."""
 import torch
 

@@ -161,6 +161,12 @@ def test_what_is_no_bundle_is_told(work: Path, tmp_path: Path, monkeypatch: pyte
     ("options", "error", "message"),
     [
         ({"max_latncy": "2ms"}, UserError, "build.. has no argument 'max_latncy'; .*did you mean 'max_latency"),
+        ({"latency": "2ms"}, UserError, "allowed: max_latency, max_drop, .*did you mean 'max_latency'"),
+        ({"epochs": 3}, UserError, "no argument 'epochs'; .*it belongs into train, as train={'epochs': "),
+        ({"device": "cuda"}, UserError, 'where networks are trained is train={"device": "cuda"}'),
+        ({"reporter": "line"}, UserError, "reporter is 'line'; allowed: \"lines\""),
+        ({"model": Net}, UserError, "model is the class Net"),
+        ({"loss": torch.nn.CrossEntropyLoss}, UserError, "is a class"),
         ({"max_latency": "2 parsecs"}, BudgetError, "'2 parsecs' is not a latency; allowed: a number above 0"),
         ({"max_latency": "2ms", "max_latency_ms": 2.0}, BudgetError, "max_latency and max_latency_ms are both given"),
         ({"max_drop": 1}, BudgetError, "can be read as 1% or as 100%"),

@@ -112,3 +112,22 @@ def test_preprocessing_is_a_dict_or_a_file(tmp_path: Path) -> None:
 def test_the_nearest_name_is_offered() -> None:
     with pytest.raises(UserError, match=r"no argument 'max_latncy'; allowed: .*did you mean 'max_latency'"):
         refuse_unknown("no argument", ["max_latncy"], ["max_latency", "max_drop"])
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("latency", "did you mean 'max_latency'"),
+        ("dataset", "did you mean 'data'"),
+        ("epochs", r"it belongs into train, as train=\{'epochs': "),
+        ("lr", r"it belongs into train, as train=\{'learning_rate': "),
+        ("scale", r"it belongs into preprocess, as preprocess=\{'scale': "),
+        ("no_prune", "did you mean 'prune'"),
+    ],
+)
+def test_what_others_call_an_argument_is_understood(name: str, hint: str) -> None:
+    offered = ["data", "max_latency", "prune", "train", "preprocess"]
+    with pytest.raises(UserError, match=hint):
+        refuse_unknown("no argument", [name], [*offered, "max_latency_ms"], shown=offered)
+    with pytest.raises(UserError, match=r"train has no 'lr'; .*did you mean 'learning_rate'"):
+        read_training({"lr": 0.1})

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 import edgekit
 from edgekit.errors import BudgetError
-from edgekit.quantities import parse_fraction, parse_latency_ms, parse_seconds, parse_size_bytes, read_drop
+from edgekit.quantities import (
+    parse_energy_mj,
+    parse_fraction,
+    parse_latency_ms,
+    parse_seconds,
+    parse_size_bytes,
+    read_drop,
+)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +131,14 @@ def test_a_share_of_an_error_is_refused(given: str) -> None:
     with pytest.raises(BudgetError, match=r"allowed: .*(in that unit|a number of 0 or more)") as caught:
         read_drop(given, "mae")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "mj"), [("5mJ", 5.0), ("0.2J", 200.0), ("800 uJ", 0.8), ("5", 5.0)])
+def test_an_energy_is_read_in_millijoules(text: str, mj: float) -> None:
+    assert parse_energy_mj(text) == pytest.approx(mj)
+
+
+@pytest.mark.parametrize("text", ["0mJ", "5ms", "-1J", "much", ""])
+def test_what_is_no_energy_is_refused(text: str) -> None:
+    with pytest.raises(BudgetError, match="energy"):
+        parse_energy_mj(text)

@@ -5,15 +5,12 @@ import errno
 import fcntl
 import os
 import shutil
-import struct
 import time
 import uuid
-import zlib
-from typing import BinaryIO, Dict, Iterator, List, Optional
+from typing import BinaryIO, Dict, Iterator, List
 
-from .files import PIECE_BYTES, sha256_file
+from .files import sha256_file
 
-FRAME = struct.Struct(">I")
 SPARE_BYTES = 4 << 20  # of the disk, left for progress and results
 
 
@@ -45,14 +42,14 @@ class Blobs(object):
         return absent
 
     @contextlib.contextmanager
-    def receiving(self, digest: str, size: int) -> Iterator["Draft"]:
+    def receiving(self, digest: str, size: int) -> Iterator["Receiving"]:
         """A draft that takes the blob's place when its content is right.
 
         It goes on with what a cut transfer left. Raises OSError where the disk has not the room, Damaged.
         """
         os.makedirs(self.folder, exist_ok=True)
         target = self.path(digest)
-        draft = Draft(target + ".part")
+        draft = Receiving(target + ".part")
         try:
             if draft.offset > size:
                 draft.file.truncate(0)
@@ -110,7 +107,7 @@ class Blobs(object):
         return freed
 
 
-class Draft(object):
+class Receiving(object):
     """A file that is being received. `offset`: bytes of it that are here already."""
 
     def __init__(self, path: str) -> None:
@@ -133,57 +130,6 @@ class Draft(object):
         if self.temporary:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
-
-
-def read_frames(stream: BinaryIO, packed: bool, into: Optional[BinaryIO]) -> Optional[OSError]:
-    """Read frames (length, bytes) up to the empty one into a file. Gives the error of a disk that took no more.
-
-    All frames are read whatever happens, so that the next request is read as one. Raises EOFError.
-    """
-    problem: Optional[OSError] = None
-    unpacker = zlib.decompressobj() if packed else None
-    while True:
-        size = FRAME.unpack(_exactly(stream, FRAME.size))[0]
-        if not size:
-            return problem
-        piece = _exactly(stream, size)
-        if problem is None and into is not None:
-            try:
-                into.write(unpacker.decompress(piece) if unpacker else piece)
-            except OSError as error:
-                problem = error
-            except zlib.error:
-                problem = OSError(errno.EIO, "the transfer was damaged")
-
-
-def write_frames(stream: BinaryIO, path: str, offset: int, packed: bool) -> None:
-    """A file from `offset` on, as frames."""
-    packer = zlib.compressobj(1) if packed else None
-    with open(path, "rb") as file:
-        file.seek(offset)
-        for piece in iter(lambda: file.read(PIECE_BYTES // 4), b""):
-            _write_frame(stream, packer.compress(piece) if packer else piece)
-    if packer:
-        _write_frame(stream, packer.flush())
-    stream.write(FRAME.pack(0))
-    stream.flush()
-
-
-def _write_frame(stream: BinaryIO, piece: bytes) -> None:
-    if piece:
-        stream.write(FRAME.pack(len(piece)))
-        stream.write(piece)
-
-
-def _exactly(stream: BinaryIO, size: int) -> bytes:
-    pieces: List[bytes] = []
-    while size:
-        piece = stream.read(size)
-        if not piece:
-            raise EOFError
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
 
 
 def sizes(folder: str) -> Dict[str, int]:

@@ -7,8 +7,11 @@ from .intervals import percentiles
 from .verdict import Check, Decision, Figures, Limits, checks, decide, is_unchanged
 
 NAMES = ("p50", "p90", "p99")
-LIMITS = {"accuracy": "accuracy drop", "size": "size", "memory": "peak memory"}
-NOT_MEASURED = {"accuracy": "accuracy", "latency": "latency", "memory": "peak memory"}
+LIMITS = {
+    "accuracy": "accuracy drop", "size": "size", "memory": "peak memory", "free memory": "peak memory of what is free",
+    "energy": "mJ an inference",
+}  # fmt: skip
+NOT_MEASURED = {"accuracy": "accuracy", "latency": "latency", "memory": "peak memory", "energy": "energy"}
 TRIES = 4  # candidates that are timed again; the unchanged network comes on top
 NONE_REFUTED = MappingProxyType({})  # type: Mapping[str, str]
 
@@ -54,6 +57,8 @@ def judge(
         if entry.get("rounds_ms"):
             row["latency_ms"] = latency_ms(entry["rounds_ms"], budget["percentile"])
         row["peak_memory_bytes"], row["load_ms"] = entry["peak_memory_bytes"], entry["load_ms"]
+        row["available_bytes"], row["energy"] = entry.get("available_bytes"), entry.get("energy")
+        row["steadiness"] = entry.get("steadiness")
         figures = figures_of(row)
         against = [
             in_words(check, budget["percentile"]) for check in checks(figures, limits) if check.excess > 0
@@ -82,6 +87,8 @@ def figures_of(row: Mapping[str, Any]) -> Figures:
         latency_low_ms=times["low"],
         drop_low=row.get("drop_low"),
         drop_bound=row.get("drop_bound"),
+        energy_high_mj=(row.get("energy") or {}).get("high_mj"),
+        available_bytes=row.get("available_bytes"),
     )
 
 
@@ -142,7 +149,8 @@ def look_again(
             against = "failed: %s" % entry.get("cause")
             if entry["status"] == "ok":
                 fresh[row["id"]] = latency_ms(entry["rounds_ms"], percentile)
-                again = dict(row, latency_ms=fresh[row["id"]], peak_memory_bytes=entry["peak_memory_bytes"])
+                again = dict(row, latency_ms=fresh[row["id"]], peak_memory_bytes=entry["peak_memory_bytes"],
+                             available_bytes=entry.get("available_bytes"))  # fmt: skip
                 missed = [check for check in checks(figures_of(again), limits) if check.excess > 0]
                 against = "; ".join(in_words(check, percentile) for check in missed)
             if not against:

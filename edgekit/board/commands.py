@@ -57,6 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     for name, said in OF_BUNDLES.items():
         commands.add_parser(name, help=said, add_help=False)
+    guard = commands.add_parser("restore-power", help="put the power mode back; `run` starts it")
+    guard.add_argument("--root", default="/", help="the folder below which the board's files are read")
     worker = commands.add_parser("worker", help="one entry of a job; `run` starts it")
     worker.add_argument("--cpus", default="", help="pin this process to these: 0,1")
     remote = commands.add_parser("remote", help="answer another machine's edgekit; it starts this over SSH")
@@ -92,6 +94,10 @@ def main(arguments: List[str]) -> int:
         from .tensorrt.engine import build_in
 
         return build_in(options.folder, options.builder_level)
+    if options.command == "restore-power":
+        from .powermodes import guard_until_end
+
+        return guard_until_end(options.root)
     if options.command == "worker":
         if options.cpus and sys.platform == "linux":
             os.sched_setaffinity(0, {int(cpu) for cpu in options.cpus.split(",")})

@@ -9,6 +9,10 @@ Job (paths are relative to the job file's folder):
     schema 1, result "result.json", seed 0, threads 1, cpus [0] or null (not pinned),
     rounds 12, seconds 5.0 (timed time per entry over all rounds; 0: no timing), warmup_s 3.0 (cap per entry),
     timeout_s 600 (what one entry may use in all its stages together),
+    repeats 0 (how often a throttled or drifting run is repeated), pause_s 10 (at least, before it is),
+    energy null, or {seconds 5.0 (per entry), rounds 5, idle_s 2.0, meter [words of a command that prints watts]},
+    power_mode null (or the one of `describe` that is set meanwhile, and put back),
+    root "/" (the folder below which sensors are read: another one in tests),
     entries: [{id, runtime, path, options: {name: text},
                feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
                threads, cpus                  instead of the job's; may be absent
@@ -19,8 +23,11 @@ Result:
     entries: {id: {status "ok", signature, runtime_facts,
                    import_ms (the runtime's package), load_ms (the artifact, runtime imported), warmup_runs,
                    steady, rounds_ms [[...]], preemptions (involuntary context switches while timing), notes,
+                   turns (its place in each of these rounds, from 1), steadiness (certificate: see steadiness.py),
+                   energy {value_mj, low_mj, high_mj, idle_watts, source, rounds} or {reason it is not known},
                    peak_memory_bytes (highest resident set of the worker process when timing ends, VmHWM:
                    interpreter, numpy, runtime, model and activations),
+                   available_bytes (memory that was free before anything was loaded; absent where it is not told),
                    outputs: {output: FILE.npy [N, ...]}, samples N}
               or  {status "failed", stage, cause, signal, stderr [last lines]}}
 
@@ -31,24 +38,28 @@ import collections
 import contextlib
 import json
 import os
-import random
 import tempfile
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
 
 from . import forms
 from .files import is_safe, read_json, write_atomically
 from .intervals import drift
-from .machine import describe, sensors
+from .machine import describe
+from .metering import meter_entries
 from .peer import EntryError, Peer
+from .powermodes import held
+from .rounds import Rounds
+from .sensors import Sensors
 
 SCHEMA = 1
 MAX_RUNS_PER_ROUND = 2000
 ROUND_SPREAD = 0.05  # interquartile range of round medians over their median, above which it is said
 DEFAULTS: Dict[str, Any] = {
     "seed": 0, "threads": 1, "cpus": None, "rounds": 12, "seconds": 5.0, "warmup_s": 3.0, "timeout_s": 600.0,
-    "result": "result.json",
+    "result": "result.json", "repeats": 0, "pause_s": 10.0, "root": "/",
+    "energy": None, "power_mode": None,
 }  # fmt: skip
 
 JOB = forms.record(
@@ -60,6 +71,21 @@ JOB = forms.record(
         "seconds": forms.number(0, 1e6),
         "warmup_s": forms.number(0, 1e6),
         "timeout_s": forms.number(0, 1e6),
+        "repeats": forms.whole(0, 10),
+        "pause_s": forms.number(0, 3600),
+        "root": forms.text,
+        "power_mode": forms.maybe(forms.text),
+        "energy": forms.maybe(
+            forms.record(
+                {},
+                {
+                    "seconds": forms.number(0.1, 3600),
+                    "rounds": forms.whole(1, 1000),
+                    "idle_s": forms.number(0.1, 600),
+                    "meter": forms.list_of(forms.text),
+                },
+            )
+        ),
         "result": forms.text,
         "entries": forms.list_of(
             forms.record(
@@ -87,7 +113,9 @@ class Coordinator(object):
         self.report = report
         self.results: Dict[str, Dict[str, Any]] = collections.OrderedDict()
         self.peers: List[Peer] = []
-        self.order: List[List[str]] = []
+        self.sensors = Sensors(job["root"], job["cpus"])
+        self.before = self.sensors.read()
+        self.rounds = Rounds(job, self.sensors, self.tell, self.apply, lambda: list(self.peers))
 
     def tell(self, stage: str, entry: str, done: int, total: int) -> None:
         self.report({"progress": {"stage": stage, "entry": entry, "done": done, "total": total}})
@@ -112,29 +140,15 @@ class Coordinator(object):
         warm = peer.ask("warmup", cap_s=self.job["warmup_s"])
         per_round_ms = self.job["seconds"] * 1e3 / self.job["rounds"]
         peer.entry["runs"] = int(min(MAX_RUNS_PER_ROUND, max(5, per_round_ms / max(warm["median_ms"], 1e-3))))
-        peer.result.update(warmup_runs=warm["runs"], steady=warm["steady"], rounds_ms=[], preemptions=0)
+        peer.result.update(warmup_runs=warm["runs"], steady=warm["steady"])
         if not warm["steady"]:
             peer.result["notes"].append("not steady after %.1f s of warm-up" % self.job["warmup_s"])
-
-    def rounds(self) -> None:
-        shuffler = random.Random(self.job["seed"])
-
-        def time_round(peer: Peer) -> None:
-            answer = peer.ask("time", runs=peer.entry["runs"])
-            peer.result["rounds_ms"].append(answer["samples_ms"])
-            peer.result["preemptions"] += answer["preemptions"]
-
-        for index in range(self.job["rounds"]):
-            self.tell("time", "", index, self.job["rounds"])
-            order = list(self.peers)
-            shuffler.shuffle(order)
-            self.order.append([peer.entry["id"] for peer in order])
-            self.apply("time", time_round, order)
-        self.tell("time", "", self.job["rounds"], self.job["rounds"])
 
     def judge(self, peer: Peer) -> None:
         """Peak memory, and whether the rounds agree with each other and go nowhere."""
         peer.result.update(peer.ask("memory"))
+        if "available_bytes" in self.before:
+            peer.result["available_bytes"] = self.before["available_bytes"]
         medians = [float(np.median(samples)) for samples in peer.result.get("rounds_ms", ())]
         if medians:
             low, middle, high = np.percentile(medians, [25, 50, 75])
@@ -169,8 +183,10 @@ class Coordinator(object):
             for stage, action in stages:
                 self.apply(stage, action)
             if self.job["seconds"] > 0:
-                self.rounds()
+                self.rounds.timed()
             self.apply("memory", self.judge)
+            if self.job["energy"] is not None:
+                meter_entries(self.job, lambda: list(self.peers), self.apply, self.tell)
             self.apply("evaluate", self.evaluate)
             self.results.update((peer.entry["id"], peer.result) for peer in self.peers)
         return collections.OrderedDict(
@@ -210,12 +226,20 @@ def place_entry(entry: Dict[str, Any], folder: str) -> Dict[str, Any]:
     return placed
 
 
+def told(reading: Mapping[str, Any]) -> Dict[str, Any]:
+    """Temperatures and clocks of a reading."""
+    return {name: reading[name] for name in ("temperature_c", "clock_mhz")}
+
+
 def run_job(job: Dict[str, Any], folder: str, report: Callable[[Dict[str, Any]], None]) -> None:
     """Run a job whose paths lie in `folder`, and write its result file there, all of it or nothing."""
     job = dict(job, entries=[place_entry(entry, folder) for entry in job["entries"]])
-    facts, before = describe(), sensors()
+    facts = describe()
     coordinator = Coordinator(job, report)
-    entries = coordinator.run()
+    with contextlib.ExitStack() as mode:
+        if job["power_mode"]:
+            mode.enter_context(held(job["power_mode"], job["root"]))
+        entries = coordinator.run()
     for result in coordinator.results.values():
         if "outputs" in result:
             result["outputs"] = {
@@ -229,7 +253,8 @@ def run_job(job: Dict[str, Any], folder: str, report: Callable[[Dict[str, Any]],
         notes.append("a container limits this machine to %.2f CPUs" % facts["cpu_quota"])
     whole: Dict[str, Any] = {
         "schema": SCHEMA, "facts": facts, "threads": job["threads"], "cpus": job["cpus"] or [],
-        "notes": notes, "sensors": {"before": before, "after": sensors()}, "order": coordinator.order,
+        "notes": notes, "sensors": {"before": told(coordinator.before), "after": told(coordinator.sensors.read())},
+        "order": coordinator.rounds.order,
         "entries": entries,
     }  # fmt: skip
     write_atomically(os.path.join(folder, job["result"]), json.dumps(whole).encode("utf-8"))

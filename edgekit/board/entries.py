@@ -1,7 +1,7 @@
 """Artifacts of bundles as entries of a job: their files, their golden inputs, and how far off their answers are."""
 
 import os
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -63,11 +63,8 @@ def with_setting(
     return changed
 
 
-def off_golden(
-    runner: Runner, folder: str, manifest: Mapping[str, Any], entry: Mapping[str, Any]
-) -> Tuple[float, float]:
-    """How far what an entry of a result answered is from its golden outputs, and what is allowed."""
-    outputs = runner.fetch(list(entry["outputs"].values()))
+def off_golden(folder: str, manifest: Mapping[str, Any], outputs: List[str]) -> Tuple[float, float]:
+    """How far an artifact's outputs (files, in order) are from its golden ones, and what is allowed."""
     _, expected = golden.read(os.path.join(folder, "golden.npz"), 0, len(manifest["signature"]["outputs"]))
     worst = 0.0 if len(outputs) == len(expected) else float("inf")
     for path, right in zip(outputs, expected):

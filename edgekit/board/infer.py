@@ -57,6 +57,7 @@ class Model(object):
         self.inputs: List[Dict[str, Any]] = manifest["signature"]["inputs"]
         self.outputs: List[Dict[str, Any]] = manifest["signature"]["outputs"]
         self.tolerance = float(manifest["golden"]["tolerance"])
+        self._runtime = str(manifest["candidate"]["backend"])
         self._preprocess: Dict[str, Any] = manifest["preprocess"]
         self.threads, self.tuned = int(setting["threads"]), bool(setting["tuned"])
         self._golden_path = os.path.join(folder, "golden.npz")
@@ -68,6 +69,14 @@ class Model(object):
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        """What it takes and gives, at a glance."""
+        told = [
+            ", ".join("%s %s %s" % (spec["name"], spec["dtype"], spec["shape"]) for spec in specs)
+            for specs in (self.inputs, self.outputs)
+        ]
+        return "<Model in %s: %s -> %s>" % (self._runtime, told[0], told[1])
 
     def close(self) -> None:
         """Let go of the runtime; the model answers no more."""
@@ -116,10 +125,11 @@ class Model(object):
             stored = array if array.ndim == axes else array[None]
             array = prepared(stored, how, resize)
             if not _fits(array.shape[1:], spec["shape"][1:]):
+                came, gives = list(stored.shape[1:]), list(array.shape[1:])
                 raise SampleError(
-                    "input %s came as %s, which gives %s"
-                    % (spec["name"], list(stored.shape[1:]), list(array.shape[1:])),
-                    allowed="what gives %s" % spec["shape"][1:],
+                    "input %s came as %s%s"
+                    % (spec["name"], came, "" if came == gives else ", which gives %s" % gives),
+                    allowed="%s%s" % ("" if came == gives else "what gives ", spec["shape"][1:]),
                 )
             arrays.append(array)
         lengths = {len(array) for array in arrays}

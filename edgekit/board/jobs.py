@@ -24,7 +24,6 @@ from .files import is_safe, read_json, write_atomically, write_json
 from .process import command
 
 FOLLOWED_S = 10.0  # a follower that asked nothing for so long has lost its link, or its life
-WAIT_ALIVE_S = 60.0
 LOG_LINES = 5
 PROGRESS_BYTES = 1 << 16  # of one answer
 KEPT_RESULT_S = 24 * 3600.0  # a result that nobody fetched is believed for so long
@@ -56,8 +55,9 @@ class Jobs(object):
         with self._only_one():
             folder = self.place(request["id"])
             if os.path.isdir(folder):  # asked again, because the answer was lost
-                begun = os.path.exists(os.path.join(folder, "alive"))
-                return self._begun(request["id"], begun or self._spawn(request["id"], lock_folder))
+                if not os.path.exists(os.path.join(folder, "alive")):
+                    self._spawn(request["id"], lock_folder)
+                return {"id": request["id"], "found": False}
             if not request.get("fresh"):
                 earlier = self._earlier(request)
                 if earlier:
@@ -67,8 +67,8 @@ class Jobs(object):
             if missing:
                 return {"missing": missing}
             self._create(request, blobs)
-            keeper = self._spawn(request["id"], lock_folder)
-        return self._begun(request["id"], keeper)
+            self._spawn(request["id"], lock_folder)
+        return {"id": request["id"], "found": False}
 
     def _create(self, request: Dict[str, Any], blobs: Blobs) -> None:
         draft = os.path.join(self.folder, ".new-" + request["id"])
@@ -92,26 +92,21 @@ class Jobs(object):
             shutil.rmtree(draft, ignore_errors=True)
             raise
 
-    def _spawn(self, name: str, lock_folder: str) -> "subprocess.Popen[bytes]":
-        """The keeper, in a session of its own: the end of this connection is not its end."""
+    def _spawn(self, name: str, lock_folder: str) -> None:
+        """The keeper, in a session of its own: the end of this connection is not its end. Returns when it keeps.
+
+        One that cannot start leaves its words in the log, and a job without a keeper, which reads as one that died.
+        """
         with open(os.path.join(self.place(name), "log"), "ab") as log:
-            return subprocess.Popen(
+            subprocess.run(
                 command("keep", self.work, name, "--lock", lock_folder),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.work,
                 start_new_session=True,
+                check=False,
             )
-
-    def _begun(self, name: str, keeper: Any, found: bool = False) -> Dict[str, Any]:
-        """The answer, once the job has its keeper (True: it has): one without would read as one that died."""
-        alive, begin = os.path.join(self.place(name), "alive"), time.time()
-        while keeper is not True and not os.path.exists(alive):
-            if keeper.poll() is not None or time.time() - begin > WAIT_ALIVE_S:
-                break
-            time.sleep(0.02)
-        return {"id": name, "found": found}
 
     def _earlier(self, request: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         for name in sorted(os.listdir(self.folder)):
@@ -125,7 +120,7 @@ class Jobs(object):
                 if is_followed:
                     return {"followed_s": asked_s}
                 self._follow(folder, request["token"])
-                return self._begun(name, True, found=True)
+                return {"id": name, "found": True}
             if not is_followed:
                 shutil.rmtree(folder, ignore_errors=True)
         return None

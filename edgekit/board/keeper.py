@@ -12,7 +12,9 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
+import traceback
 from typing import Any, Dict, List, Optional
 
 from .blobs import sizes
@@ -169,8 +171,26 @@ def run_command(words: List[str], folder: str) -> None:
 
 
 def main(work: str, name: str, lock_folder: str) -> int:
-    """Keep one job to its end. Gives 1 where another keeper has it."""
-    folder = os.path.join(work, "jobs", name)
+    """Keep one job to its end, in a process that nobody waits for; this one leaves once that has begun.
+
+    Gives 1 where another keeper has the job, or it cannot be begun.
+    """
+    ours, theirs = os.pipe()
+    if os.fork():
+        os.close(theirs)
+        return 0 if os.read(ours, 1) else 1
+    os.close(ours)
+    code = 1
+    try:
+        code = _keep(os.path.join(work, "jobs", name), lock_folder, theirs)
+    except Exception:  # noqa: BLE001 (its words belong in the log, and the parent's exit code tells the rest)
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # not back into what the parent was about
+
+
+def _keep(folder: str, lock_folder: str, begun: int) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def stop(_number: int, _frame: Any) -> None:
@@ -188,6 +208,8 @@ def main(work: str, name: str, lock_folder: str) -> int:
             return 1
         finally:
             os.unlink(draft)
+        os.write(begun, b"1")
+        os.close(begun)
         try:
             ended = Keeper(folder, lock_folder).keep()
         except Stopped:

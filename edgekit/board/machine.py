@@ -1,4 +1,4 @@
-"""What this machine is: CPU, features, accelerators, memory, versions, temperatures. No runtime is imported."""
+"""What this machine is: CPU, features, accelerators, memory, versions. No runtime is imported."""
 
 import hashlib
 import os
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from . import powermodes
 from .booted import boot_id, is_emulated
 from .files import read_text
 from .runtimes import RUNTIMES, importable_runtimes
@@ -196,28 +197,10 @@ def describe(folder: str = ".") -> Dict[str, Any]:
         "unit": _unit(),
         "boot_id": boot_id(),
         "free_disk_bytes": _free_bytes(folder),
+        "power_modes": powermodes.told(),
     }
 
 
 def first_cpus(facts: Mapping[str, Any], threads: int) -> List[int]:
     """The CPUs that an artifact with so many threads is measured on, of those in `describe`."""
     return list(facts["cpus"][:threads])
-
-
-def sensors(thermal: str = "/sys/class/thermal") -> Dict[str, Dict[str, float]]:
-    """Temperatures (degrees Celsius, by zone) and clocks (MHz, by CPU) where /sys tells them.
-
-    Zones of one type are told apart by their number.
-    """
-    temperatures: Dict[str, float] = {}
-    clocks = {}
-    for zone in sorted(os.listdir(thermal)) if os.path.isdir(thermal) else []:
-        value = read_text(os.path.join(thermal, zone, "temp"))
-        if zone.startswith("thermal_zone") and value.lstrip("-").isdigit():
-            kind = read_text(os.path.join(thermal, zone, "type")) or zone
-            temperatures["%s (%s)" % (kind, zone) if kind in temperatures else kind] = int(value) / 1000.0
-    for cpu in range(os.cpu_count() or 1):
-        value = read_text("/sys/devices/system/cpu/cpu%d/cpufreq/scaling_cur_freq" % cpu)
-        if value.isdigit():
-            clocks[str(cpu)] = int(value) / 1000.0
-    return {"temperature_c": temperatures, "clock_mhz": clocks}

@@ -69,7 +69,8 @@ SEVERAL = forms.record(
                 "max_drop": LIMIT,
                 "max_size_bytes": LIMIT,
                 "max_memory_bytes": LIMIT,
-            }
+            },
+            {"max_energy_mj": LIMIT},
         ),
         "identity": forms.record(
             {

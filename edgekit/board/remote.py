@@ -1,7 +1,7 @@
 """Answers another machine's edgekit, over the standard input and output of one SSH channel.
 
 A question is one line of JSON, {"do": name, …}; an answer is one line, {"edgekit": {…}}, or
-{"edgekit": {"error": text, "kind": …}}. Files follow as frames (blobs.py). Shells may have printed lines before: what
+{"edgekit": {"error": text, "kind": …}}. Files follow as frames (frames.py). Shells may have printed lines before: what
 does not begin as an answer is none. All state is in the work folder: the connection may end at any moment.
 """
 
@@ -15,8 +15,9 @@ import sys
 import time
 from typing import Any, BinaryIO, Dict
 
-from .blobs import Blobs, Damaged, read_frames, write_frames
+from .blobs import Blobs, Damaged
 from .files import is_safe, read_json
+from .frames import read_frames, write_frames
 from .jobs import Jobs, is_alive
 from .keeper import Keeper, failed_by
 from .machine import describe

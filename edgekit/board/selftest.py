@@ -56,7 +56,7 @@ def _absent(held: Held) -> Any:
 def _answered(runner: LocalRunner, held: Held, entry: Dict[str, Any]) -> Dict[str, Any]:
     if entry["status"] != "ok":
         return _row(held, "failed", None, "at %s: %s" % (entry["stage"], entry["cause"]))
-    off, allowed = off_golden(runner, held.folder, held.manifest, entry)
+    off, allowed = off_golden(held.folder, held.manifest, runner.fetch(list(entry["outputs"].values())))
     return _row(held, "match" if off <= allowed else "differs", off, "")
 
 

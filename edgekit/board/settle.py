@@ -2,7 +2,7 @@
 
 It lies in the folder board/ of the bundle, whose programs measure; the candidates lie beside that folder.
 
-    python3 settle.py [--seconds 5] [--no-tune] [--max-threads N] [--keep]
+    python3 settle.py [--seconds 5] [--no-tune] [--max-threads N] [--keep] [--meter COMMAND]
 
 Each candidate must give its golden outputs; of those that do, the one wins that a build on the board would have chosen.
 Before, what costs nothing is tried with each (threads up to --max-threads, options of its runtime); a setting is kept
@@ -17,11 +17,12 @@ runtime is missing without which nothing is settled.
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 import tempfile
 import zipfile
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .candidates import Manifests, folder_of, is_answer, read_bundle
 from .forms import one_line
@@ -77,7 +78,9 @@ def measured(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def settle(here: str, seconds: float, tune: bool, most_threads: Optional[int], keep: bool) -> int:
+def settle(
+    here: str, seconds: float, tune: bool, most_threads: Optional[int], keep: bool, meter: Sequence[str] = ()
+) -> int:
     """Measure, choose, write settled.json and show it. Gives the exit code."""
     answer_path = os.path.join(here, SETTLED)
     try:
@@ -86,7 +89,9 @@ def settle(here: str, seconds: float, tune: bool, most_threads: Optional[int], k
             raise ManifestError("%s is there and is not of this program: move it away" % answer_path)
     except (OSError, ValueError) as error:
         return fail(str(error))
-    plan = SettlingPlan(seconds, tune, facts["threads"] if most_threads is None else most_threads)
+    plan = SettlingPlan(
+        seconds, tune, facts["threads"] if most_threads is None else most_threads, tuple(meter)
+    )
     try:
         settled = measured(here, facts, manifests, plan, keep)
         return told(here, facts, manifests, settled)
@@ -158,10 +163,18 @@ def main(arguments: List[str]) -> int:
         "--max-threads", type=int, metavar="N", help="the most threads that are tried; as many as built with"
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder settling-* with job and outputs")
+    parser.add_argument("--meter", default="", help="a command that prints the board's power in watts")
     options = parser.parse_args(arguments)
     if not 0 < options.seconds <= LONGEST_S:
         parser.error("--seconds %s; allowed: above 0 to %d" % (options.seconds, LONGEST_S))
     if options.max_threads is not None and not 1 <= options.max_threads <= 4096:
         parser.error("--max-threads %d; allowed: 1 to 4096" % options.max_threads)
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return settle(here, options.seconds, not options.no_tune, options.max_threads, options.keep)
+    return settle(
+        here,
+        options.seconds,
+        not options.no_tune,
+        options.max_threads,
+        options.keep,
+        shlex.split(options.meter),
+    )

@@ -27,18 +27,22 @@ from .verdict import Decision
 
 KEPT_OF_ENTRY = (
     "status", "stage", "cause", "signal", "import_ms", "load_ms", "warmup_runs", "steady", "rounds_ms", "preemptions",
-    "notes", "peak_memory_bytes", "runtime_facts",
+    "notes", "peak_memory_bytes", "runtime_facts", "turns", "steadiness", "energy", "available_bytes",
 )  # fmt: skip
 EMULATED = "it is emulated, so its latency says nothing of a board"
 TUNED = "+tuned"  # behind a candidate's id: no id of a build has a plus
 
 
 class SettlingPlan(NamedTuple):
-    """How to settle. `seconds`: timed time for each entry of a job; `most_threads`: the most that are tried."""
+    """How to settle. `seconds`: timed time for each entry of a job; `most_threads`: the most that are tried.
+
+    `meter`: a command, word by word, that prints the board's power in watts.
+    """
 
     seconds: float
     tune: bool
     most_threads: int
+    meter: Tuple[str, ...] = ()
 
 
 class Settlement(NamedTuple):
@@ -78,8 +82,9 @@ class Settling(object):
         }
         self.tried: Dict[str, List[Dict[str, Any]]] = {}
 
-    def job(self, entries: List[Dict[str, Any]]) -> Dict[str, Any]:
-        """The job over entries, pinned as a build pins."""
+    def job(self, entries: List[Dict[str, Any]], with_energy: bool = False) -> Dict[str, Any]:
+        """The job over entries, pinned as a build pins; energy is measured where the budget limits it."""
+        wants_energy = with_energy and self.facts["budget"].get("max_energy_mj") is not None
         threads = self.facts["threads"]
         cpus = first_cpus(self.machine, threads)
         return {
@@ -87,12 +92,15 @@ class Settling(object):
             "threads": threads,
             "cpus": cpus,
             "seconds": self.plan.seconds,
+            "repeats": 1,
+            "energy": {"meter": list(self.plan.meter)} if wants_energy else None,
             "entries": entries,
         }
 
     def off(self, name: str, entry: Mapping[str, Any]) -> Tuple[float, float]:
         """How far a candidate's entry is off its golden outputs, and what is allowed."""
-        return off_golden(self.runner, self.folders[name], self.manifests[name], entry)
+        outputs = self.runner.fetch(list(entry["outputs"].values()))
+        return off_golden(self.folders[name], self.manifests[name], outputs)
 
     def trial(self, name: str, entry: Mapping[str, Any]) -> Trial:
         """An entry of a result as tuning looks at it."""
@@ -161,7 +169,7 @@ class Settling(object):
         seemed = self.tuned()
         entries = [self.entries[name] for name in self.names]
         entries += [self.variant(name, setting, name + TUNED, "tuned") for name, setting in seemed.items()]
-        result = self.runner.run(self.job(entries), "measuring")
+        result = self.runner.run(self.job(entries, with_energy=True), "measuring")
         kept, settings = self._kept(result, seemed)
         deviations = {name: self.off(name, entry) for name, entry in kept.items() if entry["status"] == "ok"}
         claims = with_claims(self.facts, self.manifests)

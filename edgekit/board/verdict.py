@@ -29,6 +29,7 @@ class Limits(NamedTuple):
     max_size_bytes: Optional[int]
     max_memory_bytes: Optional[int]
     confidence: Optional[float] = None
+    max_energy_mj: Optional[float] = None
 
 
 class Figures(NamedTuple):
@@ -36,6 +37,8 @@ class Figures(NamedTuple):
 
     `drop_bound`: the high end of the drop's interval at the budget's confidence, where it asks for one. None, not a
     number, infinite, and 0 bytes of memory: not measured. An interval that was not measured has no width.
+    `energy_high_mj`: the high end of the energy of one inference. `available_bytes`: what the board had free; None
+    where it does not tell.
     """
 
     id: str
@@ -49,10 +52,12 @@ class Figures(NamedTuple):
     latency_low_ms: Optional[float] = None
     drop_low: Optional[float] = None
     drop_bound: Optional[float] = None
+    energy_high_mj: Optional[float] = None
+    available_bytes: Optional[int] = None
 
 
 class Check(NamedTuple):
-    """One limit ("accuracy", "latency", "size" or "memory") against one candidate.
+    """One limit ("accuracy", "latency", "size", "memory", "free memory" or "energy") against one candidate.
 
     `excess` is relative to the limit: 0 when it is met, 0.5 for half over it, infinite for what was not measured
     (`value` is None then). `allowed` is None where a latency has to be there, whatever it is.
@@ -79,10 +84,11 @@ def measured(*numbers: Optional[float]) -> bool:
 
 
 def checks(figures: Figures, limits: Limits) -> List[Check]:
-    """One for each limit that the budget sets, in the order accuracy, latency, size, memory.
+    """One for each limit that the budget sets, in the order accuracy, latency, size, memory, free memory, energy.
 
     Met is what lies at or under its limit: the drop's value (with a confidence, its bound), the high end of the
-    latency's interval, the bytes.
+    latency's interval, the bytes, the high end of the energy's interval. Where memory is limited, what the board
+    has free is a limit too, as far as it tells it.
     """
     made = []
     if limits.max_drop is not None:
@@ -97,6 +103,13 @@ def checks(figures: Figures, limits: Limits) -> List[Check]:
     if limits.max_memory_bytes is not None:
         peak_bytes = figures.peak_memory_bytes or 0
         made.append(_check("memory", peak_bytes if peak_bytes > 0 else None, limits.max_memory_bytes))
+        if peak_bytes > 0 and figures.available_bytes:
+            made.append(_check("free memory", peak_bytes, figures.available_bytes))
+    if limits.max_energy_mj is not None:
+        high_mj = figures.energy_high_mj
+        made.append(
+            _check("energy", high_mj if high_mj is not None and high_mj > 0 else None, limits.max_energy_mj)
+        )
     return made
 
 

@@ -6,12 +6,13 @@ import os
 import sys
 import time
 import traceback
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
 from .arrays import new_array
 from .files import atomic_path
+from .sensors import Sensors, own_cpus
 from .session import random_feeds, sample_row
 from .sessions.opening import import_runtime, open_session, prepare_artifact
 from .timing import SWITCH_RUNS, peak_memory_bytes, timed_runs, warm_up
@@ -23,6 +24,7 @@ class Worker(object):
     def __init__(self, send: Callable[[Dict[str, Any]], None]) -> None:
         self.send = send
         self.session: Any = None
+        self.sensors: Optional[Sensors] = None
 
     def load(self, entry: Dict[str, Any], threads: int, seed: int) -> Dict[str, Any]:
         begin = time.perf_counter()
@@ -44,14 +46,25 @@ class Worker(object):
     def warmup(self, cap_s: float) -> Dict[str, Any]:
         return warm_up(self.session.step, cap_s)
 
-    def time(self, runs: int) -> Dict[str, Any]:
+    def time(self, runs: int, root: str) -> Dict[str, Any]:
+        """Timed runs, and the clocks right after them: this process has not slept since."""
         import resource
 
+        sensors = self.sensors = self.sensors or Sensors(root, own_cpus())
         timed_runs(self.session.step, min(SWITCH_RUNS, runs))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         samples = timed_runs(self.session.step, runs)
+        clocks = sensors.under_load()
         after = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        return {"samples_ms": samples, "preemptions": after - before}
+        return {"samples_ms": samples, "preemptions": after - before, "clock_mhz": clocks}
+
+    def busy(self, seconds: float) -> Dict[str, Any]:
+        """Infer for so long; nothing is timed singly."""
+        end, runs = time.perf_counter() + seconds, 0
+        while runs == 0 or time.perf_counter() < end:
+            self.session.step()
+            runs += 1
+        return {"runs": runs}
 
     def memory(self) -> Dict[str, Any]:
         return {"peak_memory_bytes": peak_memory_bytes()}
@@ -104,6 +117,7 @@ def serve() -> int:
         "load": worker.load,
         "warmup": worker.warmup,
         "time": worker.time,
+        "busy": worker.busy,
         "memory": worker.memory,
         "evaluate": worker.evaluate,
     }

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from edgekit.building.code import code_digest
 from edgekit.building.executor import Executor, Task
 from edgekit.building.time_limit import TimeLimit
 from edgekit.errors import StageError, TimeLimitReached
@@ -19,6 +20,9 @@ from edgekit.store import Run, Store, StoreEntry
 __all__ = ["Cache"]
 
 Answer = TypeVar("Answer")
+
+LASTING = frozenset({"pruned"})
+"""Stages whose products outlive an update of edgekit: hours of training."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Cache:
 
         A stage that fails after the time limit was ended by it: executors and devices keep to what is left.
         """
+        if stage not in LASTING:
+            parts = {**parts, "code": code_digest()}
         limit = self.time_limit
         if limit is not None and not self.store.holds(stage, parts):
             limit.check()

@@ -93,5 +93,14 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
         samples=samples,
         exporter=exporter,
         evaluator=Evaluator(cache, bench, request.metric, request.budget.confidence),
-        timer=Timer(cache, bench, reporter, request.seed, setting.time_limit),
+        timer=Timer(
+            cache,
+            bench,
+            reporter,
+            request.seed,
+            setting.time_limit,
+            request.strict,
+            request.budget.max_energy_mj is not None,
+            request.meter,
+        ),
     )

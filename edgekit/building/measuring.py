@@ -30,7 +30,7 @@ __all__ = ["CONDITIONS", "RUNNING", "Bench", "Evaluator", "artifact_digest", "ar
 
 CONDITIONS = (
     *("machine", "unit", "arch", "cpu", "features", "cpus", "cpu_quota", "memory_bytes"),
-    *("os", "python", "governor", "power_mode"),
+    *("os", "python", "governor", "power_modes"),
 )
 """Of what `describe` says: under what the same artifact takes another time. `unit` is the one board of its kind."""
 

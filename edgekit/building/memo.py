@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.building.code import code_digest
+
 if TYPE_CHECKING:
     from edgekit.quantize import Memo
     from edgekit.store import Store
@@ -25,7 +27,7 @@ def store_memo(folder: Path) -> Memo:
             (private / FILE).write_bytes(make())
             return {}
 
-        return (store.entry(stage, parts, write).path / FILE).read_bytes()
+        return (store.entry(stage, {**parts, "code": code_digest()}, write).path / FILE).read_bytes()
 
     return recall
 

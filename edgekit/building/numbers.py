@@ -47,6 +47,7 @@ BUDGET = {
     "max_drop": NumberRange(0.0, 1.0, "a share from 0 to 1: 0.01 is one point"),
     "max_size_bytes": COUNT,
     "max_memory_bytes": COUNT,
+    "max_energy_mj": POSITIVE,
     "confidence": NumberRange(0.5, 0.9999, "a share from 0.5 to 0.9999: 0.95 is 95 %"),
 }
 REQUEST = {

@@ -15,6 +15,9 @@ from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
 from edgekit.building.variants.original import original_variant
+from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never_pruned
+from edgekit.building.variants.training import training_config
+from edgekit.compress import try_training
 from edgekit.data import DataSource, compare_classes, multiplied_pixels, unscaled_pixels
 from edgekit.errors import Interrupted, TimeLimitReached
 from edgekit.graph.scaling import scales_input
@@ -67,8 +70,9 @@ def in_run(request: BuildRequest, reporter: Reporter, work: Callable[[Context], 
             "the same command, or one with a longer --time-limit, goes on from there"
         ) from error
     except KeyboardInterrupt as error:
+        told = f"{error}; " if str(error) else ""  # what a board goes on with
         raise Interrupted(
-            f"stopped; everything finished is in {request.store}: the same command goes on from there"
+            f"stopped; {told}everything finished is in {request.store}: the same command goes on from there"
         ) from error
     finally:
         store.close()
@@ -87,8 +91,12 @@ def opened(context: Context) -> Opening:
         setting.request.input_shapes,
         setting.request.metric,
     )
+    try_own_loss(context)
     plan = planned(context, original)
-    refuse_too_large(plan)
+    smaller = never_pruned(setting.request, setting.model, setting.splits) is None
+    target = setting.board.target
+    if not (smaller and fits_nowhere(target, original) and may_fit_pruned(target, original)):
+        refuse_too_large(plan)
     backends = setting.runtimes.usable
     reference = reference_artifact(
         original,
@@ -102,6 +110,16 @@ def opened(context: Context) -> Opening:
     context = warned(context, original, reference)
     candidates, rejections = lint(partial(context.exporter.lint, original), backends, plan.candidates)
     return Opening(context, original, reference, candidates, rejections, plan.rejections)
+
+
+def try_own_loss(context: Context) -> None:
+    """One call of the user's own loss or step: it is needed only after all else is timed. Raises UserError."""
+    setting = context.setting
+    request, train = setting.request, setting.splits.train
+    if request.train.loss is None and request.train.step is None:
+        return
+    if train is not None and never_pruned(request, setting.model, setting.splits) is None:
+        try_training(setting.model.load(), train, training_config(request.train, request.seed, len(train)))
 
 
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:

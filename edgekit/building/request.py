@@ -47,6 +47,8 @@ class BuildRequest:
     ssh://user@host or a name of devices.toml. `classes`: names in label order, or a text file with one a line.
     `allow_weak_original`: a network that is no better than a guess is built with a warning. `input_shapes`: of inputs
     whose sizes the model leaves open. `weights_prefix` and `weights_key`: see `model.WeightsPart`.
+    `strict`: a throttled or drifting measurement is a failure, not only marked. `meter`: a command, word by word, that
+    prints the board's power in watts.
     """
 
     target: str
@@ -75,6 +77,8 @@ class BuildRequest:
     input_shapes: tuple[InputShape, ...] = ()
     executor: str = DEFAULT_EXECUTOR
     device: str = DEFAULT_DEVICE
+    strict: bool = False
+    meter: tuple[str, ...] = ()
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -11,9 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends import get_backend, usable_backends
-from edgekit.board.runtimes import find_runtime
-from edgekit.board.tensorrt.library import fits_range
+from edgekit.building.board import Board, Runtimes, find_board, find_runtimes
 from edgekit.building.executor import EXECUTORS, make_executor
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.reading import read_weights
@@ -21,62 +20,24 @@ from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
 from edgekit.choose import check_budget
+from edgekit.compress import load_loss, load_step
 from edgekit.data import Splits, check_data, check_place, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEFAULT_DEVICE, Device, check_device, local_machine, make_device
-from edgekit.errors import DeviceError, ModelError, OutputError, UserError
+from edgekit.errors import ModelError, OutputError, UserError
 from edgekit.files import check_own_file
 from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
-from edgekit.model import ModelRef, WeightsPart, identified, load_module, locate, locate_module
+from edgekit.model import ModelRef, WeightsPart, identified, load_module, locate, locate_module, unwrapped
 from edgekit.quantize import ladder
-from edgekit.reference import load_function
 from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.store import Store
-from edgekit.types import BackendName, Origin
 
 if TYPE_CHECKING:
     import torch
 
     from edgekit.data import DataSource
 
-__all__ = ["Board", "GivenModel", "Runtimes", "Setting", "find_board", "lacking_there", "prepare"]
-
-
-@dataclass(frozen=True)
-class Board:
-    """The target, and the machine that is it or stands in for it. `absent`: why it is not; empty when it is.
-
-    `emulated`: the machine is emulated, so what runs there is the board's code at no board's speed.
-    """
-
-    target: Target
-    machine: Machine
-    absent: tuple[str, ...]
-    emulated: bool = False
-
-    @property
-    def is_real(self) -> bool:
-        """Whether the machine is the board, so that what is measured there settles something."""
-        return not self.absent and not self.emulated
-
-    @property
-    def features(self) -> frozenset[str]:
-        """CPU features of the board: the machine's, or what every such board has while it is not here."""
-        return self.machine.features if self.is_real else self.target.assumed_features
-
-    @property
-    def origin(self) -> Origin:
-        """Of what is measured on the machine."""
-        return "host" if self.absent else "emulated" if self.emulated else "device"
-
-
-@dataclass(frozen=True)
-class Runtimes:
-    """Of the target and asked for: those usable, what the others lack, and the versions of what exports."""
-
-    usable: tuple[BackendName, ...]
-    unusable: Mapping[BackendName, str]
-    versions: Mapping[str, str]
+__all__ = ["GivenModel", "Setting", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -88,8 +49,14 @@ class GivenModel:
     name: str
 
     def load(self) -> torch.nn.Module:
-        """As it was given, in eval mode. Raises ModelError."""
-        return load_module(self.ref) if self.module is None else self.module.eval()
+        """As it was given, in eval mode; a live one that is in training is copied, so that its owner's stays there.
+
+        Raises ModelError.
+        """
+        if self.module is None:
+            return load_module(self.ref)
+        trains = any(part.training for part in self.module.modules())
+        return copy.deepcopy(self.module).eval() if trains else self.module
 
 
 @dataclass(frozen=True)
@@ -138,7 +105,9 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         check_place(request.data)
     model = locate_model(request)
     store = Store.open(request.store, warn)
-    device = make_device(request.device, store.workspace("device"))
+    device = make_device(
+        request.device, store.workspace("device"), tell=lambda told: warn(told) if told else None
+    )
     facts = device.describe()
     board = find_board(target, device, facts)
     runtimes = find_runtimes(request, target, None if board.absent else facts)
@@ -209,64 +178,10 @@ def check_references(request: BuildRequest, project: Path) -> None:
     check_device(request.device)
     if request.recipe is not None:
         ladder(request.recipe, project)
-    for reference in (request.train.loss, request.train.step):
-        if reference is not None:
-            load_function(reference, UserError)
-
-
-def find_board(target: Target, device: Device, facts: Mapping[str, Any]) -> Board:
-    """The target with the machine that the device is, by what its `describe` says.
-
-    This machine stands in for a board that it is not. Another one is given as the board: one that it cannot be is
-    refused with DeviceError. An emulated one has to have the board's architecture, no more.
-    """
-    machine = Machine.from_facts(facts)
-    misfits = target.misfits(machine)
-    emulated = bool(facts.get("emulated")) and machine.arch == target.architecture
-    if not device.is_here and misfits and not emulated:
-        fitting = ", ".join(other.name for other in fitting_targets(machine, Path.cwd()))
-        raise DeviceError(
-            f"{device.name} is no {target.name}: {'; '.join(misfits)}",
-            allowed=f"--target {fitting}" if fitting else "",
-            remedy=f"edgekit targets probe --device {device.name}",
-        )
-    return Board(target, machine, () if emulated else misfits, emulated)
-
-
-def find_runtimes(request: BuildRequest, target: Target, facts: Mapping[str, Any] | None) -> Runtimes:
-    """The target's runtimes that were asked for. Raises UserError when none of them is usable.
-
-    Two things have to hold: this machine makes artifacts for it (its extra is installed here), and the device runs it.
-    `facts`: what the device's `describe` says; None while the board is not here, which is then taken to have them all.
-    """
-    makes = usable_backends()
-    wanted = request.wants([runtime.name for runtime in target.runtimes])
-    unusable: dict[BackendName, str] = {}
-    for name in wanted:
-        lacking = makes[name]
-        if lacking is not None:
-            unusable[name] = lacking
-        elif facts is not None:
-            unusable.update(lacking_there(name, target, facts))
-    usable = tuple(name for name in wanted if name not in unusable)
-    if not usable:
-        raise UserError(f"no runtime of {target.name} is usable here: {'; '.join(unusable.values())}")
-    versions: dict[str, str] = {}
-    for name in usable:
-        versions.update(get_backend(name).versions())
-    return Runtimes(usable, unusable, versions)
-
-
-def lacking_there(name: BackendName, target: Target, facts: Mapping[str, Any]) -> dict[BackendName, str]:
-    """The runtime with why the machine cannot run what is made for the target: absent, or of another version."""
-    row, runtime = RUNTIMES[name], target.runtime(name)
-    if name not in facts["runtimes"]:
-        return {name: f"{row.title} is not installed on {facts['machine']}: {find_runtime(name).install}"}
-    version = facts["versions"].get(row.package, "")
-    wanted = runtime.versions if runtime else ""
-    if not version or fits_range(version, wanted):
-        return {}
-    return {name: f"{facts['machine']} has {row.title} {version}; {target.name} is described with {wanted}"}
+    if request.train.loss is not None:
+        load_loss(request.train.loss)
+    if request.train.step is not None:
+        load_step(request.train.step)
 
 
 def check_output(out: Path) -> None:
@@ -298,7 +213,8 @@ def locate_model(request: BuildRequest) -> GivenModel:
         return GivenModel(identified(ref), None, name)
     if request.weights is not None or part.options():
         raise ModelError(f"weights are given beside a live {name}", remedy="load them into it before")
-    return GivenModel(locate_module(request.model), request.model, name)
+    network = unwrapped(request.model)
+    return GivenModel(locate_module(network), network, name)
 
 
 def open_data(request: BuildRequest, cache: Path) -> DataSource:

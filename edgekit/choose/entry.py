@@ -34,6 +34,17 @@ class Entry:
         return _finite(accuracy.drop) if accuracy else None
 
     @property
+    def is_boards(self) -> bool:
+        """Whether it was measured on the board: another machine's power and memory say nothing of it."""
+        return self.measurement.origin in ("device", "emulated")
+
+    @property
+    def energy(self) -> Estimate | None:
+        """Millijoules of one inference; None where the board did not tell."""
+        energy = self.measurement.energy
+        return _finite(energy.per_inference_mj) if energy and self.is_boards else None
+
+    @property
     def is_unchanged(self) -> bool:
         """Whether it is the original network in float32, which drops are counted from."""
         return is_unchanged(self.figures("p50"))
@@ -53,6 +64,8 @@ class Entry:
             latency_low_ms=latency.low if latency else None,
             drop_low=drop.low if drop else None,
             drop_bound=accuracy.drop_bound if (accuracy := self.measurement.accuracy) else None,
+            energy_high_mj=self.energy.high if self.energy else None,
+            available_bytes=self.measurement.available_bytes if self.is_boards else None,
         )
 
 
@@ -69,4 +82,5 @@ def limits_of(budget: Budget) -> Limits:
         max_size_bytes=budget.max_size_bytes,
         max_memory_bytes=budget.max_memory_bytes,
         confidence=budget.confidence,
+        max_energy_mj=budget.max_energy_mj,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgekit.board.verdict import Check, checks
 from edgekit.choose.entry import Entry, limits_of
-from edgekit.choose.wording import ms, ms_interval, points, points_interval, size
+from edgekit.choose.wording import mj, mj_interval, ms, ms_interval, points, points_interval, size
 from edgekit.errors import BudgetError
 from edgekit.types import Budget, Estimate, Percentile
 
@@ -40,6 +40,7 @@ def check_budget(budget: Budget) -> None:
         "latency": budget.max_latency_ms,
         "size": budget.max_size_bytes,
         "memory": budget.max_memory_bytes,
+        "energy": budget.max_energy_mj,
     }
     for name, limit in positive.items():
         if limit is not None and not (math.isfinite(limit) and limit > 0):
@@ -51,7 +52,7 @@ def check_budget(budget: Budget) -> None:
 
 
 def judge(entry: Entry, budget: Budget) -> tuple[Finding, ...]:
-    """One finding for each limit that the budget sets, in the order accuracy, latency, size, memory."""
+    """One finding for each limit that the budget sets, in the order of `board.verdict.checks`."""
     made = checks(entry.figures(budget.percentile), limits_of(budget))
     return tuple(_in_words(check, entry, budget) for check in made)
 
@@ -97,12 +98,15 @@ def _in_words(check: Check, entry: Entry, budget: Budget) -> Finding:
     latency = entry.latency(percentile)
     if check.value is None:
         name = "peak memory" if check.limit == "memory" else check.limit
-        return Finding(check.limit, check.excess, f"its {name} was not measured")
+        need = "a board that tells its power, or --meter" if check.limit == "energy" else ""
+        return Finding(check.limit, check.excess, f"its {name} was not measured", need)
     if check.limit == "latency" and latency is not None:
         text, need = _latency(latency, percentile, check.allowed)
     elif check.limit == "accuracy" and check.allowed is not None:
         bounded = budget.confidence is not None and not entry.is_unchanged
         text, need = _accuracy(check.value, check.allowed, budget.confidence if bounded else None)
+    elif check.limit == "energy" and entry.energy is not None and check.allowed is not None:
+        text, need = _energy(entry.energy, check.allowed)
     else:
         text, need = _bytes(check.limit, int(check.value), int(check.allowed or 0))
     return Finding(check.limit, check.excess, text, need)
@@ -138,11 +142,30 @@ def _latency(latency: Estimate, percentile: Percentile, limit: float | None) -> 
     )
 
 
+def _energy(energy: Estimate, limit: float) -> tuple[str, str]:
+    interval, limit_text = mj_interval(energy, apart_from=limit), mj(limit, apart_from=energy.high)
+    if energy.high <= limit:
+        return f"energy {interval} <= {limit_text}", ""
+    return (
+        f"takes more energy than the budget: {interval} > {limit_text}",
+        f"{_times(energy.high / limit)} less energy, or an energy budget of {mj(energy.high, up=True)}",
+    )
+
+
 def _bytes(name: str, value: int, limit: int) -> tuple[str, str]:
     value_text, limit_text = size(value, apart_from=limit), size(limit, apart_from=value)
     if value <= limit:
         return f"{name} {value_text} <= {limit_text}", ""
-    too_much = {"size": "larger than the budget", "memory": "needs more memory than the budget"}[name]
+    too_much = {
+        "size": "larger than the budget",
+        "memory": "needs more memory than the budget",
+        "free memory": "needs more memory than the board has free",
+    }[name]
+    if name == "free memory":
+        return (
+            f"{too_much}: {value_text} > {limit_text}",
+            f"{_times(value / limit)} less memory, or more free memory",
+        )
     return (
         f"{too_much}: {value_text} > {limit_text}",
         f"{_times(value / limit)} less {name}, or a {name} budget of {size(value, up=True)}",

@@ -6,7 +6,7 @@ import math
 
 from edgekit.types import Estimate
 
-__all__ = ["ms", "ms_interval", "points", "points_interval", "size"]
+__all__ = ["mj", "mj_interval", "ms", "ms_interval", "points", "points_interval", "size"]
 
 MOST_DECIMALS = 9
 
@@ -22,6 +22,16 @@ def ms_interval(latency: Estimate, *, apart_from: float | None = None) -> str:
     high = _fixed(latency.high, decimals, apart_from, False)
     decimals = max(decimals, len(high.partition(".")[2]))
     return f"{latency.value:.{decimals}f} ms [{latency.low:.{decimals}f}, {high}]"
+
+
+def mj(value: float, *, apart_from: float | None = None, up: bool = False) -> str:
+    """Millijoules: 3.10 mJ. `up` rounds upward."""
+    return f"{_fixed(value, _ms_decimals(value), apart_from, up)} mJ"
+
+
+def mj_interval(energy: Estimate, *, apart_from: float | None = None) -> str:
+    """3.10 mJ [3.05, 3.18]."""
+    return ms_interval(energy, apart_from=apart_from).replace(" ms ", " mJ ")
 
 
 def points(fraction: float, *, apart_from: float | None = None, up: bool = False) -> str:

@@ -30,6 +30,7 @@ COMMANDS = {
     "lint": ("edgekit.cli.lint", "lint", "What a board cannot take of a network, before any work."),
     "report": ("edgekit.cli.report", "report", "Rebuild the HTML report of a finished build."),
     "bundle": ("edgekit.cli.bundle", "bundle", "Verify or show a bundle."),
+    "docker": ("edgekit.cli.docker", "docker", "Container images of a board's runtime and a bundle."),
     "doctor": (
         "edgekit.cli.doctor",
         "doctor",

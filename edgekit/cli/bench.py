@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli.bench_text import print_measured, summary
 from edgekit.cli.network import feeds_for
 from edgekit.cli.options import (
     device_option,
@@ -19,11 +20,11 @@ from edgekit.cli.options import (
     parse_cpus,
     preprocess_options,
     read_preprocess,
+    read_words,
 )
-from edgekit.errors import DataError, ModelError, StageError
+from edgekit.errors import ModelError, StageError, UserError
 from edgekit.quantities import parse_seconds
-from edgekit.runtimes import RUNTIMES
-from edgekit.types import Artifact, Estimate, InputShape, TensorSpec
+from edgekit.types import Artifact, InputShape, TensorSpec
 from edgekit.types.measurements import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ Examples:
     show_default=True,
     help="Of random inputs and of the samples drawn.",
 )
+@click.option("--strict", is_flag=True, help="Refuse a throttled or drifting run instead of marking it.")
+@click.option(
+    "--energy", is_flag=True, help="Also the energy of an inference, where the board tells its power."
+)
+@click.option("--meter", help="With --energy: a command that prints the board's power in watts.")
+@click.option(
+    "--sweep", type=click.Choice(["power"]), help="Try the board's power modes, and put back what was set."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything measured as JSON.")
 @device_option
 @input_shape_option
@@ -85,6 +94,7 @@ def bench(**options: Any) -> int:
     from edgekit.limits import worker_limits
     from edgekit.measure.metrics import find_metric
 
+    _refuse_contradictions(options)
     preprocess = read_preprocess(options)
     if options["metric"]:
         find_metric(options["metric"])  # a mistake in it is told before anything is measured
@@ -101,7 +111,14 @@ def bench(**options: Any) -> int:
             seconds=parse_seconds(options["seconds"]),
             seed=options["seed"],
             timeout_s=limits.seconds_of(LONGEST_S),
+            strict=options["strict"],
+            energy=options["energy"],
+            meter=read_words("--meter", options["meter"]),
         )
+        if options["sweep"]:
+            return _sweep(
+                device, artifact, settings, options["input_shapes"], Path(scratch), as_json=options["as_json"]
+            )
         with _bar() as progress:
             measured, samples = _measure(
                 device,
@@ -114,12 +131,48 @@ def bench(**options: Any) -> int:
                 Path(scratch),
                 progress,
             )
-        result = _summary(artifact, measured, samples, options["metric"], options["input_shapes"])
+        result = summary(artifact, measured, samples, options["metric"], options["input_shapes"])
     if options["as_json"]:
         click.echo(json.dumps(result))
     else:
-        _print(result)
+        print_measured(result)
     return 0
+
+
+def _sweep(
+    device: Device,
+    artifact: Artifact,
+    settings: MeasureOptions,
+    shapes: tuple[InputShape, ...],
+    scratch: Path,
+    *,
+    as_json: bool,
+) -> int:
+    """`--sweep power`, on random inputs."""
+    from edgekit.cli.sweep import print_sweep, sweep, sweep_json
+    from edgekit.types import Preprocess
+
+    with _bar() as progress:
+
+        def measure_once(options: MeasureOptions) -> Measured:
+            return _measure(device, artifact, options, None, Preprocess(), 1, shapes, scratch, progress)[0]
+
+        results = sweep(device.describe(), settings, measure_once)
+    if as_json:
+        click.echo(json.dumps(sweep_json(results)))
+    else:
+        print_sweep(results)
+    return 0
+
+
+def _refuse_contradictions(options: Mapping[str, Any]) -> None:
+    """Raises UserError for options that exclude each other."""
+    if options["sweep"] and options["data"]:
+        raise UserError(
+            "--sweep power with --data", remedy="leave out --data: modes differ in time and energy alone"
+        )
+    if options["meter"] and not (options["energy"] or options["sweep"]):
+        raise UserError("--meter without --energy", remedy="give both")
 
 
 def _measure(
@@ -200,107 +253,6 @@ def _write_samples(source: DataSource, limit: int, seed: int, inputs: Any, scrat
     return write_samples(batches, inputs, scratch / "samples", count=len(chosen))
 
 
-def _summary(
-    artifact: Artifact,
-    measured: Measured,
-    samples: SampleFiles | None,
-    metric: str | None,
-    given: tuple[InputShape, ...],
-) -> dict[str, Any]:
-    """What `--json` prints: plain values only."""
-    import msgspec
-
-    from edgekit.graph.sizes import shapes_by_name
-    from edgekit.measure.accuracy import estimate_mean
-    from edgekit.measure.scoring import find_scoring
-
-    notes = list(measured.notes)
-    if samples is None:
-        chosen = shapes_by_name(given, measured.signature.inputs)
-        sizes = {
-            spec.name: chosen.get(spec.name) or tuple(dim or 1 for dim in spec.shape)
-            for spec in measured.signature.inputs
-        }
-        shapes = [f"{name} {list(shape)}" for name, shape in sizes.items()]
-        notes.append(f"inputs are random: {', '.join(shapes)}")
-        open_inputs = [spec.name for spec in measured.signature.inputs if None in spec.shape]
-        dynamic = [name for name in open_inputs if name not in chosen]
-        notes += [f"dynamic dimensions of {', '.join(dynamic)} were set to 1"] if dynamic else []
-    accuracy = None
-    if samples is not None and samples.labels is None:
-        notes.append("the data has no labels: no accuracy")
-    elif samples is not None and samples.labels is not None:
-        outputs = measured.load_outputs()
-        try:
-            scoring = find_scoring(metric, samples.labels, outputs)
-        except DataError as problem:
-            if metric is not None:
-                raise
-            notes.append(f"no accuracy: {problem}")
-        else:
-            value = msgspec.to_builtins(estimate_mean(scoring.scores(outputs)))
-            accuracy = {"metric": scoring.name, "samples": samples.count, **value}
-    raw = msgspec.to_builtins(measured.measurement)
-    return {
-        "schema": 1,
-        "artifact": artifact.entry,
-        "runtime": artifact.backend,
-        "origin": measured.measurement.origin,
-        "latency_ms": raw["latency"],
-        "load_ms": measured.measurement.load_ms,
-        "import_ms": measured.measurement.import_ms,
-        "peak_memory_bytes": measured.measurement.peak_memory_bytes,
-        "size_bytes": artifact.size_bytes,
-        "accuracy": accuracy,
-        "signature": msgspec.to_builtins(measured.signature),
-        "runtime_facts": dict(measured.runtime),
-        "environment": raw["environment"],
-        "notes": notes,
-    }
-
-
-def _print(result: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    from edgekit.console import make_console
-
-    environment, latency = result["environment"], result["latency_ms"]
-    row = RUNTIMES[result["runtime"]]
-    version = environment["versions"].get(row.package, "")
-    table = Table(title=f"{result['artifact']}, {result['runtime']} {version}", title_justify="left")
-    table.add_column("")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
-    for name in ("p50", "p90", "p99"):
-        estimate = Estimate(**latency[name])
-        table.add_row(
-            f"latency {name}", f"{estimate.value:.3f} ms", f"{estimate.low:.3f} to {estimate.high:.3f} ms"
-        )
-    if result["accuracy"]:
-        got = result["accuracy"]
-        table.add_row(f"{got['metric']} ({got['samples']} samples)", f"{got['value']:.4f}",
-                      f"{got['low']:.4f} to {got['high']:.4f}")  # fmt: skip
-    table.add_row("load time", f"{result['load_ms']:.1f} ms", "")
-    table.add_row("peak memory of the process", f"{result['peak_memory_bytes'] / 1e6:.1f} MB", "")
-    table.add_row("size", f"{result['size_bytes'] / 1e6:.3f} MB", "")
-    console = make_console()
-    console.print(table)
-    runs = sum(len(samples) for samples in latency["rounds_ms"])
-    pinned = ",".join(str(cpu) for cpu in environment["pinned_cpus"]) or "none"
-    console.print(
-        f"origin {result['origin']}; {environment['cpu']}, {environment['os']}; "
-        f"threads {environment['threads']}, pinned CPUs {pinned}; "
-        f"governor {environment['governor'] or 'not told'}; load {environment['load_1m']:.2f}; "
-        f"{runs} timed runs in {len(latency['rounds_ms'])} rounds, {latency['preemptions']} preemptions",
-        highlight=False,
-    )
-    ran_as = result["runtime_facts"].get(row.float_fact)
-    if ran_as:  # a runtime may compute float networks in bf16 by itself where the CPU has it
-        console.print(f"float layers are computed in {ran_as}", highlight=False, markup=False)
-    for note in result["notes"]:
-        console.print(f"note: {note}", highlight=False, markup=False)
-
-
 @contextmanager
 def _bar() -> Iterator[JobProgress]:
     """A bar on standard error while a terminal watches."""
@@ -315,6 +267,8 @@ def _bar() -> Iterator[JobProgress]:
             words = {
                 "time": "timing",
                 "wait": "waiting for another measurement",
+                "cool": "the board was not steady: letting it cool down",
+                "energy": "measuring energy",
                 "evaluate": "scoring samples",
             }
             bar.update(task, description=words.get(stage, stage), completed=done, total=total or None)

@@ -67,7 +67,13 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     "--confidence", help="As 95%: the drop's whole interval must lie under --max-drop, not only its value."
 )
 @click.option("--max-size", help="Of the artifact, as 2MB.")
-@click.option("--max-memory", help="Peak of the process that runs it, as 200MB.")
+@click.option("--max-memory", help="Peak of the process that runs it, as 200MB; the board must have it free.")
+@click.option(
+    "--max-energy", help="Of one inference beyond the idle board, as 5mJ; the board has to tell its power."
+)
+@click.option(
+    "--meter", help="A command that prints the board's power in watts, where the board does not tell it."
+)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--recipe", help="Calibration recipe to begin with; a file's name in calibration/.")
 @click.option("--precision", help=f"Only these, separated by commas: {','.join(OFFERED)}.")
@@ -130,6 +136,9 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--store", type=click.Path(path_type=Path), default=Path(".edgekit"), show_default=True)
 @click.option(
     "--allow-weak-original", is_flag=True, help="Also build a network that is no better than a guess."
+)
+@click.option(
+    "--strict", is_flag=True, help="Refuse throttled or drifting measurements instead of marking them."
 )
 @click.option(
     "--plan",

@@ -77,11 +77,15 @@ def divergence_text(comparison: Comparison) -> str:
             f": the lowest SQNR is {db_text(worst.difference.sqnr_db)} at {short(worst.name, 60)}"
             for worst in comparison.worst()[:1]
         )
+        dead = [output.name for output in comparison.outputs if output.lost]
+        if dead:
+            return f"Output {dead[0]} is where they part: no tensor before it shows it{lowest}."
         return f"They do not part anywhere{lowest}."
     before = "" if layer.inputs_db is None else f", of its inputs {db_text(layer.inputs_db)}"
     place = "" if layer.layer in (layer.name, "") else f" (layer {short(layer.layer, 60)})"
+    lost = "" if layer.part is None or not layer.part.lost else f" {layer.part.text}; as a whole:"
     return (
-        f"{short(layer.name, 70)}{place} is where they part: SQNR {db_text(layer.difference.sqnr_db)}{before}; "
+        f"{short(layer.name, 70)}{place} is where they part:{lost} SQNR {db_text(layer.difference.sqnr_db)}{before}; "
         f"cosine {layer.difference.cosine:.4f}."
     )
 
@@ -96,9 +100,10 @@ def output_text(output: OutputDifference) -> str:
             f"[{100 * share.low:.2f}, {100 * share.high:.2f}], "
         )
     difference = output.difference
+    part = "" if output.part is None or not output.part.lost else f"; {output.part.text}"
     return (
         f"{text}cosine {difference.cosine:.6f}, SQNR {db_text(difference.sqnr_db)}, largest difference "
-        f"{difference.max_abs:.3g} ({difference.max_of_range:.2%} of the range)"
+        f"{difference.max_abs:.3g} ({difference.max_of_range:.2%} of the range){part}"
     )
 
 

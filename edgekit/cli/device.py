@@ -139,11 +139,9 @@ def setup(name: str, runtime: str | None, offline: bool, yes: bool) -> int:
 
 @device.command(epilog="\b\nExample:\n  edgekit device clean pi")
 @click.argument("name")
-@click.option(
-    "--all", "everything", is_flag=True, help="Also the virtual environment and running jobs' results."
-)
+@click.option("--all", "everything", is_flag=True, help="Also what was used in the last day.")
 def clean(name: str, everything: bool) -> None:
-    """Remove what edgekit keeps in its work folder on the board."""
+    """Remove what edgekit keeps in its work folder on the board; what runs there stays."""
     from edgekit.devices.ssh import SshDevice
     from edgekit.report.wording import bytes_text
 

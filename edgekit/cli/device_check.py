@@ -90,7 +90,7 @@ def versions_there(facts: Mapping[str, Any]) -> dict[str, str]:
 
 def lacking_for(target: Target, facts: Mapping[str, Any]) -> dict[str, str]:
     """Runtime of the target → why the board cannot run what is made for it."""
-    from edgekit.building.setup import lacking_there
+    from edgekit.building.board import lacking_there
 
     lacking: dict[str, str] = {}
     for runtime in target.runtimes:

@@ -92,7 +92,7 @@ def set_up(name: str, runtime: str | None, *, offline: bool, for_real: bool) -> 
 
 def planned(address: Address, runtime: str | None, *, offline: bool) -> SetupPlan:
     """What the board lacks, resolved for its Python. Raises DeviceError, UserError."""
-    from edgekit.building.setup import lacking_there
+    from edgekit.building.board import lacking_there
     from edgekit.devices import make_device
     from edgekit.devices.wheels import pinned, platform_of
     from edgekit.hardware import Machine, find_target, fitting_targets

@@ -65,10 +65,12 @@ def hint_for(error: click.ClickException, arguments: Sequence[str]) -> str:
 def without_misleading(error: click.ClickException) -> click.ClickException:
     """The error as it is shown: no near name beside a hint, and of many extra arguments the first ones."""
     if isinstance(error, click.NoSuchOption) and _of_option(error):
-        error.possibilities = None
-    error.message = re.sub(
-        r"\((\S+ \S+ \S+) .*\)$", lambda found: f"({found[1]} ...)", error.message, flags=re.DOTALL
-    ) if "unexpected extra arguments" in error.message else error.message  # fmt: skip
+        return click.NoSuchOption(error.option_name, ctx=error.ctx)
+    if isinstance(error, click.UsageError) and "unexpected extra arguments" in error.message:
+        message = re.sub(
+            r"\((\S+ \S+ \S+) .*\)$", lambda many: f"({many[1]} ...)", error.message, flags=re.DOTALL
+        )
+        return click.UsageError(message, ctx=error.ctx)
     return error
 
 

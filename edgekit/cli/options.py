@@ -20,6 +20,7 @@ __all__ = [
     "parse_cpus",
     "preprocess_options",
     "read_preprocess",
+    "read_words",
     "weights_options",
 ]
 
@@ -195,3 +196,16 @@ def _floats(option: str, text: str) -> tuple[float, ...]:
     if not values or not all(math.isfinite(value) for value in values):
         raise DataError(f"{option} {text!r}", allowed="numbers separated by commas, as 0.485,0.456,0.406")
     return values
+
+
+def read_words(option: str, text: str | None) -> tuple[str, ...]:
+    """A command as its words, quoted as in a shell; it is run without one. Raises UserError for an open quote."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(text or ""))
+    except ValueError as problem:
+        raise UserError(f"{option} {text!r}: {problem}", allowed="a command and its words") from problem
+    if text is not None and not words:
+        raise UserError(f"{option} is empty", allowed="a command and its words")
+    return words

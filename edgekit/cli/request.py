@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.cli.options import read_preprocess
+from edgekit.cli.options import read_preprocess, read_words
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.quantities import (
+    parse_energy_mj,
     parse_fraction,
     parse_latency_ms,
     parse_seconds,
@@ -37,6 +38,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         max_drop=read_drop(options["max_drop"], options["metric"]),
         confidence=read_confidence(options["confidence"]),
         max_size_bytes=parse_size_bytes(options["max_size"]) if options["max_size"] else None,
+        max_energy_mj=parse_energy_mj(options["max_energy"]) if options["max_energy"] else None,
         max_memory_bytes=parse_size_bytes(options["max_memory"]) if options["max_memory"] else None,
     )
     train = TrainOptions(
@@ -72,6 +74,8 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         out=options["out"],
         store=options["store"],
         classes=options["classes"],
+        strict=options["strict"],
+        meter=read_words("--meter", options["meter"]),
         allow_weak_original=options["allow_weak_original"],
         input_shapes=options["input_shapes"],
         device=options["device"],

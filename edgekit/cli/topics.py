@@ -34,6 +34,7 @@ DATA = """\
 
 An iterable of batches (x, y), or x alone without labels; a Dataset with __len__ and __getitem__; or a dict of these
 by part: train, val, test. x is [N, ...], an array or a tensor (a tuple of them for several inputs), y int64 [N].
+A dict of one input and one label, {"pixel_values": x, "labels": y}, stands for (x, y).
 
     # data.py
     import numpy as np
@@ -67,7 +68,8 @@ LOSS = """\
 --loss loss.py:loss is called with (outputs, labels, teacher_outputs) and gives one scalar tensor with a gradient.
 
 outputs and teacher_outputs: what the pruned network and the original return for the batch; labels: int64 tensor [N],
-or None without labels. It replaces cross-entropy and distillation.
+or None without labels. It replaces cross-entropy and distillation. One of (outputs, labels), as a torch criterion is,
+replaces cross-entropy alone: the original goes on teaching, by --alpha.
 
     # loss.py
     import torch.nn.functional as F

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from edgekit.compare.layouts import LAYOUTS, Layout, apply_layout, suspects_betw
 from edgekit.compare.matching import Match, correlation, match_tensors
 from edgekit.compare.outcome import Comparison, LayerDifference, Side
 from edgekit.compare.outputs import Outputs
+from edgekit.compare.parts import PartSums, side_by_side
 from edgekit.compare.remedies import remedies_for
 from edgekit.compare.statistics import Accumulator
 from edgekit.errors import DataError
@@ -86,9 +87,8 @@ def compare_artifacts(
         inputs = (
             samples.description if samples else "random inputs: give --data for figures that mean something"
         )
-        layers = pairs.layers(
-            remedies_for(b.backend), max(left.arithmetic, right.arithmetic, key=_coarseness)
-        )
+        arithmetic = max(left.arithmetic, right.arithmetic, key=_coarseness)
+        layers = pairs.layers(remedies_for(b.backend), arithmetic)
         matched_a, matched_b = {match.a for match in pairs.matches}, {match.b for match in pairs.matches}
         return Comparison(
             a=Side(names[0], a.backend, left.arithmetic, len(left.tensors)),
@@ -99,9 +99,9 @@ def compare_artifacts(
             unmatched_a=tuple(facts.name for facts in left.tensors if facts.name not in matched_a),
             unmatched_b=tuple(facts.name for facts in right.tensors if facts.name not in matched_b),
             parts_at=pairs.parts_at,
-            outputs=work.outputs.result(),
+            outputs=work.outputs.result(arithmetic),
             accuracy=work.outputs.accuracy(),
-            notes=(*notes, *work.doubts(first[0][0]), *work.outputs.notes()),
+            notes=(*notes, *work.doubts(first[0][0]), *work.outputs.notes(done)),
         )
 
 
@@ -166,7 +166,8 @@ class _Work:
         )
         matches = match_tensors(self.left.tensors, self.right.tensors, arrays_a, arrays_b)
         suspects = {match.a: _suspects(match, arrays_a[match.a], arrays_b[match.b]) for match in matches}
-        return _Pairs(self.left.tensors, self.right.tensors, matches, suspects)
+        answers = side_by_side(self.left.tensors, {spec.name for spec in self.left.signature.outputs})
+        return _Pairs(self.left.tensors, self.right.tensors, matches, suspects, answers)
 
     def doubts(self, arrays: Arrays) -> list[str]:
         """What about the request itself may mislead."""
@@ -197,10 +198,12 @@ class _Pairs:
         b: Sequence[TensorFacts],
         matches: Sequence[Match],
         suspects: Mapping[str, tuple[tuple[Layout, float], ...]],
+        answers: Collection[str],
     ) -> None:
         self.facts_a, self.facts_b = {facts.name: facts for facts in a}, {facts.name: facts for facts in b}
         self.matches, self.suspects = tuple(matches), suspects
         self._sums = [Accumulator(self.facts_b[match.b].grid) for match in matches]
+        self._parts = {match.a: PartSums() for match in matches if match.a in answers}
         self.parts_at: str | None = None
 
     def add(self, look_a: Look, look_b: Look) -> None:
@@ -213,6 +216,8 @@ class _Pairs:
                     allowed="networks whose shapes do not depend on the values",
                 )
             sums.add(values, other)
+            if match.a in self._parts:
+                self._parts[match.a].add(values, other)
 
     def layers(self, remedies: Remedies, arithmetic: str) -> tuple[LayerDifference, ...]:
         """All pairs in A's order, those worth it with hints. Drops wrong matches, sets `parts_at`."""
@@ -223,7 +228,7 @@ class _Pairs:
             if match.a not in wrong
         ]
         self.matches, self._sums = tuple(match for match, _ in kept), [sums for _, sums in kept]
-        layers = self._all()
+        layers = tuple(self._judged(layer, arithmetic) for layer in self._all())
         self.parts_at = first_divergence(layers, arithmetic)
         ceiling = CEILINGS[arithmetic]
         worst = sorted((layer for layer in layers if layer.difference.sqnr_db < ceiling), key=_sqnr)[
@@ -255,6 +260,10 @@ class _Pairs:
             for match in self.matches
         )
 
+    def _judged(self, layer: LayerDifference, arithmetic: str) -> LayerDifference:
+        parts = self._parts.get(layer.name)
+        return layer if parts is None else replace(layer, part=parts.result(arithmetic))
+
     def _explained(self, layer: LayerDifference, remedies: Remedies) -> LayerDifference:
         hints = layer_hints(
             layer.difference,
@@ -262,6 +271,7 @@ class _Pairs:
             self.facts_b[layer.name_b],
             inputs_db=layer.inputs_db,
             suspects=self.suspects[layer.name],
+            part=layer.part,
             remedies=remedies,
             diverges=layer.name == self.parts_at,
         )

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from edgekit.backends.tensors import TensorFacts
     from edgekit.compare.outcome import LayerDifference
 
-__all__ = ["CEILINGS", "first_divergence", "lowest_inputs", "wrong_places"]
+__all__ = ["CEILINGS", "LOST_DB", "first_divergence", "lowest_inputs", "wrong_places"]
 
 CEILINGS: Mapping[str, float] = {"fp32": 80.0, "fp16": 50.0, "bf16": 40.0, "int8": 30.0}
 """Arithmetic → SQNR in dB below which it takes a sound layer by itself, roughly; above it nothing is a loss."""
@@ -63,11 +63,15 @@ def wrong_places(
 
 
 def first_divergence(layers: Sequence[LayerDifference], arithmetic: str) -> str | None:
-    """The first tensor, in graph order, that is lost or falls far below its inputs; None when none does."""
+    """The first tensor, in graph order, that is lost, as a whole or a part of it, or falls far below its inputs.
+
+    None when none does.
+    """
     ceiling = CEILINGS[arithmetic]
     for layer in layers:
         own = layer.difference.sqnr_db
         before = ceiling if layer.inputs_db is None else min(ceiling, layer.inputs_db)
-        if own < LOST_DB or before - own >= FALL_DB:
+        part_lost = layer.part is not None and layer.part.lost
+        if own < LOST_DB or before - own >= FALL_DB or part_lost:
             return layer.name
     return None

@@ -11,6 +11,7 @@ from edgekit.compare.layouts import LAYOUTS
 if TYPE_CHECKING:
     from edgekit.backends.tensors import Grid, TensorFacts, Weights
     from edgekit.compare.layouts import Layout
+    from edgekit.compare.parts import PartDifference
     from edgekit.compare.statistics import Difference
 
 __all__ = ["Remedies", "layer_hints", "output_hints"]
@@ -20,6 +21,9 @@ OUTSIDE, CLIPPED = 0.0005, 0.3
 
 COARSE_DB = 27.0
 """Rounding to a grid that alone leaves less is to blame, where it explains the error (within 3 dB)."""
+
+SHARED_LEVELS = 8
+"""A part whose values span no more steps of the grid is lost by it."""
 
 NARROW, FEW_LEVELS = 1e-3, 16
 WEIGHTS_OFF, GAIN_OFF, LINEAR = 0.05, 0.05, 0.02
@@ -44,6 +48,7 @@ def layer_hints(
     *,
     inputs_db: float | None = None,
     suspects: Sequence[tuple[Layout, float]] = (),
+    part: PartDifference | None = None,
     remedies: Remedies = Remedies(),
     diverges: bool = True,
 ) -> tuple[str, ...]:
@@ -54,6 +59,7 @@ def layer_hints(
     hints = [
         *_broken_values(difference),
         *_layout(suspects),
+        *_shared_scale(part, b.grid, remedies),
         *_weights(a.weights, b.weights, remedies),
         *_linear(difference, a.op == "input"),
         *_range(difference, b.grid, a.op == "input", remedies),
@@ -92,6 +98,19 @@ def _layout(suspects: Sequence[tuple[Layout, float]]) -> list[str]:
     return [
         f"the values do agree {LAYOUTS[layout]} (correlation {correlation:.3f}): a layout is mixed up"
         for layout, correlation in suspects
+    ]
+
+
+def _shared_scale(part: PartDifference | None, grid: Grid | None, remedies: Remedies) -> list[str]:
+    """Whether a part is lost since the scale that it shares is made for larger ones."""
+    if part is None or not part.lost or grid is None:
+        return []
+    width = part.range_a[1] - part.range_a[0]
+    if width > SHARED_LEVELS * grid.step:
+        return []
+    return [
+        f"one scale holds all of it ({grid.low:.4g} to {grid.high:.4g} in steps of {grid.step:.3g}), which leaves "
+        f"{width / grid.step:.1f} steps to this part: {remedies.keep_float}, or give its parts outputs of their own"
     ]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.backends.tensors import Grid
+from edgekit.compare.divergence import LOST_DB
 from edgekit.compare.matching import How
+from edgekit.compare.parts import PartDifference
 from edgekit.compare.statistics import Difference
 from edgekit.types import BackendName, Estimate
 
@@ -28,7 +30,8 @@ class LayerDifference:
 
     `layer` is A's operation that computes it. `inputs_db` is the lowest SQNR among the matched tensors that it is
     computed from: what is missing from there to its own arose here. `layout` says how B's array became A's.
-    `grid` is that of B's tensor. `hints` follow from what was measured.
+    `grid` is that of B's tensor. `hints` follow from what was measured. `part` is the worst channel or column of a
+    tensor that reaches an output as it is; None of all others, or where it is not known (`PartSums.result`).
     """
 
     name: str
@@ -42,17 +45,27 @@ class LayerDifference:
     inputs_db: float | None
     grid: Grid | None
     hints: tuple[str, ...] = ()
+    part: PartDifference | None = None
 
 
 @dataclass(frozen=True)
 class OutputDifference:
-    """One output, from the artifacts as they run. `agreement` is the share of samples with the same class first."""
+    """One output, from the artifacts as they run. `agreement` is the share of samples with the same class first.
+
+    `part` is its worst channel or column, as in `LayerDifference`.
+    """
 
     name: str
     name_b: str
     difference: Difference
     agreement: Estimate | None
     hints: tuple[str, ...] = ()
+    part: PartDifference | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the output, or a part of it, no longer follows A's."""
+        return self.difference.sqnr_db < LOST_DB or (self.part is not None and self.part.lost)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from edgekit.compare.hints import output_hints
 from edgekit.compare.layouts import apply_layout, layouts_between, suspects_between
 from edgekit.compare.matching import correlation
 from edgekit.compare.outcome import OutputDifference
-from edgekit.compare.statistics import Accumulator
+from edgekit.compare.parts import FEWEST_SAMPLES, PartSums
+from edgekit.compare.statistics import BEST_DB, Accumulator
 from edgekit.errors import DataError
 from edgekit.measure import estimate_mean, holds_class_scores
 
@@ -35,6 +36,7 @@ class Outputs:
     def __init__(self, pairs: Sequence[tuple[str, str]], names: tuple[str, str]) -> None:
         self._pairs, self._names = tuple(pairs), names
         self._sums = [Accumulator() for _ in pairs]
+        self._parts = [PartSums() for _ in pairs]
         self._shown = (Accumulator(), Accumulator())
         self._agree: list[float] = []
         self._hits: tuple[list[float], list[float]] = ([], [])
@@ -44,7 +46,7 @@ class Outputs:
         self, ran: tuple[Look, Look], shown: tuple[Look, Look], labels: NDArray[np.generic] | None
     ) -> None:
         """One batch: what both artifacts answered, and what was shown of their tensors meanwhile."""
-        for (name_a, name_b), sums in zip(self._pairs, self._sums, strict=True):
+        for (name_a, name_b), sums, parts in zip(self._pairs, self._sums, self._parts, strict=True):
             left, right = ran[0][name_a], ran[1][name_b]
             layouts = layouts_between(left.shape, right.shape)
             if not layouts:
@@ -54,6 +56,7 @@ class Outputs:
                 )
             right = apply_layout(right, layouts[0], left.shape)
             sums.add(np.atleast_1d(left), np.atleast_1d(right))
+            parts.add(left, right)
             if len(self._pairs) == 1 and left.ndim > 1 and holds_class_scores({name_a: left}):
                 self._classes(left.reshape(len(left), -1), right.reshape(len(left), -1), labels)
             if len(self._pairs) == 1 and len(self._kept) < KEPT:
@@ -70,15 +73,16 @@ class Outputs:
             self._hits[0].extend((first_a == labels).astype(float).tolist())
             self._hits[1].extend((first_b == labels).astype(float).tolist())
 
-    def result(self) -> tuple[OutputDifference, ...]:
-        """One entry per output, in A's order."""
+    def result(self, arithmetic: str) -> tuple[OutputDifference, ...]:
+        """One entry per output, in A's order. `arithmetic` is the coarser one of the two artifacts."""
         agreement = estimate_mean(np.asarray(self._agree)) if self._agree else None
         differences = []
-        for (name_a, name_b), sums in zip(self._pairs, self._sums, strict=True):
+        for (name_a, name_b), sums, parts in zip(self._pairs, self._sums, self._parts, strict=True):
             difference = sums.result()
             softmax, suspects = self._ends(difference.sqnr_db)
             hints = output_hints(difference, softmax=softmax, suspects=suspects)
-            differences.append(OutputDifference(name_a, name_b, difference, agreement, hints))
+            part = parts.result(arithmetic)
+            differences.append(OutputDifference(name_a, name_b, difference, agreement, hints, part))
         return tuple(differences)
 
     def accuracy(self) -> tuple[float, float] | None:
@@ -87,9 +91,14 @@ class Outputs:
             return None
         return float(np.mean(self._hits[0])), float(np.mean(self._hits[1]))
 
-    def notes(self) -> list[str]:
-        """Whether the shown tensors are those that lead to the answers."""
+    def notes(self, samples: int) -> list[str]:
+        """Whether the shown tensors are those that lead to the answers, and what so few samples cannot show."""
         notes = []
+        if samples < FEWEST_SAMPLES and any(sums.result().sqnr_db < BEST_DB for sums in self._sums):
+            notes.append(
+                f"fewer than {FEWEST_SAMPLES} samples: outputs are judged as wholes, and a channel that is lost "
+                "beside larger ones is not seen"
+            )
         for name, sums in zip(self._names, self._shown, strict=True):
             try:
                 sqnr_db = sums.result().sqnr_db

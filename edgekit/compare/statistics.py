@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgekit.backends.tensors import Grid
 
-__all__ = ["BEST_DB", "Accumulator", "Difference", "cosine"]
+__all__ = ["BEST_DB", "Accumulator", "Difference", "cosine", "decibel"]
 
 BEST_DB = 150.0
 """Told where nothing differs that float32 can show."""

@@ -15,10 +15,12 @@ from edgekit.compress.pruning.propose import (
 )
 from edgekit.compress.pruning.saved import load_pruned, save_pruned
 from edgekit.compress.training.config import TrainConfig
+from edgekit.compress.training.custom import load_loss, load_step
 from edgekit.compress.training.evaluate import accuracy, agreement
 from edgekit.compress.training.finetune import TrainReport, finetune
 from edgekit.compress.training.goal import fits
 from edgekit.compress.training.pace import forward_seconds
+from edgekit.compress.training.trial import try_training
 
 __all__ = [
     "IterateConfig",
@@ -37,10 +39,13 @@ __all__ = [
     "finetune",
     "fits",
     "forward_seconds",
+    "load_loss",
     "load_pruned",
+    "load_step",
     "propose",
     "propose_widths",
     "prunable",
     "prune_iteratively",
     "save_pruned",
+    "try_training",
 ]

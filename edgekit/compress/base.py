@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgekit.data.base import Batch
 
-__all__ = ["Example", "Samples", "example_tensors", "forward_outputs", "to_tensor"]
+__all__ = ["Example", "Samples", "example_tensors", "flat_outputs", "forward_outputs", "to_tensor"]
 
 Example = Sequence["NDArray[np.generic] | torch.Tensor"]
 """One array or tensor per network input, each [N, ...]."""
@@ -48,7 +48,12 @@ def example_tensors(example: Example, device: str = "cpu") -> tuple[torch.Tensor
 
 def forward_outputs(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """Run `module` and give its tensor outputs, flattened in order out of tuples, lists and mappings."""
-    return tuple(_leaves(module(*inputs)))
+    return flat_outputs(module(*inputs))
+
+
+def flat_outputs(outputs: object) -> tuple[torch.Tensor, ...]:
+    """The tensors of what a network gave, in order."""
+    return tuple(_leaves(outputs))
 
 
 def _leaves(value: Any) -> Iterator[torch.Tensor]:

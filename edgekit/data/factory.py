@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.data.keyed import pair_of
 from edgekit.data.labels import as_labels
 from edgekit.data.loaders import in_order, refuse_random
 from edgekit.data.rows import FileRows
@@ -220,7 +221,9 @@ def is_array(value: object) -> bool:
 
 
 def _split(spec: str, item: object) -> tuple[Arrays, NDArray[np.generic] | None]:
-    """(x, y), ((x1, x2), y) or x alone."""
+    """(x, y), ((x1, x2), y), {"x": x, "label": y} or x alone."""
+    if isinstance(item, Mapping):
+        return _split(spec, pair_of(spec, item))
     if isinstance(item, (tuple, list)):
         if len(item) == 1:
             return _split(spec, item[0])
@@ -245,7 +248,11 @@ def as_array(name: str, value: object) -> NDArray[np.generic]:
         return array
     if isinstance(value, (np.ndarray, np.generic, int, float)):
         return np.asarray(value)
-    raise DataError(f"{name} gave a {type(value).__name__}", allowed="numpy arrays or torch tensors")
+    is_image = callable(getattr(value, "convert", None))  # Pillow's, which is not imported for this
+    remedy = "make it numbers, as the network takes them: a ToTensor() in its transforms" if is_image else ""
+    raise DataError(
+        f"{name} gave a {type(value).__name__}", allowed="numpy arrays or torch tensors", remedy=remedy
+    )
 
 
 def as_label_array(name: str, value: object) -> NDArray[np.generic]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,8 @@ def refuse_random(name: str, dataset: Sized, getter: Callable[[Any, int], object
 
 
 def _equal(first: object, again: object) -> bool:
+    if isinstance(first, Mapping) and isinstance(again, Mapping):
+        return first.keys() == again.keys() and all(_equal(first[key], again[key]) for key in first)
     if isinstance(first, (tuple, list)) and isinstance(again, (tuple, list)):
         return len(first) == len(again) and all(map(_equal, first, again))
     before, after = np.asarray(first), np.asarray(again)

@@ -12,11 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.board.machine import first_cpus
+from edgekit.board.rounds import PAUSES
 from edgekit.devices.base import Device, JobProgress
 from edgekit.files import full_disk, is_starved, tells_full
 from edgekit.measure.environment import read_environment
 from edgekit.measure.latency import summarize_latency
-from edgekit.types import Artifact, Failure, Measurement, Origin, Signature, TensorSpec
+from edgekit.types import (
+    Artifact,
+    Energy,
+    Estimate,
+    Failure,
+    Measurement,
+    Origin,
+    Signature,
+    Steadiness,
+    TensorSpec,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +43,12 @@ class MeasureOptions:
 
     `cpus`: pinned to these; None for the device's first `threads` ones, empty for no pinning.
 
-    `rounds` interleaved rounds; `warmup_s` caps the warm-up, `timeout_s` all stages, both per artifact.
+    `rounds` interleaved rounds; `warmup_s` caps the warm-up, `timeout_s` all stages, both per artifact. A throttled or
+    drifting run is repeated `repeats` times, after `pause_s` or until the board has cooled down (at most PAUSES times
+    that); with `strict` one that still is so is a Failure.
+
+    `energy`: measured in rounds of their own, by `meter` (a command, word by word, that prints watts), else by what the
+    board has. `power_mode`: a name of `describe()["power_modes"]`, set meanwhile and put back.
     """
 
     threads: int = 1
@@ -42,6 +58,12 @@ class MeasureOptions:
     warmup_s: float = 3.0
     seed: int = 0
     timeout_s: float = 900.0
+    repeats: int = 1
+    pause_s: float = 5.0
+    strict: bool = False
+    energy: bool = False
+    meter: tuple[str, ...] = ()
+    power_mode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +120,7 @@ def measure(
         options = replace(options, cpus=tuple(first_cpus(device.describe(), options.threads)))
     files, job = _make_job(artifacts, run, folder, options, feeds, samples)
     device.push(files)
-    limit_s = options.timeout_s * len(artifacts) + 60.0
+    limit_s = options.timeout_s * len(artifacts) + 60.0 + options.repeats * PAUSES * options.pause_s
     if within_s is not None:
         limit_s = min(limit_s, within_s)
     result = device.run(job, timeout_s=limit_s, progress=progress)
@@ -160,6 +182,10 @@ def _make_job(
         "seconds": options.seconds,
         "warmup_s": options.warmup_s,
         "timeout_s": options.timeout_s,
+        "repeats": options.repeats,
+        "pause_s": options.pause_s,
+        "energy": {"meter": list(options.meter)} if options.energy and options.seconds > 0 else None,
+        "power_mode": options.power_mode,
         "entries": entries,
     }
     return files, job
@@ -181,7 +207,9 @@ class _Reader:
             said = f"last words of the runtime: {remedy}" if remedy else ""
             cause = PLACE.sub("", entry["cause"])
             return Failure(artifact.candidate, f"measure ({entry['stage']})", cause, said)
-        notes = (*self.result["notes"], *entry["notes"])
+        told = entry.get("energy") or {}
+        no_energy = (f"no energy: {told['reason']}",) if "reason" in told else ()
+        notes = (*self.result["notes"], *entry["notes"], *no_energy)
         environment = read_environment(
             self.result["facts"],
             threads=self.result["threads"],
@@ -195,9 +223,12 @@ class _Reader:
                 entry["rounds_ms"],
                 warmup_runs=entry["warmup_runs"],
                 steady=entry["steady"],
-                turns=self._turns(artifact.candidate),
+                turns=entry.get("turns") or self._turns(artifact.candidate),
                 preemptions=entry["preemptions"],
+                steadiness=entry.get("steadiness"),
             )
+            if self.options.strict and latency.steadiness is not None and latency.steadiness.unsteady:
+                return _refused(artifact.candidate, latency.steadiness)
         measurement = Measurement(
             candidate=artifact.candidate,
             origin=self.origin,
@@ -206,6 +237,8 @@ class _Reader:
             peak_memory_bytes=entry["peak_memory_bytes"],
             latency=latency,
             import_ms=entry["import_ms"],
+            energy=None if "value_mj" not in told else _energy(told),
+            available_bytes=entry.get("available_bytes"),
         )
         return Measured(
             measurement=measurement,
@@ -222,6 +255,23 @@ class _Reader:
     def _pull(self, outputs: Mapping[str, str]) -> dict[str, Path]:
         paths = self.device.pull(list(outputs.values()), self.folder)
         return dict(zip(outputs, paths, strict=True))
+
+
+def _energy(told: Mapping[str, Any]) -> Energy:
+    estimate = Estimate(told["value_mj"], told["low_mj"], told["high_mj"])
+    return Energy(estimate, told["idle_watts"], told["source"])
+
+
+def _refused(candidate: str, steadiness: Steadiness) -> Failure:
+    """A throttled or drifting run where only steady ones are wanted."""
+    runs = "the run" if steadiness.attempts == 1 else f"each of {steadiness.attempts} runs"
+    how = "was throttled" if steadiness.state == "throttled" else "drifted"
+    return Failure(
+        candidate,
+        "measure (steadiness)",
+        f"{runs} {how}: {'; '.join(steadiness.reasons)}",
+        "let the board cool down, or cool it better; without --strict the figures are marked instead",
+    )
 
 
 def read_raw_signature(raw: Mapping[str, Any]) -> Signature:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.console import asked_on_terminal
 from edgekit.devices.known import HERE, read_address
 
 if TYPE_CHECKING:
@@ -29,14 +30,25 @@ def check_device(name: str) -> None:
         read_address(name)
 
 
-def make_device(name: str, work: Path, *, memory_bytes: int | None = None) -> Device:
+def make_device(
+    name: str,
+    work: Path,
+    *,
+    memory_bytes: int | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Device:
     """The device of that name: of DEVICES, ssh://[user@]host[:port], or of devices.toml. Nothing is reached yet.
 
-    `memory_bytes`: what a runner on this machine may take; a board has limits of its own. Raises DeviceError for other
-    names, and what the device raises.
+    `memory_bytes`: what a runner on this machine may take; a board has limits of its own. `tell` hears of a link
+    that is lost and found. On Ctrl-C the user is asked whether a board's job goes on.
+
+    Raises DeviceError for other names, and what the device raises.
     """
     module, attribute = DEVICES.get(name, OVER_SSH)
     kind = getattr(importlib.import_module(module), attribute)
-    limits = {"memory_bytes": memory_bytes} if name == HERE else {}
-    device: Device = kind(work, **limits) if name in DEVICES else kind(read_address(name), work)
+    if name in DEVICES:
+        limits = {"memory_bytes": memory_bytes} if name == HERE else {}
+        here: Device = kind(work, **limits)
+        return here
+    device: Device = kind(read_address(name), work, tell=tell, ask=asked_on_terminal)
     return device

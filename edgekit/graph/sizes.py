@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
 from edgekit.graph.signature import signature_of
+from edgekit.graph.states import sample_of_state, turn_states
 from edgekit.types import InputShape, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -78,14 +79,14 @@ def fix_sizes(model: onnx.ModelProto, name: str, given: Sequence[InputShape] = (
     """Give every input the size for one sample, in place; whether anything changed.
 
     A dynamic batch becomes 1, also where it stands elsewhere by the same name (as in the state of a recurrent layer);
-    the user's shapes fill the rest. Raises ModelError when a size stays open, when the first axis of an input is
-    fixed to more than 1, and what `shapes_by_name` raises.
+    the user's shapes fill the rest, and turn recurrent states so that their samples come first. Raises ModelError
+    when a size stays open, when the first axis of an input is fixed to more than 1, and what `shapes_by_name` raises.
     """
+    changed = turn_states(model, given)
     specs = signature_of(model).inputs
     shapes = shapes_by_name(given, specs)
     values = {value.name: value for value in model.graph.input}
     batches = set(_batch_names(values[spec.name] for spec in specs))
-    changed = False
     for spec in specs:
         tensor = values[spec.name].type.tensor_type
         if spec.name in shapes and not spec.shape:
@@ -107,7 +108,7 @@ def fix_sizes(model: onnx.ModelProto, name: str, given: Sequence[InputShape] = (
                     remedy=f"give its size: {OPTION} {spec.name}={_example(spec)}",
                 )
             changed = True
-        _refuse_batch(name, spec.name, [dim.dim_value for dim in tensor.shape.dim])
+        _refuse_batch(name, spec, [dim.dim_value for dim in tensor.shape.dim])
     if changed:
         # Inferred shapes still carry the old sizes.
         del model.graph.value_info[:]
@@ -118,14 +119,22 @@ def fix_sizes(model: onnx.ModelProto, name: str, given: Sequence[InputShape] = (
 
 
 def sizes_told(before: Signature, after: Signature) -> tuple[str, ...]:
-    """One line for every size of an input that a file leaves open, and what it became."""
+    """One line for every size of an input that a file leaves open, and what it became; and for every turned state."""
     sizes = {spec.name: spec.shape for spec in after.inputs}
-    return tuple(
-        f"dimension {position} of input {spec.name} is dynamic; it becomes {sizes[spec.name][position]}"
-        for spec in before.inputs
-        for position, size in enumerate(spec.shape)
-        if size is None
-    )
+    lines = []
+    for spec in before.inputs:
+        if sizes[spec.name] == sample_of_state(spec):
+            lines.append(
+                f"input {spec.name} had its samples along axis 1; the built network takes one as "
+                f"{list(sizes[spec.name])}, and transposes it"
+            )
+            continue
+        lines += [
+            f"dimension {position} of input {spec.name} is dynamic; it becomes {sizes[spec.name][position]}"
+            for position, size in enumerate(spec.shape)
+            if size is None
+        ]
+    return tuple(lines)
 
 
 def _batch_names(values: Iterator[onnx.ValueInfoProto]) -> Iterator[str]:
@@ -155,10 +164,19 @@ def _refuse_without_axes(name: str, spec: TensorSpec, *, known: bool) -> None:
     )
 
 
-def _refuse_batch(name: str, called: str, sizes: Sequence[int]) -> None:
+def _refuse_batch(name: str, spec: TensorSpec, sizes: Sequence[int]) -> None:
     """Samples come along the first axis, one at a time."""
     if sizes[0] == 1:
         return
+    called, sample = spec.name, sample_of_state(spec)
+    if sample is not None:
+        shape = InputShape(called, sample).text()
+        raise ModelError(
+            f"{name}: the first axis of input {called!r} {list(sizes)} is not the batch; axis 1 may be it, as in the "
+            f"state of {sizes[0]} recurrent layers",
+            remedy=f"give {OPTION} {shape} and samples of it as [N, {sizes[0]}, {sizes[2]}]: edgekit then turns "
+            "them inside the network",
+        )
     if 1 in sizes[1:] or len(sizes) == 1:
         place = f"; axis {sizes.index(1)} may be it" if 1 in sizes[1:] else ""
         raise ModelError(

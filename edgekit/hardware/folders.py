@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["DataKind", "config_dir", "data_dir", "project_dir"]
 
-DataKind = Literal["targets", "calibration"]
+DataKind = Literal["targets", "calibration", "docker"]
 
 
 def data_dir(kind: DataKind) -> Path:

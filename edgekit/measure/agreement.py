@@ -58,4 +58,5 @@ def _shares(board: NDArray[np.generic], here: NDArray[np.generic]) -> NDArray[np
     with np.errstate(invalid="ignore"):
         difference = np.where(same, 0.0, np.abs(first - second))
     difference = np.where(np.isfinite(difference), difference, max(extent, 1.0))
-    return difference.max(axis=1, initial=0.0) / (extent or 1.0)
+    shares: NDArray[np.float64] = difference.max(axis=1, initial=0.0) / (extent or 1.0)
+    return shares

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -99,6 +100,18 @@ METRICS: dict[str, Metric] = {
 }
 
 
+SYNONYMS = {
+    "acc": "top1",
+    "accuracy": "top1",
+    "accuracy_score": "top1",
+    "iou": "miou",
+    "mean_iou": "miou",
+    "mse": "rmse",
+    "r2_score": "r2",
+}
+"""What other libraries call a metric of METRICS, or the nearest of them."""
+
+
 def find_metric(spec: str) -> Metric:
     """A built-in metric by name, or a function: 'file.py:function', 'package.module:function', one that is held.
 
@@ -112,7 +125,8 @@ def find_metric(spec: str) -> Metric:
         return METRICS[spec]
     if not is_reference(spec):
         allowed = f"{', '.join(METRICS)}, file.py:function, package.module:function"
-        raise DataError(f"metric {spec!r}", allowed=allowed)
+        near = SYNONYMS.get(spec.lower()) or next(iter(difflib.get_close_matches(spec, METRICS, n=1)), "")
+        raise DataError(f"metric {spec!r}", allowed=allowed, remedy=f"did you mean {near}?" if near else "")
     try:
         function = load_function(spec, DataError)
     except DataError as problem:
@@ -133,8 +147,13 @@ def _checked_scores(spec: str, function: Callable[..., Any], outputs: Outputs, t
     second = "the original's outputs, as there are no labels" if isinstance(truth, Mapping) else "labels"
 
     def call(outputs: Outputs, truth: Truth) -> Floats:
-        with UserCode(f"metric {spec} of (outputs, {second})", DataError):
-            return np.asarray(function(outputs, truth), dtype=np.float64)
+        try:
+            with UserCode(f"metric {spec} of (outputs, {second})", DataError):
+                return np.asarray(function(outputs, truth), dtype=np.float64)
+        except DataError as problem:
+            if problem.parts[2]:
+                raise
+            raise DataError(problem.parts[0], remedy=_told_arguments(outputs, truth)) from problem.__cause__
 
     scores = call(outputs, truth)
     if scores.ndim == 0 and np.isfinite(scores):
@@ -144,3 +163,13 @@ def _checked_scores(spec: str, function: Callable[..., Any], outputs: Outputs, t
         came = f"metric {spec} gave an array of shape {list(scores.shape)}{finite}"
         raise DataError(came, allowed=f"one finite score per sample, [{count}], or one for all of them")
     return scores
+
+
+def _told_arguments(outputs: Outputs, truth: Truth) -> str:
+    """What a metric is given, for one that expected something else, as a tensor of scores."""
+
+    def arrays(named: Outputs) -> str:
+        return ", ".join(f"{name!r}: {array.dtype} {list(array.shape)}" for name, array in named.items())
+
+    second = f"{{{arrays(truth)}}}" if isinstance(truth, Mapping) else f"{truth.dtype} {list(truth.shape)}"
+    return f"it is given arrays of numpy's: outputs {{{arrays(outputs)}}}, labels {second}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.model.export import check_example, default_input_names, export_onnx
 from edgekit.model.importing import import_onnx
 from edgekit.model.load import identified, load_module
-from edgekit.model.locate import ModelRef, WeightsPart, locate, locate_module
+from edgekit.model.locate import ModelRef, WeightsPart, locate, locate_module, unwrapped
 from edgekit.model.weights import check_weights
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "load_module",
     "locate",
     "locate_module",
+    "unwrapped",
 ]

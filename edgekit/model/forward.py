@@ -107,7 +107,8 @@ def _call(network: torch.nn.Module, inputs: Arrays) -> Any:
         with UserCode("the network's forward()", ModelError), torch.no_grad(), quiet():
             return network(*(torch.from_numpy(array.copy()) for array in inputs))
     except ModelError as problem:
-        raise ModelError(str(problem), remedy=_given(str(problem), inputs)) from problem.__cause__
+        told = _of_two_kinds(network, inputs, problem)
+        raise told or ModelError(str(problem), remedy=_given(str(problem), inputs)) from problem.__cause__
 
 
 def _given(told: str, inputs: Arrays) -> str:
@@ -124,6 +125,32 @@ def _axes_hint(told: str, inputs: Arrays) -> tuple[str, ...]:
     if len(shape) == 4 and "channels" in told and shape[3] <= MOST_CHANNELS < shape[1]:
         return ("if the samples are stored with channels last, add --input-layout nhwc",)
     return ()
+
+
+def _of_two_kinds(network: torch.nn.Module, inputs: Arrays, problem: ModelError) -> ModelError | None:
+    """`problem` with what may mend it where weights and samples are numbers of two kinds; None: they are not.
+
+    Only asked after a failure: a network may cast its inputs itself.
+    """
+    weights = sorted({str(tensor.dtype)[6:] for tensor in network.parameters() if tensor.is_floating_point()})
+    samples = sorted({str(array.dtype) for array in inputs})
+    kinds = [kind for kind in samples if kind.startswith("float")] or [
+        kind for kind in samples if kind in ("uint8", "bool")
+    ]
+    if not weights or not kinds or weights == kinds:
+        return None
+    if weights != ["float32"]:
+        remedy = (
+            "give it in float32, as network.float(): what the board takes in fewer bits is tried from there"
+        )
+    elif kinds[0].startswith("float"):
+        remedy = "give the samples as float32, as x.astype(numpy.float32)"
+    else:
+        remedy = "give them as float32, or have them scaled, as --scale 255"
+    return ModelError(
+        f"{problem}; the weights are {', '.join(weights)}, the samples {', '.join(kinds)}",
+        remedy=remedy,
+    )
 
 
 def _seeded_run(network: torch.nn.Module, inputs: Arrays, seed: int) -> Arrays:

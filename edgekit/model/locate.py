@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.errors import ModelError
 from edgekit.files import expanded, sha256_file
@@ -17,7 +19,7 @@ from edgekit.reference import is_reference, locate_reference
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ModelRef", "WeightsPart", "locate", "locate_module"]
+__all__ = ["ModelRef", "WeightsPart", "locate", "locate_module", "unwrapped"]
 
 ALLOWED = "file.py:factory, package.module:factory, a .pt2 file or an .onnx file"
 SHOWN = 4
@@ -134,11 +136,41 @@ def _hash(path: Path) -> str:
         raise ModelError(f"{path} cannot be read: {problem.strerror}") from problem
 
 
+def unwrapped(model: Any) -> Any:
+    """The network in what torch.compile, DataParallel and DistributedDataParallel put around it; else as it came.
+
+    These say how it runs, on one process or several, not what it computes.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or isinstance(model, type):
+        return model
+    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    while True:
+        if isinstance(model, parallel):
+            model = model.module
+        elif isinstance(model, torch.nn.Module) and "_orig_mod" in model._modules:
+            model = model._orig_mod
+        else:
+            return model
+
+
 def locate_module(module: torch.nn.Module) -> ModelRef:
     """A reference to a live module (Python callers), hashed over its structure, its state and its source.
 
     Raises ModelError for anything else, and as `state_digest` does.
     """
+    if isinstance(module, type):
+        raise ModelError(
+            f"model is the class {module.__name__}",
+            allowed=f"a torch.nn.Module, {ALLOWED}",
+            remedy=f"give the trained network itself, as {module.__name__}() with its weights loaded",
+        )
+    if isinstance(module, Mapping):
+        raise ModelError(
+            f"model is a {type(module).__name__}",
+            allowed=f"a torch.nn.Module, {ALLOWED}",
+            remedy="weights alone are no network: load them into it with load_state_dict",
+        )
     if not callable(getattr(module, "named_modules", None)):
         raise ModelError(f"model is a {type(module).__name__}", allowed=f"a torch.nn.Module, {ALLOWED}")
     return ModelRef("module", type(module).__qualname__, None, state_digest(module))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.plan.estimate import Roofline, roofline
 from edgekit.plan.narrowing import FRACTIONS, Structure, shortfall, widest_that_fits
-from edgekit.plan.rules import Plan, candidate_id, plan_candidates
+from edgekit.plan.rules import Plan, candidate_id, least_need_bytes, plan_candidates
 
 __all__ = [
     "FRACTIONS",
@@ -12,6 +12,7 @@ __all__ = [
     "Roofline",
     "Structure",
     "candidate_id",
+    "least_need_bytes",
     "plan_candidates",
     "roofline",
     "shortfall",

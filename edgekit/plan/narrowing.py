@@ -18,13 +18,17 @@ MARGIN = 0.04
 
 @dataclass(frozen=True)
 class Structure:
-    """One untrained structure, exported like the original's build `like`. `latency_ms` is the interval's high end."""
+    """One untrained structure, exported like the original's build `like`. `latency_ms` is the interval's high end.
+
+    `energy_mj`: of one inference, taken to go with its time; None where the original's is not known.
+    """
 
     fraction: float
     latency_ms: float
     size_bytes: int
     peak_memory_bytes: int
     like: str = ""
+    energy_mj: float | None = None
 
 
 def widest_that_fits(structures: Sequence[Structure], budget: Budget) -> Structure | None:
@@ -42,4 +46,11 @@ def shortfall(structure: Structure, budget: Budget) -> str:
         return f"{structure.size_bytes:,} bytes of {budget.max_size_bytes:,}"
     if budget.max_memory_bytes is not None and structure.peak_memory_bytes > budget.max_memory_bytes:
         return f"{structure.peak_memory_bytes:,} bytes of memory of {budget.max_memory_bytes:,}"
+    limit_mj = budget.max_energy_mj
+    if (
+        limit_mj is not None
+        and structure.energy_mj is not None
+        and structure.energy_mj > limit_mj * (1 - MARGIN)
+    ):
+        return f"{structure.energy_mj:.3g} mJ of {limit_mj:g} mJ (with {MARGIN:.0%} to spare)"
     return ""

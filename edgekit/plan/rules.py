@@ -12,7 +12,7 @@ from edgekit.precisions import PRECISIONS
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import BackendName, Candidate, Precision, Rejection, Variant
 
-__all__ = ["Plan", "candidate_id", "plan_candidates"]
+__all__ = ["Plan", "candidate_id", "least_need_bytes", "plan_candidates"]
 
 FLOAT_BITS = 32  # of a weight of a variant
 
@@ -145,6 +145,11 @@ def _reject(
     if runtime.name in unusable:
         return Rejection(what, f"{runtime.name} is not usable here", unusable[runtime.name])
     return Rejection(what, f"{runtime.name} was left out by the request")
+
+
+def least_need_bytes(target: Target, variant: Variant) -> int:
+    """What the variant takes at least on the target, of all precisions that its runtimes have there."""
+    return min(_need_bytes(variant, precision) for precision in target.precisions)
 
 
 def _need_bytes(variant: Variant, precision: Precision) -> int:

@@ -19,6 +19,7 @@ def cautions(result: Result) -> tuple[str, ...]:
         _claim(result),
         f"{_capital(result.target.likeness)}." if result.target.likeness else "",
         elsewhere,
+        _steadiness(result),
         _unsettled_best(result),
         _unsettled_others(result),
         *(note for note in result.environment.notes if note not in result.explanation),
@@ -37,6 +38,19 @@ def _claim(result: Result) -> str:
         f" {amount_text(most, claim.metric)}. The choice was made on the {chosen_on.split} split,"
         f" where it is {drop_text(chosen_on)}."
     )
+
+
+def _steadiness(result: Result) -> str:
+    """Of the run that the verdict rests on, where its certificate is not clean."""
+    best = best_candidate(result)
+    latency = result.confirmed or (best.latency_ms if best else None)
+    told = latency.steadiness if latency else None
+    if best is None or told is None or told.state == "clean":
+        return ""
+    lead = f"{best.id} was throttled while it was timed" if told.state == "throttled" else (
+        f"Whether {best.id} was timed on a steady board is not known"
+    )  # fmt: skip
+    return f"{lead}: {'; '.join(told.reasons)}." if told.reasons else f"{lead}."
 
 
 def _unsettled_best(result: Result) -> str:

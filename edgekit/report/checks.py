@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgekit.board.verdict import ORIGINAL
 from edgekit.choose import outlook
-from edgekit.choose.wording import ms, points, size
+from edgekit.choose.wording import mj, ms, points, size
 from edgekit.report.verdict import best_candidate
 from edgekit.report.wording import (
     amount_text,
@@ -20,11 +20,12 @@ from edgekit.report.wording import (
     latency_at,
     limit_text,
     ms_text,
+    steady_words,
     value_interval_text,
     value_text,
 )
 from edgekit.result import AccuracyResult, CandidateResult, LatencyResult, Result
-from edgekit.types import Budget, Origin
+from edgekit.types import Budget, Energy, Origin
 
 __all__ = ["WITHIN", "BudgetCheck", "checks", "checks_of"]
 
@@ -69,10 +70,15 @@ def checks_of(
     )  # its drop is zero by definition
     confidence = None if is_unchanged else budget.confidence
     accuracy = _accuracy_checks(claim or candidate.accuracy, budget, confidence) if candidate.accuracy else ()
-    told = (*timed, *accuracy, _bytes_check("size", candidate.size_bytes, budget.max_size_bytes))
-    if budget.max_memory_bytes is None:
-        return told
-    return (*told, _bytes_check("peak memory", candidate.peak_memory_bytes, budget.max_memory_bytes))
+    told: tuple[BudgetCheck, ...] = (
+        *timed,
+        *accuracy,
+        _bytes_check("size", candidate.size_bytes, budget.max_size_bytes),
+    )
+    if budget.max_memory_bytes is not None:
+        told += (_bytes_check("peak memory", candidate.peak_memory_bytes, budget.max_memory_bytes),)
+        told += _free_checks(candidate)
+    return told + _energy_checks(candidate.energy, budget.max_energy_mj, candidate.origin)
 
 
 def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin, again: str) -> BudgetCheck:
@@ -81,7 +87,7 @@ def _latency_check(latency: LatencyResult, budget: Budget, origin: Origin, again
     if origin == "estimated":
         return _estimate_check(latency, most, asked)
     name, got = f"latency {latency.percentile}", f"{ms_text(latency_at(latency))} ms"
-    interval = f"95 %: {interval_text(latency)}{again}" + ("" if latency.steady else ", did not settle")
+    interval = f"95 %: {interval_text(latency)}{again}{steady_words(latency)}"
     if most is None:
         return BudgetCheck(name, got, interval, asked)
     if latency.high <= most:
@@ -138,6 +144,46 @@ def _accuracy_checks(
     if told.drop_high > most:
         said += " by its value; the interval reaches beyond it: not established"
     return value, BudgetCheck(name, got, interval, asked, "met", said)
+
+
+def _free_checks(candidate: CandidateResult) -> tuple[BudgetCheck, ...]:
+    """Whether what the board had free holds the peak; nothing where it was not the board, or does not tell."""
+    free, peak = candidate.available_bytes, candidate.peak_memory_bytes
+    if not free or peak <= 0 or candidate.origin not in ("device", "emulated"):
+        return ()
+    got, asked = f"{bytes_text(peak)} of {bytes_text(free)}", "limit: what the board has free"
+    if peak <= free:
+        return (BudgetCheck("free memory", got, "", asked, "met", WITHIN),)
+    return (
+        BudgetCheck("free memory", got, "", asked, "missed", _over(peak, free), "free memory on the board"),
+    )
+
+
+def _energy_checks(energy: Energy | None, most: float | None, origin: Origin) -> tuple[BudgetCheck, ...]:
+    """Of one inference. An estimate of another machine says nothing of it: open until it is measured."""
+    asked = "" if most is None else f"budget {most:g} mJ"
+    if energy is None or origin not in ("device", "emulated"):
+        if most is None:
+            return ()
+        if origin == "estimated":
+            return (
+                BudgetCheck(
+                    "energy", "not measured", "", asked, "open", "the board tells it when it settles"
+                ),
+            )
+        return (
+            BudgetCheck("energy", "not measured", "", asked, "missed", "not measured, so not met", "--meter"),
+        )
+    told = energy.per_inference_mj
+    got = f"{ms_text(told.value)} mJ an inference"
+    ends = f"95 %: {ms_text(told.low)} to {ms_text(told.high)}"
+    interval = f"{ends}; beyond the idle board's {energy.idle_watts:.3g} W, by {energy.source}"
+    if most is None:
+        return (BudgetCheck("energy", got, interval, asked),)
+    if told.high <= most:
+        return (BudgetCheck("energy", got, interval, asked, "met", WITHIN),)
+    option = f"--max-energy {mj(told.high, up=True).replace(' ', '')}"
+    return (BudgetCheck("energy", got, interval, asked, "missed", _over(told.high, most), option),)
 
 
 def _bytes_check(name: str, count: int, most: int | None) -> BudgetCheck:

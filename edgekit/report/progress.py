@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +26,7 @@ from edgekit.progress import Step
 __all__ = ["RichReporter"]
 
 WORTH_SAYING_S = 0.5
-
-LONGEST_SILENCE_S = 15.0
-"""A pipe hears of what is being done no more often than that: a log that stands still looks like a hang."""
+FIRST_S, LONGEST_PAUSE_S = 10.0, 300.0
 
 
 class _Bar:
@@ -39,18 +38,33 @@ class _Bar:
         self._progress.update(self._task, total=1.0, completed=min(fraction, 1.0), description=description)
 
 
-class _Quiet:
-    """A pipe gets finished lines, no bars; and of a long step, now and then, what is being done."""
+class _Lines:
+    """A pipe gets no bar, but a line now and then of what is being done: after FIRST_S, and each time twice as long."""
 
     def __init__(self, console: Console, title: str) -> None:
-        self._console, self._title, self._last = console, title, ""
-        self._told = time.monotonic()
+        self._console, self._title, self._done = console, title, ""
+        self._over = threading.Event()
+        self._teller = threading.Thread(target=self._tell, daemon=True)
 
     def advance(self, fraction: float, text: str = "") -> None:
-        now = time.monotonic()
-        if text and text != self._last and now - self._told >= LONGEST_SILENCE_S:
-            self._told, self._last = now, text
-            self._console.print(f"{self._title}: {text}, {fraction:.0%}", highlight=False, markup=False)
+        self._done = f"{text} ({fraction:.0%})" if text and fraction > 0 else text
+
+    def __enter__(self) -> _Lines:
+        self._teller.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._teller.join()
+
+    def _tell(self) -> None:
+        seconds = pause = FIRST_S
+        while not self._over.wait(pause):
+            done = f": {self._done}" if self._done else ""
+            line = f"{self._title}{done}, {seconds:.0f} s so far"
+            self._console.print(line, style="dim", highlight=False, markup=False)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+            seconds += pause
 
 
 def columns() -> tuple[ProgressColumn, ...]:
@@ -77,7 +91,7 @@ class _Told:
 
 
 class RichReporter:
-    """A spinner with elapsed time until the first `advance`, then a bar with the time left.
+    """A spinner with elapsed time until the first `advance`, then a bar with the time left; in a pipe lines.
 
     With a `log` every detail is a line instead, and what libraries write there meanwhile is told after each step.
     """
@@ -96,7 +110,8 @@ class RichReporter:
             with Progress(*columns(), console=self._console, transient=True) as progress:
                 yield _Bar(progress, progress.add_task(title, total=None), title)
         else:
-            yield _Quiet(self._console, title)
+            with _Lines(self._console, title) as lines:
+                yield lines
         seconds = time.monotonic() - started
         if seconds >= WORTH_SAYING_S or self._log is not None:
             self._console.print(f"[dim]{title}: {seconds:.1f} s[/dim]", highlight=False)

@@ -9,9 +9,9 @@ from edgekit.report.wording import bytes_text, drop_text, latency_at, ms_text, s
 from edgekit.result import CandidateResult
 from edgekit.types import Origin
 
-__all__ = ["UNSTEADY", "candidate_lines"]
+__all__ = ["THROTTLED", "UNSTEADY", "candidate_lines"]
 
-UNSTEADY = "~"
+UNSTEADY, THROTTLED = "~", "!"
 LEAST_NAME = 24
 """Columns that the ids get before others give way to them."""
 
@@ -31,7 +31,7 @@ class Column:
 def candidate_lines(
     candidates: Sequence[CandidateResult], origin: Origin, percentile: str, metric: str, width: int
 ) -> tuple[str, list[str]]:
-    """The heading, and a line per candidate, none wider than `width`. UNSTEADY stands behind what did not settle."""
+    """The heading, and a line per candidate, none wider than `width`. UNSTEADY and THROTTLED mark what was so."""
     columns = _columns(origin, percentile, metric)
     while len(columns) > 1 and width - sum(column.width + 1 for column in columns) < LEAST_NAME:
         least = min(columns, key=lambda column: column.worth)
@@ -73,4 +73,7 @@ def _range(row: CandidateResult) -> str:
 
 def _at(row: CandidateResult) -> str:
     latency = row.latency_ms
-    return ms_text(latency_at(latency)) + ("" if latency.steady else UNSTEADY) if latency else NOTHING
+    if latency is None:
+        return NOTHING
+    throttled = latency.steadiness is not None and latency.steadiness.state == "throttled"
+    return ms_text(latency_at(latency)) + (THROTTLED if throttled else "" if latency.steady else UNSTEADY)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit.report.answers import answers
 from edgekit.report.cautions import cautions
 from edgekit.report.checks import WITHIN, checks
-from edgekit.report.table import UNSTEADY, candidate_lines
+from edgekit.report.table import THROTTLED, UNSTEADY, candidate_lines
 from edgekit.report.verdict import (
     ORIGINS,
     best_candidate,
@@ -123,6 +123,13 @@ def _print_candidates(result: Result, origin: Origin, console: Console, width: i
         _wrapped(console, f"and {len(candidates) - len(listed)} more in the report", style="dim")
     if any(candidate.latency_ms and not candidate.latency_ms.steady for candidate in listed):
         _wrapped(console, f"{UNSTEADY} the latency did not settle", style="yellow")
+    if any(
+        candidate.latency_ms
+        and candidate.latency_ms.steadiness
+        and candidate.latency_ms.steadiness.state == "throttled"
+        for candidate in listed
+    ):
+        _wrapped(console, f"{THROTTLED} the board was throttled", style="yellow")
     _wrapped(console, _ran_otherwise(listed), style="dim")
     console.print()
 

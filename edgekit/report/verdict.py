@@ -120,7 +120,7 @@ def gain_sentence(result: Result) -> str:
     if best is None or base is None or best is base or not (best.latency_ms and base.latency_ms):
         return ""
     smaller = ratio_text(base.size_bytes, best.size_bytes, "smaller", "larger")
-    if best.origin == "estimated":
+    if best.origin in ("estimated", "emulated"):
         told = f"{smaller} than the original float network; " if smaller else ""
         return _capital(f"{told}how their latencies compare, only the board can tell.")
     faster = speed(_interval(best.latency_ms), _interval(base.latency_ms))

@@ -31,6 +31,7 @@ __all__ = [
     "plural",
     "ratio_text",
     "shorten",
+    "steady_words",
     "temperature_text",
     "value_interval_text",
     "value_text",
@@ -71,8 +72,15 @@ def latency_sentence(latency: LatencyResult, origin: Origin) -> str:
     """The budget's percentile with its interval; of an estimate the range, which is no interval."""
     if origin == "estimated":
         return f"estimated {range_text(latency)}"
-    settled = "" if latency.steady else ", did not settle"
-    return f"{latency.percentile} {ms_text(latency_at(latency))} ms (95 %: {interval_text(latency)}){settled}"
+    at = f"{latency.percentile} {ms_text(latency_at(latency))} ms"
+    return f"{at} (95 %: {interval_text(latency)}){steady_words(latency)}"
+
+
+def steady_words(latency: LatencyResult) -> str:
+    """What a latency is followed by that is not clean: `, throttled`, `, steadiness unknown`, `, did not settle`."""
+    state = latency.steadiness.state if latency.steadiness else "clean"
+    words = {"clean": "", "throttled": ", throttled", "unknown": ", steadiness unknown"}[state]
+    return words + ("" if latency.steady else ", did not settle")
 
 
 def accuracy_sentence(accuracy: AccuracyResult) -> str:
@@ -136,6 +144,8 @@ def budget_text(budget: Budget, metric: str) -> str:
         parts.append(f"size ≤ {bytes_text(budget.max_size_bytes)}")
     if budget.max_memory_bytes is not None:
         parts.append(f"peak memory ≤ {bytes_text(budget.max_memory_bytes)}")
+    if budget.max_energy_mj is not None:
+        parts.append(f"energy ≤ {budget.max_energy_mj:g} mJ")
     return ", ".join(parts) or "none"
 
 

@@ -48,7 +48,8 @@ class FakeBoardDevice:
 
     `latency_ms`: entry id → milliseconds (1 for others). An entry is `failing` if its id is there or its file is
     empty. `runtimes`: those that it says it has. `answer`: (an artifact's file, input name → [1, ...]) → output name
-    → [1, ...]. Its measurements carry the origin `emulated`.
+    → [1, ...]. `tells`: entry id → further keys of its result (a certificate, energy). Its
+    measurements carry the origin `emulated`.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class FakeBoardDevice:
         failing: Sequence[str] = (),
         runtimes: Sequence[BackendName] = ("onnxruntime",),
         answer: Callable[[Path, Arrays], Arrays] = class_zero,
+        tells: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.work = work
         self._runtimes = tuple(runtimes)
         self._answer = answer
+        self._tells = dict(tells or {})
         self._latency_ms = dict(latency_ms or {})
         self._failing = frozenset(failing)
         work.mkdir(parents=True, exist_ok=True)
@@ -134,6 +137,7 @@ class FakeBoardDevice:
         }
         if job.get("seconds", 5.0) > 0:
             result.update(rounds_ms=rounds, warmup_runs=10, steady=True, preemptions=0)
+        result.update(self._tells.get(entry["id"], {}))
         if entry.get("evaluate"):
             result.update(self._evaluate(self._place(entry["path"]), entry["evaluate"]))
         return result

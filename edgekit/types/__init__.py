@@ -20,6 +20,7 @@ from edgekit.types.choices import Budget, Choice, Verdict
 from edgekit.types.measurements import (
     Accuracy,
     Agreement,
+    Energy,
     Environment,
     Estimate,
     Latency,
@@ -39,6 +40,7 @@ from edgekit.types.networks import (
     Variant,
     VariantKind,
 )
+from edgekit.types.steadiness import Moment, Steadiness, SteadyState
 
 __all__ = [
     "Accuracy",
@@ -50,6 +52,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Cost",
+    "Energy",
     "Environment",
     "Estimate",
     "Examination",
@@ -64,6 +67,7 @@ __all__ = [
     "LayerCost",
     "LayerTime",
     "Measurement",
+    "Moment",
     "Origin",
     "Percentile",
     "Precision",
@@ -72,6 +76,8 @@ __all__ = [
     "Rejection",
     "SensorReading",
     "Signature",
+    "Steadiness",
+    "SteadyState",
     "TensorSpec",
     "Variant",
     "VariantKind",

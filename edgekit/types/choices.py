@@ -16,6 +16,8 @@ class Budget:
     """What the user asks for. `fastest` means: as fast as possible within the accuracy limit.
 
     `confidence`, 0.5 to below 1: of the drop's interval whose high end must lie under `max_drop`; None: its value must.
+    `max_energy_mj`: of one inference, beyond the idle board. `max_memory_bytes` asks too that
+    the board has the peak free.
     """
 
     max_latency_ms: float | None = None
@@ -25,6 +27,7 @@ class Budget:
     max_size_bytes: int | None = None
     max_memory_bytes: int | None = None
     confidence: float | None = None
+    max_energy_mj: float | None = None
 
 
 Verdict = Literal["MEETS", "MISSES", "INFEASIBLE", "PROVISIONAL"]

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgekit.types.steadiness import Steadiness
+
 __all__ = [
     "LARGEST_SEED",
     "Accuracy",
     "Agreement",
+    "Energy",
     "Environment",
     "Estimate",
     "Latency",
@@ -72,7 +75,7 @@ class Latency:
     """Batch-1 latency. `rounds_ms` holds the raw samples, one tuple per interleaved round.
 
     `turns`: its place in the order of each round, 1 for the first. `preemptions`: involuntary context switches
-    during the timed runs. Empty and None where they were not noted.
+    during the timed runs. `steadiness`: what the board's sensors say. Empty and None where they were not noted.
     """
 
     p50: Estimate
@@ -83,6 +86,7 @@ class Latency:
     steady: bool
     turns: tuple[int, ...] = ()
     preemptions: int | None = None
+    steadiness: Steadiness | None = None
 
     def at(self, percentile: Percentile) -> Estimate:
         """The estimate of the named percentile, in milliseconds."""
@@ -134,8 +138,21 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """Of one inference, beyond what the idle board takes in that time. `source`: what told the power."""
+
+    per_inference_mj: Estimate
+    idle_watts: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """What the runner saw of one artifact. `import_ms`: of the runtime's package; None where it was not timed."""
+    """What the runner saw of one artifact. `import_ms`: of the runtime's package; None where it was not timed.
+
+    `energy`: None where it was not asked for or the board does not tell its power. `available_bytes`: memory that the
+    machine had free before; None where it is not told.
+    """
 
     candidate: str
     origin: Origin
@@ -145,3 +162,5 @@ class Measurement:
     latency: Latency | None = None
     accuracy: Accuracy | None = None
     import_ms: float | None = None
+    energy: Energy | None = None
+    available_bytes: int | None = None

@@ -19,6 +19,7 @@ from edgekit.board.process import command
 from edgekit.board.sessions.opening import open_session
 from edgekit.devices import LocalDevice
 from edgekit.errors import StageError
+from edgekit.testing.fake_sensors import FakeSensors
 from tests.devices.models import write_classifier, write_growing
 
 QUICK = {"schema": 1, "rounds": 3, "seconds": 0.05, "warmup_s": 0.2, "cpus": None}
@@ -161,3 +162,46 @@ def test_a_runner_that_exceeds_its_time_is_a_stage_error(tmp_path: Path) -> None
 def test_a_job_of_another_schema_is_a_stage_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="job schema 99"):
         LocalDevice(tmp_path / "work").run({**QUICK, "schema": 99, "entries": []}, timeout_s=60.0)
+
+
+def on_fake(work: Path, root: Path, progress: Any = None, **more: Any) -> Any:
+    net = write_classifier(root.parent / "net.onnx")
+    return run(work, [entry(net, "a"), entry(net, "b")], progress, root=str(root), **more)["entries"]
+
+
+def test_a_machine_that_tells_nothing_is_never_called_clean(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    certificate = on_fake(tmp_path / "work", tmp_path / "root")["a"]["steadiness"]
+    assert certificate["state"] == "unknown"
+    assert "temperature" in certificate["reasons"][0]
+
+
+def test_a_throttled_run_is_repeated_and_is_clean_when_the_board_has_recovered(tmp_path: Path) -> None:
+    """All entries again, since throttling is the board's; the pause is told; what counts is the last attempt."""
+    board = FakeSensors(tmp_path / "root", "raspberry-pi-4")
+    board.load()
+    told: list[str] = []
+
+    def act(stage: str, _entry: str, done: int, _total: int) -> None:
+        told.append(stage)
+        if stage == "time":
+            board.flags(0x4 if done == 1 and "cool" not in told else 0)
+        if stage == "cool":
+            board.flags(0)
+
+    entries = on_fake(tmp_path / "work", tmp_path / "root", act, repeats=2, pause_s=0.2)
+    assert "cool" in told
+    for row in entries.values():
+        assert row["steadiness"]["attempts"] == 2
+        assert row["steadiness"]["state"] != "throttled"
+        assert len(row["rounds_ms"]) == len(row["turns"]) == QUICK["rounds"]
+
+
+def test_a_board_that_stays_throttled_is_marked_after_the_last_repetition(tmp_path: Path) -> None:
+    board = FakeSensors(tmp_path / "root", "raspberry-pi-4")
+    board.load()
+    board.flags(0x4)
+    certificate = on_fake(tmp_path / "work", tmp_path / "root", repeats=1, pause_s=0.1)["a"]["steadiness"]
+    assert certificate["state"] == "throttled"
+    assert certificate["attempts"] == 2
+    assert certificate["reasons"][0] == "the firmware told: the firmware throttles"

@@ -23,8 +23,8 @@ SOURCES = sorted(FOLDER.rglob("*.py"))
 RUNTIMES = {"onnxruntime", "openvino"}  # others are imported by name
 OPTIONAL = RUNTIMES | {"PIL"}  # images, where there are any
 WITHOUT_NUMPY = (
-    "", ".commands", ".files", ".identity", ".infer", ".machine", ".process", ".tensorrt.library", ".tensorrt.record",
-    ".verdict",
+    "", ".arrive", ".booted", ".commands", ".files", ".identity", ".infer", ".keeper", ".machine", ".process",
+    ".remote", ".tensorrt.library", ".tensorrt.record", ".verdict",
 )  # fmt: skip
 
 every_source = pytest.mark.parametrize(

@@ -108,16 +108,3 @@ def test_the_first_folder_that_has_a_package_counts(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "METADATA").write_text(f"Name: numpy\nVersion: {number}\n")
     assert machine.versions_on([str(tmp_path / "2"), str(tmp_path / "1")]) == {"numpy": "2"}
-
-
-def test_thermal_zones_of_one_type_are_all_told(tmp_path: Path) -> None:
-    for zone, (kind, value) in enumerate([("cpu-thermal", "41000"), ("cpu-thermal", "43500"), ("", "-2000")]):
-        folder = tmp_path / f"thermal_zone{zone}"
-        folder.mkdir()
-        (folder / "type").write_text(kind)
-        (folder / "temp").write_text(value)
-    assert machine.sensors(str(tmp_path))["temperature_c"] == {
-        "cpu-thermal": 41.0,
-        "cpu-thermal (thermal_zone1)": 43.5,
-        "thermal_zone2": -2.0,
-    }

@@ -20,14 +20,17 @@ from edgekit.bundle.manifest import encode_manifest
 from edgekit.choose import Entry, choose
 from edgekit.devices import measure
 from edgekit.devices.base import JobProgress
+from edgekit.measure import read_environment
 from edgekit.types import (
     Accuracy,
     Artifact,
     Budget,
     Candidate,
     Choice,
+    Energy,
     Estimate,
     Failure,
+    Measurement,
     Origin,
     Percentile,
 )
@@ -82,6 +85,18 @@ def some_entry(chance: random.Random) -> dict[str, Any]:
         "preemptions": 0, "import_ms": 1.0, "load_ms": 1.0, "warmup_runs": 3, "steady": True, "notes": [],
         "peak_memory_bytes": chance.choice([0, 1000, 2000, 2000]), "outputs": {}, "samples": 1,
     }  # fmt: skip
+    if chance.random() < 0.5:
+        entry["available_bytes"] = chance.choice([1500, 2500])
+    if chance.random() < 0.8:
+        value = chance.choice([1.0, 2.0, 3.0])
+        row = {
+            "value_mj": value,
+            "low_mj": value - 0.5,
+            "high_mj": value + 0.5,
+            "idle_watts": 1.0,
+            "source": "s",
+        }
+        entry["energy"] = chance.choice([row, row, {"reason": "no meter"}])
     if chance.random() < 0.9:
         entry["rounds_ms"] = some_rounds(chance)
     return entry
@@ -111,6 +126,7 @@ def some_budget(chance: random.Random, entries: Mapping[str, Any]) -> Budget:
         max_size_bytes=chance.choice([None, None, 1000, 2000]),
         max_memory_bytes=chance.choice([None, None, 1000, 2000]),
         confidence=chance.choice([None, None, 0.99]),
+        max_energy_mj=chance.choice([None, None, 2.5, 3.0]),
     )
 
 
@@ -211,3 +227,32 @@ def test_a_float_build_that_misses_the_budget_is_no_rival() -> None:
     slower = figures("int8", precision="int8", latency_ms=2.0, drop=-0.01)
     assert decide([slower, figures("float", size_bytes=4000)], limit).winner == "int8"
     assert decide([slower, figures("float")], limit).winner == "float"
+
+
+def test_an_energy_that_was_not_measured_meets_no_limit_and_is_never_zero() -> None:
+    limit = NO_LIMITS._replace(max_energy_mj=5.0)
+    for missing in (None, 0.0, math.nan, math.inf):
+        assert decide([figures("a", energy_high_mj=missing)], limit).verdict == "INFEASIBLE"
+    assert decide([figures("a", energy_high_mj=5.0)], limit).winner == "a"
+    assert decide([figures("a", energy_high_mj=5.1)], limit).nearest == "a"
+
+
+def test_memory_that_the_board_does_not_have_free_is_a_miss_where_memory_is_limited() -> None:
+    limit = NO_LIMITS._replace(max_memory_bytes=5000)
+    small = figures("a", available_bytes=999)
+    assert [check.limit for check in checks(small, limit)] == ["memory", "free memory"]
+    assert decide([small], limit).verdict == "MISSES"
+    assert decide([small], NO_LIMITS).verdict == "MEETS"
+    assert decide([figures("a", available_bytes=None)], limit).verdict == "MEETS"
+
+
+@pytest.mark.parametrize("origin", ["host", "estimated"])
+def test_another_machines_energy_and_free_memory_are_never_the_boards(origin: Origin) -> None:
+    energy = Energy(Estimate(1.0, 0.9, 1.1), 2.0, "RAPL")
+    environment = read_environment(FakeBoard({}).describe(), threads=1)
+    measurement = Measurement("a", origin, environment, 1.0, 1000, energy=energy, available_bytes=1)
+    entry = Entry(Candidate("a", "v", "onnxruntime", "fp32"), measurement, 1)
+    assert entry.figures("p50").energy_high_mj is None
+    assert entry.figures("p50").available_bytes is None
+    onboard = replace(entry, measurement=replace(measurement, origin="device"))
+    assert onboard.figures("p50").energy_high_mj == 1.1

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from edgekit.building import cache as cache_module
+from edgekit.building import code
+from edgekit.building.code import code_digest
 from edgekit.building.executor import InProcessExecutor
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.worker import ProcessExecutor
@@ -83,3 +86,20 @@ def test_a_task_that_fails_leaves_nothing_in_the_store(tmp_path: Path) -> None:
         with pytest.raises(StageError, match="AssertionError"):
             cache.answer(InProcessExecutor(), FakeTask("assert"))
         assert count_entries(cache) == 0
+
+
+def test_another_edition_of_our_code_makes_its_products_anew_but_trains_nothing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened_cache(tmp_path) as cache:
+        for stage in ("export", "pruned"):
+            cache.entry(stage, {}, made)
+        monkeypatch.setattr(cache_module, "code_digest", lambda: "of another edition")
+        assert not cache.entry("export", {}, made).reused
+        assert cache.entry("pruned", {}, made).reused
+
+
+def test_the_digest_of_our_code_holds_every_room_that_makes_or_runs_artifacts() -> None:
+    assert len(code_digest()) == 64
+    package = Path(cache_module.__file__).parents[1]
+    assert all((package / room).is_dir() for room in code.ROOMS)

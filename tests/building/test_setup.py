@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from edgekit.building.board import Board
 from edgekit.building.request import BuildRequest, TrainOptions
-from edgekit.building.setup import Board, locate_model, prepare
+from edgekit.building.setup import locate_model, prepare
 from edgekit.errors import DataError, OutputError, UserError
 from edgekit.hardware import find_target
 from edgekit.testing.onnx_networks import residual_network, samples
@@ -131,3 +132,15 @@ def test_data_of_a_wrong_name_is_told_before_the_factory_is_called(
         prepare(replace(request_, model="net.py:make", data=data), print)
     assert words in str(caught.value)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("part", ["all of it", "one layer"])
+def test_a_live_network_in_training_stays_so_for_its_owner(request_: BuildRequest, part: str) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5)).eval()
+    (network if part == "all of it" else network[1]).train()
+    model = locate_model(replace(request_, model=network))
+    loaded = model.load()
+    assert not any(each.training for each in loaded.modules())
+    assert network[1].training
+    network.eval()
+    assert model.load() is network

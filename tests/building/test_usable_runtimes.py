@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.building import setup
+from edgekit.building import board
+from edgekit.building.board import find_runtimes
 from edgekit.building.request import BuildRequest
-from edgekit.building.setup import find_runtimes
 from edgekit.errors import UserError
 from edgekit.hardware import find_target
 
@@ -18,11 +18,11 @@ def made_here(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     makes = {
         name: None if name in names else PIP for name in ("onnxruntime", "openvino", "litert", "tensorrt")
     }
-    monkeypatch.setattr(setup, "usable_backends", lambda: makes)
+    monkeypatch.setattr(board, "usable_backends", lambda: makes)
 
 
-def board_with(*names: str) -> dict[str, object]:
-    return {"machine": "Made-up Board", "runtimes": names}
+def board_with(*names: str, versions: dict[str, str] | None = None) -> dict[str, object]:
+    return {"machine": "Made-up Board", "runtimes": names, "versions": versions or {}}
 
 
 def request(**options: object) -> BuildRequest:
@@ -65,3 +65,15 @@ def test_without_any_the_build_is_refused_with_both_lines(monkeypatch: pytest.Mo
         find_runtimes(request(), TARGET, board_with("litert"))
     line = "ONNX Runtime is not installed on Made-up Board: pip install onnxruntime"
     assert str(caught.value) == f"no runtime of generic-arm64 is usable here: {PIP}; {line}"
+
+
+def test_a_runtime_of_another_version_than_the_targets_makes_no_candidates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made_here(monkeypatch, "onnxruntime", "litert")
+    old = board_with("onnxruntime", "litert", versions={"onnxruntime": "1.15.1", "ai-edge-litert": "2.3.0"})
+    found = find_runtimes(request(), TARGET, old)
+    assert found.usable == ("litert",)
+    assert found.unusable["onnxruntime"] == (
+        "Made-up Board has ONNX Runtime 1.15.1; generic-arm64 is described with >=1.22"
+    )

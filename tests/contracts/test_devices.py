@@ -11,8 +11,9 @@ from edgekit.devices import Device, LocalDevice
 from edgekit.devices.ssh import SshDevice
 from edgekit.testing.device_contract import DeviceContract
 from edgekit.testing.fake_board import FakeBoardDevice
+from edgekit.testing.sshd import Sshd
 from tests.devices.models import PIXELS, write_classifier
-from tests.devices.ssh.sshd import Sshd
+from tests.devices.ssh.boards import running_sshd
 
 
 class TestLocalDevice(DeviceContract):
@@ -34,9 +35,8 @@ class TestFakeBoardDevice(DeviceContract):
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    board = Sshd(tmp_path_factory.mktemp("sshd"))
-    yield board
-    board.stop()
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as board:
+        yield board
 
 
 class TestSshDevice(DeviceContract):

@@ -119,3 +119,41 @@ def test_a_source_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_what_is_no_data_is_told(given: Callable[[], Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         from_python(given(), Preprocess(), tmp_path)
+
+
+class Keyed(Pairs):
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return {"pixel_values": x, "labels": y}
+
+
+@pytest.mark.parametrize(
+    "given", [Keyed, lambda: data.DataLoader(Keyed(), batch_size=5), lambda: [{"x": X, "Label": Y}]]
+)
+def test_a_sample_may_be_a_dict_of_an_input_and_a_label(given: Callable[[], Any], tmp_path: Path) -> None:
+    source = from_python(given(), Preprocess(), tmp_path)
+    np.testing.assert_array_equal(source.take(np.arange(len(source))).inputs[0], X)
+    np.testing.assert_array_equal(source.labels, Y)
+
+
+def test_a_random_dict_is_refused_as_a_random_pair_is(tmp_path: Path) -> None:
+    class Random(Keyed):
+        def __getitem__(self, index: int) -> Any:
+            return {"x": torch.rand(3), "y": 0}
+
+    with pytest.raises(DataError, match="sample 0 is another one when it is read again"):
+        from_python(Random(), Preprocess(), tmp_path)
+
+
+def test_the_order_of_two_inputs_is_not_guessed_from_a_dict(tmp_path: Path) -> None:
+    batch = {"input_ids": X, "attention_mask": X, "label": Y}
+    with pytest.raises(
+        DataError, match=r'keys are input_ids.*give \(\(sample\["input_ids"\], .*forward..\'s order'
+    ):
+        from_python([batch], Preprocess(), tmp_path)
+
+
+def test_pictures_are_to_be_made_numbers(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image").fromarray(np.zeros((4, 4), np.uint8))
+    with pytest.raises(DataError, match=r"gave a Image; allowed: numpy arrays or torch tensors; .*ToTensor"):
+        from_python([(image, 0)], Preprocess(), tmp_path)

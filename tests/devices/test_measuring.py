@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgekit.devices import LocalDevice, Measured, MeasureOptions, measure
 from edgekit.testing.fake_board import FakeBoardDevice
-from edgekit.types import Artifact, Failure, FileHash, SensorReading
+from edgekit.types import Artifact, Failure, FileHash, Moment, SensorReading, Steadiness
 from tests.devices.models import write_classifier
 
 QUICK = MeasureOptions(seconds=0.05, rounds=3, warmup_s=0.2)
@@ -97,3 +99,51 @@ def test_a_boards_sensors_are_the_boards(tmp_path: Path) -> None:
     assert environment.sensors_after == SensorReading({"fake-thermal": 48.5}, {"0": 1200.0})
     assert latency is not None
     assert latency.turns == (1, 1, 1)
+
+
+def certificate(state: str, drift: float = 0.0, *reasons: str) -> dict[str, Any]:
+    moment = {"t_s": 0.5, "median_ms": 1.0, "clock_mhz": 1800.0}
+    return {
+        "steadiness": {
+            "state": state, "reasons": list(reasons), "notes": [], "drift": drift, "attempts": 2,
+            "timeline": [moment],
+        }
+    }  # fmt: skip
+
+
+def measured_as(tmp_path: Path, tells: dict[str, Any], *, strict: bool) -> Measured | Failure:
+    net = tmp_path / "net.fake"
+    net.write_bytes(b"x")
+    board = FakeBoardDevice(tmp_path / "work", tells={"a": tells})
+    options = replace(QUICK, strict=strict)
+    return measure(board, [artifact(net, "a")], folder=tmp_path / "back", options=options)["a"]
+
+
+def test_the_certificate_stands_beside_the_latency(tmp_path: Path) -> None:
+    found = measured_as(tmp_path, certificate("throttled", 0.0, "the firmware throttles"), strict=False)
+    assert isinstance(found, Measured)
+    assert found.measurement.latency is not None
+    assert found.measurement.latency.steadiness == Steadiness(
+        "throttled", ("the firmware throttles",), attempts=2, timeline=(Moment(0.5, 1.0, 1800.0, None),)
+    )
+
+
+@pytest.mark.parametrize(("state", "drift"), [("throttled", 0.0), ("unknown", 0.04)])
+def test_strict_refuses_what_was_throttled_or_drifted(tmp_path: Path, state: str, drift: float) -> None:
+    found = measured_as(tmp_path, certificate(state, drift, "it got hot"), strict=True)
+    assert isinstance(found, Failure)
+    assert found.stage == "measure (steadiness)"
+    assert "it got hot" in found.cause
+    assert found.remedy
+
+
+@pytest.mark.parametrize("state", ["clean", "unknown"])
+def test_strict_takes_what_is_only_not_known(tmp_path: Path, state: str) -> None:
+    assert isinstance(measured_as(tmp_path, certificate(state), strict=True), Measured)
+
+
+def test_a_runner_that_gives_no_certificate_is_read_too(tmp_path: Path) -> None:
+    found = measured_as(tmp_path, {}, strict=True)
+    assert isinstance(found, Measured)
+    assert found.measurement.latency is not None
+    assert found.measurement.latency.steadiness is None

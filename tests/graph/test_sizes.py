@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import ModelError
+from edgekit.graph.equivalence import run_onnx
 from edgekit.graph.proto import read_model
 from edgekit.graph.signature import signature_of
 from edgekit.graph.sizes import fix_sizes, shapes_by_name, sizes_told
@@ -126,3 +128,91 @@ def test_an_imported_network_has_the_sizes(tmp_path: Path) -> None:
 def test_a_shape_for_an_input_that_has_no_order() -> None:
     inputs = [TensorSpec("a", "float32", ()), TensorSpec("b", "float32", (None, 4))]
     assert shapes_by_name([InputShape("b", (1, 4))], inputs) == {"b": (1, 4)}
+
+
+def recurrent(batch: int | str) -> onnx.ModelProto:
+    """A GRU of two layers that takes its state as PyTorch has it, [layers, N, H], and gives the last one."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Split", ["h"], ["h0", "h1"], axis=0),
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+    ]
+    weights, below = [], "t"
+    for layer, width in enumerate((3, 8)):
+        for name, shape in ((f"w{layer}", (1, 24, width)), (f"r{layer}", (1, 24, 8))):
+            weights.append(numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name))
+        outputs = [f"y{layer}", f"last{layer}"]
+        given = [below, f"w{layer}", f"r{layer}", "", "", f"h{layer}"]
+        nodes.append(helper.make_node("GRU", given, outputs, hidden_size=8))
+        nodes.append(helper.make_node("Squeeze", [f"y{layer}", "one"], [f"s{layer}"]))
+        below = f"s{layer}"
+    weights.append(numpy_helper.from_array(np.array([1]), "one"))
+    nodes.append(helper.make_node("Concat", ["last0", "last1"], ["state"], axis=0))
+    ports = {"x": (batch, 6, 3), "h": (2, batch, 8), "state": (2, batch, 8)}
+    x, h, state = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in ports.items()
+    )
+    return helper.make_model(
+        helper.make_graph(nodes, "g", [x, h], [state], weights),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+
+
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_a_state_of_several_layers_is_turned_where_its_shape_is_given(
+    batch: int | str, tmp_path: Path
+) -> None:
+    model = recurrent(batch)
+    onnx.save(model, str(tmp_path / "in.onnx"))
+    before = signature_of(model)
+    signature = import_onnx(tmp_path / "in.onnx", tmp_path / "out.onnx", [InputShape("h", (1, 2, 8))])
+    assert [spec.shape for spec in signature.inputs] == [(1, 6, 3), (1, 2, 8)]
+    assert (
+        "input h had its samples along axis 1; the built network takes one as [1, 2, 8], and transposes it"
+        in (sizes_told(before, signature))
+    )
+    rng = np.random.default_rng(1)
+    x, h = (
+        rng.standard_normal((1, 6, 3)).astype(np.float32),
+        rng.standard_normal((1, 2, 8)).astype(np.float32),
+    )
+    wanted = run_onnx(recurrent(1), (x, h.transpose(1, 0, 2)))
+    found = run_onnx(read_model(tmp_path / "out.onnx"), (x, h))
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-6)
+    assert np.abs(run_onnx(recurrent(1), (x, h.reshape(2, 1, 8)[::-1]))[0] - wanted[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_a_state_of_several_layers_is_else_refused_with_the_shape_to_give(batch: int | str) -> None:
+    with pytest.raises(
+        ModelError, match=r"net.onnx: the first axis of input 'h' \[2, 1, 8\].*2 recurrent layers"
+    ) as told:
+        fixed(recurrent(batch))
+    assert "give --input-shape h=1x2x8 and samples of it as [N, 2, 8]" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("shape", ["h=2x1x8", "h=1x3x8", "h=1x2x9"])
+def test_a_state_is_turned_by_no_other_shape(shape: str) -> None:
+    with pytest.raises(ModelError, match=f"--input-shape {shape}") as told:
+        fixed(recurrent("n"), shape)
+    assert "\n" not in str(told.value)
+
+
+def test_a_state_is_also_turned_for_the_branches_that_read_it() -> None:
+    branches = {}
+    for name, op in (("then_branch", "Relu"), ("else_branch", "Neg")):
+        port = helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, (2, 1, 8))
+        branches[name] = helper.make_graph([helper.make_node(op, ["h"], [f"{name}_y"])], name, [], [port])
+    nodes = [
+        helper.make_node("ReduceMax", ["h"], ["m"], keepdims=0),
+        helper.make_node("Cast", ["m"], ["c"], to=TensorProto.BOOL),
+    ]
+    nodes.append(helper.make_node("If", ["c"], ["y"], **branches))
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (2, 1, 8)) for name in ("h", "y")]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    fix_sizes(model, "net.onnx", [InputShape("h", (1, 2, 8))])
+    h = np.random.default_rng(0).standard_normal((1, 2, 8)).astype(np.float32)
+    np.testing.assert_array_equal(run_onnx(model, (h,))[0], np.maximum(h.transpose(1, 0, 2), 0))

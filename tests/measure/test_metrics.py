@@ -73,6 +73,10 @@ def test_a_metric_of_ones_own_is_called_with_outputs_and_labels(tmp_path: Path) 
         ("def near(o, l): return [1.0]", r"one finite score per sample, \[2\]"),
         ("def near(o, l): return [float('nan')] * 2", "one finite score"),
         ("def near(o, l): return o['absent']", "raised KeyError"),
+        (
+            "def near(o, l): return o.argmax(1)",
+            r"no attribute 'argmax'.*; it is given arrays of numpy's: outputs {'s': ",
+        ),
         ("import absent_package", "absent_package"),
         ("def near(o, l)", "not valid Python"),
     ],
@@ -86,4 +90,12 @@ def test_a_metric_that_cannot_be_used_is_told_in_one_line(tmp_path: Path, text: 
 @pytest.mark.parametrize("spec", ["top3", "file.py:", "no_such_package:f", "absent.py:f"])
 def test_an_unknown_metric_is_refused(spec: str) -> None:
     with pytest.raises(DataError, match="metric"):
+        find_metric(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "meant"), [("accuracy", "top1"), ("IoU", "miou"), ("mse", "rmse"), ("top_1", "top1")]
+)
+def test_a_metric_by_another_library_s_name_gets_ours(spec: str, meant: str) -> None:
+    with pytest.raises(DataError, match=f"allowed: top1, .*; did you mean {meant}[?]"):
         find_metric(spec)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,40 @@ def test_a_network_that_does_not_take_the_example_is_told(tmp_path: Path) -> Non
 def test_an_empty_example_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no sample"):
         export_onnx(TinyConvNet(), (GREY[:0],), tmp_path / "n.onnx")
+
+
+@pytest.mark.parametrize(
+    ("network", "x", "message"),
+    [
+        (
+            lambda: TinyConvNet().half(),
+            GREY,
+            r"weights are float16, the samples float32; .*network.float\(\)",
+        ),
+        (
+            lambda: TinyConvNet().double(),
+            GREY,
+            r"weights are float64, the samples float32; .*network.float\(\)",
+        ),
+        (TinyConvNet, GREY.astype(np.float64), r"weights are float32, the samples float64; .*x.astype"),
+        (
+            TinyConvNet,
+            (GREY * 255).astype(np.uint8),
+            r"weights are float32, the samples uint8; .*--scale 255",
+        ),
+    ],
+)
+def test_weights_and_samples_of_two_kinds_are_told(
+    network: Callable[[], nn.Module], x: np.ndarray, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        export_onnx(network().eval(), (x,), tmp_path / "n.onnx")
+
+
+def test_a_network_that_casts_its_samples_itself_is_taken(tmp_path: Path) -> None:
+    class Casting(TinyConvNet):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.float() / 255)
+
+    signature = export_onnx(Casting().eval(), ((GREY * 255).astype(np.uint8),), tmp_path / "n.onnx")
+    assert signature.inputs[0].dtype == "uint8"

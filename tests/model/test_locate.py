@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from edgekit.errors import ModelError
-from edgekit.model import locate, locate_module
+from edgekit.model import locate, locate_module, unwrapped
 from edgekit.reference import locate_reference
 from edgekit.testing.networks import TinyConvNet
 
@@ -228,3 +229,28 @@ def test_a_bare_file_is_told_what_it_defines(tmp_path: Path, source: str, remedy
     (tmp_path / "net.py").write_text(source)
     with pytest.raises(ModelError, match=remedy):
         locate(tmp_path / "net.py")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            TinyConvNet,
+            r"model is the class TinyConvNet; .*give the trained network itself, as TinyConvNet\(\)",
+        ),
+        (TinyConvNet().state_dict(), r"model is a OrderedDict; .*weights alone are no network"),
+        (7, r"model is a int; allowed: a torch.nn.Module"),
+    ],
+)
+def test_what_is_no_network_is_told_with_the_way_out(model: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        locate_module(model)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what torch.compile imports
+def test_what_only_says_how_a_network_runs_is_taken_off() -> None:
+    network = TinyConvNet()
+    assert unwrapped(torch.compile(network)) is network
+    assert unwrapped(torch.nn.DataParallel(torch.compile(network))) is network
+    assert unwrapped(network) is network
+    assert unwrapped("net.py:make") == "net.py:make"

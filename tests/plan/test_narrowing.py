@@ -16,6 +16,7 @@ structures = st.lists(
         latency_ms=st.floats(0.01, 10.0),
         size_bytes=st.integers(1, 10**7),
         peak_memory_bytes=st.integers(1, 10**9),
+        energy_mj=st.none() | st.floats(0.01, 10.0),
     ),
     max_size=8,
 )
@@ -24,6 +25,7 @@ budgets = st.builds(
     max_latency_ms=st.none() | st.floats(0.01, 10.0),
     max_size_bytes=st.none() | st.integers(1, 10**7),
     max_memory_bytes=st.none() | st.integers(1, 10**9),
+    max_energy_mj=st.none() | st.floats(0.01, 10.0),
 )
 
 
@@ -49,3 +51,10 @@ def test_a_latency_within_the_margin_of_its_limit_does_not_fit() -> None:
     close = Structure(0.5, limit_ms * (1 - MARGIN / 2), 1, 1)
     assert "ms" in shortfall(close, Budget(max_latency_ms=limit_ms))
     assert not shortfall(Structure(0.5, limit_ms * (1 - 2 * MARGIN), 1, 1), Budget(max_latency_ms=limit_ms))
+
+
+def test_an_energy_over_its_limit_does_not_fit_and_one_that_is_not_known_does() -> None:
+    limit = Budget(max_energy_mj=5.0)
+    assert "mJ" in shortfall(Structure(0.5, 1.0, 1, 1, energy_mj=5.0), limit)
+    assert not shortfall(Structure(0.5, 1.0, 1, 1, energy_mj=4.0), limit)
+    assert not shortfall(Structure(0.5, 1.0, 1, 1), limit)

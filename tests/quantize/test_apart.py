@@ -65,6 +65,23 @@ class Within(Heads):
         return torch.cat([scores, boxes * 0.5], 1)
 
 
+class MasksBesideLogits(Heads):
+    """Scene logits to tens, and one channel that says by 0 to 1 where they hold."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.stem(x)
+        return torch.cat([60 * self.box(features), self.score(features)[:, :1].sigmoid()], 1)
+
+
+class KeypointsBesideConfidences(Heads):
+    """Places in pixels and how sure each is, point by point: [N, points, (x, y, confidence)]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        places, scores = self.heads(x)
+        confidences = (scores[:, :2].flatten(1) / 0.3).unsqueeze(-1)
+        return torch.cat([places.reshape(-1, 32, 2) / 640 * 256, confidences], 2)
+
+
 def lost_scores(
     network: type[nn.Module], place: tuple[slice | int, ...], backend: BackendName, target: str, folder: Path
 ) -> tuple[float, list[str]]:
@@ -104,6 +121,8 @@ LAST = slice(4, None)
         (Turned, (EVERY, EVERY, LAST)),
         (Stacked, (EVERY, EVERY, EVERY, 1)),
         (Within, (EVERY, slice(0, 4))),
+        (MasksBesideLogits, (EVERY, LAST)),
+        (KeypointsBesideConfidences, (EVERY, EVERY, 2)),
     ],
 )
 def test_onnx_runtime_keeps_what_was_joined(
@@ -116,11 +135,28 @@ def test_onnx_runtime_keeps_what_was_joined(
 
 
 @pytest.mark.parametrize(
+    ("network", "place"),
+    [
+        (Joined, (EVERY, LAST)),
+        (MasksBesideLogits, (EVERY, LAST)),
+        (KeypointsBesideConfidences, (EVERY, EVERY, 2)),
+    ],
+)
+@pytest.mark.parametrize(
     ("backend", "package", "target"),
-    [("openvino", "openvino", "generic-cpu"), ("tensorrt", "onnxruntime", "jetson-orin-nano")],
+    [
+        ("openvino", "openvino", "generic-cpu"),
+        ("litert", "litert_torch", "generic-cpu"),
+        ("tensorrt", "onnxruntime", "jetson-orin-nano"),
+    ],
 )
 def test_other_runtimes_keep_the_scores_beside_boxes(
-    backend: BackendName, package: str, target: str, tmp_path: Path
+    network: type[nn.Module],
+    place: tuple[slice | int, ...],
+    backend: BackendName,
+    package: str,
+    target: str,
+    tmp_path: Path,
 ) -> None:
     pytest.importorskip(package)
-    assert lost_scores(Joined, (EVERY, LAST), backend, target, tmp_path)[0] < 0.1
+    assert lost_scores(network, place, backend, target, tmp_path)[0] < 0.1

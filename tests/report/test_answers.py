@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgekit.report.answers import answers
+from edgekit.report.verdict import gain_sentence
 from edgekit.testing.results import example_result
 from edgekit.types import Agreement
 
@@ -22,3 +23,12 @@ def test_a_board_that_answers_otherwise_is_told(differing: int, told: str) -> No
     assert told in answer.text
     assert "1.2 % of the range of scores, at sample 17" in answer.text
     assert all(row.question != "board" for row in answers(example_result(), "b"))
+
+
+def test_no_speed_is_claimed_of_what_was_measured_under_emulation() -> None:
+    result = example_result()
+    emulated = tuple(replace(candidate, origin="emulated") for candidate in result.candidates)
+    told = gain_sentence(replace(result, candidates=emulated))
+    assert "only the board can tell" in told
+    assert "faster" not in told
+    assert "faster" in gain_sentence(result)

@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from edgekit.graph import CalibrationData
     from edgekit.quantize import Recipe
 
-__all__ = ["LiteRtPlanner", "computed_tensors"]
+__all__ = ["LiteRtPlanner", "computed_tensors", "kept_in_file"]
+
+MOVES = frozenset({"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS"})
+JOINS = frozenset({"CONCATENATION", "PACK"})
+"""TFLite's names of operations that only move values, and of those that put tensors side by side."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,10 @@ class LiteRtPlanner:
                 "never be empty."
             )
         tensors = computed_tensors(measured.model)
-        floats = {tensors[layer.name] for layer in in_float}
-        ops = [op for op in read_ops(read_flatbuffer(self.path)) if op.name not in floats]
-        return Settled(*followed(ranges, _same_scale(ops)), tuple(notes))
+        ops = read_ops(read_flatbuffer(self.path))
+        floats = kept_in_file(ops, [tensors[layer.name] for layer in in_float])
+        integers = [op for op in ops if op.name not in floats]
+        return Settled(*followed(ranges, _same_scale(integers)), tuple(notes))
 
     def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
         return ()
@@ -123,6 +128,26 @@ def computed_tensors(model: onnx.ModelProto) -> dict[str, str]:
     activation that is fused into it."""
     outputs = {node.name: node.output[0] for node in model.graph.node if node.output}
     return {**outputs, **{layer.name: layer.result for layer in weighted_layers(model)}}
+
+
+def kept_in_file(ops: Sequence[Op], tensors: Sequence[str]) -> tuple[str, ...]:
+    """By which tensors the operations of the file are found that stay float, where these ONNX results do.
+
+    The converter may give a Concat a result of its own and move that into the one of the ONNX network: then the Concat
+    is what has to stay float, and all between.
+    """
+    makers = {output.name: op for op in ops for output in op.outputs}
+    kept, open_names = dict.fromkeys(tensors), list(tensors)
+    while open_names:
+        op = makers.get(open_names.pop())
+        if op is None or op.kind not in MOVES:
+            continue
+        for tensor in op.inputs:
+            before = makers.get(tensor.name)
+            if before is not None and before.kind in MOVES | JOINS and before.name not in kept:
+                kept[before.name] = None
+                open_names.append(before.name)
+    return tuple(kept)
 
 
 def collect(

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.backends.litert.audit import delegated
 from edgekit.backends.litert.flatbuffer import read_flatbuffer, read_ops, replace_biases, write_flatbuffer
-from edgekit.backends.litert.plan import computed_tensors
+from edgekit.backends.litert.plan import computed_tensors, kept_in_file
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.graph.taps import load_graph
 from edgekit.quantize.bias import original_biases
@@ -34,7 +34,7 @@ def quantize_full(plan: QuantPlan, onnx_path: Path, path: Path) -> tuple[str, ..
     graph = load_graph(onnx_path)
     tensors = computed_tensors(graph)
     sensitive = [tensors[layer] for layer in plan.kept("sensitive")]
-    kept = list(dict.fromkeys([*sensitive, *(tensors[layer] for layer in plan.kept("recipe"))]))
+    kept = kept_in_file(read_ops(read_flatbuffer(path)), [tensors[layer.name] for layer in plan.in_float])
     if plan.biases:
         _write_biases(plan, graph, path)
     with quiet():

@@ -7,9 +7,9 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from edgekit.building.board import Board
 from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
-from edgekit.building.setup import Board
 from edgekit.building.values import Attempt
 from edgekit.choose import Entry
 from edgekit.hardware import Target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from edgekit.building.candidates.estimates import with_point_latency
 from edgekit.building.values import Attempt
@@ -27,10 +28,12 @@ def judged(
         if attempt.candidate.id in measurements
     ]
     ranked = [with_point_latency(entry) for entry in entries]
+    is_estimate = any(entry.measurement.origin == "estimated" for entry in entries)
+    if is_estimate:  # energy is the board's alone to tell: settling there judges it
+        budget = replace(budget, max_energy_mj=None)
     choice = choose(
         budget, ranked, baseline_id(entries), refuted=refuted, failures=failures, rejections=rejections
     )
-    is_estimate = any(entry.measurement.origin == "estimated" for entry in entries)
     return retold(choice, entries, budget) if is_estimate else choice
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgekit.building.setup import Board, Runtimes
+from edgekit.building.board import Board, Runtimes
 from edgekit.errors import StageError, TimeLimitReached, UserError
 from edgekit.plan import Plan, plan_candidates
 from edgekit.quantize import Recipe

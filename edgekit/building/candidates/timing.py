@@ -30,6 +30,8 @@ STAGES = {
     "warm": "warming up",
     "time": "timing",
     "wait": "waiting for another measurement",
+    "cool": "the board was not steady: letting it cool down before timing again",
+    "energy": "measuring energy",
 }
 
 TimingRun = Mapping[str, Measured | Failure]
@@ -55,7 +57,8 @@ class UnkeptRunError(Exception):
 class Timer:
     """Times artifacts on a bench. `seed`: of the order within a round.
 
-    A run that has begun is finished; after `repeat_until` a noisy one is not repeated.
+    A run that has begun is finished; after `repeat_until` a noisy one is not repeated. `strict`: a throttled or
+    drifting run is a Failure. `energy`: measured too, but not in a run of its own; `meter`: see MeasureOptions.
     """
 
     cache: Cache
@@ -63,19 +66,30 @@ class Timer:
     reporter: Reporter
     seed: int
     repeat_until: TimeLimit | None = None
+    strict: bool = False
+    energy: bool = False
+    meter: tuple[str, ...] = ()
 
     def time(
-        self, artifacts: Sequence[Artifact], samples: SplitFiles, seconds: float, *, again: bool = False
+        self,
+        artifacts: Sequence[Artifact],
+        samples: SplitFiles,
+        seconds: float,
+        *,
+        again: bool = False,
+        energy: bool = False,
     ) -> dict[str, Measurement | Failure]:
         """Candidate → latency, load time and memory. `seconds` of timed runs for each, fed with the first sample.
 
+        `energy`: where the budget limits it.
         `again`: a run of its own beside the one that chose, never that one out of the store.
 
         Only a run without failures that lacks no repetition is stored. Each candidate has run over the samples before
         it is timed, so what fails here (killed, out of memory, too slow for its time) may not fail again: the next
         build tries all anew.
         """
-        options = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed)
+        options = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed, strict=self.strict,
+                                 energy=energy and self.energy, meter=self.meter)  # fmt: skip
         title = (
             "Timing the winner once more, on its own" if again else f"Measuring {len(artifacts)} candidates"
         )
@@ -149,7 +163,7 @@ def time_attempts(
     timer: Timer, attempts: Sequence[Attempt], samples: SplitFiles
 ) -> tuple[dict[str, Measurement], list[Failure]]:
     """Measurements by candidate, each with the accuracy that is known already, and those that failed."""
-    timed = timer.time([attempt.artifact for attempt in attempts], samples, ARTIFACT_SECONDS)
+    timed = timer.time([attempt.artifact for attempt in attempts], samples, ARTIFACT_SECONDS, energy=True)
     measurements: dict[str, Measurement] = {}
     failures: list[Failure] = []
     for attempt in attempts:

@@ -142,6 +142,8 @@ def candidate_result(
         frontier=candidate.id in choice.frontier,
         notes=(*lost_parts(attempt.accuracy), *audit.notes),
         import_ms=measurement.import_ms,
+        energy=measurement.energy,
+        available_bytes=measurement.available_bytes,
         quantization=artifact.quantization,
     )
 
@@ -166,6 +168,7 @@ def latency_result(latency: Latency, percentile: Percentile) -> LatencyResult:
         rounds_ms=tuple(tuple(round(sample, 5) for sample in samples) for samples in latency.rounds_ms),
         turns=latency.turns,
         preemptions=latency.preemptions,
+        steadiness=latency.steadiness,
     )
 
 

@@ -113,7 +113,10 @@ def _timed(entry: Entry, attempt: Attempt, budget: Budget, looks: Looks, seen: _
     if isinstance(fresh, Failure):
         return f"failed when it was timed on its own: {fresh.cause}"
     seen.timed[entry.id] = fresh
-    again = replace(entry, measurement=replace(fresh, accuracy=entry.measurement.accuracy))
+    again = replace(
+        entry,
+        measurement=replace(fresh, accuracy=entry.measurement.accuracy, energy=entry.measurement.energy),
+    )
     missed = [finding.text for finding in judge(again, budget) if not finding.met]
     return f"timed once more, on its own: {'; '.join(missed)}" if missed else ""
 

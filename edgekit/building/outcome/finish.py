@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from edgekit.building.board import Board
 from edgekit.building.candidates.estimates import provisional
 from edgekit.building.candidates.timing import Timer, time_alone
 from edgekit.building.measuring import Evaluator
 from edgekit.building.outcome.claim import Claim, Looks, settle_claim
 from edgekit.building.samples import SplitFiles
-from edgekit.building.setup import Board
 from edgekit.building.values import Attempt, Outcome
 from edgekit.errors import OutputError
 from edgekit.progress import Reporter

@@ -13,7 +13,17 @@ from edgekit.errors import BundleError
 from edgekit.measure import read_environment
 from edgekit.measure.latency import summarize_latency
 from edgekit.result import CandidateResult, LatencyResult, Result
-from edgekit.types import Accuracy, Choice, Environment, Estimate, Failure, Latency, Measurement, Origin
+from edgekit.types import (
+    Accuracy,
+    Choice,
+    Energy,
+    Environment,
+    Estimate,
+    Failure,
+    Latency,
+    Measurement,
+    Origin,
+)
 
 __all__ = ["merged"]
 
@@ -78,6 +88,8 @@ class _Settled:
             latency=_latency(raw, self._turns(facts.id)),
             accuracy=_accuracy(facts, self.manifests[facts.id]),
             import_ms=raw["import_ms"],
+            energy=_energy(raw.get("energy") or {}),
+            available_bytes=raw.get("available_bytes"),
         )
 
     def _turns(self, name: str) -> tuple[int, ...]:
@@ -211,6 +223,8 @@ def _row(
         peak_memory_bytes=measurement.peak_memory_bytes,
         load_ms=measurement.load_ms,
         import_ms=measurement.import_ms,
+        energy=measurement.energy,
+        available_bytes=measurement.available_bytes,
         ran_as=settled.manifests[row.id].ran_as,
         why=choice.reasons.get(row.id, ""),
         frontier=row.id in choice.frontier,
@@ -225,14 +239,22 @@ def _latency(raw: Mapping[str, Any], turns: tuple[int, ...] = ()) -> Latency | N
         raw["rounds_ms"],
         warmup_runs=raw["warmup_runs"],
         steady=raw["steady"],
-        turns=turns,
+        turns=raw.get("turns") or turns,
         preemptions=raw["preemptions"],
+        steadiness=raw.get("steadiness"),
     )
 
 
 def _latency_result(raw: Mapping[str, Any], percentile: Any) -> LatencyResult | None:
     latency = _latency(raw) if raw["status"] == "ok" else None
     return None if latency is None else latency_result(latency, percentile)
+
+
+def _energy(told: Mapping[str, Any]) -> Energy | None:
+    if "value_mj" not in told:
+        return None
+    estimate = Estimate(told["value_mj"], told["low_mj"], told["high_mj"])
+    return Energy(estimate, told["idle_watts"], told["source"])
 
 
 def _claim(manifest: Manifest | None) -> Accuracy | None:

@@ -14,9 +14,9 @@ from edgekit.board.runner import JobError
 from edgekit.board.settle import record
 from edgekit.board.settled import read_settled
 from edgekit.board.settling import Settlement, Settling, SettlingPlan
+from edgekit.building.board import Board, find_board
 from edgekit.building.settling.device_runner import DeviceRunner
 from edgekit.building.settling.merging import merged
-from edgekit.building.setup import Board, find_board
 from edgekit.bundle import CandidatesManifest, read_any_manifest, read_manifest, verify_bundle
 from edgekit.devices import Device, make_device
 from edgekit.errors import BundleError, DeviceError, OutputError

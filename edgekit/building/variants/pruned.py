@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import GivenModel
@@ -19,10 +20,11 @@ from edgekit.compress import (
 )
 from edgekit.data import Splits
 from edgekit.errors import StageError
-from edgekit.plan import Structure, shortfall, widest_that_fits
-from edgekit.types import Budget, Candidate, Failure, Measurement, Rejection
+from edgekit.hardware import Target
+from edgekit.plan import FRACTIONS, Structure, least_need_bytes, shortfall, widest_that_fits
+from edgekit.types import Budget, Candidate, Failure, Measurement, Rejection, Variant
 
-__all__ = ["PrunedMaker", "never_pruned"]
+__all__ = ["PrunedMaker", "fits_nowhere", "may_fit_pruned", "never_pruned"]
 
 LEAST_TRAINING_S = 30.0
 EVERY = 4  # of the widths are those that every runtime is asked at
@@ -42,6 +44,8 @@ class PrunedMaker:
                 "pruning",
                 f"the unpruned {context.choice.winner} meets the budget; pruning would cost accuracy",
             )
+        if fits_nowhere(context.target, context.original):
+            return None
         if not leaders(context.attempts, context.measurements, request.budget):
             return Rejection("pruning", "no build of the unpruned network could be measured")
         if context.time_limit is not None and seconds_left(context.time_limit) < LEAST_TRAINING_S:
@@ -50,13 +54,16 @@ class PrunedMaker:
 
     def make(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
         """See VariantMaker. Raises StageError when no structure has a latency or the training fails."""
-        budget = context.request.budget
+        if fits_nowhere(context.target, context.original):
+            yield from self._made_for_memory(context)
+            return
+        budget = with_free_memory(context.request.budget, context.measurements.values())
         leads = [attempt.candidate for attempt in leaders(context.attempts, context.measurements, budget)]
         multiple = max(context.target.channel_multiple(lead.precision) for lead in leads)
         config = prune_config(context.request.train, multiple)
         fraction: float | None = None
         if not budget.fastest:
-            structures = probed(context, config, leads)
+            structures = with_energy(probed(context, config, leads), context.measurements, budget)
             pick = widest_that_fits(structures, budget)
             if pick is None:
                 narrowest = min(structures, key=lambda structure: (structure.fraction, structure.latency_ms))
@@ -71,6 +78,76 @@ class PrunedMaker:
         store = context.cache.store
         job = trained_already(job, lambda other: store.holds("pruned", with_opened(other, store).key_parts()))
         yield from train_pruned(context, job)
+
+    def _made_for_memory(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
+        """The widest network of which some precision fits into what one model may use of the board's memory.
+
+        No build of the original can run there, so nothing is probed: what counts are weights and activations.
+        """
+        target, train = context.target, context.splits.train
+        assert train is not None
+        multiple = max(target.channel_multiple(precision) for precision in target.precisions)
+        config = prune_config(context.request.train, multiple)
+        variants = untrained_structures(
+            context.cache, context.reporter, context.model, context.source, train, config
+        )
+        fitting = [variant for variant in variants if not fits_nowhere(target, variant)]
+        if not fitting:
+            least = min(least_need_bytes(target, variant) for variant in variants)
+            yield Rejection(
+                "pruning",
+                f"even its narrowest structure needs {least:,} bytes; one model may use {target.model_bytes:,} on "
+                f"{target.name}",
+                "a smaller network, or a board with more memory",
+            )
+            return
+        macs = max(variant.cost.macs for variant in fitting)
+        job = job_for(context, config, macs / context.original.cost.macs)
+        store = context.cache.store
+        yield from train_pruned(
+            context, trained_already(job, lambda other: store.holds("pruned", other.key_parts()))
+        )
+
+
+def fits_nowhere(target: Target, variant: Variant) -> bool:
+    """Whether no precision of it fits into what one model may use of the board's memory."""
+    return target.model_bytes is not None and least_need_bytes(target, variant) > target.model_bytes
+
+
+def may_fit_pruned(target: Target, variant: Variant) -> bool:
+    """Whether the narrowest structure that is tried might fit, where weights and activations shrink as the MACs do."""
+    return (
+        target.model_bytes is None or min(FRACTIONS) * least_need_bytes(target, variant) <= target.model_bytes
+    )
+
+
+def with_free_memory(budget: Budget, measurements: Iterable[Measurement]) -> Budget:
+    """The budget with no more memory than the board had free; as it is where memory is not limited or not told."""
+    free = [
+        measurement.available_bytes
+        for measurement in measurements
+        if measurement.available_bytes and measurement.origin in ("device", "emulated")
+    ]
+    if budget.max_memory_bytes is None or not free:
+        return budget
+    return replace(budget, max_memory_bytes=min(budget.max_memory_bytes, *free))
+
+
+def with_energy(
+    structures: Sequence[Structure], measurements: Mapping[str, Measurement], budget: Budget
+) -> list[Structure]:
+    """The structures with the energy that they would take at the power of the build of the original that they are like.
+
+    Only for picking a width: what is trained is measured.
+    """
+    told = []
+    for structure in structures:
+        lead = measurements.get(structure.like)
+        if lead is not None and lead.energy is not None and lead.latency is not None:
+            share = structure.latency_ms / lead.latency.at(budget.percentile).high
+            structure = replace(structure, energy_mj=lead.energy.per_inference_mj.high * share)
+        told.append(structure)
+    return told
 
 
 def never_pruned(request: BuildRequest, model: GivenModel, splits: Splits) -> Rejection | None:
@@ -96,7 +173,7 @@ def leaders(
 ) -> tuple[Attempt, ...]:
     """Of each runtime and device the build of the original that is nearest to the limits, the nearest of all first.
 
-    Limits on time, size and memory, among those within the limit on accuracy, or among all where none is. Its
+    Limits on time, size, memory and energy, among those within the limit on accuracy, or among all where none is. Its
     precision is the one that structures are probed at.
     """
 
@@ -108,6 +185,7 @@ def leaders(
             (latency_ms, budget.max_latency_ms),
             (attempt.artifact.size_bytes, budget.max_size_bytes),
             (measured.peak_memory_bytes, budget.max_memory_bytes),
+            (measured.energy.per_inference_mj.high if measured.energy else 0.0, budget.max_energy_mj),
         )
         return max((value / limit for value, limit in used if limit), default=0.0), latency_ms
 

@@ -1,7 +1,8 @@
 """Puts together the loss of one training step from the configuration, the teacher and the data.
 
 A user's loss is called as `loss(outputs, labels, teacher_outputs)`: the student's outputs as the network returns
-them, labels [N, ...] or None, the teacher's outputs or None. A user's step is called as
+them, labels [N, ...] or None, the teacher's outputs or None; or as `loss(outputs, labels)`, in cross-entropy's place
+alone: the teacher is learnt from by `alpha` as ever. A user's step is called as
 `step(student, inputs, labels, teacher)`: the modules, the (augmented) input tensors, labels or None, the teacher
 or None. Both give one scalar tensor that can be differentiated. Files that they open when they are called count as
 what they depend on.
@@ -12,12 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edgekit.compress.base import forward_outputs
+from edgekit.compress.base import flat_outputs, forward_outputs
+from edgekit.compress.training.custom import (
+    CRITERION_ARGUMENTS,
+    LOSS_ARGUMENTS,
+    STEP_ARGUMENTS,
+    call_checked,
+    load_loss,
+    load_step,
+    takes_teacher,
+)
 from edgekit.compress.training.distill import OutputKind, distillation_loss, hard_loss, output_kind
 from edgekit.compress.training.goal import Goal, find_goal
-from edgekit.errors import DataError, StageError, UserError
+from edgekit.errors import DataError
 from edgekit.opened import FileWatch
-from edgekit.reference import load_function
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +43,9 @@ LossFunction = Callable[
 ]
 """(student, inputs, labels) → scalar."""
 
+Watching = Callable[[Callable[..., "torch.Tensor"]], Callable[..., "torch.Tensor"]]
+"""A user's function → the same, watched for what it reads."""
+
 
 def make_loss(
     config: TrainConfig,
@@ -48,9 +60,9 @@ def make_loss(
     """
     around = (watch or FileWatch()).around
     if config.step is not None:
-        return _custom_step(around(load_function(config.step, UserError)), config.step, teacher)
+        return _custom_step(config.step, teacher, around)
     if config.loss is not None:
-        return _custom_loss(around(load_function(config.loss, UserError)), config.loss, teacher)
+        return _custom_loss(config, teacher, labels, around)
     if teacher is None and labels is None:
         raise DataError("there are neither labels nor a teacher to learn from", remedy="give one of them")
     return _standard(config, teacher, labels)
@@ -93,9 +105,18 @@ def _kinds(guides: tuple[torch.Tensor, ...], goal: Goal | None) -> tuple[OutputK
 
 
 def _custom_loss(
-    function: Callable[..., torch.Tensor], reference: str, teacher: torch.nn.Module | None
+    config: TrainConfig,
+    teacher: torch.nn.Module | None,
+    all_labels: NDArray[np.generic] | None,
+    around: Watching,
 ) -> LossFunction:
     import torch
+
+    reference = config.loss or ""
+    given = load_loss(reference)
+    function = around(given)
+    if not takes_teacher(given, reference):
+        return _criterion(config, function, teacher, all_labels)
 
     def loss_of(
         student: torch.nn.Module, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None
@@ -104,30 +125,43 @@ def _custom_loss(
         if teacher is not None:
             with torch.no_grad():
                 guide = teacher(*inputs)
-        return _scalar(function(student(*inputs), labels, guide), reference)
+        return call_checked(function, reference, LOSS_ARGUMENTS, student(*inputs), labels, guide)
 
     return loss_of
 
 
-def _custom_step(
-    function: Callable[..., torch.Tensor], reference: str, teacher: torch.nn.Module | None
+def _criterion(
+    config: TrainConfig,
+    function: Callable[..., torch.Tensor],
+    teacher: torch.nn.Module | None,
+    all_labels: NDArray[np.generic] | None,
 ) -> LossFunction:
+    """A loss of (outputs, labels) in cross-entropy's place: the teacher goes on teaching beside it."""
+    import torch
+
     def loss_of(
         student: torch.nn.Module, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None
     ) -> torch.Tensor:
-        return _scalar(function(student, inputs, labels, teacher), reference)
+        outputs = student(*inputs)
+        hard = call_checked(function, config.loss or "", CRITERION_ARGUMENTS, outputs, labels)
+        if teacher is None or config.alpha == 1.0:
+            return hard
+        with torch.no_grad():
+            guides = forward_outputs(teacher, inputs)
+        parts = flat_outputs(outputs)
+        kinds = _kinds(guides, find_goal(all_labels, parts))
+        soft = distillation_loss(parts, guides, kinds, config.temperature)
+        return config.alpha * hard + (1.0 - config.alpha) * soft
 
     return loss_of
 
 
-def _scalar(value: object, reference: str) -> torch.Tensor:
-    import torch
+def _custom_step(reference: str, teacher: torch.nn.Module | None, around: Watching) -> LossFunction:
+    function = around(load_step(reference))
 
-    if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
-        got = (
-            f"a tensor of shape {tuple(value.shape)}"
-            if isinstance(value, torch.Tensor)
-            else type(value).__name__
-        )
-        raise StageError("finetune", f"{reference} gave {got}", "give one scalar tensor with a gradient")
-    return value.reshape(())
+    def loss_of(
+        student: torch.nn.Module, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        return call_checked(function, reference, STEP_ARGUMENTS, student, inputs, labels, teacher)
+
+    return loss_of

@@ -17,7 +17,7 @@ from edgekit.errors import DeviceError, shortened
 if TYPE_CHECKING:
     from asyncssh import SSHClientConnection
 
-__all__ = ["Arrived", "arrive", "check_ready"]
+__all__ = ["Greeting", "arrive", "check_ready"]
 
 OLDEST = (3, 6)
 ARRIVAL_S = 120.0
@@ -25,7 +25,7 @@ NOT_FOUND, NOT_RUN = 127, 126  # exit codes of shells
 
 
 @dataclass(frozen=True)
-class Arrived:
+class Greeting:
     """`folder`: the work folder there, absolute; `program`: our code's there. `python`: its version."""
 
     folder: str
@@ -35,7 +35,7 @@ class Arrived:
     has_numpy: bool
 
 
-async def arrive(connection: SSHClientConnection, address: Address) -> Arrived:
+async def arrive(connection: SSHClientConnection, address: Address) -> Greeting:
     """Say hello, and bring the code. Raises DeviceError for a board that cannot take it, LinkLost."""
     code = board_code()
     asked = {"folder": address.folder, "digest": code.digest, "files": None}
@@ -47,18 +47,18 @@ async def arrive(connection: SSHClientConnection, address: Address) -> Arrived:
     if not told["has_code"]:
         raise LinkLost("our code did not arrive whole")
     program = f"{told['folder']}/code/{code.digest}/board/__main__.py"
-    return Arrived(told["folder"], program, tuple(told["python"]), told["bits"], told["numpy"])
+    return Greeting(told["folder"], program, tuple(told["python"]), told["bits"], told["numpy"])
 
 
-def check_ready(arrived: Arrived, address: Address) -> None:
+def check_ready(greeting: Greeting, address: Address) -> None:
     """Raises DeviceError where nothing can be measured: no numpy, or a 32-bit system."""
-    if arrived.bits != 64:
+    if greeting.bits != 64:
         raise DeviceError(
-            f"{address.name} runs a {arrived.bits}-bit Python ({address.python})",
+            f"{address.name} runs a {greeting.bits}-bit Python ({address.python})",
             allowed="a 64-bit system: the runtimes have no builds for others",
             remedy="install the 64-bit image of its system",
         )
-    if not arrived.has_numpy:
+    if not greeting.has_numpy:
         raise DeviceError(
             f"{address.python} on {address.name} has no numpy",
             remedy=f"edgekit device setup {address.name}, or there: {address.python} -m pip install numpy",

@@ -7,7 +7,7 @@ import os
 import socket
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edgekit.devices.address import Address
 from edgekit.devices.ssh.hostkeys import refused_key
@@ -123,7 +123,8 @@ def _jump_host(address: Address) -> Address:
 
 def _known_hosts(options: SSHClientConnectionOptions) -> Any:
     """The user's files that are there, whatever his configuration says of not looking at keys."""
-    files = [str(file) for file in options.known_hosts or [expanded(DEFAULT_KNOWN)]]
+    named = cast("list[str]", options.known_hosts) or [str(expanded(DEFAULT_KNOWN))]
+    files = [str(file) for file in named]
     return [file for file in files if os.access(file, os.R_OK)] or ([], [], [])
 
 

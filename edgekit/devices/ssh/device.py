@@ -33,7 +33,8 @@ class SshDevice:
     """A board over SSH. It connects when first asked, and again whenever the link is lost.
 
     `work` is a folder of this machine for what comes back; it is made if absent. `patience_s`: how long a board that
-    was reached once may be out of reach before a call gives up; its job goes on there meanwhile.
+    was reached once may be out of reach before a call gives up; its job goes on there meanwhile. `tell` hears
+    sentences on what takes its time outside of `run`, which has its own progress; "" when it is over.
 
     On Ctrl-C in `run`, `ask` is called with a sentence and says whether the board's job is to be stopped; without it
     `stops_on_interrupt` decides. A job that is left running is picked up by the same job's next `run`.
@@ -48,6 +49,7 @@ class SshDevice:
         work: Path,
         *,
         patience_s: float = PATIENCE_S,
+        tell: Callable[[str], None] | None = None,
         ask: Callable[[str], bool] | None = None,
         stops_on_interrupt: bool = False,
         lock_folder: str = "/tmp",
@@ -55,7 +57,8 @@ class SshDevice:
     ) -> None:
         self.address = address
         self.work = Path(work)
-        self._reach = Reach(address, Place(lock_folder, boot_id_file), patience_s)
+        self._tell = tell or (lambda _sentence: None)
+        self._reach = Reach(address, Place(lock_folder, boot_id_file), patience_s, self._tell)
         self._ask = ask or (lambda _sentence: stops_on_interrupt)
         self._pushed: dict[str, PushedFile] = {}
         self._fetched: dict[str, Path] = {}
@@ -88,7 +91,7 @@ class SshDevice:
 
     def check(self) -> None:
         """Raises DeviceError where the board can be reached and nothing can be measured on it."""
-        self._reach.keep_at(lambda link: check_ready(link.arrived, self.address))
+        self._reach.keep_at(lambda link: check_ready(link.greeting, self.address))
 
     def push(self, files: Sequence[tuple[Path, str]]) -> None:
         """Bring files to the board, those only whose content is not there yet."""
@@ -133,6 +136,8 @@ class SshDevice:
             return self._take(follower.placed, ended, parcel)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._interrupted(follower.placed)) from None
+        finally:
+            self._reach.told = self._tell
 
     def _take(self, placed: Placed | None, ended: Mapping[str, Any], parcel: Parcel) -> Mapping[str, Any]:
         """The result and the outputs brought here; only then the board forgets the job."""

@@ -63,13 +63,13 @@ class Follower:
         self.progress = progress
         self.placed: Placed | None = None
         self.notes: list[str] = []
-        self.reach.told = lambda sentence: self.progress("wait", sentence, 0, 1) if sentence else None
 
     def follow(self) -> Mapping[str, Any]:
         """Begin the job or pick it up; gives the content of its state.json once it is done.
 
         Raises StageError, DeviceError as `SshDevice.run` says.
         """
+        self.reach.told = lambda sentence: self.progress("wait", sentence, 0, 1) if sentence else None
         for _ in range(STARTS):
             try:
                 ended = self._watch(self._begin())

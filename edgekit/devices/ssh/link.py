@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.board.blobs import FRAME
+from edgekit.board.frames import FRAME
 from edgekit.devices.address import Address
-from edgekit.devices.ssh.arriving import Arrived, arrive
+from edgekit.devices.ssh.arriving import Greeting, arrive
 from edgekit.devices.ssh.background import wait_for
 from edgekit.devices.ssh.connecting import connect
 from edgekit.devices.ssh.trouble import LinkLost, RemoteProblem
@@ -23,13 +23,13 @@ from edgekit.devices.ssh.trouble import LinkLost, RemoteProblem
 if TYPE_CHECKING:
     from asyncssh import SSHClientConnection, SSHClientProcess
 
-__all__ = ["Link", "Place"]
+__all__ = ["SLOW_ANSWER_S", "Link", "Place"]
 
 ANSWER_S = 120.0
 SLOW_ANSWER_S = 600.0
 """Of requests for which a slow card is read or written as a whole."""
 
-PIECE_BYTES = 1 << 18
+PIECE_BYTES = 1 << 16  # little enough that a dead socket is noticed before asyncio warns of writing to it
 TRIED_BYTES = 1 << 20
 WORTHWHILE = 0.9  # of its size, that the beginning of a file must be packed to
 
@@ -49,7 +49,7 @@ class Link:
         """Connect, bring our code there if it is not yet, start it. Raises DeviceError; LinkLost."""
         self._connections: tuple[SSHClientConnection, ...] = ()
         self._process: SSHClientProcess[bytes] | None = None
-        self.arrived: Arrived
+        self.greeting: Greeting
         try:
             wait_for(self._open(address, place))
         except BaseException:
@@ -59,8 +59,8 @@ class Link:
     async def _open(self, address: Address, place: Place) -> None:
         self._connections = await connect(address)
         async with _losing():
-            self.arrived = await arrive(self._connections[0], address)
-            program = [address.python, self.arrived.program, "remote", self.arrived.folder]
+            self.greeting = await arrive(self._connections[0], address)
+            program = [address.python, self.greeting.program, "remote", self.greeting.folder]
             options = ["--lock", place.lock_folder, "--boot-id", place.boot_id_file]
             self._process = await self._connections[0].create_process(
                 shlex.join([*program, *options]), encoding=None
@@ -140,6 +140,7 @@ class Link:
         if piece:
             self._running.stdin.write(FRAME.pack(len(piece)) + piece)
             await asyncio.wait_for(self._running.stdin.drain(), ANSWER_S)
+            await asyncio.sleep(0)
 
     def fetch(self, name: str, path: Path) -> None:
         """Bring a file of the work folder here; goes on with what lies at `path`. Raises RemoteProblem, OSError."""

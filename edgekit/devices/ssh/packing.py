@@ -94,6 +94,8 @@ def pack_job(job: Mapping[str, Any], pushed: Mapping[str, PushedFile], address: 
             packed["evaluate"] = {"inputs": inputs, "outputs": f"out/{index}"}
         entries.append(packed)
     whole = {**job, "entries": entries, "result": "result.json"}
+    if whole.get("energy") and not whole["energy"].get("meter"):
+        whole["energy"] = {**whole["energy"], "meter": list(address.meter)}
     return Parcel(whole, files, outputs, _key(whole, files, address))
 
 

@@ -24,8 +24,12 @@ def bring(reach: Reach, files: Iterable[PushedFile]) -> None:
     if not wanted:
         return
     missing = reach.keep_at(lambda link: link.ask("have", digests=sorted(wanted))["missing"])
-    for digest in missing:
-        _bring_one(reach, wanted[digest])
+    for done, digest in enumerate(missing):
+        file = wanted[digest]
+        size_mb = file.path.stat().st_size / 1e6
+        reach.told(f"sending {file.path.name} ({size_mb:.1f} MB, {done + 1} of {len(missing)})")
+        _bring_one(reach, file)
+    reach.told("")
 
 
 def _bring_one(reach: Reach, file: PushedFile) -> None:

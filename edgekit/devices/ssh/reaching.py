@@ -15,6 +15,7 @@ __all__ = ["Reach"]
 
 T = TypeVar("T")
 
+FIRST_PATIENCE_S = 5.0  # with a board that lets us in and ends each connection, before one has held
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 
@@ -22,15 +23,17 @@ LONGEST_PAUSE_S = 15.0
 class Reach:
     """The way to a board: one link at a time, made when it is needed, made anew when it is lost.
 
-    `patience_s`: for how long a board that was reached once may be out of reach. `told`: hears a sentence when the
-    link is lost, and "" when it is back. `losses` counts.
+    `patience_s`: for how long a board that was reached once may be out of reach. `told`: hears a sentence when
+    something takes its time, and "" when a lost link is back. `losses` counts.
     """
 
-    def __init__(self, address: Address, place: Place, patience_s: float) -> None:
+    def __init__(
+        self, address: Address, place: Place, patience_s: float, told: Callable[[str], None]
+    ) -> None:
         self.address = address
         self.place = place
         self.patience_s = patience_s
-        self.told: Callable[[str], None] = lambda _sentence: None
+        self.told = told
         self.losses = 0
         self._link: Link | None = None
         self._was_reached = False
@@ -54,30 +57,30 @@ class Reach:
         Raises DeviceError when the board is out of reach for longer than the patience, or never was reached, and what
         the action raises.
         """
+        give_up, pause = float("inf"), FIRST_PAUSE_S
         patience = self.patience_s if patience_s is None else patience_s
-        give_up = None
-        pause = FIRST_PAUSE_S
         while True:
             try:
                 done = action(self.link())
-            except (LinkLost, Unreachable, DeviceError) as problem:
+            except (LinkLost, DeviceError) as problem:
                 self.drop()
                 if not self._may_pass(problem):
                     raise
-                now = time.monotonic()
-                if give_up is None:
-                    give_up = now + patience
+                if give_up == float("inf"):
+                    patience = patience if self._was_reached else min(patience, FIRST_PATIENCE_S)
+                    give_up = time.monotonic() + patience
                     self.losses += 1
-                if now + pause > give_up:
+                if time.monotonic() + pause > give_up:
                     raise self._lost(problem, patience) from problem
                 self.told(f"the link to {self.address.name} is lost ({problem}); trying again")
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
-            except BaseException:
-                self._drop_if_interrupted()
+            except BaseException as problem:
+                if not isinstance(problem, Exception):
+                    self.drop()  # interrupted in the middle of an answer, it can answer no more
                 raise
             else:
-                if give_up is not None:
+                if give_up != float("inf"):
                     self.told("")
                 return done
 
@@ -87,16 +90,13 @@ class Reach:
         return self._was_reached and isinstance(problem, Unreachable)
 
     def _lost(self, problem: Exception, patience_s: float) -> DeviceError:
-        if isinstance(problem, DeviceError) and not self._was_reached:
-            return problem
+        name = self.address.name
+        if not self._was_reached:
+            return DeviceError(
+                f"{name} lets us in and ends the connection ({problem})",
+                remedy=f"see that `ssh {self.address.host} true` works",
+            )
         return DeviceError(
-            f"{self.address.name} was out of reach for {patience_s:.0f} s ({problem})",
+            f"{name} was out of reach for {patience_s:.0f} s ({problem})",
             remedy="what it was measuring goes on there: the same command picks it up when it can be reached",
         )
-
-    def _drop_if_interrupted(self) -> None:
-        """What was interrupted in the middle of an answer leaves a link that can answer no more."""
-        import sys
-
-        if not isinstance(sys.exc_info()[1], Exception):
-            self.drop()

@@ -10,6 +10,7 @@ from edgekit.report.plots.dots import accuracy_plot
 from edgekit.report.plots.figures import Numbered, Plot
 from edgekit.report.plots.pareto import pareto_plot
 from edgekit.report.plots.steps import waterfall_plot
+from edgekit.report.plots.timeline import timeline_plot
 from edgekit.report.verdict import best_candidate, best_word, metric_of, reference
 from edgekit.result import Result
 
@@ -20,8 +21,9 @@ DRAWN = 40
 
 
 def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
-    """The plots by id (`pareto`, `latencies`, `accuracies`, `waterfall-plot`); one without data is left out.
+    """The plots by id (`pareto`, `latencies`, `accuracies`, `waterfall-plot`, `timeline`).
 
+    One without data is left out.
     `numbered` holds the candidates of one origin in the order of the table.
     """
     best, base = best_candidate(result), reference(result)
@@ -43,6 +45,8 @@ def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
         )
         plots = [replace(plot, caption=plot.caption + rule) if plot else None for plot in plots]
     plots.append(waterfall_plot(result.waterfall, metric_of(result)))
+    if best is not None:
+        plots.append(timeline_plot(best.id, result.confirmed or best.latency_ms))
     return {plot.id: plot for plot in plots if plot is not None}
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "precision_ran",
     "row_margins",
     "runtime_colour",
+    "stacked_axes",
 ]
 
 WIDE, NARROW = 960, 440
@@ -100,15 +101,35 @@ def new_axes(width: int, height: int, margins: Margins, panels: int = 1) -> tupl
         left = margins.left + place * (panel_px + gap)
         tall = height - margins.top - margins.bottom
         axes = figure.add_axes((left / width, margins.bottom / height, panel_px / width, tall / height))
-        axes.set_axisbelow(True)
-        axes.grid(color=GRID, linewidth=1)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color("#9aa7b3")
-        axes.tick_params(color="#9aa7b3", labelcolor=INK, labelsize=11, length=4)
-        axes.xaxis.label.set(size=12, color=INK)
-        axes.yaxis.label.set(size=12, color=INK)
-        made.append(axes)
+        made.append(_framed(axes))
     return figure, made
+
+
+def stacked_axes(width: int, panel_px: int, margins: Margins, panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure with `panels` plots of that height below each other, the frame and the grid drawn."""
+    from matplotlib.figure import Figure
+
+    gap = 26
+    height = margins.top + margins.bottom + panels * panel_px + (panels - 1) * gap
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    wide = (width - margins.left - margins.right) / width
+    made = []
+    for place in range(panels):
+        low = margins.bottom + (panels - 1 - place) * (panel_px + gap)
+        axes = figure.add_axes((margins.left / width, low / height, wide, panel_px / height))
+        made.append(_framed(axes))
+    return figure, made
+
+
+def _framed(axes: Axes) -> Axes:
+    axes.set_axisbelow(True)
+    axes.grid(color=GRID, linewidth=1)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#9aa7b3")
+    axes.tick_params(color="#9aa7b3", labelcolor=INK, labelsize=11, length=4)
+    axes.xaxis.label.set(size=12, color=INK)
+    axes.yaxis.label.set(size=12, color=INK)
+    return axes
 
 
 def row_margins(width: int) -> tuple[Margins, int]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.building.board import Board, Runtimes
 from edgekit.building.candidates.planning import lint, plan_for, refuse_too_large
-from edgekit.building.setup import Board, Runtimes
 from edgekit.errors import StageError, UserError
 from edgekit.hardware import find_target
 from edgekit.plan import Plan

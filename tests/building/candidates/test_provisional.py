@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.building.board import Board
 from edgekit.building.candidates.estimates import (
     best_per_precision,
     estimate_structures,
@@ -15,7 +16,6 @@ from edgekit.building.candidates.estimates import (
     with_point_latency,
 )
 from edgekit.building.candidates.judging import baseline_id, judged, without
-from edgekit.building.setup import Board
 from edgekit.choose import Entry
 from edgekit.hardware import find_target
 from edgekit.testing.onnx_networks import as_variant, residual_network

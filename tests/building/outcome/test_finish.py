@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.building.board import Board
 from edgekit.building.candidates.timing import Timer, time_alone, time_attempts
 from edgekit.building.measuring import Evaluator
 from edgekit.building.outcome.assemble import candidate_results
 from edgekit.building.outcome.finish import claimed, make_folder
 from edgekit.building.samples import SplitFiles
-from edgekit.building.setup import Board
 from edgekit.building.values import Outcome
 from edgekit.errors import OutputError
 from edgekit.hardware import find_target

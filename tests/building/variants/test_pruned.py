@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgekit.building.time_limit import TimeLimit
@@ -25,9 +26,9 @@ from edgekit.building.variants.pruned import PrunedMaker, contenders, leaders
 from edgekit.building.variants.training import prune_config
 from edgekit.compress import IterateConfig, PruneConfig, TrainConfig
 from edgekit.errors import StageError
-from edgekit.plan import Structure
+from edgekit.plan import Structure, least_need_bytes
 from edgekit.store import Store
-from edgekit.types import BackendName, Budget, Candidate, Choice, Rejection, Variant
+from edgekit.types import BackendName, Budget, Candidate, Choice, Energy, Estimate, Rejection, Variant
 from tests.building.parts import attempt, budget, count_entries, measurement
 from tests.building.variants.contexts import maker_context
 from tests.one_thread import one_thread
@@ -329,3 +330,39 @@ def test_a_training_that_the_time_limit_cut_short_is_kept_apart_and_a_longer_one
     assert isinstance(other, MadeVariant)
     assert other.steps[0] == made.steps[0]
     assert other.variant.digest != made.variant.digest  # trained anew, from the same steps
+
+
+def test_what_the_board_has_free_is_a_limit_where_memory_is_limited() -> None:
+    free = replace(measurement("a", 1.0), origin="device", available_bytes=3000)
+    assert pruned.with_free_memory(Budget(max_memory_bytes=5000), [free]).max_memory_bytes == 3000
+    assert pruned.with_free_memory(Budget(), [free]) == Budget()
+    elsewhere = replace(free, origin="host")
+    assert pruned.with_free_memory(Budget(max_memory_bytes=5000), [elsewhere]).max_memory_bytes == 5000
+
+
+def test_a_narrower_structure_takes_energy_as_it_takes_time() -> None:
+    energy = Energy(Estimate(8.0, 7.0, 10.0), 2.0, "hwmon")
+    lead = replace(measurement("a", 2.0), energy=energy)
+    assert lead.latency is not None
+    half = lead.latency.at("p90").high / 2
+    structures = [Structure(0.5, half, 1, 1, like="a"), Structure(0.5, half, 1, 1, like="b")]
+    told = pruned.with_energy(structures, {"a": lead}, Budget(max_energy_mj=5.0))
+    assert told[0].energy_mj == pytest.approx(5.0)
+    assert told[1].energy_mj is None
+
+
+def test_a_network_that_fits_no_precision_fits_nowhere_but_may_when_it_is_pruned(
+    context: MakerContext,
+) -> None:
+    cost = replace(context.original.cost, weight_bytes=40_000, activation_bytes=1_000)
+    original = replace(context.original, cost=cost)
+    need = least_need_bytes(context.target, original)
+
+    def board(model_bytes: int) -> Any:
+        memory = msgspec.structs.replace(context.target.memory, sizes_bytes=(model_bytes,), model_share=1.0)
+        return msgspec.structs.replace(context.target, memory=memory)
+
+    assert not pruned.fits_nowhere(board(need), original)
+    assert pruned.fits_nowhere(board(need - 1), original)
+    assert pruned.may_fit_pruned(board(need // 2), original)
+    assert not pruned.may_fit_pruned(board(need // 10), original)

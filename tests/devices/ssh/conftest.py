@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from edgekit.devices.ssh import SshDevice
-from tests.devices.ssh.sshd import Sshd
+from edgekit.testing.sshd import Sshd
+from tests.devices.ssh.boards import running_sshd
 
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    board = Sshd(tmp_path_factory.mktemp("sshd"))
-    yield board
-    board.stop()
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as board:
+        yield board
 
 
 @pytest.fixture(autouse=True)

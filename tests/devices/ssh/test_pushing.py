@@ -10,10 +10,14 @@ import pytest
 
 from edgekit.devices.ssh import SshDevice
 from edgekit.devices.ssh.link import Link
+from edgekit.devices.ssh.packing import read_pushed
+from edgekit.devices.ssh.pushing import bring
+from edgekit.devices.ssh.results import fetch_checked
 from edgekit.devices.ssh.trouble import LinkLost
 from edgekit.errors import DeviceError, StageError
 from edgekit.files import sha256_file
-from tests.devices.ssh.sshd import Sshd
+from edgekit.testing.sshd import Sshd
+from tests.board.test_folder import old_pythons
 
 Maker = Callable[..., SshDevice]
 
@@ -118,3 +122,17 @@ def test_names_of_ssh_config_and_jump_hosts_are_the_users(
         assert len(through._reach.link()._connections) == 2
     finally:
         config.unlink()
+
+
+@pytest.mark.parametrize("python", old_pythons() or [None], ids=lambda path: path or "none")
+def test_an_old_python_answers(make_device: Maker, tmp_path: Path, python: str | None) -> None:
+    """Greets, takes our code in, describes itself, takes a file and gives it back."""
+    if python is None:
+        pytest.skip("no Python from 3.6 to 3.8 is here; PYTHON36 names one")
+    device = make_device({"python": python})
+    assert device.describe()["python"].startswith(("3.6.", "3.7.", "3.8."))
+    (tmp_path / "file").write_bytes(b"content")
+    pushed = read_pushed([(tmp_path / "file", "file")])
+    bring(device._reach, pushed.values())
+    fetch_checked(device._reach, f"blobs/{pushed['file'].digest}", pushed["file"].digest, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"content"

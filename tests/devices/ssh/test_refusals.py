@@ -15,7 +15,7 @@ import pytest
 
 from edgekit.devices.ssh import SshDevice
 from edgekit.errors import DeviceError, MissingExtraError, UserError
-from tests.devices.ssh.sshd import Sshd, make_key
+from edgekit.testing.sshd import Sshd, make_key
 
 Maker = Callable[..., SshDevice]
 
@@ -147,6 +147,18 @@ def test_without_asyncssh_the_line_to_install_it_is_told(
     monkeypatch.setattr("edgekit.devices.ssh.connecting.find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"edgekit\[ssh\]"):
         make_device().describe()
+
+
+def test_a_board_that_ends_each_connection_is_told_soon(sshd: Sshd, make_device: Maker) -> None:
+    """A forced command, as of a login that is for something else."""
+    authorized = sshd.folder / "authorized"
+    before = authorized.read_text()
+    authorized.write_text(f'command="kill -9 $PPID" {before}')
+    try:
+        text = refusal(make_device())
+    finally:
+        authorized.write_text(before)
+    assert "lets us in and ends the connection" in text
 
 
 # ---- what is there -----------------------------------------------------------------------------------------

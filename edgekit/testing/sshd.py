@@ -1,4 +1,4 @@
-"""A real sshd on this machine, with keys and a configuration of its own: the board of these tests."""
+"""A real sshd on this machine, with keys and a configuration of its own: a board for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from edgekit.devices.address import Address
+
+__all__ = ["NoSshd", "Sshd", "make_key"]
 
 SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if os.path.exists("/usr/sbin/sshd") else None)
 USER = getpass.getuser()
@@ -34,6 +34,10 @@ MaxStartups 100
 """
 
 
+class NoSshd(Exception):
+    """No sshd is here, or it does not start; says why."""
+
+
 def make_key(path: Path) -> Path:
     """A key without a passphrase at `path`, its public half beside it."""
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path)]
@@ -48,11 +52,12 @@ def free_port() -> int:
 
 
 class Sshd:
-    """`folder` holds its keys; `home` is what HOME should be for those who connect: its .ssh knows the host."""
+    """`folder`, made here, holds its keys; `home` is what HOME should be for those who connect: it knows the host."""
 
     def __init__(self, folder: Path) -> None:
+        """Make the keys and start it. Raises NoSshd."""
         if SSHD is None or shutil.which("ssh-keygen") is None:
-            pytest.skip("no sshd is here: apt-get install openssh-server")
+            raise NoSshd("no sshd is here: apt-get install openssh-server")
         self.folder = folder
         self.port = free_port()
         self.home = folder / "home"
@@ -65,26 +70,26 @@ class Sshd:
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
-    def know(self) -> None:
-        """The user's known hosts hold the key that sshd has."""
-        words = (self.folder / "host_key.pub").read_text().split()[:2]
-        (self.home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {' '.join(words)}\n")
+    def know(self, *ports: int) -> None:
+        """The user's known hosts hold the key that sshd has, for its port and those that lead to it."""
+        words = " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+        lines = [f"[127.0.0.1]:{port} {words}\n" for port in (self.port, *ports)]
+        (self.home / ".ssh" / "known_hosts").write_text("".join(lines))
 
     def start(self) -> None:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(parents=True, exist_ok=True)  # where it locks itself in
         command = [str(SSHD), "-D", "-e", "-f", str(self.folder / "config")]
-        log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-        log.close()
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         for _ in range(200):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.05)
-        pytest.skip(f"sshd does not start here: {(self.folder / 'log').read_text()[-300:]}")
+        raise NoSshd(f"sshd does not start here: {(self.folder / 'log').read_text()[-300:]}")
 
     def sessions(self) -> list[int]:
         """The processes that serve connections."""
@@ -96,16 +101,12 @@ class Sshd:
                     parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 except OSError:
                     continue
-        found: list[int] = []
+        serving: list[int] = []
         grown = {self.process.pid}
         while grown:
             grown = {pid for pid, parent in parents.items() if parent in grown}
-            found += [
-                pid
-                for pid in grown
-                if Path(f"/proc/{pid}/comm").exists() and _command(pid).startswith("sshd")
-            ]
-        return found
+            serving += [pid for pid in grown if _command(pid).startswith("sshd")]
+        return serving
 
     def cut(self) -> None:
         """All its connections end, as when the cable is pulled and the kernel has noticed."""
