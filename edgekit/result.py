@@ -226,6 +226,7 @@ class Result:
     `established`: whether the drop's whole interval there lies under the limit, or its value alone (docs/claim.md).
     `confirmed`: latency of a run on its own, which the verdict rests on. `waterfall`: from the original to the
     artifact. `agreement`: whether a board over SSH answers as this machine does, on the validation split.
+    `settled_in`: of a build whose bundle was settled afterwards, the folder in it that holds the winner or the nearest.
     """
 
     schema: int
@@ -247,6 +248,7 @@ class Result:
     established: bool | None = None
     confirmed: LatencyResult | None = None
     agreement: Agreement | None = None
+    settled_in: str = ""
 
     @property
     def bundle(self) -> Path | None:

@@ -5,7 +5,7 @@ from typing import Any, Dict, Mapping, Tuple
 
 from .files import is_safe, read_json
 from .manifest import ManifestError, changed_file, check_tolerance, read_manifest
-from .runtimes import find_runtime, importable
+from .runtimes import find_runtime
 
 Manifests = Mapping[str, Mapping[str, Any]]  # by candidate
 
@@ -64,12 +64,6 @@ def with_claims(facts: Mapping[str, Any], manifests: Manifests) -> Dict[str, Any
             )
         )
     return dict(facts, candidates=candidates)
-
-
-def missing_runtimes(manifests: Manifests) -> Dict[str, str]:
-    """Runtime -> the line that installs it, of those that candidates need and this Python does not have."""
-    wanted = {manifest["candidate"]["backend"] for manifest in manifests.values()}
-    return {name: find_runtime(name).install for name in sorted(wanted) if not importable(name)}
 
 
 def is_answer(path: str) -> bool:

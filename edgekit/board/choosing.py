@@ -1,7 +1,7 @@
 """Choosing on the board: by all candidates' rounds, and then by a run of the winner on its own."""
 
 from types import MappingProxyType
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 from .intervals import percentiles
 from .verdict import Check, Decision, Figures, Limits, checks, decide, is_unchanged
@@ -100,12 +100,32 @@ def in_words(check: Check, percentile: str) -> str:
     return "%s %.4g > %.4g" % (name, check.value, check.allowed)
 
 
+class Looked(NamedTuple):
+    """The rows with `confirmed_ms`, the decision, what was refuted in the order of looking, and the runs alone."""
+
+    rows: Rows
+    decision: Decision
+    refuted: Dict[str, str]
+    alone: Dict[str, Mapping[str, Any]]
+
+
 def settle_choice(
     facts: Mapping[str, Any],
     entries: Mapping[str, Any],
     deviations: Mapping[str, Tuple[float, float]],
     time_alone: Callable[[str], Mapping[str, Any]],
 ) -> Tuple[Rows, Decision]:
+    """The rows and the decision of `look_again`."""
+    looked = look_again(facts, entries, deviations, time_alone)
+    return looked.rows, looked.decision
+
+
+def look_again(
+    facts: Mapping[str, Any],
+    entries: Mapping[str, Any],
+    deviations: Mapping[str, Tuple[float, float]],
+    time_alone: Callable[[str], Mapping[str, Any]],
+) -> Looked:
     """`judge`, after the winner was timed once more on its own (by `time_alone`: id -> the job's entry of it).
 
     Of several candidates one may seem fast enough by chance; a fresh run does not share that chance. One that does not
@@ -113,6 +133,7 @@ def settle_choice(
     """
     refuted = {}  # type: Dict[str, str]
     fresh = {}  # type: Dict[str, Dict[str, float]]
+    alone = {}  # type: Dict[str, Mapping[str, Any]]
     limits, percentile = limits_of(facts), facts["budget"]["percentile"]
     rows, decision = judge(facts, entries, deviations)
     while decision.winner is not None and limits.max_latency_ms is not None:
@@ -124,7 +145,7 @@ def settle_choice(
             ]
             refuted.update({other["id"]: reason for other in untried if not is_unchanged(figures_of(other))})
         else:
-            entry = time_alone(row["id"])
+            entry = alone[row["id"]] = time_alone(row["id"])
             against = "failed: %s" % entry.get("cause")
             if entry["status"] == "ok":
                 fresh[row["id"]] = latency_ms(entry["rounds_ms"], percentile)
@@ -136,7 +157,8 @@ def settle_choice(
                 break
             refuted[row["id"]] = "timed once more, on its own: %s" % against
         rows, decision = judge(facts, entries, deviations, refuted)
-    return [dict(row, confirmed_ms=fresh.get(row["id"])) for row in rows], decision
+    rows = [dict(row, confirmed_ms=fresh.get(row["id"])) for row in rows]
+    return Looked(rows, decision, refuted, alone)
 
 
 def is_established(facts: Mapping[str, Any], row: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """The commands of this folder: python3 -m board COMMAND …"""
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -9,10 +10,17 @@ from typing import Any, Dict, List
 from .booted import BOOT_ID
 
 EPILOG = "Example: python3 -m board run job.json"
+OF_BUNDLES = {
+    "infer": "check a bundle's golden outputs, or answer samples",
+    "settle": "measure the candidates of a bundle and choose",
+    "bench": "measure the bundle's artifact",
+    "selftest": "check the golden outputs of all that is in a bundle, building engines where needed",
+}
+"""Commands of a bundle, each a module of its own with `main(arguments)`."""
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """All commands with their arguments; `infer` and `settle` read their own."""
+    """All commands with their arguments; those of OF_BUNDLES read their own."""
     parser = argparse.ArgumentParser(
         prog="board",
         description="What runs on a board: measuring, building engines, settling.",
@@ -41,8 +49,14 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Example: python3 -m board engine bundle/model",
     )
     engine.add_argument("folder", metavar="FOLDER", help="of the artifact: an ONNX file and build.json")
-    commands.add_parser("infer", help="check a bundle's golden outputs, or answer samples", add_help=False)
-    commands.add_parser("settle", help="measure the candidates of a bundle and choose", add_help=False)
+    engine.add_argument(
+        "--builder-level",
+        type=int,
+        choices=range(6),
+        help="the builder's optimization level; its own without",
+    )
+    for name, said in OF_BUNDLES.items():
+        commands.add_parser(name, help=said, add_help=False)
     guard = commands.add_parser("restore-power", help="put the power mode back; `run` starts it")
     guard.add_argument("--root", default="/", help="the folder below which the board's files are read")
     worker = commands.add_parser("worker", help="one entry of a job; `run` starts it")
@@ -66,14 +80,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: List[str]) -> int:
     """Run one command; gives its exit code. Modules are imported by the command that needs them."""
-    if arguments[:1] == ["settle"]:
-        from . import settle
-
-        return settle.main(arguments[1:])
-    if arguments[:1] == ["infer"]:
-        from . import infer
-
-        return infer.main(arguments[1:])
+    if arguments[:1] and arguments[0] in OF_BUNDLES:
+        program = importlib.import_module("." + arguments[0], __package__)
+        return int(program.main(arguments[1:]))
     options = make_parser().parse_args(arguments)
     if getattr(options, "parent", None) is not None:
         from .process import die_with_parent
@@ -84,7 +93,7 @@ def main(arguments: List[str]) -> int:
     if options.command == "engine":
         from .tensorrt.engine import build_in
 
-        return build_in(options.folder)
+        return build_in(options.folder, options.builder_level)
     if options.command == "restore-power":
         from .powermodes import guard_until_end
 

@@ -15,6 +15,7 @@ Job (paths are relative to the job file's folder):
     root "/" (the folder below which sensors are read: another one in tests),
     entries: [{id, runtime, path, options: {name: text}, layers: see `layers.WANTED`, may be absent,
                feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
+               threads, cpus                  instead of the job's; may be absent
                evaluate: {inputs: {input: FILE.npy [N, ...]}, outputs: FOLDER}}]   evaluate may be absent
 
 Result:
@@ -93,6 +94,8 @@ JOB = forms.record(
                 {"id": forms.text, "runtime": forms.text, "path": forms.text},
                 {
                     "options": forms.maybe(forms.table(forms.text)),
+                    "threads": forms.whole(1, 4096),
+                    "cpus": forms.maybe(forms.list_of(forms.whole(0, 1 << 16))),
                     "feeds": forms.maybe(forms.table(forms.text)),
                     "layers": forms.maybe(WANTED),
                     "evaluate": forms.maybe(
@@ -133,8 +136,8 @@ class Coordinator(object):
                 peer.close()
 
     def load(self, peer: Peer) -> None:
-        job = self.job
-        peer.result.update(peer.ask("load", entry=peer.entry, threads=job["threads"], seed=job["seed"]))
+        threads = peer.entry.get("threads", self.job["threads"])
+        peer.result.update(peer.ask("load", entry=peer.entry, threads=threads, seed=self.job["seed"]))
 
     def warm(self, peer: Peer) -> None:
         warm = peer.ask("warmup", cap_s=self.job["warmup_s"])

@@ -14,7 +14,8 @@ import zipfile
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, TypeVar, Union
 
 from .files import Path
-from .manifest import ManifestError, changed_file, read_manifest
+from .settled import one_artifact, read_artifact
+from .tuned import settings_here
 
 M = TypeVar("M", bound="Model")
 Samples = Union[Any, Sequence[Any], Mapping[str, Any]]
@@ -35,6 +36,9 @@ AS_IT_IS = {
 class Model(object):
     """A bundle's artifact, loaded once with the runtime options and threads that it was measured with.
 
+    Of a bundle of several candidates that was settled, the winner; where settling tuned it on a machine as this one,
+    with what was found there (`tuned`).
+
     `labels` are the classes' names, empty where there are none. `inputs` and `outputs` are the network's, a list of
     {name, dtype, shape} each. Which CPUs it runs on is the process's own matter (measured was on the first `threads`
     ones); calls must not overlap: give each thread a model of its own.
@@ -46,18 +50,19 @@ class Model(object):
     def __init__(self, bundle: Path) -> None:
         from .sessions.opening import open_session
 
-        manifest = _read_manifest(os.fspath(bundle))
+        folder = one_artifact(os.fspath(bundle))
+        manifest = read_artifact(folder)
+        setting = settings_here(folder, manifest)
         self.labels = list(manifest["labels"])
         self.inputs: List[Dict[str, Any]] = manifest["signature"]["inputs"]
         self.outputs: List[Dict[str, Any]] = manifest["signature"]["outputs"]
         self.tolerance = float(manifest["golden"]["tolerance"])
         self._runtime = str(manifest["candidate"]["backend"])
         self._preprocess: Dict[str, Any] = manifest["preprocess"]
-        self._golden_path = os.path.join(bundle, "golden.npz")
-        path = os.path.join(bundle, *manifest["entry"].split("/"))
-        self._session = open_session(
-            manifest["candidate"]["backend"], path, manifest["options"], manifest["threads"]
-        )
+        self.threads, self.tuned = int(setting["threads"]), bool(setting["tuned"])
+        self._golden_path = os.path.join(folder, "golden.npz")
+        path = os.path.join(folder, *manifest["entry"].split("/"))
+        self._session = open_session(manifest["candidate"]["backend"], path, setting["options"], self.threads)
 
     def __enter__(self: M) -> M:
         return self
@@ -172,18 +177,6 @@ class Model(object):
         if len(samples) != len(names):
             raise SampleError("%d arrays came" % len(samples), allowed="one for each of " + ", ".join(names))
         return list(samples)
-
-
-def _read_manifest(bundle: str) -> Dict[str, Any]:
-    """Of a bundle of one artifact, every file of which is as it was written. Raises ValueError."""
-    manifest = read_manifest(bundle)
-    if manifest.get("kind") == "candidates":
-        first = os.path.join(bundle, manifest["candidates"][0]["folder"])
-        raise ManifestError("%s holds several candidates; give one of them, such as %s" % (bundle, first))
-    changed = changed_file(bundle, manifest)
-    if changed:
-        raise ManifestError("%s: %s was changed or is missing; copy the bundle again" % (bundle, changed))
-    return manifest
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:

@@ -30,10 +30,10 @@ class Peer(object):
         self.left_s = float(job["timeout_s"])
         self.result: Dict[str, Any] = {"status": "ok", "notes": []}
         self.errors = errors
-        cpus = job["cpus"]
+        cpus, threads = entry.get("cpus", job["cpus"]), entry.get("threads", job["threads"])
         environment = dict(os.environ, PYTHONUNBUFFERED="1")
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment[name] = str(job["threads"])
+            environment[name] = str(threads)
         arguments = ["worker", "--parent", str(os.getpid())]
         if cpus:
             arguments += ["--cpus", ",".join(str(cpu) for cpu in cpus)]

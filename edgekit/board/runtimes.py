@@ -17,7 +17,7 @@ class BoardRuntime(NamedTuple):
 
     `install` says how it comes to the board. `session`: a module of sessions/ and what in it opens an artifact,
     (path, options, threads) -> RuntimeSession; `prepare`: what in that module is done once to an artifact before it is
-    loaded, (path). `profiling`: options that turn its profiler on; {scratch} in them is a folder.
+    loaded, (path, options). `profiling`: options that turn its profiler on; {scratch} in them is a folder.
     """
 
     modules: Tuple[str, ...]

@@ -33,7 +33,7 @@ class Worker(object):
         begin = time.perf_counter()
         import_runtime(entry["runtime"])
         import_ms = (time.perf_counter() - begin) * 1e3
-        prepare_artifact(entry["runtime"], entry["path"])
+        prepare_artifact(entry["runtime"], entry["path"], entry.get("options"))
         begin = time.perf_counter()
         self.session = open_session(entry["runtime"], entry["path"], entry.get("options"), threads)
         load_ms = (time.perf_counter() - begin) * 1e3

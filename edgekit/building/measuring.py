@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgekit.store import StoreEntry
 
-__all__ = ["Bench", "Evaluator", "artifact_digest", "artifact_identity"]
+__all__ = ["CONDITIONS", "RUNNING", "Bench", "Evaluator", "artifact_digest", "artifact_identity"]
 
 
 CONDITIONS = (

@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgekit.board.candidates import is_answer
+from edgekit.board.settled import SETTLED
+from edgekit.board.tuned import is_tuned
 from edgekit.bundle.manifest import MANIFEST
 from edgekit.errors import OutputError
 
@@ -21,9 +24,12 @@ MARKER = "edgekit-partial"
 """Lies in the folder that a bundle is written in: without it nothing half-written is cleared away."""
 PARTIAL = r"\.%s\.partial-([0-9]+)-[0-9a-f]{8}"
 MADE_BY_RUNNING = re.compile(
-    r"(candidates/[^/]+/)?(model/engine/(model\.engine(\.json)?|timing\.cache)|board/(.+/)?__pycache__/[^/]+\.pyc)"
+    r"(candidates/[^/]+/)?(model/engine(-level-[0-5])?/(model\.engine(\.json)?|timing\.cache)"
+    r"|board/(.+/)?__pycache__/[^/]+\.pyc)"
 )
 """What a bundle holds once it ran, and the next one again: the engine of TensorRT, and board/ as Python compiled it."""
+
+TUNED_PLACE = re.compile(r"(candidates/[^/]+/)?tuned\.json")
 
 
 @contextmanager
@@ -59,9 +65,16 @@ def check_replaceable(folder: Path) -> None:
         raise OutputError(f"{folder} is there and is not a bundle of edgekit", remedy=remedy)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        is_own = name in listed or MADE_BY_RUNNING.fullmatch(name)
+        is_own = name in listed or MADE_BY_RUNNING.fullmatch(name) or _is_of_settling(path, name)
         if path.is_symlink() or not (path.is_dir() or (path.is_file() and is_own)):
             raise OutputError(f"{path} is not of the bundle that it lies in", remedy=remedy)
+
+
+def _is_of_settling(path: Path, name: str) -> bool:
+    """Whether it is what settling wrote: it proves itself by its content, and the store has what it was made from."""
+    if name == SETTLED:
+        return is_answer(str(path))
+    return TUNED_PLACE.fullmatch(name) is not None and is_tuned(str(path))
 
 
 def _listed(folder: Path) -> set[str] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.board.settled import SETTLED
 from edgekit.bundle.manifest import (
     MANIFEST,
     CandidatesManifest,
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Verification", "verify_bundle"]
 
-MADE_LATER = (MANIFEST, "settled.json")
-"""Files that no manifest lists: itself, and what settle.py found."""
-ON_THE_BOARD = re.compile(r"(candidates/[^/]+/)?(model/engine/[^/]+|board/(.+/)?__pycache__/[^/]+\.pyc)")
+MADE_LATER = (MANIFEST, SETTLED)
+"""Files that no manifest lists: itself, and what settling found."""
+ON_THE_BOARD = re.compile(
+    r"(candidates/[^/]+/)?(tuned\.json|model/engine(-level-[0-5])?/[^/]+|board/(.+/)?__pycache__/[^/]+\.pyc)"
+)
 """And what came on the board: the engine that TensorRT built, and board/ as Python compiled it for an importer."""
 
 

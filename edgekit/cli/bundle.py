@@ -1,9 +1,9 @@
-"""`edgekit bundle verify` and `edgekit bundle show`."""
+"""`edgekit bundle verify`, `show` and `settle`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,11 +23,16 @@ SHOW_EPILOG = """\b
 Example:
   edgekit bundle show out/bundle --json
 """
+SETTLE_EPILOG = """\b
+Examples:
+  edgekit bundle settle out --device pi
+  edgekit bundle settle out --device ssh://pi@10.0.0.5 --max-threads 4
+"""
 
 
 @click.group(epilog=VERIFY_EPILOG)
 def bundle() -> None:
-    """Verify or show a bundle. DIR is the bundle, or the --out folder of the build that made it."""
+    """Verify, show or settle a bundle. DIR is the bundle, or the --out folder of the build that made it."""
 
 
 @bundle.command(epilog=VERIFY_EPILOG)
@@ -71,10 +76,44 @@ def show(folder: Path, as_json: bool) -> None:
     from edgekit.console import make_console
 
     table = Table(show_header=False, box=None, pad_edge=False)
-    told = candidate_rows(manifest) if isinstance(manifest, CandidatesManifest) else rows(manifest)
+    if isinstance(manifest, CandidatesManifest):
+        told = [*candidate_rows(manifest), *settled_rows(find_bundle(folder))]
+    else:
+        told = rows(manifest)
     for name, text in told:
         table.add_row(name, Text(text, overflow="fold"))
     make_console().print(table)
+
+
+@bundle.command(epilog=SETTLE_EPILOG)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    required=True,
+    help="The board: ssh://user@host[:port], a name of `edgekit device list`, or local.",
+)
+@click.option("--seconds", default="5", show_default=True, help="Timed time for each candidate, as 5 or 1m.")
+@click.option("--no-tune", is_flag=True, help="Measure the candidates as they were built, and no more.")
+@click.option(
+    "--max-threads",
+    type=click.IntRange(1, 4096),
+    help="The most threads that are tried.  [default: those of the build]",
+)
+@click.option("--store", type=click.Path(path_type=Path), default=Path(".edgekit"), show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--quiet", is_flag=True, help="Do not tell the steps.")
+def settle(folder: Path, **options: Any) -> int:
+    """Measure the candidates of a bundle on their board, and choose by the rules of `edgekit build`.
+
+    DIR is the --out folder of the build, or its bundle. What costs nothing is tried with each candidate (threads,
+    options of its runtime) and kept where it is surely faster. Written: settled.json in the bundle, and, where the
+    build's result.json is beside it, that one and report.html with the verdict. A rerun takes up what is finished.
+    Exits with 0, 3 or 4 as build does.
+    """
+    from edgekit.cli.settle import settle_folder
+
+    return settle_folder(find_bundle(folder), options)
 
 
 def find_bundle(folder: Path) -> Path:
@@ -153,6 +192,20 @@ def candidate_rows(manifest: CandidatesManifest) -> list[tuple[str, str]]:
         ("files", f"{len(manifest.files) + 1}"),
         ("made", f"{manifest.created} by edgekit {manifest.edgekit}"),
     ]
+
+
+def settled_rows(folder: Path) -> list[tuple[str, str]]:
+    """What settling found of a bundle of several candidates, where it was settled. Raises BundleError."""
+    from edgekit.board.candidates import read_bundle
+    from edgekit.board.settled import SETTLED, read_settled
+
+    if not (folder / SETTLED).exists():
+        return []
+    try:
+        settled = read_settled(str(folder / SETTLED), read_bundle(str(folder))[0])
+    except ValueError as error:
+        raise BundleError(str(error)) from error
+    return [("settled", f"{settled['verdict']}, {settled['winner'] or 'no candidate'}")]
 
 
 def latencies(manifest: Manifest) -> list[tuple[str, Estimate]]:

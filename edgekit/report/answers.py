@@ -37,6 +37,8 @@ class Answer:
 
 def answers(result: Result, bundle: str) -> tuple[Answer, ...]:
     """In the order in which they are asked. `bundle`: the path of the build's bundle, as the reader would type it."""
+    if result.settled_in and result.verdict != "PROVISIONAL":
+        bundle = f"{bundle}/{result.settled_in}"
     return (
         _ship(result, bundle),
         *_how(result, bundle),

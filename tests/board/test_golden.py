@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgekit.board import Model, settle
+from edgekit.board import Model, entries
 from edgekit.board.golden import deviation, largest_deviation, magnitude
 from edgekit.board.manifest import read_manifest
 from edgekit.board.tensorrt.engine import self_test
@@ -73,7 +73,7 @@ def test_all_that_ask_get_the_same_answer(tmp_path: Path) -> None:
         outputs = np.concatenate([model.run([SAMPLES[index : index + 1]])[0] for index in range(4)])
         told = self_test(model._session, str(bundle / "golden.npz"), 1.0)
     np.save(tmp_path / "outputs.npy", outputs)
-    by_settling, tolerance = settle.off_golden(
+    by_settling, tolerance = entries.off_golden(
         str(bundle), read_manifest(str(bundle)), [str(tmp_path / "outputs.npy")]
     )
     assert 0 < by_model == by_settling == told["off"] <= tolerance == model.tolerance

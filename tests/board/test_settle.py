@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -20,8 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.board import choosing, settle
+from edgekit.board import choosing, runner, settle, settling
 from edgekit.board.manifest import manifest_digest
+from edgekit.board.runner import LocalRunner
 from edgekit.bundle import BoardIdentity, CandidateFacts, Offer, verify_bundle, write_candidates
 from edgekit.devices import LocalDevice
 from edgekit.errors import BundleError
@@ -45,6 +47,7 @@ def candidates_bundle(
     *,
     budget: Budget = EASY,
     identity: BoardIdentity = HERE,
+    target: str = "some-board",
     claimed_drops: Mapping[str, float] = MappingProxyType({}),
 ) -> Path:
     """Two candidates of the tiny network, in ONNX Runtime and in OpenVINO; drops on the test split by runtime."""
@@ -61,7 +64,7 @@ def candidates_bundle(
     write_candidates(
         folder / "bundle",
         offers,
-        target="some-board",
+        target=target,
         identity=identity,
         budget=budget,
         threads=1,
@@ -71,7 +74,7 @@ def candidates_bundle(
 
 
 def run_settle(bundle: Path, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
-    command = [python, "-I", str(bundle / "settle.py"), "--seconds", "0.3"]
+    command = [python, "-I", str(bundle / "settle.py"), "--seconds", "0.3", "--no-tune"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -280,7 +283,10 @@ def test_it_measures_on_the_cpus_that_a_build_measures_on(tmp_path: Path) -> Non
     bundle = candidates_bundle(tmp_path / "made")
     work = tmp_path / "work"
     work.mkdir()
-    job = settle.make_job(str(bundle), str(work), *settle.read_bundle(str(bundle)), 0.1)
+    facts, manifests = settle.read_bundle(str(bundle))
+    plan = settling.SettlingPlan(0.1, False, 1)
+    settled = settling.Settling(str(bundle), facts, manifests, LocalRunner(str(work)), str(work), plan)
+    job = settled.job(list(settled.entries.values()))
     assert job["cpus"] == LocalDevice(tmp_path / "device").describe()["cpus"][:1]
     assert [entry["options"] for entry in job["entries"]] == [{}, {"INFERENCE_PRECISION_HINT": "f32"}]
 
@@ -465,3 +471,64 @@ def test_a_folder_called_settling_stays_and_settling_again_works(
     assert [run_settle(bundle).returncode for _ in range(2)] == [0, 0]
     assert (bundle / "settling" / "mine.txt").read_text() == "mine"
     assert [path.name for path in bundle.glob("settling*")] == ["settling"]
+
+
+# Tuning
+
+
+@pytest.mark.slow
+def test_what_costs_nothing_is_tried_and_recorded(tmp_path: Path) -> None:
+    """By real runtimes. What is kept depends on the machine; that it was seen to be faster twice does not."""
+    bundle = candidates_bundle(tmp_path / "made")
+    command = [sys.executable, "-I", str(bundle / "settle.py"), "--seconds", "0.1"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    answer = settled(bundle)
+    for name in ("onnxruntime", "openvino"):
+        told = answer["tuning"][name]
+        first = [row for row in told["tried"] if not row.get("again")]
+        assert len(first) >= 2
+        assert not [row for row in first if "failed" in row["against"]]
+        again = [row for row in told["tried"] if row.get("again")]
+        assert bool(told["changed"]) == any(row["kept"] for row in again)
+        for row in [*first, *again]:
+            if row["kept"]:
+                assert row["latency_ms"]["high"] < row["default_ms"]["low"]
+        assert (bundle / "candidates" / name / "tuned.json").exists() == bool(told["changed"])
+    assert verify_bundle(bundle).ok
+    assert [path.name for path in bundle.glob("settling*")] == []
+
+
+def test_an_interrupted_settling_changes_nothing(tmp_path: Path) -> None:
+    bundle = candidates_bundle(tmp_path / "made")
+    before = sorted(bundle.rglob("*"))
+    command = [sys.executable, "-I", str(bundle / "settle.py"), "--seconds", "600", "--no-tune"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.read(1)  # it measures
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait() == 130
+    assert "nothing was changed" in said
+    assert "Traceback" not in said
+    assert sorted(bundle.rglob("*")) == before
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "5000"])
+def test_impossible_threads_are_refused(
+    done: tuple[Path, subprocess.CompletedProcess[str]], threads: str
+) -> None:
+    command = [sys.executable, "-I", str(done[0] / "settle.py"), f"--max-threads={threads}"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "allowed: 1 to 4096" in ended.stderr
+
+
+def test_an_emulated_board_settles_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bundle = candidates_bundle(tmp_path / "made")
+    described = runner.describe()
+    monkeypatch.setattr(runner, "describe", lambda: {**described, "emulated": True})
+    assert settle.settle(str(bundle), 0.1, False, None, False) == 4
+    answer = settled(bundle)
+    assert answer["verdict"] == "PROVISIONAL"
+    assert answer["not_the_board"] == [settling.EMULATED]

@@ -1,7 +1,7 @@
 """LiteRT, which was TensorFlow Lite."""
 
 import json
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -12,6 +12,13 @@ from ..timing import timed_runs
 
 WARM_RUNS = 20  # before one operation is timed
 
+DELEGATES: Dict[str, Tuple[str, Any]] = {
+    "none": ("experimental_op_resolver_type", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"),
+    "latest": ("experimental_default_delegate_latest_features", True),
+    "unclustered": ("experimental_disable_delegate_clustering", True),
+}
+"""What may become of XNNPACK -> the interpreter's argument and its value; a text is a name of OpResolverType."""
+
 
 class LiteRtSession(RuntimeSession):
     """LiteRT (TFLite) with XNNPACK, which is on by default. Networks are seen as before their conversion:
@@ -19,13 +26,14 @@ class LiteRtSession(RuntimeSession):
     float32 in and out, images as [N, C, H, W], signals as [N, C, L]; what the file has instead (channels last,
     int8) is put right in `run` and `bind`, so that `step` is inference alone. `options`: "inputs" and "outputs",
     each a JSON list of {"name", "channels_last", "dtype"} in the file's order. Without them names are the file's, and
-    inputs with four axes are images with channels last, as TFLite has them.
+    inputs with four axes are images with channels last, as TFLite has them. "delegate": a key of DELEGATES, XNNPACK as
+    it is by default without it.
     """
 
     def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
         module = import_first(find_runtime("litert").modules)
         with without_talk():  # of the delegate that it made
-            self.raw = module.Interpreter(path, num_threads=threads)
+            self.raw = module.Interpreter(path, num_threads=threads, **_delegate(module, options))
             self.raw.allocate_tensors()
         self.inputs = self._ports(self.raw.get_input_details(), options.get("inputs"), True)
         self.outputs = self._ports(self.raw.get_output_details(), options.get("outputs"), False)
@@ -96,6 +104,17 @@ class LiteRtSession(RuntimeSession):
             value = (value.astype(np.float32) - np.float32(port["zero"])) * np.float32(port["scale"])
         value = value.astype(port["spec"]["dtype"], copy=False)
         return np.ascontiguousarray(np.moveaxis(value, -1, 1)) if port["last"] else value
+
+
+def _delegate(module: Any, options: Mapping[str, str]) -> Dict[str, Any]:
+    """The interpreter's arguments for what becomes of its default delegate. Raises ValueError."""
+    name = options.get("delegate")
+    if name is None:
+        return {}
+    if name not in DELEGATES:
+        raise ValueError("delegate is %r; allowed: %s" % (name, ", ".join(sorted(DELEGATES))))
+    key, value = DELEGATES[name]
+    return {key: getattr(module.OpResolverType, value) if isinstance(value, str) else value}
 
 
 def _narrowed(value: Any, port: Dict[str, Any]) -> Any:

@@ -8,11 +8,14 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ..session import RuntimeSession, in_order, tensor_spec
 
 ORT_DTYPES = {"float": "float32", "double": "float64"}
-ORT_ATTRIBUTES = {"enable_profiling": bool, "profile_file_prefix": str, "optimized_model_filepath": str}
+ORT_ATTRIBUTES = {
+    "enable_profiling": bool, "profile_file_prefix": str, "optimized_model_filepath": str, "inter_op_num_threads": int,
+}  # fmt: skip
+ORT_ENUMS = {"graph_optimization_level": "GraphOptimizationLevel", "execution_mode": "ExecutionMode"}
 
 
 class OnnxRuntimeSession(RuntimeSession):
-    """ONNX Runtime on the CPU. `options` are session config entries, or attributes of ORT_ATTRIBUTES."""
+    """ONNX Runtime on the CPU. `options` are session config entries, or attributes of ORT_ATTRIBUTES and ORT_ENUMS."""
 
     def __init__(self, path: str, options: Dict[str, str], threads: int) -> None:
         import onnxruntime as ort
@@ -26,6 +29,8 @@ class OnnxRuntimeSession(RuntimeSession):
         for key, value in options.items():
             if key in ORT_ATTRIBUTES:
                 setattr(settings, key, ORT_ATTRIBUTES[key](value))
+            elif key in ORT_ENUMS:
+                setattr(settings, key, getattr(getattr(ort, ORT_ENUMS[key]), value))
             else:
                 entries[key] = value
         for key, value in entries.items():

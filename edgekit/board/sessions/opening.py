@@ -22,11 +22,11 @@ def import_runtime(name: str) -> None:
         raise ImportError("%s is not installed: %s" % (name, row.install), name=problem.name) from None
 
 
-def prepare_artifact(runtime: str, path: str) -> None:
+def prepare_artifact(runtime: str, path: str, options: Optional[Dict[str, str]] = None) -> None:
     """What some runtimes do to an artifact once, before it is loaded. Raises ValueError, and what they raise."""
     row = find_runtime(runtime)
     if row.prepare:
-        getattr(_session_module(row.session[0]), row.prepare)(path)
+        getattr(_session_module(row.session[0]), row.prepare)(path, dict(options or {}))
 
 
 def open_session(

@@ -1,19 +1,25 @@
 """An ONNX file and a recipe become a serialized engine."""
 
 import os
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from ..files import write_atomically
 from .library import EngineError, is_rtx, load_tensorrt, make_logger, version_of
 
 
 def build_engine(
-    onnx_path: str, recipe: Dict[str, Any], trt: Any = None, compile_for: str = "", cache_folder: str = ""
+    onnx_path: str,
+    recipe: Dict[str, Any],
+    trt: Any = None,
+    compile_for: str = "",
+    cache_folder: str = "",
+    level: Optional[int] = None,
 ) -> bytes:
     """The serialized engine of an ONNX file by a recipe.
 
     `compile_for`: an SM that need not be here ("sm_89"; TensorRT-RTX only). `cache_folder`: where a timing cache is
-    read and written, if the recipe wants one. Raises EngineError with the library's own reasons.
+    read and written, if the recipe wants one. `level`: the builder's optimization level; its own where None. Raises
+    EngineError with the library's own reasons.
     """
     trt = trt or load_tensorrt()
     logger = make_logger(trt)
@@ -23,6 +29,10 @@ def build_engine(
     # The parser stays referenced until the engine is built: the network reads weights that the parser owns.
     network, parser = parse(trt, builder, logger, content, recipe)
     config, keep = configure(trt, builder, recipe, os.path.dirname(os.path.abspath(onnx_path)), compile_for)
+    if level is not None:
+        if not hasattr(config, "builder_optimization_level"):
+            raise EngineError("TensorRT %s has no optimization levels: they came with 8.6" % trt.__version__)
+        config.builder_optimization_level = level
     cache_path = (
         os.path.join(cache_folder, recipe["timing_cache"]) if cache_folder and recipe["timing_cache"] else ""
     )

@@ -21,12 +21,12 @@ from .kept import keep_shared, take_shared
 from .library import EngineError, is_rtx, load_tensorrt
 from .record import (
     ENGINE,
-    ENGINE_FOLDER,
     NONE_YET,
     RECIPE,
     RECORD,
     SCHEMA,
     check_fit,
+    engine_folder,
     inputs_of,
     read_recipe,
     stale,
@@ -46,12 +46,18 @@ def to_stderr(text: str) -> None:
 
 
 def engine_for(
-    folder: str, say: Optional[Say] = None, compile_for: str = "", golden: str = "", trt: Any = None
+    folder: str,
+    say: Optional[Say] = None,
+    compile_for: str = "",
+    golden: str = "",
+    trt: Any = None,
+    level: Optional[int] = None,
 ) -> Tuple[str, str]:
     """(path of the engine, why it was built now or ""). Builds only when no stored engine fits.
 
     `compile_for`: for a GPU that is not here. `golden`: golden.npz to test a new engine against; by default that of
-    the folder or of the one above it. Raises EngineError, ImportError.
+    the folder or of the one above it. `level`: the builder's optimization level (TensorRT 8.6 on); such an engine lies
+    in a folder of its own. Raises EngineError, ImportError.
     """
     tell = say or no_words
     recipe = read_recipe(os.path.join(folder, RECIPE))
@@ -60,7 +66,7 @@ def engine_for(
     if device is None:
         raise EngineError("there is no NVIDIA GPU here: engines are built on the board")
     check_fit(trt, recipe, device["sm"])
-    place = os.path.join(folder, ENGINE_FOLDER)
+    place = os.path.join(folder, engine_folder(level))
     engine_path, record_path = os.path.join(place, ENGINE), os.path.join(place, RECORD)
     record = collections.OrderedDict(
         schema=SCHEMA,
@@ -70,6 +76,8 @@ def engine_for(
         gpu=device["name"],
         files=inputs_of(folder, recipe),
     )
+    if level is not None:
+        record["builder_level"] = level
     reason = stale(record_path, engine_path, record)
     if not reason:
         return engine_path, ""
@@ -82,7 +90,7 @@ def engine_for(
         % (device["name"], record["library"], record["version"], reason)
     )
     begin = time.time()
-    content = build_engine(os.path.join(folder, recipe["onnx"]), recipe, trt, compile_for, place)
+    content = build_engine(os.path.join(folder, recipe["onnx"]), recipe, trt, compile_for, place, level)
     write_atomically(engine_path, content)
     if not compile_for:
         golden = golden or find_golden(folder)
@@ -153,20 +161,20 @@ def self_test(session: Any, golden: str, tolerance: float) -> Dict[str, Any]:
     return {"samples": len(stored[0][0]), "off": off, "tolerance": tolerance}
 
 
-def open_artifact(path: str, say: Say = to_stderr) -> EngineSession:
+def open_artifact(path: str, say: Say = to_stderr, level: Optional[int] = None) -> EngineSession:
     """The session of an artifact's ONNX file: its engine is built first where none fits."""
     folder = os.path.dirname(os.path.abspath(path))
     trt = load_tensorrt(read_recipe(os.path.join(folder, RECIPE))["library"])
-    engine_path, reason = engine_for(folder, say, trt=trt)
+    engine_path, reason = engine_for(folder, say, trt=trt, level=level)
     session = EngineSession(trt, engine_path)
     session.facts["engine"] = "built now: " + reason if reason else "found built"
     return session
 
 
-def build_in(folder: str) -> int:
+def build_in(folder: str, level: Optional[int] = None) -> int:
     """Build the engine of the artifact in a folder, or say that it still fits. Gives the exit code."""
     try:
-        path, reason = engine_for(folder, to_stderr)
+        path, reason = engine_for(folder, to_stderr, level=level)
     except (EngineError, ImportError) as error:
         sys.stderr.write("engine: %s\n" % error)
         return 1

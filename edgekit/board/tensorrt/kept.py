@@ -26,6 +26,8 @@ def shared_place(record: Dict[str, Any]) -> str:
 def name_of(record: Dict[str, Any]) -> str:
     """32 hex digits of all that an engine depends on."""
     facts = [record[key] for key in ("schema", "library", "version", "sm", "gpu")]
+    if record.get("builder_level") is not None:
+        facts.append("level %d" % record["builder_level"])
     text = json.dumps([facts, sorted(record["files"].items())])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -5,11 +5,12 @@ Recipe (build.json): schema 1, onnx, precision, typing "weak" or "strong", flags
     "dla", dla_core, gpu_fallback, quantization "", "explicit" or "implicit", calibration_cache, tolerance.
 
 Record (engine/model.engine.json): schema 1, library, version, sm, gpu, files {name: SHA-256}, engine_sha256,
-    seconds (of building), built (Unix time), self_test {samples, off, tolerance}.
+    builder_level (where one was asked for), seconds (of building), built (Unix time), self_test {samples, off,
+    tolerance}.
 """
 
 import os
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from .. import forms
 from ..files import is_safe, read_json, sha256_file
@@ -37,6 +38,11 @@ FORM = forms.record(
 NONE_YET = "there is no engine yet"
 ENGINE_FOLDER = "engine"
 ENGINE, RECORD, RECIPE = "model.engine", "model.engine.json", "build.json"
+
+
+def engine_folder(level: Optional[int]) -> str:
+    """The folder of an engine, by the builder's optimization level that was asked for."""
+    return ENGINE_FOLDER if level is None else "%s-level-%d" % (ENGINE_FOLDER, level)
 
 
 def read_recipe(path: str) -> Dict[str, Any]:
@@ -96,12 +102,12 @@ def stale(record_path: str, engine_path: str, wanted: Dict[str, Any]) -> str:
         return "the record of the engine cannot be read"
     for key, told in (
         ("library", "another library"), ("version", "another version"), ("sm", "another GPU architecture"),
-        ("gpu", "another GPU"), ("files", "other files"),
+        ("gpu", "another GPU"), ("builder_level", "another level"), ("files", "other files"),
     ):  # fmt: skip
-        if record.get(key) != wanted[key]:
+        if record.get(key) != wanted.get(key):
             if key == "files":
                 return "it was built from other files"
-            return "it was built by %s: %s, here it is %s" % (told, record.get(key), wanted[key])
+            return "it was built by %s: %s, here it is %s" % (told, record.get(key), wanted.get(key))
     if record.get("engine_sha256") != sha256_file(engine_path):
         return "the engine file was changed"
     return ""

@@ -35,7 +35,7 @@ from edgekit.types import (
     Percentile,
 )
 
-__all__ = ["accuracy_result", "assemble", "run_info"]
+__all__ = ["accuracy_result", "assemble", "latency_result", "run_info"]
 
 
 def assemble(

@@ -116,3 +116,26 @@ def test_only_tensorrt_rtx_compiles_for_a_gpu_elsewhere(tmp_path: Path) -> None:
     path.write_bytes(b"good network")
     with pytest.raises(EngineError, match="only TensorRT-RTX compiles"):
         build_engine(str(path), RECIPE, FakeBuilderTensorRt("10.3.0"), "sm_89")
+
+
+# ---- the builder's optimization level ----------------------------------------------------------------------
+
+
+def at_level(folder: Path, trt: FakeBuilderTensorRt, level: int | None) -> bytes:
+    path = folder / "model.onnx"
+    path.write_bytes(b"good network")
+    return build_engine(str(path), RECIPE, trt, cache_folder=str(folder), level=level)
+
+
+def test_from_8_6_on_the_builder_takes_a_level(tmp_path: Path) -> None:
+    trt = FakeBuilderTensorRt("8.6.1")
+    trt.config.builder_optimization_level = 3  # type: ignore[attr-defined]
+    at_level(tmp_path, trt, None)
+    assert trt.config.builder_optimization_level == 3  # type: ignore[attr-defined]
+    at_level(tmp_path, trt, 5)
+    assert trt.config.builder_optimization_level == 5  # type: ignore[attr-defined]
+
+
+def test_before_it_a_level_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"TensorRT 8\.5\.2 has no optimization levels"):
+        at_level(tmp_path, FakeBuilderTensorRt("8.5.2"), 5)

@@ -260,3 +260,35 @@ def test_the_engine_is_built_in_a_process_of_its_own_whose_last_words_are_the_re
     change(artifact, versions=">=9.0,<9.1")
     with pytest.raises(RuntimeError, match=r"^engine: .*(>=9\.0,<9\.1|no NVIDIA GPU)"):
         prepare_artifact("tensorrt", str(artifact / "model.onnx"))
+
+
+# ---- the builder's optimization level ----------------------------------------------------------------------
+
+
+def test_an_engine_of_another_level_lies_beside_and_takes_none_of_the_first(
+    artifact: Path, shared: Path
+) -> None:
+    build(artifact)
+    said: list[str] = []
+    path, reason = engine_for(str(artifact), said.append, SM, level=5)
+    assert Path(path).parent == artifact / "engine-level-5"
+    assert reason == "there is no engine yet"
+    assert "building the engine" in said[0]  # and not taken from what is kept of the default's
+    assert json.loads((artifact / "engine-level-5/model.engine.json").read_text())["builder_level"] == 5
+    assert "builder_level" not in record(artifact)
+    assert len(list(shared.iterdir())) == 2
+    assert engine_for(str(artifact), None, SM, level=5)[1] == ""
+    assert build(artifact)[0] == ""
+
+
+def test_an_engine_of_a_level_is_built_again_where_its_record_says_another(artifact: Path) -> None:
+    engine_for(str(artifact), None, SM, level=5)
+    path = artifact / "engine-level-5/model.engine.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "builder_level": 4}))
+    assert "another level" in engine_for(str(artifact), None, SM, level=5)[1]
+
+
+@pytest.mark.parametrize("level", ["6", "-1", "three", ""])
+def test_a_level_that_there_is_none_of_is_refused(artifact: Path, level: str) -> None:
+    with pytest.raises(ValueError, match="allowed: 0 to 5"):
+        open_session("tensorrt", str(artifact / "model.onnx"), {"builder_level": level})
