@@ -7,11 +7,11 @@ import numpy as np
 
 from . import golden
 from .machine import first_cpus
-from .runner import Runner
+from .runner import JobRunner
 
 
 def entry_of(
-    runner: Runner, folder: str, manifest: Mapping[str, Any], work: str, name: str, place: str
+    runner: JobRunner, folder: str, manifest: Mapping[str, Any], work: str, name: str, place: str
 ) -> Dict[str, Any]:
     """The entry `name` of the artifact in `folder`, as it was built. `place`: a name for its files, one for each.
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 from .candidates import folder_of, read_bundle
 from .entries import entry_of, with_setting
 from .manifest import MANIFEST, ManifestError, check_tolerance, read_manifest
-from .runner import Runner
+from .runner import JobRunner
 from .settled import one_artifact, read_artifact
 from .tuned import settings_here
 
@@ -51,7 +51,7 @@ def _name(manifest: Dict[str, Any], folder: str) -> str:
     return name if isinstance(name, str) and name else os.path.basename(os.path.abspath(folder))
 
 
-def entry_here(runner: Runner, held: Held, work: str, place: str) -> Tuple[Dict[str, Any], bool]:
+def entry_here(runner: JobRunner, held: Held, work: str, place: str) -> Tuple[Dict[str, Any], bool]:
     """The artifact's entry with what it is opened with on this machine, and whether that was tuned."""
     setting = settings_here(held.folder, held.manifest)
     entry = entry_of(runner, held.folder, held.manifest, work, held.name, place)

@@ -15,7 +15,7 @@ class JobError(RuntimeError):
     """The measurement itself ended, in one line."""
 
 
-class Runner(object):
+class JobRunner(object):
     """Runs jobs (explained in coordinator.py). Files are given by `take` before a job names them."""
 
     def facts(self) -> Mapping[str, Any]:
@@ -39,7 +39,7 @@ class Runner(object):
         raise NotImplementedError
 
 
-class LocalRunner(Runner):
+class LocalRunner(JobRunner):
     """This machine, in a process of its own; `work` is a folder for what jobs write."""
 
     def __init__(self, work: str) -> None:

@@ -11,7 +11,7 @@ from .entries import entry_of, off_golden, with_setting
 from .identity import misfits
 from .machine import first_cpus
 from .manifest import manifest_digest
-from .runner import JobError, Runner
+from .runner import JobError, JobRunner
 from .runtimes import find_runtime
 from .tuning import (
     RuntimeSetting,
@@ -68,7 +68,7 @@ class Settling(object):
         here: str,
         facts: Mapping[str, Any],
         manifests: Manifests,
-        runner: Runner,
+        runner: JobRunner,
         work: str,
         plan: SettlingPlan,
     ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.board.runner import JobError, Runner
+from edgekit.board.runner import JobError, JobRunner
 from edgekit.building.measuring import CONDITIONS, RUNNING
 from edgekit.devices import Device
 from edgekit.errors import StageError
@@ -21,7 +21,7 @@ ENTRY_TIMEOUT_S = 900.0
 STAGE = "settle"
 
 
-class DeviceRunner(Runner):
+class DeviceRunner(JobRunner):
     """Runs the jobs of settling on `device`. `facts`: what it says of itself, and whether it is emulated.
 
     `take` hashes a file when it is given; a job's stored result counts only for the same job, files, board, versions
@@ -34,24 +34,24 @@ class DeviceRunner(Runner):
         self._aside_count = 0
 
     def facts(self) -> Mapping[str, Any]:
-        """See Runner."""
+        """See JobRunner."""
         return self._facts
 
     def take(self, path: str, name: str) -> str:
-        """See Runner; pushed with the job that names it."""
+        """See JobRunner; pushed with the job that names it."""
         self._files[name] = (Path(path), sha256_file(path))
         return name
 
     def place(self, name: str) -> str:
-        """See Runner."""
+        """See JobRunner."""
         return name
 
     def fetch(self, names: Sequence[str]) -> list[str]:
-        """See Runner; `run` has brought them here."""
+        """See JobRunner; `run` has brought them here."""
         return list(names)
 
     def run(self, job: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-        """See Runner. Raises DeviceError for a board that is out of reach: what is finished stays finished."""
+        """See JobRunner. Raises DeviceError for a board that is out of reach: what is finished stays finished."""
         from edgekit.devices.ssh.code import board_code
 
         files = self._of(job)
