@@ -73,6 +73,7 @@ class LocalRunner(JobRunner):
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            process.stdout.close()
             sys.stderr.write("\r%-78s\r" % "")
         if code != 0:
             raise JobError("the measurement ended with exit code %d" % code)
