@@ -503,12 +503,12 @@ def test_an_interrupted_settling_changes_nothing(tmp_path: Path) -> None:
     bundle = candidates_bundle(tmp_path / "made")
     before = sorted(bundle.rglob("*"))
     command = [sys.executable, "-I", str(bundle / "settle.py"), "--seconds", "600", "--no-tune"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    assert process.stderr.read(1)  # it measures
-    process.send_signal(signal.SIGINT)
-    said = process.stderr.read()
-    assert process.wait() == 130
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.read(1)  # it measures
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait() == 130
     assert "nothing was changed" in said
     assert "Traceback" not in said
     assert sorted(bundle.rglob("*")) == before
