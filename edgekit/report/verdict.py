@@ -46,7 +46,7 @@ def best_word(result: Result) -> str:
     if result.verdict != "PROVISIONAL":
         return "nearest"
     best = best_candidate(result)
-    return "first by estimate" if best is None or best.origin == "estimated" else "first under emulation"
+    return "first under emulation" if best is not None and best.origin == "emulated" else "first by estimate"
 
 
 def ranked_origin(result: Result) -> Origin | None:

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.board.coordinator import Coordinator
+from edgekit.board.coordinator import DEFAULTS, Coordinator
 from edgekit.board.intervals import (
     DEVIATION_FACTOR,
     QUANTILES,
@@ -196,7 +196,8 @@ class FakePeer:
 
 def judged(medians: Any) -> dict[str, Any]:
     peer = FakePeer([[float(median)] * 5 for median in medians])
-    Coordinator({}, lambda message: None).judge(peer)  # type: ignore[arg-type]
+    job = {**DEFAULTS, "cpus": None, "entries": []}
+    Coordinator(job, lambda message: None).judge(peer)  # type: ignore[arg-type]
     return peer.result
 
 

@@ -272,16 +272,28 @@ def test_a_strangers_folder_is_no_bundle(tmp_path: Path, manifest: str | None) -
 DELETING = {"rmtree", "unlink", "remove", "rmdir", "removedirs"}
 HELD_HERE = {
     # a place of deletion -> what is deleted there, and what holds it
+    "board/arrive.py": "a try and a draft of its own, named by random numbers, in a work folder that it has marked",
+    "board/bench.py": "a folder that mkdtemp made",
+    "board/blobs.py": "files of the work folder, named by their hash",
     "board/files.py": "a draft that mkstemp made",
+    "board/jobs.py": "jobs of the work folder, named by the hash of their content",
+    "board/keeper.py": "a draft of the job that it keeps",
+    "board/powermodes.py": "the record of the mode that it has put back",
+    "board/remote.py": "code of other editions in the work folder",
+    "board/selftest.py": "a folder that mkdtemp made",
     "board/tensorrt/engine.py": "an engine of this run that failed its test",
     "board/tensorrt/kept.py": "kept engines: the tests above",
     "board/settle.py": "a folder that mkdtemp made",
+    "board/tuned.py": "a tuned.json that proves itself its own by its digest",
     "building/reading.py": "samples that it wrote for a worker itself",
     "bundle/placing.py": "marked partials: the tests above",
     "compress/pruning/iterate.py": "a checkpoint in the stage's scratch folder",
     "devices/local.py": "files of this run, named by a random number",
+    "devices/ssh/results.py": "a partial file of its own work folder",
+    "docker/exporting.py": "a partial archive, named by a random number",
     "store/disk.py": "store/store.py's own: the tests above",
     "store/store.py": "sessions, entries and scratch: the tests above",
+    "testing/fake_sensors.py": "sensors that it has made up itself",
 }
 
 
