@@ -30,7 +30,6 @@ OFFERS: Dict[str, Tuple[SettingOffer, ...]] = {
     "onnxruntime": (
         SettingOffer("extended graph optimizations", {"graph_optimization_level": "ORT_ENABLE_EXTENDED"}),
         SettingOffer("basic graph optimizations", {"graph_optimization_level": "ORT_ENABLE_BASIC"}),
-        SettingOffer("denormals as zero", {"session.set_denormal_as_zero": "1"}),
         SettingOffer("spinning threads", {"session.intra_op.allow_spinning": "1"}, 2),
         SettingOffer("smaller blocks", {"session.dynamic_block_base": "4"}, 2),
         SettingOffer(
@@ -42,7 +41,6 @@ OFFERS: Dict[str, Tuple[SettingOffer, ...]] = {
     ),
     "openvino": (
         SettingOffer("hint of throughput", {"PERFORMANCE_HINT": "THROUGHPUT"}),
-        SettingOffer("denormals as zero", {"CPU_DENORMALS_OPTIMIZATION": "YES"}),
         SettingOffer("a stream for each thread", {}, 2, lambda threads: {"NUM_STREAMS": str(threads)}),
         SettingOffer("no hyper-threading", {"ENABLE_HYPER_THREADING": "NO"}, 2),
     ),
@@ -58,7 +56,11 @@ OFFERS: Dict[str, Tuple[SettingOffer, ...]] = {
 }
 """By runtime. ONNX Runtime: session options and configuration entries; OpenVINO: properties of the CPU; LiteRT: its
 default delegate; TensorRT: its builder's optimization level (8.6 on; 3 is the default), with the timing cache of the
-artifact's own folder."""
+artifact's own folder.
+
+Not offered: denormals as zero. That is a state of the calling thread, so a service that opens the model would compute
+otherwise in its own code, too.
+"""
 
 THREADED = ("onnxruntime", "openvino", "litert")  # TensorRT's engines run on the GPU
 CPU_ALONE = ("openvino",)  # whose offers and threads are the CPU's; its option DEVICE may name another
