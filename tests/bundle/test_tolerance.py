@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest, Session
-from edgekit.board import settle
+from edgekit.board import entries
 from edgekit.board.manifest import LARGEST_TOLERANCE, read_manifest
 from edgekit.board.tensorrt.engine import tolerance_beside
 from edgekit.board.tensorrt.library import EngineError
@@ -155,7 +155,7 @@ def test_another_network_in_its_place_is_still_told(tmp_path: Path, seed: int) -
     found = {}
     for name, artifact in (("other", other), ("right", right)):
         np.save(tmp_path / f"{name}.npy", answers(artifact))
-        found[name] = settle.off_golden(str(bundle), manifest, [str(tmp_path / f"{name}.npy")])
+        found[name] = entries.off_golden(str(bundle), manifest, [str(tmp_path / f"{name}.npy")])
     assert found["right"][0] <= found["right"][1] == found["other"][1] < found["other"][0]
 
 
@@ -170,7 +170,7 @@ def test_scores_that_died_beside_boxes_are_told_where_they_are_an_output_of_thei
         np.save(tmp_path / f"{name}.npy", array)
     np.savez(tmp_path / "golden.npz", in0=boxes, out0=boxes, out1=scores)
     manifest = {"signature": {"outputs": ["boxes", "scores"]}, "golden": {"tolerance": tolerance}}
-    off, allowed = settle.off_golden(
+    off, allowed = entries.off_golden(
         str(tmp_path), manifest, [str(tmp_path / f"{name}.npy") for name in arrays]
     )
     assert off == 1.0 > allowed
