@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 import edgekit.board
 from tests.board_emulated.board import BoardTrouble, EmulatedBoard
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+"""The first one may wait for the board's root to be made."""
 
 FOLDER = Path(edgekit.board.__file__).parent
 SAMPLES = 16

@@ -20,7 +20,8 @@ from edgekit.types import Artifact
 from tests.board_emulated.board import EmulatedBoard
 from tests.devices.models import PIXELS, write_classifier
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+"""The first one may wait for the board's root to be made."""
 
 UNTIMED = MeasureOptions(seconds=0.0, timeout_s=400.0)
 NEAR = 1e-5
