@@ -1,4 +1,4 @@
-"""A network that is too large for the board's memory is pruned for it where it can be, and refused where it cannot."""
+"""A network that is too large for the board's memory is refused where it may not be pruned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.result import load_result
 from tests.building.command import build_arguments, run
 from tests.conftest import UserNetwork
 
@@ -20,20 +19,6 @@ def with_memory(folder: Path, size_bytes: int) -> None:
     (folder / "targets").mkdir()
     text = TARGET.read_text().replace('name = "raspberry-pi-zero2w"', 'name = "small-board"')
     (folder / "targets" / "small-board.toml").write_text(text.replace("[536_870_912]", f"[{size_bytes}]"))
-
-
-def test_it_is_pruned_until_some_precision_fits(digits_network: UserNetwork, tmp_path: Path) -> None:
-    with_memory(tmp_path, 80_000)
-    arguments = build_arguments(digits_network, tmp_path, target="small-board", max_drop="30%", epochs="0.2")
-    done = run(arguments, cwd=tmp_path)
-    assert done.returncode == 4, done.stderr
-    result = load_result(tmp_path / "out")
-    original, pruned = result.variants
-    assert pruned.kind == "pruned"
-    assert pruned.macs < original.macs
-    told = [row.reason for row in result.rejected if row.what.startswith("original")]
-    assert told
-    assert all("one model may use" in reason for reason in told)
 
 
 def test_it_is_refused_where_pruning_was_left_out(digits_network: UserNetwork, tmp_path: Path) -> None:
