@@ -58,7 +58,7 @@ def test_what_a_board_wrote_is_taken_over_by_report(
     [
         ((), "--device"),
         (("--device", "nowhere"), "nowhere"),
-        (("--device", "local", "--seconds", "0"), "--seconds 0"),
+        (("--device", "local", "--seconds", "0"), "'0' is not a duration"),
         (("--device", "local", "--seconds", "2h"), "--seconds 2h"),
         (("--device", "local", "--max-threads", "0"), "--max-threads"),
     ],
