@@ -37,21 +37,19 @@ class Rounds(object):
         self.order: List[List[str]] = []
 
     def timed(self) -> None:
-        """All rounds; those that were throttled or drifted are run again, as often as the job allows.
+        """All rounds; where one was throttled or drifted all are run again, as often as the job allows.
 
-        Throttling is the board's, so all entries are timed again together. What counts is the last attempt.
+        All of them: entries are compared within rounds that they shared. What counts is the last attempt.
         """
-        unsteady, before = self.living(), self.sensors.read()
+        before = self.sensors.read()
         for attempt in range(1 + self.job["repeats"]):
             if attempt:
                 self.cool_down(before)
-            watched = self.rounds(unsteady)
-            for peer in unsteady:
+            peers = self.living()
+            watched = self.rounds(peers)
+            for peer in peers:
                 peer.result["steadiness"] = certify(watched, peer.entry["id"], attempt + 1)
-            unsteady = [peer for peer in self.living() if is_unsteady(peer.result["steadiness"])]
-            if any(peer.result["steadiness"]["state"] == "throttled" for peer in unsteady):
-                unsteady = self.living()
-            if not unsteady:
+            if not any(is_unsteady(peer.result["steadiness"]) for peer in self.living()):
                 return
 
     def cool_down(self, before: Dict[str, Any]) -> None:
@@ -71,7 +69,7 @@ class Rounds(object):
         return used_s(os.getpid()) + sum(used_s(peer.process.pid) for peer in self.living())
 
     def rounds(self, peers: List[Peer]) -> WatchedRounds:
-        """Interleaved rounds of these entries, in an order of their own each; the sensors around them."""
+        """Interleaved rounds of these entries, each in an order of its own; the sensors around them."""
         seen: List[Round] = []
         for peer in peers:
             peer.result.update(rounds_ms=[], preemptions=0, turns=[])
