@@ -24,6 +24,7 @@ KNOWS_THEM = {
     "backends/NAME/": "a runtime's own backend",
     "board/": "sessions, and what a machine says of its packages; it may not import the table",
     "quantize/": "measures ONNX networks in it too; a recipe's ranges may be left to NNCF, which one runtime has",
+    "docker/": "an image for each, with its packages",
     "graph/": "runs ONNX files in ONNX Runtime, its library for that, whatever a network is built for",
     "testing/": "examples",
 }

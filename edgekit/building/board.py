@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekit.backends import get_backend, usable_backends
 from edgekit.board.runtimes import find_runtime
-from edgekit.board.tensorrt.library import fits_range
+from edgekit.board.versions import fits_range
 from edgekit.building.request import BuildRequest
 from edgekit.devices import Device
 from edgekit.errors import DeviceError, UserError

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.board.runtimes import RUNTIMES as BOARD_RUNTIMES
 from edgekit.board.runtimes import find_runtime
 from edgekit.devices.known import change_device, known_devices
 from edgekit.errors import DeviceError, UserError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["set_up"]
 
-FROM_SYSTEM = ("tensorrt",)
+FROM_SYSTEM = tuple(name for name, row in BOARD_RUNTIMES.items() if not row.install.startswith("pip "))
 """Runtimes that come with the board's system, not as wheels."""
 
 

@@ -30,11 +30,11 @@ Examples:
 """
 BENCH_EPILOG = """\b
 Example:
-  edgekit docker bench edgekit/raspberry-pi-5:litert --platform linux/arm64
+  edgekit docker bench my-bundle:1 --platform linux/arm64
 """
 EXPORT_EPILOG = """\b
 Example:
-  edgekit docker export edgekit/raspberry-pi-5:litert image.tar
+  edgekit docker export my-bundle:1 image.tar
   scp image.tar pi@raspberrypi: && ssh pi@raspberrypi docker load -i image.tar
 """
 

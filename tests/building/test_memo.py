@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.building.code import code_digest
 from edgekit.building.memo import store_memo
 from edgekit.building.tasks import ExportTask
 from edgekit.building.worker import ProcessExecutor
@@ -34,7 +35,7 @@ def test_what_was_made_once_is_read_again(tmp_path: Path) -> None:
         memo("plan", {"a": 2}, make)
         memo("ranges", {"a": 1}, make)
         assert len(made) == 3
-        assert store.holds("plan", {"a": 1})
+        assert store.holds("plan", {"a": 1, "code": code_digest()})
 
 
 def test_what_fails_is_not_kept(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Dict, Optional
 
 from .. import forms
 from ..files import is_safe, read_json, sha256_file
-from .library import EngineError, fits_range, is_rtx
+from ..versions import fits_range
+from .library import EngineError, is_rtx
 
 SCHEMA = 1
 FORM = forms.record(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.board.tensorrt.library import fits_range, load_tensorrt
+from edgekit.board.tensorrt.library import load_tensorrt
+from edgekit.board.versions import fits_range
 
 
 @pytest.mark.parametrize(
