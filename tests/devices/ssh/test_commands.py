@@ -8,7 +8,7 @@ import pytest
 
 from edgekit.devices.ssh.commands import bring_files, run_words
 from edgekit.errors import DeviceError
-from tests.devices.ssh.sshd import Sshd
+from edgekit.testing.sshd import Sshd
 
 
 def test_words_stay_words(sshd: Sshd, tmp_path: Path) -> None:
