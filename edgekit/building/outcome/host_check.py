@@ -31,6 +31,9 @@ def host_agreement(
             return agreement_of(
                 evaluator.outputs(attempt.artifact, samples), here.outputs(attempt.artifact, samples)
             )
-        except (StageError, ValueError) as problem:  # ValueError: it names or shapes its outputs otherwise here
+        except (
+            StageError,
+            ValueError,
+        ) as problem:  # ValueError: it names or shapes its outputs otherwise here
             reporter.say(f"this machine cannot answer for comparison: {problem}")
             return None
