@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgekit.report.checks import checks_of
+from edgekit.report.verdict import best_candidate
+from edgekit.report.wording import latency_at
 from edgekit.result import CandidateResult, Result
 from edgekit.types import Budget
 
@@ -16,7 +19,7 @@ class CommonCost:
     """What a board pays: its own best beside the common one.
 
     Latencies are those at the budget's percentile, `value` is the metric's on validation.
-    `meets`: whether the common one keeps the board's budget by its interval's end and its drop.
+    `meets`: whether the common one keeps the board's budget, by the page's own checks.
     """
 
     board: str
@@ -51,15 +54,20 @@ def common_model(results: Mapping[str, Result]) -> CommonModel | None:
     if len(results) < 2:
         return None
     rows = {board: _by_digest(result) for board, result in results.items()}
-    shared = set.intersection(*(set(table) for table in rows.values()))
+    best = {board: best_candidate(result) for board, result in results.items()}
+    if any(row is None or row.digest not in rows[board] for board, row in best.items()):
+        return None  # a board that measured nothing itself has no best of its own
     models = [
         CommonModel(
             next(iter(rows.values()))[digest].id,
             digest,
-            tuple(_cost(board, result, rows[board][digest]) for board, result in results.items()),
+            tuple(
+                _cost(board, result.budget, rows[board][own.digest], rows[board][digest])
+                for (board, result), own in zip(results.items(), best.values(), strict=True)
+                if own is not None
+            ),
         )
-        for digest in sorted(shared)
-        if all(_best(result) is not None for result in results.values())
+        for digest in sorted(set.intersection(*(set(table) for table in rows.values())))
     ]
     return max(models, key=_rank, default=None)
 
@@ -72,47 +80,20 @@ def _by_digest(result: Result) -> dict[str, CandidateResult]:
     }
 
 
-def _best(result: Result) -> CandidateResult | None:
-    name = result.winner or result.nearest
-    return next(
-        (row for row in _by_digest(result).values() if row.id == name),
-        None,
-    )
-
-
-def _at(candidate: CandidateResult) -> float:
-    latency = candidate.latency_ms
-    assert latency is not None
-    return float(getattr(latency, latency.percentile))
-
-
-def _cost(board: str, result: Result, candidate: CandidateResult) -> CommonCost:
-    best = _best(result)
-    assert best is not None
+def _cost(board: str, budget: Budget, best: CandidateResult, candidate: CandidateResult) -> CommonCost:
+    assert best.latency_ms is not None
     assert best.accuracy is not None
+    assert candidate.latency_ms is not None
     assert candidate.accuracy is not None
     return CommonCost(
         board=board,
         best=best.id,
-        best_latency_ms=_at(best),
-        latency_ms=_at(candidate),
+        best_latency_ms=latency_at(best.latency_ms),
+        latency_ms=latency_at(candidate.latency_ms),
         best_value=best.accuracy.value,
         value=candidate.accuracy.value,
-        meets=_meets(candidate, result.budget),
+        meets=all(check.state in ("met", "") for check in checks_of(candidate, budget)),
     )
-
-
-def _meets(candidate: CandidateResult, budget: Budget) -> bool:
-    latency, accuracy = candidate.latency_ms, candidate.accuracy
-    assert latency is not None
-    assert accuracy is not None
-    limits = (
-        (budget.max_latency_ms, latency.high),
-        (budget.max_drop, accuracy.drop if accuracy.drop_bound is None else accuracy.drop_bound),
-        (budget.max_size_bytes, candidate.size_bytes),
-        (budget.max_memory_bytes, candidate.peak_memory_bytes),
-    )
-    return all(limit is None or value <= limit for limit, value in limits)
 
 
 def _rank(model: CommonModel) -> tuple[int, float, float, str]:

@@ -66,6 +66,14 @@ def test_one_name_for_two_artifacts_is_not_one_model() -> None:
     assert common_model({"pi": pi, "nano": nano}) is None
 
 
+def test_every_limit_of_the_budget_counts() -> None:
+    pi, nano = board({"a": (0.9, 0.92, 0.0)}, "a"), board({"a": (0.9, 0.92, 0.0)}, "a")
+    thirsty = replace(nano, budget=replace(nano.budget, max_energy_mj=0.001))
+    common = common_model({"pi": pi, "nano": thirsty})
+    assert common is not None
+    assert [cost.meets for cost in common.costs] == [True, False]
+
+
 @pytest.mark.parametrize("origin", ["host", "emulated", "estimated"])
 def test_only_what_a_board_itself_measured_counts(origin: str) -> None:
     pi, nano = board({"a": (0.9, 0.92, 0.0)}, "a"), board({"a": (0.9, 0.92, 0.0)}, "a")
