@@ -16,12 +16,10 @@ from edgekit.board.rounds import PAUSES
 from edgekit.devices.base import Device, JobProgress
 from edgekit.devices.layers import LayerRequest, LayersTold, read_told
 from edgekit.files import full_disk, is_starved, tells_full
+from edgekit.measure.entries import entry_energy, entry_latency
 from edgekit.measure.environment import read_environment
-from edgekit.measure.latency import summarize_latency
 from edgekit.types import (
     Artifact,
-    Energy,
-    Estimate,
     Failure,
     Measurement,
     Origin,
@@ -225,18 +223,9 @@ class _Reader:
             notes=notes,
             sensors=self.result["sensors"],
         )
-        latency = None
-        if entry.get("rounds_ms"):
-            latency = summarize_latency(
-                entry["rounds_ms"],
-                warmup_runs=entry["warmup_runs"],
-                steady=entry["steady"],
-                turns=entry.get("turns") or self._turns(artifact.candidate),
-                preemptions=entry["preemptions"],
-                steadiness=entry.get("steadiness"),
-            )
-            if self.options.strict and latency.steadiness is not None and latency.steadiness.unsteady:
-                return _refused(artifact.candidate, latency.steadiness)
+        latency = entry_latency(entry, self._turns(artifact.candidate))
+        if self.options.strict and latency and latency.steadiness and latency.steadiness.unsteady:
+            return _refused(artifact.candidate, latency.steadiness)
         measurement = Measurement(
             candidate=artifact.candidate,
             origin=self.origin,
@@ -245,7 +234,7 @@ class _Reader:
             peak_memory_bytes=entry["peak_memory_bytes"],
             latency=latency,
             import_ms=entry["import_ms"],
-            energy=None if "value_mj" not in told else _energy(told),
+            energy=entry_energy(entry),
             available_bytes=entry.get("available_bytes"),
         )
         return Measured(
@@ -268,11 +257,6 @@ class _Reader:
     def _pull(self, outputs: Mapping[str, str]) -> dict[str, Path]:
         paths = self.device.pull(list(outputs.values()), self.folder)
         return dict(zip(outputs, paths, strict=True))
-
-
-def _energy(told: Mapping[str, Any]) -> Energy:
-    estimate = Estimate(told["value_mj"], told["low_mj"], told["high_mj"])
-    return Energy(estimate, told["idle_watts"], told["source"])
 
 
 def _refused(candidate: str, steadiness: Steadiness) -> Failure:

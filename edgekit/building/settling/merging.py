@@ -11,16 +11,14 @@ from edgekit.bundle import CandidateFacts, CandidatesManifest, Manifest
 from edgekit.choose import Entry, choose, claim_sentence
 from edgekit.errors import BundleError
 from edgekit.measure import read_environment
-from edgekit.measure.latency import summarize_latency
+from edgekit.measure.entries import entry_energy, entry_latency
 from edgekit.result import CandidateResult, LatencyResult, Result
 from edgekit.types import (
     Accuracy,
     Choice,
-    Energy,
     Environment,
     Estimate,
     Failure,
-    Latency,
     Measurement,
     Origin,
 )
@@ -85,10 +83,10 @@ class _Settled:
             environment=self.environment,
             load_ms=raw["load_ms"],
             peak_memory_bytes=raw["peak_memory_bytes"],
-            latency=_latency(raw, self._turns(facts.id)),
+            latency=entry_latency(raw, self._turns(facts.id)),
             accuracy=_accuracy(facts, self.manifests[facts.id]),
             import_ms=raw["import_ms"],
-            energy=_energy(raw.get("energy") or {}),
+            energy=entry_energy(raw),
             available_bytes=raw.get("available_bytes"),
         )
 
@@ -232,29 +230,9 @@ def _row(
     )
 
 
-def _latency(raw: Mapping[str, Any], turns: tuple[int, ...] = ()) -> Latency | None:
-    if not raw.get("rounds_ms"):
-        return None
-    return summarize_latency(
-        raw["rounds_ms"],
-        warmup_runs=raw["warmup_runs"],
-        steady=raw["steady"],
-        turns=raw.get("turns") or turns,
-        preemptions=raw["preemptions"],
-        steadiness=raw.get("steadiness"),
-    )
-
-
 def _latency_result(raw: Mapping[str, Any], percentile: Any) -> LatencyResult | None:
-    latency = _latency(raw) if raw["status"] == "ok" else None
+    latency = entry_latency(raw) if raw["status"] == "ok" else None
     return None if latency is None else latency_result(latency, percentile)
-
-
-def _energy(told: Mapping[str, Any]) -> Energy | None:
-    if "value_mj" not in told:
-        return None
-    estimate = Estimate(told["value_mj"], told["low_mj"], told["high_mj"])
-    return Energy(estimate, told["idle_watts"], told["source"])
 
 
 def _claim(manifest: Manifest | None) -> Accuracy | None:
