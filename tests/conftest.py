@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import pytest
 
 from tests.board_emulated.fixtures import emulated_board as emulated_board
 from tests.board_emulated.fixtures import running_board as running_board
+
+# A shell that starts the suite in the background has it ignore SIGINT, and with it every command that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SOURCE = '''"""A user's network."""
 import torch

@@ -39,7 +39,7 @@ def governors(root: Path, cpus: int = 4) -> set[str]:
 def test_a_jetsons_modes_are_set_and_put_back(tmp_path: Path) -> None:
     fake_jetson(tmp_path)
     status = tmp_path / "var/lib/nvpmodel/status"
-    assert told(str(tmp_path)) == {"kind": "nvpmodel", "names": ["15W", "7W"], "why_not": ""}
+    assert told(str(tmp_path)) == {"kind": "nvpmodel", "names": ["15W", "7W"], "why_not": "", "set": 0}
     with held("7W", str(tmp_path)):
         assert status.read_text() == "pmode:0001"
         assert Path(record_path(str(tmp_path))).exists()

@@ -484,10 +484,14 @@ def test_what_costs_nothing_is_tried_and_recorded(tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     answer = settled(bundle)
-    for name in ("onnxruntime", "openvino"):
+    offered = {
+        "onnxruntime": {"extended graph optimizations", "basic graph optimizations"},
+        "openvino": {"hint of throughput"},
+    }
+    for name, names in offered.items():
         told = answer["tuning"][name]
         first = [row for row in told["tried"] if not row.get("again")]
-        assert len(first) >= 2
+        assert names <= {row["name"] for row in first}
         assert not [row for row in first if "failed" in row["against"]]
         again = [row for row in told["tried"] if row.get("again")]
         assert bool(told["changed"]) == any(row["kept"] for row in again)
