@@ -118,7 +118,7 @@ def built(row: Row, target: str, folder: Path, options: argparse.Namespace) -> d
     command = [sys.executable, "-m", "edgekit", "build", "--target", target, "--model", row.model]
     command += [*model_arguments(row), "--data", row.data, *row.options, "--allow-weak-original"]
     command += ["--out", str(out), "--store", str(folder / "store")]
-    command += [] if options.prune else ["--no-prune"]
+    command += ["--timed", "0.3s", "--no-repeat", *([] if options.prune else ["--no-prune"])]
     command += ["--precision", options.precision] if options.precision else []
     command += ["--epochs", options.epochs] if options.prune and options.epochs else []
     begun = time.monotonic()

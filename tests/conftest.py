@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tests.board_emulated.fixtures import emulated_board as emulated_board
 from tests.board_emulated.fixtures import running_board as running_board
 
-# A shell that starts the suite in the background has it ignore SIGINT, and with it every command that a test interrupts.
+# A shell that starts the suite in the background has it ignore SIGINT, and with it every command that a test stops.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -33,6 +34,14 @@ def untrained():
 def broken():
     raise RuntimeError("no weights for today")
 '''
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Measurements of two processes of tests need not wait for each other: no test looks at a duration."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,8 @@ def call(work: Path, **options: Any) -> edgekit.result.Result:
         "runtime": "onnxruntime",
         "precision": "fp32",
         "prune": False,
+        "timed_s": 0.3,
+        "repeat": False,
         "out": work / "out",
         "store": work / "store",
     }

@@ -102,5 +102,7 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
             request.strict,
             request.budget.max_energy_mj is not None,
             request.meter,
+            request.timed_s,
+            request.repeat,
         ),
     )

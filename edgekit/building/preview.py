@@ -10,7 +10,7 @@ from edgekit.building.opening import Opening, in_run, opened
 from edgekit.building.outcome.assemble import accuracy_result
 from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TIMING_S
-from edgekit.building.variants.probing import PROBE_SECONDS
+from edgekit.building.variants.probing import PROBE_SHARE
 from edgekit.building.variants.pruned import never_pruned
 from edgekit.building.variants.training import STEP_BATCHES, at_least, training_config
 from edgekit.compress import forward_seconds
@@ -141,7 +141,7 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
     steps = []
     once_s = slowest(context, "network") + slowest(context, "export")
     if not request.budget.fastest:
-        timed_s = 0.0 if setting.board.absent else 2 * PROBE_SECONDS
+        timed_s = 0.0 if setting.board.absent else 2 * PROBE_SHARE * request.timed_s
         probing_s = len(FRACTIONS) * (once_s + timed_s)
         runtimes = len({candidate.backend for candidate in opening.candidates})
         steps.append(

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from edgekit.building.executor import DEFAULT_EXECUTOR
 from edgekit.devices.table import DEFAULT_DEVICE
+from edgekit.errors import UserError
 from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess
+from edgekit.types.measurements import TIMED_S
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +41,9 @@ class TrainOptions:
     step: str | None = None
 
 
+LONGEST_TIMED_S = 600.0  # a measurement has a time-out of its own
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """One build. `data` is a path, a built-in name, or what `data.from_python` takes: (x, y), a Dataset, a source, ….
@@ -47,6 +52,7 @@ class BuildRequest:
     ssh://user@host or a name of devices.toml. `classes`: names in label order, or a text file with one a line.
     `allow_weak_original`: a network that is no better than a guess is built with a warning. `input_shapes`: of inputs
     whose sizes the model leaves open. `weights_prefix` and `weights_key`: see `model.WeightsPart`.
+    `timed_s`: timed runs of each candidate; without `repeat` a noisy measurement is told, not made again.
     `strict`: a throttled or drifting measurement is a failure, not only marked. `meter`: a command, word by word, that
     prints the board's power in watts.
     """
@@ -77,8 +83,17 @@ class BuildRequest:
     input_shapes: tuple[InputShape, ...] = ()
     executor: str = DEFAULT_EXECUTOR
     device: str = DEFAULT_DEVICE
+    timed_s: float = TIMED_S
+    repeat: bool = True
     strict: bool = False
     meter: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises UserError."""
+        if not 0 < self.timed_s <= LONGEST_TIMED_S:
+            raise UserError(
+                f"timed_s is {self.timed_s}", allowed=f"seconds above 0 and up to {LONGEST_TIMED_S:g}"
+            )
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

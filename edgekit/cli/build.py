@@ -16,7 +16,7 @@ from edgekit.cli.reporting import reporter_of
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
-from edgekit.types.measurements import LARGEST_SEED
+from edgekit.types.measurements import LARGEST_SEED, TIMED_S
 
 __all__ = ["build"]
 
@@ -145,6 +145,8 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--allow-weak-original", is_flag=True, help="Also build a network that is no better than a guess."
 )
+@click.option("--timed", default=f"{TIMED_S:g}s", show_default=True, help="Timed runs of each candidate.")
+@click.option("--no-repeat", is_flag=True, help="Tell a noisy measurement instead of making it again.")
 @click.option(
     "--strict", is_flag=True, help="Refuse throttled or drifting measurements instead of marking them."
 )

@@ -74,6 +74,8 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         out=options["out"],
         store=options["store"],
         classes=options["classes"],
+        timed_s=parse_seconds(options["timed"]),
+        repeat=not options["no_repeat"],
         strict=options["strict"],
         meter=read_words("--meter", options["meter"]),
         allow_weak_original=options["allow_weak_original"],

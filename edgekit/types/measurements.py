@@ -10,6 +10,7 @@ from edgekit.types.steadiness import Steadiness
 
 __all__ = [
     "LARGEST_SEED",
+    "TIMED_S",
     "Accuracy",
     "Agreement",
     "Energy",
@@ -25,6 +26,9 @@ __all__ = [
 
 LARGEST_SEED = 2**32 - 1
 """Of a choice by chance: numpy's RandomState, which boards have, takes no larger one."""
+
+TIMED_S = 3.0
+"""Of timed runs of each candidate of a build, where it is not asked for otherwise."""
 
 Origin = Literal["device", "host", "emulated", "estimated"]
 

@@ -34,6 +34,7 @@ SITE = "usr/local/lib/python3.11/dist-packages"
 USER = "board"
 """Who logs in, without rights; `root` may, too."""
 
+CACHE = user_cache_path("edgekit")  # as it is now: tests set another
 RECIPE = 1
 """Goes up when this file makes another root of the same packages."""
 
@@ -70,7 +71,7 @@ def made_of() -> dict[str, object]:
 def cached_root() -> Path:
     """Where the root lies, or will lie: by what it is made of."""
     key = hashlib.sha256(json.dumps(made_of(), sort_keys=True).encode()).hexdigest()[:16]
-    return user_cache_path("edgekit") / "tests" / "boards" / f"arm64-{key}"
+    return CACHE / "tests" / "boards" / f"arm64-{key}"
 
 
 def board_root() -> Path:

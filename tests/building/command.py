@@ -19,12 +19,13 @@ def build_arguments(network: UserNetwork, work: Path, **options: str) -> list[st
         "precision": "fp32,int8",
         "max-latency": "100ms",
         "max-drop": "2%",
+        "timed": "0.3s",
         "out": str(work / "out"),
         "store": str(work / "store"),
         **{name.replace("_", "-"): value for name, value in options.items()},
     }
     flags = [part for name, value in chosen.items() if value for part in (f"--{name}", value)]
-    return [sys.executable, "-m", "edgekit", "build", *flags]
+    return [sys.executable, "-m", "edgekit", "build", "--no-repeat", *flags]
 
 
 def run(arguments: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -123,7 +123,8 @@ def test_pruning_is_skipped_with_its_reason_when_the_budget_is_met_without(finis
 def test_a_budget_nobody_meets_is_missed_with_the_nearest_and_exit_code_3(
     digits_network: UserNetwork, finished: Path
 ) -> None:
-    done = run(build_arguments(digits_network, finished, max_latency="1us", out=str(finished / "missed")))
+    options = {"max_latency": "1us", "runtime": "onnxruntime,litert", "out": str(finished / "missed")}
+    done = run(build_arguments(digits_network, finished, **options))
     assert done.returncode == 3
     result = load_result(finished / "missed" / "result.json")
     assert result.verdict == "MISSES"
@@ -143,6 +144,7 @@ def test_a_size_that_needs_pruning_is_met_by_a_pruned_and_distilled_build(
             max_size=str(round(0.85 * min(sizes))),
             epochs="30",
             max_drop="6%",
+            runtime="onnxruntime,litert",
             out=str(finished / "small"),
         )
     )
@@ -204,6 +206,8 @@ def test_from_python_arrays_without_labels_are_judged_by_agreement(
         backends=("onnxruntime",),
         precisions=("fp32", "int8"),
         prune=False,
+        timed_s=0.3,
+        repeat=False,
         out=tmp_path / "out",
         store=tmp_path / "store",
     )

@@ -118,6 +118,8 @@ def build(project: Path, **options: object) -> Result:
         out=project / "out",
         store=project / "store",
         prune=False,
+        timed_s=0.3,
+        repeat=False,
         calibration_samples=64,
         **options,
     )

@@ -18,11 +18,11 @@ from edgekit.building.values import Attempt
 from edgekit.devices import Measured, MeasureOptions, measure
 from edgekit.progress import Reporter
 from edgekit.types import Artifact, Failure, Measurement
+from edgekit.types.measurements import TIMED_S
 
 __all__ = ["Timer", "time_alone", "time_attempts"]
 
 FILE = "timed.json"
-ARTIFACT_SECONDS = 3.0
 NOISE_LIMIT = 0.05  # of a median: a wider interval is noise that a second run may be free of
 REPEATS = 1  # of a run in which some candidate was not steady: the store would keep the noise for good
 STAGES = {
@@ -55,10 +55,11 @@ class UnkeptRunError(Exception):
 
 @dataclass(frozen=True)
 class Timer:
-    """Times artifacts on a bench. `seed`: of the order within a round.
+    """Times artifacts on a bench. `seed`: of the order within a round; `timed_s`: timed runs of each artifact.
 
-    A run that has begun is finished; after `repeat_until` a noisy one is not repeated. `strict`: a throttled or
-    drifting run is a Failure. `energy`: measured too, but not in a run of its own; `meter`: see MeasureOptions.
+    A run that has begun is finished; after `repeat_until`, and without `repeat`, a noisy one is not repeated. `strict`:
+    a throttled or drifting run is a Failure. `energy`: measured too, but not in a run of its own; `meter`: see
+    MeasureOptions.
     """
 
     cache: Cache
@@ -69,6 +70,8 @@ class Timer:
     strict: bool = False
     energy: bool = False
     meter: tuple[str, ...] = ()
+    timed_s: float = TIMED_S
+    repeat: bool = True
 
     def time(
         self,
@@ -88,8 +91,7 @@ class Timer:
         it is timed, so what fails here (killed, out of memory, too slow for its time) may not fail again: the next
         build tries all anew.
         """
-        options = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed, strict=self.strict,
-                                 energy=energy and self.energy, meter=self.meter)  # fmt: skip
+        options = self._options(seconds, energy)
         title = (
             "Timing the winner once more, on its own" if again else f"Measuring {len(artifacts)} candidates"
         )
@@ -111,7 +113,7 @@ class Timer:
             **self.bench.key_parts(artifacts, samples, options),
             "intervals": METHOD,
             "noise_limit": NOISE_LIMIT,
-            "repeats": REPEATS,
+            "repeats": REPEATS if self.repeat else 0,
             "kept": "measurements only",
         }
         try:
@@ -125,6 +127,13 @@ class Timer:
             artifact.candidate: replace(row.measurement, candidate=artifact.candidate)
             for artifact, row in zip(artifacts, rows, strict=True)
         }
+
+    def _options(self, seconds: float, energy: bool) -> MeasureOptions:
+        """A run shorter than its warm-up would be mostly warm-up, so both are shortened."""
+        own = MeasureOptions(threads=self.bench.threads, seconds=seconds, seed=self.seed, strict=self.strict,
+                             energy=energy and self.energy, meter=self.meter)  # fmt: skip
+        shorter = replace(own, warmup_s=min(own.warmup_s, self.timed_s))
+        return shorter if self.repeat else replace(shorter, repeats=0)
 
     def _measured(
         self,
@@ -156,14 +165,14 @@ class Timer:
                 step.advance(0.0, "the machine was not quiet: measuring again")
                 return True
 
-            return calmest_run(run, may_repeat)
+            return calmest_run(run, may_repeat) if self.repeat else (run(), True)
 
 
 def time_attempts(
     timer: Timer, attempts: Sequence[Attempt], samples: SplitFiles
 ) -> tuple[dict[str, Measurement], list[Failure]]:
     """Measurements by candidate, each with the accuracy that is known already, and those that failed."""
-    timed = timer.time([attempt.artifact for attempt in attempts], samples, ARTIFACT_SECONDS, energy=True)
+    timed = timer.time([attempt.artifact for attempt in attempts], samples, timer.timed_s, energy=True)
     measurements: dict[str, Measurement] = {}
     failures: list[Failure] = []
     for attempt in attempts:
@@ -178,7 +187,7 @@ def time_attempts(
 def time_alone(timer: Timer, samples: SplitFiles, attempt: Attempt) -> Measurement | Failure:
     """One candidate in a run of its own, for as long as it had beside the others."""
     name = attempt.candidate.id
-    return timer.time([attempt.artifact], samples, ARTIFACT_SECONDS, again=True)[name]
+    return timer.time([attempt.artifact], samples, timer.timed_s, again=True)[name]
 
 
 def calmest_run(run: Callable[[], TimingRun], may_repeat: Callable[[], bool]) -> tuple[TimingRun, bool]:

@@ -26,10 +26,10 @@ from edgekit.types import Artifact, Candidate, Measurement, Percentile, Signatur
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PROBE_SECONDS", "time_structures", "untrained_structures"]
+__all__ = ["PROBE_SHARE", "time_structures", "untrained_structures"]
 
-PROBE_SECONDS = 1.5
-"""Of timed runs of each structure."""
+PROBE_SHARE = 0.5
+"""Of a candidate's timed runs, for each structure."""
 
 
 def structure_parts(
@@ -104,7 +104,7 @@ def time_structures(
     if problem is not None and not made:
         raise problem
     artifacts = [artifact for _, _, artifact in made]
-    timed = timer.time(artifacts, samples_for(original.signature), PROBE_SECONDS)
+    timed = timer.time(artifacts, samples_for(original.signature), PROBE_SHARE * timer.timed_s)
     structures = []
     for variant, lead, artifact in made:
         measured = timed[artifact.candidate]

@@ -60,6 +60,8 @@ def build(
         backends=(backend,),
         precisions=(precision,),
         prune=False,
+        timed_s=0.3,
+        repeat=False,
         out=work / "out",
         store=work / "store",
         **more,

@@ -123,6 +123,8 @@ def test_a_row_more_in_each_table_is_all_that_a_maker_and_an_executor_need(
         backends=("onnxruntime",),
         precisions=("fp32",),
         executor="fake",
+        timed_s=0.3,
+        repeat=False,
         out=tmp_path / "out",
         store=tmp_path / "store",
     )
