@@ -17,7 +17,9 @@ from edgekit.arguments import (
     read_training,
     refuse_unknown,
 )
-from edgekit.building import BuildRequest, TrainOptions, preview_build, run_build
+from edgekit.building.preview import preview_build
+from edgekit.building.request import BuildRequest, TrainOptions
+from edgekit.building.run import run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
 from edgekit.files import only_one_in
 from edgekit.plan_text import ShownPreview, shown

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.building import TrainOptions
+from edgekit.building.request import TrainOptions
 from edgekit.data import load_preprocess, make_preprocess
 from edgekit.errors import BudgetError, DataError, UserError
 from edgekit.precisions import OFFERED as PRECISIONS_OFFERED

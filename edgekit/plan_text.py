@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from edgekit.building import Preview
+from edgekit.building.preview import Preview
 from edgekit.report.wording import budget_text, rejection_lines
 
 __all__ = ["ShownPreview", "preview_lines", "shown"]

@@ -15,7 +15,7 @@ from edgekit.arguments import (
     read_training,
     refuse_unknown,
 )
-from edgekit.building import TrainOptions
+from edgekit.building.request import TrainOptions
 from edgekit.errors import BudgetError, DataError, UserError
 from edgekit.reference import load_function, locate_reference
 from edgekit.types import Preprocess

@@ -1,10 +1,1 @@
-"""The build: the only part that knows every stage."""
-
-from __future__ import annotations
-
-from edgekit.building.context import LOG
-from edgekit.building.preview import Preview, preview_build
-from edgekit.building.request import BuildRequest, TrainOptions
-from edgekit.building.run import run_build
-
-__all__ = ["LOG", "BuildRequest", "Preview", "TrainOptions", "preview_build", "run_build"]
+"""The build: the only part that knows every stage. Workers start here, so nothing is imported."""

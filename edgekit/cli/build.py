@@ -178,7 +178,7 @@ def build(context: click.Context, /, **options: Any) -> int:
         return build_fleet(devices, context.obj or (), options)
     reporter = reporter_of(options, request.store)
     if options["plan"]:
-        from edgekit.building import preview_build
+        from edgekit.building.preview import preview_build
         from edgekit.cli.plan import print_preview
 
         print_preview(preview_build(request, reporter), as_json=options["as_json"])

@@ -9,7 +9,7 @@ import click
 from edgekit.errors import visible
 
 if TYPE_CHECKING:
-    from edgekit.building import Preview
+    from edgekit.building.preview import Preview
 
 __all__ = ["print_preview"]
 

@@ -21,7 +21,7 @@ def reporter_of(options: Mapping[str, Any], store: Path) -> Reporter:
     from edgekit.report.progress import RichReporter
 
     if options["verbose"]:
-        from edgekit.building import LOG
+        from edgekit.building.context import LOG
 
         return RichReporter(store / LOG)
     return RichReporter()

@@ -21,14 +21,14 @@ from edgekit.quantities import (
 from edgekit.types import Budget
 
 if TYPE_CHECKING:
-    from edgekit.building import BuildRequest
+    from edgekit.building.request import BuildRequest
 
 __all__ = ["read_request"]
 
 
 def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildRequest:
     """What is to be built; `given`: the command line, without the program's name. Raises UserError."""
-    from edgekit.building import BuildRequest, TrainOptions
+    from edgekit.building.request import BuildRequest, TrainOptions
 
     limit = options["max_latency"]
     budget = Budget(

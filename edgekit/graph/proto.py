@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,7 +131,9 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     where the simplifier gives up."""
     try:
         import onnx
-        import onnxsim
+
+        with _torch_hidden():
+            import onnxsim
     except ModuleNotFoundError as problem:
         raise MissingExtraError("onnxsim", "onnxruntime") from problem
     try:
@@ -140,6 +144,19 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     except (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
         simplified = model  # callers verify and check what they get
     return _tidy(simplified)
+
+
+@contextlib.contextmanager
+def _torch_hidden() -> Iterator[None]:
+    """onnxsim's import takes torch for a bridge that it then finds missing: two seconds in every process that reads."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # Python's own way to say that there is none
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:

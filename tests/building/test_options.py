@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.building import BuildRequest
+from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
 from edgekit.errors import UserError
 from edgekit.result import load_result

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.building import BuildRequest
+from edgekit.building.request import BuildRequest
 from edgekit.cli import main
 
 
