@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from edgekit.compress.base import Samples
+from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
+from edgekit.compress.pruning.dropping import propose_depth
 from edgekit.compress.pruning.iterate import IterateConfig, PruneOutcome, StepRecord, prune_iteratively
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.propose import (
@@ -29,6 +31,7 @@ __all__ = [
     "PruneOutcome",
     "PrunePlan",
     "PruneStep",
+    "ResidualBlock",
     "Samples",
     "StepRecord",
     "TrainConfig",
@@ -36,6 +39,7 @@ __all__ = [
     "accuracy",
     "agreement",
     "apply_plan",
+    "droppable_blocks",
     "finetune",
     "fits",
     "forward_seconds",
@@ -43,6 +47,7 @@ __all__ = [
     "load_pruned",
     "load_step",
     "propose",
+    "propose_depth",
     "propose_widths",
     "prunable",
     "prune_iteratively",

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from edgekit.compress.folding import folded
 from edgekit.compress.pruning.cost import CostModel, layer_macs
-from edgekit.compress.pruning.folding import folded
 from edgekit.compress.pruning.groups import ChannelGroup, Grouping, channel_groups
 from edgekit.compress.pruning.importance import Importance, channel_scores
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
@@ -167,8 +167,9 @@ def allowed_widths(width: int, round_to: int, min_channels: int = 1) -> tuple[in
 
 
 def apply_plan(module: torch.nn.Module, example: Example, plan: PrunePlan) -> torch.nn.Module:
-    """A pruned copy of the original `module`: dense, eval mode, weights sliced. `module` is left as it is.
+    """A pruned copy of the original `module`: blocks dropped, then weights sliced; dense, eval mode.
 
+    `module` is left as it is.
     Raises StageError when the plan does not fit, or the pruned network does not run or changes output shapes.
     """
     module = folded(module)
