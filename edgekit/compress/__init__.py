@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.compress.base import Samples
 from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
+from edgekit.compress.norms import reestimate_norms
 from edgekit.compress.pruning.dropping import propose_depth
 from edgekit.compress.pruning.iterate import IterateConfig, PruneOutcome, StepRecord, prune_iteratively
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
@@ -16,6 +17,8 @@ from edgekit.compress.pruning.propose import (
     prunable,
 )
 from edgekit.compress.pruning.saved import load_pruned, save_pruned
+from edgekit.compress.sensitivity.harm import BlockHarm, GroupHarm, LayerHarm, MeasuredWidth, Sensitivity
+from edgekit.compress.sensitivity.measure import SensitivityConfig, measure_sensitivity, sensitivity_parts
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.custom import load_loss, load_step
 from edgekit.compress.training.evaluate import accuracy, agreement
@@ -25,7 +28,11 @@ from edgekit.compress.training.pace import forward_seconds
 from edgekit.compress.training.trial import try_training
 
 __all__ = [
+    "BlockHarm",
+    "GroupHarm",
     "IterateConfig",
+    "LayerHarm",
+    "MeasuredWidth",
     "Prunable",
     "PruneConfig",
     "PruneOutcome",
@@ -33,6 +40,8 @@ __all__ = [
     "PruneStep",
     "ResidualBlock",
     "Samples",
+    "Sensitivity",
+    "SensitivityConfig",
     "StepRecord",
     "TrainConfig",
     "TrainReport",
@@ -46,11 +55,14 @@ __all__ = [
     "load_loss",
     "load_pruned",
     "load_step",
+    "measure_sensitivity",
     "propose",
     "propose_depth",
     "propose_widths",
     "prunable",
     "prune_iteratively",
+    "reestimate_norms",
     "save_pruned",
+    "sensitivity_parts",
     "try_training",
 ]

@@ -33,6 +33,7 @@ __all__ = [
     "propose",
     "propose_widths",
     "prunable",
+    "sound_grouping",
     "told",
 ]
 
@@ -186,7 +187,7 @@ def apply_plan(module: torch.nn.Module, example: Example, plan: PrunePlan) -> to
 
 def kept_whole(module: torch.nn.Module, example: Example, config: PruneConfig) -> Mapping[str, str]:
     """Layers that no plan makes narrower, though they give no output → why. Raises StageError like `propose`."""
-    grouping = _grouping(folded(module), example, config)
+    grouping = sound_grouping(folded(module), example, config)
     return {layer: reason for layer, reason in grouping.kept.items() if reason != OUTPUT}
 
 
@@ -200,11 +201,11 @@ def told(kept: Mapping[str, str]) -> str:
 
 
 def _groups(module: torch.nn.Module, example: Example, config: PruneConfig) -> tuple[ChannelGroup, ...]:
-    return _grouping(module, example, config).groups
+    return sound_grouping(module, example, config).groups
 
 
-def _grouping(module: torch.nn.Module, example: Example, config: PruneConfig) -> Grouping:
-    """The groups that the configuration wants and that are sound; all others are kept."""
+def sound_grouping(module: torch.nn.Module, example: Example, config: PruneConfig) -> Grouping:
+    """The groups that the configuration wants and that are sound; all others are kept. `module` has plain weights."""
     traced = channel_groups(module, example)
     wanted = [
         group
