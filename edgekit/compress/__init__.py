@@ -18,7 +18,12 @@ from edgekit.compress.pruning.propose import (
 )
 from edgekit.compress.pruning.saved import load_pruned, save_pruned
 from edgekit.compress.sensitivity.harm import BlockHarm, GroupHarm, LayerHarm, MeasuredWidth, Sensitivity
-from edgekit.compress.sensitivity.measure import SensitivityConfig, measure_sensitivity, sensitivity_parts
+from edgekit.compress.sensitivity.measure import (
+    SensitivityConfig,
+    measure_blocks,
+    measure_sensitivity,
+    sensitivity_parts,
+)
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.custom import load_loss, load_step
 from edgekit.compress.training.evaluate import accuracy, agreement
@@ -55,6 +60,7 @@ __all__ = [
     "load_loss",
     "load_pruned",
     "load_step",
+    "measure_blocks",
     "measure_sensitivity",
     "propose",
     "propose_depth",

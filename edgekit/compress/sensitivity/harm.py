@@ -81,9 +81,9 @@ class LayerHarm:
 class Sensitivity:
     """Harm of everything that can be done to a network, each alone.
 
-    Harm is the divergence of the outputs from the original's on the same samples (`divergence.py`): 0 is none.
-    `floor` is what re-estimating batch norms does by itself; it has been taken off the harms of groups and blocks.
-    `samples`: how many were compared.
+    Harm is the divergence of the outputs from the original's on the same samples (`divergence.py`): 0 is none. Of
+    groups and blocks it is that between networks whose batch norms were both re-estimated; `floor` is what that alone
+    does to the original. `samples`: how many were compared.
     """
 
     groups: tuple[GroupHarm, ...]

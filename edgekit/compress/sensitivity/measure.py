@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["SensitivityConfig", "measure_sensitivity", "sensitivity_parts"]
+__all__ = ["SensitivityConfig", "measure_blocks", "measure_sensitivity", "sensitivity_parts"]
 
 Batches = Sequence[tuple["torch.Tensor", ...]]
 
@@ -97,6 +98,21 @@ def measure_sensitivity(
     return _Measuring(folded(module).eval(), example, data, pruning, config, progress or SilentStep()).all()
 
 
+def measure_blocks(
+    module: torch.nn.Module,
+    example: Example,
+    data: Samples,
+    config: SensitivityConfig = SensitivityConfig(),
+    *,
+    progress: Step | None = None,
+) -> tuple[BlockHarm, ...]:
+    """The harm of each droppable block alone, as `measure_sensitivity` has it. Raises what that raises."""
+    nothing = PruneConfig(importance="magnitude", keep=("*",))
+    return _Measuring(
+        folded(module).eval(), example, data, nothing, config, progress or SilentStep()
+    ).blocks()
+
+
 class _Measuring:
     """One network with what all measurements of it share."""
 
@@ -111,8 +127,13 @@ class _Measuring:
     ) -> None:
         self._module, self._progress, self._config = module, progress, config
         compared, self._renewing = _batches(data, config)
-        self._reference = OriginalOutputs(module, compared)
-        self._compared = compared
+        self._reference, self._compared = OriginalOutputs(module, compared), compared
+        renewed = copy.deepcopy(module)
+        reestimate_norms(renewed, self._renewing)
+        # Changed networks with new statistics are compared with the original with new ones, or all would be blamed for
+        # what the few samples alone do to the statistics.
+        self._renewed = OriginalOutputs(renewed, compared)
+        self._floor = self._reference.divergence(renewed)
         self._depth: Depth = find_depth(module, example)
         self._groups = sound_grouping(module, example, pruning).groups
         self._scores = channel_scores(
@@ -123,20 +144,20 @@ class _Measuring:
 
     def all(self) -> Sensitivity:
         """Everything, one after the other."""
-        untouched = cut(self._module, (), PrunePlan())
-        self._floor = self._harm(untouched, "batch norms", floor=0.0)
         groups = tuple(self._group(group) for group in self._groups)
-        blocks = tuple(
-            BlockHarm(
-                block.name,
-                self._harm(self._depth.without(self._module, [block.name]), f"without {block.name}"),
-            )
-            for block in self._depth.blocks
-        )
+        blocks = self.blocks()
         ranges = input_ranges(self._module, self._compared)
         layers = tuple(self._quantized(name, ranges[name]) for name in self._layers if name in ranges)
         self._progress.advance(1.0, f"{len(groups)} groups, {len(blocks)} blocks, {len(layers)} layers")
         return Sensitivity(groups, blocks, layers, self._floor, self._reference.samples)
+
+    def blocks(self) -> tuple[BlockHarm, ...]:
+        """Each block bypassed."""
+        names = [block.name for block in self._depth.blocks]
+        return tuple(
+            BlockHarm(name, self._harm(self._depth.without(self._module, [name]), f"without {name}"))
+            for name in names
+        )
 
     def _group(self, group: ChannelGroup) -> GroupHarm:
         scores = self._scores[group.layer]
@@ -159,17 +180,17 @@ class _Measuring:
         self._advance(f"{name} in int8")
         return LayerHarm(name, {"int8": harm})
 
-    def _harm(self, network: torch.nn.Module, what: str, floor: float | None = None) -> float:
+    def _harm(self, network: torch.nn.Module, what: str) -> float:
         """Of a changed copy, whose batch norms are re-estimated here."""
         reestimate_norms(network, self._renewing)
-        harm = self._reference.divergence(network)
+        harm = self._renewed.divergence(network)
         self._advance(what)
-        return max(0.0, harm - (self._floor if floor is None else floor))
+        return harm
 
     def _advance(self, what: str) -> None:
         self._done += 1
         tried = len(self._config.fractions) * len(self._groups) + len(self._depth.blocks) + len(self._layers)
-        self._progress.advance(min(0.999, self._done / (1 + tried)), what)
+        self._progress.advance(min(0.999, self._done / tried), what)
 
 
 def _batches(data: Samples, config: SensitivityConfig) -> tuple[Batches, Batches]:
