@@ -18,7 +18,7 @@ from edgekit.arguments import (
     refuse_unknown,
 )
 from edgekit.building.preview import preview_build
-from edgekit.building.request import BuildRequest, TrainOptions
+from edgekit.building.request import BuildRequest, TrainOptions, read_blocks
 from edgekit.building.run import run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
 from edgekit.files import only_one_in
@@ -38,6 +38,7 @@ OTHER_OPTIONS = (
     "percentile",
     "threads",
     "prune",
+    "drop",
     "classes",
     "seed",
     "recipe",
@@ -101,8 +102,9 @@ def build(
     teacher_outputs) a scalar tensor, see `edgekit help metric` and so on; `train` a dict
     of the fields of `TrainOptions`, as {"epochs": 4, "learning_rate": 0.02}; `preprocess` one of the fields of
     `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
-    `BuildRequest` and `Budget` (percentile, threads, prune, classes, seed, recipe, …); `input_shapes` may be
-    "x=1x3x320x320" or {"x": (1, 3, 320, 320)}; `weights_prefix` and `weights_key` say which weights of a file count.
+    `BuildRequest` and `Budget` (percentile, threads, prune, drop, classes, seed, recipe, …); `input_shapes` may be
+    "x=1x3x320x320" or {"x": (1, 3, 320, 320)}; `weights_prefix` and `weights_key` say which weights of a file count;
+    `drop` names residual blocks that a variant of its own goes without, "blocks.3,blocks.7", a list, or "auto:2".
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
     it to standard error wherever that goes, as the log of a batch job.
@@ -165,6 +167,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         weights=None if weights is None else Path(weights),
         time_limit_s=time_limit_s,
         input_shapes=read_input_shapes(options.pop("input_shapes", ())),
+        drop=read_blocks(options.pop("drop", None)),
         out=Path(given["out"]),
         store=Path(given["store"]),
         **options,

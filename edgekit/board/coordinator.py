@@ -12,6 +12,7 @@ Job (paths are relative to the job file's folder):
     repeats 0 (how often a throttled or drifting run is repeated), pause_s 10 (at least, before it is),
     energy null, or {seconds 5.0 (per entry), rounds 5, idle_s 2.0, meter [words of a command that prints watts]},
     power_mode null (or the one of `describe` that is set meanwhile, and put back),
+    together false (true: all entries in one worker, see together.py; of each id, runtime, path and options are read),
     root "/" (the folder below which sensors are read: another one in tests),
     entries: [{id, runtime, path, options: {name: text}, layers: see `layers.WANTED`, may be absent,
                feeds: {input: FILE.npy}       one batch-1 array per input; absent: random ones, dynamic dims 1
@@ -54,6 +55,7 @@ from .peer import EntryError, Peer
 from .powermodes import held
 from .rounds import Rounds
 from .sensors import Sensors
+from .together import time_together
 
 SCHEMA = 1
 MAX_RUNS_PER_ROUND = 2000
@@ -61,7 +63,7 @@ ROUND_SPREAD = 0.05  # interquartile range of round medians over their median, a
 DEFAULTS: Dict[str, Any] = {
     "seed": 0, "threads": 1, "cpus": None, "rounds": 12, "seconds": 5.0, "warmup_s": 3.0, "timeout_s": 600.0,
     "result": "result.json", "repeats": 0, "pause_s": 10.0, "root": "/",
-    "energy": None, "power_mode": None,
+    "energy": None, "power_mode": None, "together": False,
 }  # fmt: skip
 
 JOB = forms.record(
@@ -76,6 +78,7 @@ JOB = forms.record(
         "repeats": forms.whole(0, 10),
         "pause_s": forms.number(0, 3600),
         "root": forms.text,
+        "together": forms.truth,
         "power_mode": forms.maybe(forms.text),
         "energy": forms.maybe(
             forms.record(
@@ -256,7 +259,7 @@ def run_job(job: Dict[str, Any], folder: str, report: Callable[[Dict[str, Any]],
     with contextlib.ExitStack() as mode:
         if job["power_mode"]:
             mode.enter_context(held(job["power_mode"], job["root"]))
-        entries = coordinator.run()
+        entries = time_together(job, coordinator.tell) if job["together"] else coordinator.run()
     for result in coordinator.results.values():
         if "outputs" in result:
             result["outputs"] = {

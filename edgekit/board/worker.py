@@ -17,6 +17,7 @@ from .sensors import Sensors, own_cpus
 from .session import random_feeds, sample_row
 from .sessions.opening import import_runtime, open_session, prepare_artifact
 from .timing import SWITCH_RUNS, peak_memory_bytes, timed_runs, warm_up
+from .together import OpenedTogether
 
 
 class Worker(object):
@@ -131,6 +132,7 @@ def serve() -> int:
         channel.flush()
 
     worker = Worker(send)
+    together = OpenedTogether(lambda done, total: send({"progress": [done, total]}))
     actions: Dict[str, Callable[..., Any]] = {
         "load": worker.load,
         "warmup": worker.warmup,
@@ -139,6 +141,8 @@ def serve() -> int:
         "memory": worker.memory,
         "evaluate": worker.evaluate,
         "layers": worker.layers,
+        "add": together.add,
+        "rounds": together.rounds,
     }
     for line in iter(sys.stdin.readline, ""):
         request = json.loads(line)

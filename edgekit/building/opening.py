@@ -14,12 +14,13 @@ from edgekit.building.context import LOG, Context, assembled
 from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
+from edgekit.building.variants.dropped import refuse_unknown_blocks
 from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never_pruned
 from edgekit.building.variants.training import training_config
 from edgekit.compress import try_training
 from edgekit.data import DataSource, compare_classes, multiplied_pixels, unnormalised, unscaled_pixels
-from edgekit.errors import Interrupted, TimeLimitReached
+from edgekit.errors import Interrupted, StageError, TimeLimitReached, UserError
 from edgekit.graph.scaling import scales_input
 from edgekit.measure import little_told
 from edgekit.plan import Plan
@@ -97,6 +98,7 @@ def opened(context: Context) -> Opening:
         setting.request.metric,
     )
     try_own_loss(context)
+    refuse_blocks(context)
     plan = planned(context, original)
     smaller = never_pruned(setting.request, setting.model, setting.splits) is None
     target = setting.board.target
@@ -125,6 +127,17 @@ def try_own_loss(context: Context) -> None:
         return
     if train is not None and never_pruned(request, setting.model, setting.splits) is None:
         try_training(setting.model.load(), train, training_config(request.train, request.seed, len(train)))
+
+
+def refuse_blocks(context: Context) -> None:
+    """Blocks that are to be dropped and cannot be: told now, not after all else is timed. Raises UserError."""
+    setting = context.setting
+    request = setting.request
+    if request.drop and never_pruned(request, setting.model, setting.splits) is None:
+        try:
+            refuse_unknown_blocks(request, setting.model, setting.source)
+        except StageError as error:
+            raise UserError(f"no block can be dropped: {error.cause}") from error
 
 
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:

@@ -150,14 +150,17 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
     options, count = request.train, len(train)
     with context.reporter.step("Running one batch through the network"):
         batch_s = forward_seconds(setting.model.load(), train, options.batch_size, options.device)
-    per_epoch = max(1, count // min(options.batch_size, count))
+    epoch_s = batch_s * max(1, count // min(options.batch_size, count))
     short = at_least(STEP_BATCHES, options.step_epochs, count, options.batch_size)
     epochs = training_config(options, request.seed, count).epochs
     low_s, high_s = (
-        trained * batch_s * per_epoch * (pruned * short + epochs)
+        trained * epoch_s * (pruned * short + epochs)
         for trained, pruned in zip(TRAINED_BATCH, PRUNING_STEPS, strict=True)
     )
     steps.append(step("pruning and distilling one network", low_s, high_s))
+    if request.drop:
+        low_s, high_s = (trained * epoch_s * epochs for trained in TRAINED_BATCH)
+        steps.append(PreviewStep(f"distilling it without {', '.join(request.drop)}", low_s, high_s))
     again = unpruned_steps(context, opening)
     low_s, high_s = sum(part.low_s for part in again), sum(part.high_s for part in again)
     steps.append(step("the same for its candidates, timed with the others", low_s, 2 * high_s))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +16,10 @@ from edgekit.types.measurements import TIMED_S
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BuildRequest", "TrainOptions"]
+__all__ = ["DROP_AUTO", "BuildRequest", "TrainOptions", "read_blocks"]
+
+DROP_AUTO = "auto:"
+"""Before the number of blocks that edgekit chooses itself."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class BuildRequest:
     `allow_weak_original`: a network that is no better than a guess is built with a warning. `input_shapes`: of inputs
     whose sizes the model leaves open. `weights_prefix` and `weights_key`: see `model.WeightsPart`.
     `timed_s`: timed runs of each candidate; without `repeat` a noisy measurement is told, not made again.
+    `drop`: residual blocks, by their modules' names, that a variant of its own goes without; or ("auto:2",).
     `strict`: a throttled or drifting measurement is a failure, not only marked. `meter`: a command, word by word, that
     prints the board's power in watts.
     """
@@ -70,6 +74,7 @@ class BuildRequest:
     precisions: tuple[Precision, ...] | None = None
     backends: tuple[BackendName, ...] | None = None
     prune: bool = True
+    drop: tuple[str, ...] = ()
     train: TrainOptions = field(default_factory=TrainOptions)
     metric: str | None = None
     calibration_samples: int = 512
@@ -102,3 +107,15 @@ class BuildRequest:
     def wants(self, names: Sequence[BackendName]) -> tuple[BackendName, ...]:
         """Those of `names` that the user did not exclude."""
         return tuple(name for name in names if self.backends is None or name in self.backends)
+
+
+def read_blocks(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Blocks to drop, "blocks.3,blocks.7" or a sequence, as `BuildRequest.drop`; None is none. Raises UserError."""
+    if given is None:
+        return ()
+    names = given.split(",") if isinstance(given, str) else list(given)
+    if not all(isinstance(name, str) and name.strip() for name in names) or (
+        isinstance(given, str) and not names
+    ):
+        raise UserError(f"drop is {given!r}", allowed="names of blocks, as blocks.3,blocks.7, or auto:2")
+    return tuple(name.strip() for name in names)

@@ -176,6 +176,10 @@ def check_references(request: BuildRequest, project: Path) -> None:
     if request.executor not in EXECUTORS:
         raise UserError(f'no executor "{request.executor}"', allowed=", ".join(EXECUTORS))
     check_device(request.device)
+    if request.drop and not request.prune:
+        raise UserError(
+            "blocks are to be dropped, but nothing is to be trained", remedy="leave out --no-prune"
+        )
     if request.recipe is not None:
         ladder(request.recipe, project)
     if request.train.loss is not None:

@@ -27,6 +27,11 @@ COMMANDS = {
         "Two artifacts of one network, layer by layer: where they part, and what to try.",
     ),
     "profile": ("edgekit.cli.profile", "profile", "Cost and measured time of each layer, slowest first."),
+    "latency": (
+        "edgekit.cli.latency",
+        "latency",
+        "Time single layers on a board, and predict networks from them.",
+    ),
     "lint": ("edgekit.cli.lint", "lint", "What a board cannot take of a network, before any work."),
     "report": ("edgekit.cli.report", "report", "Rebuild the HTML report of a finished build."),
     "bundle": ("edgekit.cli.bundle", "bundle", "Verify or show a bundle."),

@@ -99,6 +99,12 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     help="Set aside; a recipe uses as many as it says.",
 )
 @click.option("--no-prune/--prune", help="Quantize only; no training.")
+@click.option(
+    "--drop",
+    metavar="BLOCKS",
+    help="Also train a variant without these residual blocks, as blocks.3,blocks.7; auto:2: "
+    "the two that matter least.",
+)
 @click.option("--epochs", type=float, callback=positive, help="Of the last fine-tuning.  [default: 12]")
 @click.option("--learning-rate", type=float, callback=positive, help="Peak of the one-cycle schedule.")
 @click.option(

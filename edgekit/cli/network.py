@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Arrays = tuple[NDArray[np.generic], ...]
 
-__all__ = ["feeds_for", "first_sample", "float_onnx", "located"]
+__all__ = ["example_inputs", "feeds_for", "first_sample", "float_onnx", "located"]
 
 
 def located(model: str, options: Mapping[str, Any]) -> ModelRef:

@@ -28,7 +28,7 @@ __all__ = ["read_request"]
 
 def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildRequest:
     """What is to be built; `given`: the command line, without the program's name. Raises UserError."""
-    from edgekit.building.request import BuildRequest, TrainOptions
+    from edgekit.building.request import BuildRequest, TrainOptions, read_blocks
 
     limit = options["max_latency"]
     budget = Budget(
@@ -66,6 +66,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         precisions=read_precisions(options["precision"]),
         backends=read_runtimes(options["runtime"]),
         prune=not options["no_prune"],
+        drop=read_blocks(options["drop"]),
         train=train,
         metric=options["metric"],
         calibration_samples=options["calibration_samples"],

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from edgekit.compress.base import Samples
+from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
+from edgekit.compress.norms import reestimate_norms
+from edgekit.compress.pruning.dropping import propose_depth
 from edgekit.compress.pruning.iterate import IterateConfig, PruneOutcome, StepRecord, prune_iteratively
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.propose import (
@@ -14,6 +17,13 @@ from edgekit.compress.pruning.propose import (
     prunable,
 )
 from edgekit.compress.pruning.saved import load_pruned, save_pruned
+from edgekit.compress.sensitivity.harm import BlockHarm, GroupHarm, LayerHarm, MeasuredWidth, Sensitivity
+from edgekit.compress.sensitivity.measure import (
+    SensitivityConfig,
+    measure_blocks,
+    measure_sensitivity,
+    sensitivity_parts,
+)
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.custom import load_loss, load_step
 from edgekit.compress.training.evaluate import accuracy, agreement
@@ -23,29 +33,42 @@ from edgekit.compress.training.pace import forward_seconds
 from edgekit.compress.training.trial import try_training
 
 __all__ = [
+    "BlockHarm",
+    "GroupHarm",
     "IterateConfig",
+    "LayerHarm",
+    "MeasuredWidth",
     "Prunable",
     "PruneConfig",
     "PruneOutcome",
     "PrunePlan",
     "PruneStep",
+    "ResidualBlock",
     "Samples",
+    "Sensitivity",
+    "SensitivityConfig",
     "StepRecord",
     "TrainConfig",
     "TrainReport",
     "accuracy",
     "agreement",
     "apply_plan",
+    "droppable_blocks",
     "finetune",
     "fits",
     "forward_seconds",
     "load_loss",
     "load_pruned",
     "load_step",
+    "measure_blocks",
+    "measure_sensitivity",
     "propose",
+    "propose_depth",
     "propose_widths",
     "prunable",
     "prune_iteratively",
+    "reestimate_norms",
     "save_pruned",
+    "sensitivity_parts",
     "try_training",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ __all__ = [
     "LAYOUT",
     "Op",
     "Tensor",
+    "pack_graph",
     "read_flatbuffer",
     "read_ops",
     "rename",
@@ -101,6 +102,27 @@ def write_flatbuffer(model: Any, path: Path) -> None:
     from ai_edge_litert.tools import flatbuffer_utils
 
     path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+
+
+def pack_graph(
+    version: int,
+    codes: Sequence[Any],
+    tensors: Sequence[Any],
+    buffers: Sequence[Any],
+    operators: Sequence[Any],
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+) -> bytes:
+    """A .tflite of one graph, of the schema's objects; `inputs` and `outputs` are places among its tensors."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    graph, whole = schema.SubGraphT(), schema.ModelT()
+    graph.tensors, graph.operators = list(tensors), list(operators)
+    graph.inputs, graph.outputs = list(inputs), list(outputs)
+    whole.version, whole.operatorCodes, whole.subgraphs = version, list(codes), [graph]
+    whole.buffers = list(buffers)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(whole))
 
 
 @lru_cache(maxsize=1)

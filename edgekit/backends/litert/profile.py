@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.litert.flatbuffer import Op, read_flatbuffer, read_ops, stored_only
+from edgekit.backends.litert.flatbuffer import Op, pack_graph, read_flatbuffer, read_ops, stored_only
 from edgekit.board.hush import without_talk
 from edgekit.errors import MissingExtraError
 from edgekit.types import LayerPart, LayerTime
@@ -103,7 +103,6 @@ def _interpreter(**source: Any) -> Any:
 def _alone(model: Any, ops: tuple[Op, ...], op: Op) -> bytes:
     """One operation as a .tflite of its own, with the operations that only unpack its stored weights."""
     from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.tools import flatbuffer_utils
 
     graph = model.subgraphs[0]
     needed = {tensor.name for tensor in op.inputs}
@@ -127,11 +126,7 @@ def _alone(model: Any, ops: tuple[Op, ...], op: Op) -> bytes:
     for step in raw:
         step.inputs = [moved[int(place)] if place >= 0 else -1 for place in step.inputs]
         step.outputs = [moved[int(place)] for place in step.outputs]
-    part, whole = schema.SubGraphT(), schema.ModelT()
-    part.tensors, part.operators, part.inputs, part.outputs = tensors, raw, inputs, outputs
-    whole.version, whole.operatorCodes, whole.subgraphs = model.version, model.operatorCodes, [part]
-    whole.buffers = buffers
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(whole))
+    return pack_graph(model.version, model.operatorCodes, tensors, buffers, raw, inputs, outputs)
 
 
 def _name(tensor: Any) -> str:

@@ -25,6 +25,7 @@ from edgekit.types import Candidate, Choice, Failure, Measurement, Rejection, Va
 __all__ = ["MadeVariant", "MakerContext", "ProbeStructures", "VariantMaker", "made_by", "open_makers"]
 
 MAKERS: Mapping[str, tuple[str, str]] = {
+    "dropped": ("edgekit.building.variants.dropped", "DroppedMaker"),
     "pruned": ("edgekit.building.variants.pruned", "PrunedMaker"),
 }
 """Name → module and class, in the order in which they are asked; the original itself is there before them."""

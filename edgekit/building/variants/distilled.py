@@ -56,7 +56,8 @@ MACs: 4.4 points below after a step, within 1 point after the final training).
 class PruneJob:
     """One pruned network, by all that its weights depend on. `limit`: the largest accuracy drop, a fraction.
 
-    `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `code`: digests of the user's own
+    `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `dropped`: blocks that go whole,
+    before any channel. `code`: digests of the user's own
     loss and step; `opened`: path and SHA-256 of each file that they read when they are called, as far as a training
     has told (`with_opened`). What a time limit cut short has a key of its own (`cut_parts`), so that a longer one
     goes on.
@@ -72,12 +73,15 @@ class PruneJob:
     fraction: float | None
     code: tuple[str, ...]
     opened: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
 
     def key_parts(self) -> dict[str, Any]:
-        """Every field; the files only where there is something that may read any."""
+        """Every field; the files only where there is something that may read any, blocks only where any are dropped."""
         parts: dict[str, Any] = msgspec.to_builtins(self)
         if not (self.code or self.opened):
             del parts["opened"]
+        if not self.dropped:
+            del parts["dropped"]
         return parts
 
     def cut_parts(self, limit: TimeLimit) -> dict[str, Any]:
@@ -173,8 +177,9 @@ def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant |
         return export_onnx(module, example, path)
 
     fraction = entry.meta["fraction"]
-    name = f"pruned-{round(100 * fraction)}"
-    description = f"{fraction:.0%} of the MACs, distilled from the original"
+    name = f"{'shallow' if job.dropped else 'pruned'}-{round(100 * fraction)}"
+    without = f"without {', '.join(job.dropped)}: " if job.dropped else ""
+    description = f"{without}{fraction:.0%} of the MACs, distilled from the original"
     # What was trained is handed over: its export is outside of what the makers' limit keeps free.
     cache = replace(context.cache, time_limit=None)
     variant = make_variant(cache, name, "pruned", ORIGINAL, description, {"pruned": entry.key}, write)
@@ -230,6 +235,7 @@ def train(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
             job.train,
             limit=job.limit,
             target_fraction=job.fraction,
+            dropped=job.dropped,
             steps=job.steps,
             progress=step,
             folder=store.scratch(store.key("pruned", job.key_parts())),
@@ -266,8 +272,9 @@ def trained_steps(outcome: PruneOutcome) -> tuple[TrainedStep, ...]:
 
 
 def history_lines(outcome: PruneOutcome) -> list[str]:
-    """One line per step, why pruning ended, and what kept its width."""
-    lines = [
+    """The blocks that were dropped, one line per step, why pruning ended, and what kept its width."""
+    lines = [f"blocks dropped: {', '.join(outcome.plan.dropped)}"] if outcome.plan.dropped else []
+    lines += [
         f"{record.kind}: {record.plan.fraction:.0%} of the MACs, accuracy {record.accuracy:.2%} "
         f"(drop {100 * record.drop:+.2f} points), {record.seconds:.0f} s"
         + ("" if record.accepted else ", too much")

@@ -8,13 +8,14 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.base import Samples
-from edgekit.compress.pruning.folding import folded
+from edgekit.compress.folding import folded
+from edgekit.compress.pruning.dropping import propose_depth
 from edgekit.compress.pruning.plan import PrunePlan
 from edgekit.compress.pruning.propose import PruneConfig, apply_plan, kept_whole, propose, told
 from edgekit.compress.pruning.soundness import retrace
@@ -92,6 +93,7 @@ def prune_iteratively(
     *,
     limit: float,
     target_fraction: float | None,
+    dropped: Sequence[str] = (),
     steps: IterateConfig = IterateConfig(),
     progress: Step | None = None,
     folder: Path | None = None,
@@ -99,6 +101,7 @@ def prune_iteratively(
 ) -> PruneOutcome:
     """Prune `original` until `target_fraction` of its MACs is left or accuracy drops by more than `limit`.
 
+    The blocks `dropped` go first, without a step of training; with a `target_fraction` of 1 nothing else does.
     Each step takes `config.ratio_step` of the original's MACs, distils from the original for
     `steps.step_epochs` and validates; a step whose drop is above limit + slack is taken back and ends the
     pruning. What was kept is then trained with `train_config`. With `target_fraction` None only the limit
@@ -112,14 +115,18 @@ def prune_iteratively(
     share = _Share(progress or SilentStep(), expected)
     work = _Work(original, example, train, validate, config, train_config, steps, share, folder)
     baseline = validate(original)
-    network, plan, history, reason = _descend(work, baseline, limit, target_fraction, deadline)
-    if not plan.steps:
+    begin = propose_depth(original, example, dropped) if dropped else PrunePlan()
+    shallow = apply_plan(original, example, begin) if dropped else original
+    network, plan, history, reason = _descend(
+        work, shallow, begin, baseline, limit, target_fraction, deadline
+    )
+    if not plan.changes:
         raise StageError("prune", f"no step within the accuracy limit: {reason}", "allow a larger drop")
     left = None if deadline is None else max(1.0, deadline - time.monotonic())
     final, record = work.final(network, plan, baseline, limit, left)
     retrace(final, example)
     share.end(reason)
-    kept = kept_whole(original, example, config)
+    kept = kept_whole(shallow, example, config) if plan.steps else {}
     return PruneOutcome(
         module=final,
         plan=plan,
@@ -133,22 +140,28 @@ def prune_iteratively(
 
 
 def _descend(
-    work: _Work, baseline: float, limit: float, target: float | None, deadline: float | None
+    work: _Work,
+    network: torch.nn.Module,
+    plan: PrunePlan,
+    baseline: float,
+    limit: float,
+    target: float | None,
+    deadline: float | None,
 ) -> tuple[torch.nn.Module, PrunePlan, list[StepRecord], str]:
-    """Step by step down; the last accepted network, its plan, the history, and why it ended."""
-    plan, network, history = PrunePlan(), work.original, list[StepRecord]()
+    """Step by step down from `network`, which `plan` made; the last accepted one, its plan, history, why it ended."""
+    history = list[StepRecord]()
     begun = time.monotonic()
     span_s = float("inf") if deadline is None else max(0.0, deadline - begun)
     for index in range(1, work.steps.max_steps + 1):
-        if target is not None and plan.steps and plan.fraction <= target:
+        if target is not None and plan.changes and plan.fraction <= target:
             return network, plan, history, f"{plan.fraction:.0%} of the MACs are left, as wanted"
         wanted = max(1.0 - work.config.ratio_step * index, target or 0.0)
-        if plan.steps and plan.fraction <= wanted:
+        if plan.changes and plan.fraction <= wanted:
             continue  # a coarse earlier step already went this far
-        if plan.steps and time.monotonic() - begun > LAST_STEP_BEGINS * span_s:
+        if plan.changes and time.monotonic() - begun > LAST_STEP_BEGINS * span_s:
             return network, plan, history, OUT_OF_TIME
         proposed = propose(
-            network, work.example, work.config, wanted, work.train, previous=plan if plan.steps else None
+            network, work.example, work.config, wanted, work.train, previous=plan if plan.changes else None
         )
         if proposed.widths == plan.widths:
             return network, plan, history, "nothing more can be pruned at the allowed widths"
@@ -156,7 +169,7 @@ def _descend(
             ends = begun + LAST_STEP_ENDS * span_s
             trained, record = work.step(index, network, plan, proposed, baseline, limit, ends)
         except TimeLimitReached:
-            if not plan.steps:
+            if not plan.changes:
                 raise
             return network, plan, history, OUT_OF_TIME
         history.append(record)
@@ -303,7 +316,8 @@ def _difference(plan: PrunePlan, later: PrunePlan) -> PrunePlan:
             place = {channel: i for i, channel in enumerate(first.kept)}
             kept = tuple(place[channel] for channel in step.kept)
             steps.append(dataclasses.replace(step, width=len(first.kept), kept=kept))
-    return PrunePlan(tuple(steps), later.original_macs, later.macs)
+    dropped = tuple(name for name in later.dropped if name not in plan.dropped)
+    return PrunePlan(tuple(steps), later.original_macs, later.macs, dropped)
 
 
 def _fingerprint(student: torch.nn.Module, plan: PrunePlan, config: TrainConfig, samples: int) -> str:

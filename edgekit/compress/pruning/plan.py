@@ -1,4 +1,4 @@
-"""A pruned structure as plain data: which output channels of which layers stay."""
+"""A pruned structure as plain data: which blocks go, and which output channels of which layers stay."""
 
 from __future__ import annotations
 
@@ -34,12 +34,19 @@ class PrunePlan:
     """All that is needed to make the pruned structure again from the original, without pickles.
 
     `original_macs` and `macs` are multiply-accumulates of convolutions and linear layers for one sample,
-    before and after.
+    before and after. `dropped` are residual blocks that go whole, by their modules' names; they go first, so `steps`
+    are about the groups of the network without them.
     """
 
     steps: tuple[PruneStep, ...] = ()
     original_macs: int = 0
     macs: int = 0
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything goes."""
+        return bool(self.steps or self.dropped)
 
     @property
     def fraction(self) -> float:
@@ -52,7 +59,16 @@ class PrunePlan:
         return {step.layer: len(step.kept) for step in self.steps}
 
     def then(self, later: PrunePlan) -> PrunePlan:
-        """This plan followed by `later`, whose indices count the channels that this plan left."""
+        """This plan followed by `later`, whose indices count the channels that this plan left.
+
+        Raises UserError where they do not fit, and where blocks would be dropped after channels: that changes what
+        the groups are.
+        """
+        if later.dropped and self.steps:
+            raise UserError(
+                f"{', '.join(later.dropped)} would be dropped after channels were pruned",
+                remedy="drop blocks first",
+            )
         mine = {step.layer: step for step in self.steps}
         for step in later.steps:
             first = mine.get(step.layer)
@@ -65,20 +81,20 @@ class PrunePlan:
                     f"but {len(first.kept)} are left there"
                 )
             mine[step.layer] = PruneStep(step.layer, first.width, tuple(first.kept[i] for i in step.kept))
-        return PrunePlan(tuple(mine.values()), self.original_macs or later.original_macs, later.macs)
+        dropped = tuple(dict.fromkeys((*self.dropped, *later.dropped)))
+        return PrunePlan(tuple(mine.values()), self.original_macs or later.original_macs, later.macs, dropped)
 
     def to_json(self) -> str:
-        """One JSON object; `from_json` reads it back."""
-        return json.dumps(
-            {
-                "original_macs": self.original_macs,
-                "macs": self.macs,
-                "steps": [
-                    {"layer": step.layer, "width": step.width, "kept": list(step.kept)} for step in self.steps
-                ],
-            },
-            separators=(",", ":"),
-        )
+        """One JSON object; `from_json` reads it back. Blocks are in it where any are dropped."""
+        fields = {
+            "original_macs": self.original_macs,
+            "macs": self.macs,
+            "steps": [
+                {"layer": step.layer, "width": step.width, "kept": list(step.kept)} for step in self.steps
+            ],
+            **({"dropped": list(self.dropped)} if self.dropped else {}),
+        }
+        return json.dumps(fields, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> PrunePlan:
@@ -89,6 +105,7 @@ class PrunePlan:
                 PruneStep(str(step["layer"]), int(step["width"]), tuple(int(i) for i in step["kept"]))
                 for step in raw["steps"]
             )
-            return PrunePlan(steps, int(raw["original_macs"]), int(raw["macs"]))
-        except (ValueError, KeyError, TypeError) as error:
+            dropped = tuple(map(str, raw.get("dropped", ())))
+            return PrunePlan(steps, int(raw["original_macs"]), int(raw["macs"]), dropped)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"not a pruning plan: {type(error).__name__}: {error}") from error

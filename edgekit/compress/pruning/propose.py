@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from edgekit.compress.folding import folded
 from edgekit.compress.pruning.cost import CostModel, layer_macs
-from edgekit.compress.pruning.folding import folded
 from edgekit.compress.pruning.groups import ChannelGroup, Grouping, channel_groups
 from edgekit.compress.pruning.importance import Importance, channel_scores
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
@@ -33,6 +33,7 @@ __all__ = [
     "propose",
     "propose_widths",
     "prunable",
+    "sound_grouping",
     "told",
 ]
 
@@ -167,8 +168,9 @@ def allowed_widths(width: int, round_to: int, min_channels: int = 1) -> tuple[in
 
 
 def apply_plan(module: torch.nn.Module, example: Example, plan: PrunePlan) -> torch.nn.Module:
-    """A pruned copy of the original `module`: dense, eval mode, weights sliced. `module` is left as it is.
+    """A pruned copy of the original `module`: blocks dropped, then weights sliced; dense, eval mode.
 
+    `module` is left as it is.
     Raises StageError when the plan does not fit, or the pruned network does not run or changes output shapes.
     """
     module = folded(module)
@@ -185,7 +187,7 @@ def apply_plan(module: torch.nn.Module, example: Example, plan: PrunePlan) -> to
 
 def kept_whole(module: torch.nn.Module, example: Example, config: PruneConfig) -> Mapping[str, str]:
     """Layers that no plan makes narrower, though they give no output → why. Raises StageError like `propose`."""
-    grouping = _grouping(folded(module), example, config)
+    grouping = sound_grouping(folded(module), example, config)
     return {layer: reason for layer, reason in grouping.kept.items() if reason != OUTPUT}
 
 
@@ -199,11 +201,11 @@ def told(kept: Mapping[str, str]) -> str:
 
 
 def _groups(module: torch.nn.Module, example: Example, config: PruneConfig) -> tuple[ChannelGroup, ...]:
-    return _grouping(module, example, config).groups
+    return sound_grouping(module, example, config).groups
 
 
-def _grouping(module: torch.nn.Module, example: Example, config: PruneConfig) -> Grouping:
-    """The groups that the configuration wants and that are sound; all others are kept."""
+def sound_grouping(module: torch.nn.Module, example: Example, config: PruneConfig) -> Grouping:
+    """The groups that the configuration wants and that are sound; all others are kept. `module` has plain weights."""
     traced = channel_groups(module, example)
     wanted = [
         group

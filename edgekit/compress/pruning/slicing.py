@@ -6,6 +6,7 @@ import copy
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit.compress.depth.blocks import bypassed
 from edgekit.compress.pruning.groups import ChannelGroup, channel_groups
 from edgekit.compress.pruning.trace import Role
 from edgekit.errors import StageError
@@ -20,12 +21,20 @@ __all__ = ["apply_steps", "cut"]
 
 
 def apply_steps(module: torch.nn.Module, example: Example, plan: PrunePlan) -> torch.nn.Module:
-    """A pruned copy of `module`: weights sliced, eval mode. Raises StageError when the plan does not fit."""
+    """A pruned copy of `module`: blocks dropped, weights sliced, eval mode.
+
+    Raises StageError when the plan does not fit.
+    """
+    if plan.dropped:
+        module = bypassed(module, example, plan.dropped)
     return cut(module, channel_groups(module, example).groups if plan.steps else (), plan)
 
 
 def cut(module: torch.nn.Module, groups: Sequence[ChannelGroup], plan: PrunePlan) -> torch.nn.Module:
-    """Like `apply_steps`, for groups that are known. Raises StageError when the plan does not fit."""
+    """The channels of `plan` out of a network without its dropped blocks, whose groups are known.
+
+    Raises StageError when the plan does not fit.
+    """
     pruned = copy.deepcopy(module)
     if not plan.steps:
         return pruned.eval()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import example_tensors, forward_outputs
+from edgekit.compress.probe import make_probe
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.slicing import cut
 from edgekit.errors import StageError, in_one_line
@@ -34,7 +35,7 @@ def sound_groups(
     module: torch.nn.Module, example: Example, groups: Sequence[ChannelGroup]
 ) -> tuple[ChannelGroup, ...]:
     """The groups that can be pruned without breaking the network, found by bisection on trial prunings."""
-    probe, inputs = _probe(module, example)
+    probe, inputs = make_probe(module, example)
     chance = random.Random(0)
 
     def trial(group: ChannelGroup) -> PruneStep:
@@ -61,7 +62,7 @@ def means_the_same(
     module: torch.nn.Module, example: Example, groups: Sequence[ChannelGroup], plan: PrunePlan
 ) -> bool:
     """Whether pruning `module` by `plan` equals making all readers ignore the removed channels."""
-    probe, inputs = _probe(module, example)
+    probe, inputs = make_probe(module, example)
     return _same_after(probe, inputs, groups, plan)
 
 
@@ -85,32 +86,6 @@ def retrace(module: torch.nn.Module, example: Example) -> None:
             raise StageError(
                 "prune", f"the pruned network cannot be traced again: {in_one_line(error)}"
             ) from error
-
-
-def _probe(module: torch.nn.Module, example: Example) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
-    """A copy whose norms are neither zero nor one (a fresh network hides mistakes), and noisy inputs."""
-    import torch
-
-    probe = copy.deepcopy(module).cpu().float().eval()
-    generator = torch.Generator().manual_seed(0)
-    norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    with torch.no_grad():
-        for layer in probe.modules():
-            if not isinstance(layer, norms):
-                continue
-            for tensor, low, high in (
-                (layer.weight, 0.5, 1.5),
-                (layer.bias, -0.5, 0.5),
-                (layer.running_mean, -0.5, 0.5),
-                (layer.running_var, 0.5, 1.5),
-            ):
-                if tensor is not None:
-                    tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
-    inputs = tuple(
-        tensor + torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
-        for tensor in example_tensors(example)
-    )
-    return probe, inputs
 
 
 def _same_after(

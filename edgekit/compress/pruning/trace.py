@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.compress.base import example_tensors
+from edgekit.compress.program import exported_program, operator_name
 from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
 from edgekit.compress.pruning.flow import FIXED_WIDTH, Arrived, Left, flow
-from edgekit.errors import StageError, in_one_line
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +22,6 @@ OUTPUT = "gives an output"
 
 Role = Literal["out", "in", "through"]
 
-_TRACE_ERRORS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, AttributeError, KeyError)
 _PRODUCTS = (
     "conv1d",
     "conv2d",
@@ -62,19 +59,7 @@ class TracedChannels:
 
 def trace_channels(module: torch.nn.Module, example: Example) -> TracedChannels:
     """Trace `module` (eval mode) on `example`. Raises StageError when torch.export cannot."""
-    import torch
-
-    device = next((str(parameter.device) for parameter in module.parameters()), "cpu")
-    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-        warnings.simplefilter("ignore")
-        try:
-            program = torch.export.export(module.eval(), example_tensors(example, device), strict=False)
-        except _TRACE_ERRORS as error:
-            raise StageError(
-                "prune",
-                f"the network cannot be traced for pruning ({type(error).__name__}: {in_one_line(error)})",
-                "build with --no-prune",
-            ) from error
+    program = exported_program(module, example)
     walk = _Walk(module, program)
     for node in program.graph.nodes:
         walk.visit(node)
@@ -152,7 +137,7 @@ class _Walk:
             "batch_norm": (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d),
             "prelu": torch.nn.PReLU,
         }
-        kind = kinds.get(_name(node))
+        kind = kinds.get(operator_name(node))
         owners = {layer for source in node.all_input_nodes if (layer := self._owner(source)) is not None}
         if kind is None or len(owners) != 1:
             return None
@@ -186,7 +171,7 @@ class _Walk:
             self._meet(channels, self.traced.elements(name, "in", count))
             self._maker_of[node] = name
             return TensorChannels(axis, self.traced.elements(name, "out", _width(layer)))
-        if source in self._maker_of and _name(node) == "batch_norm":
+        if source in self._maker_of and operator_name(node) == "batch_norm":
             self.traced.norms.setdefault(self._maker_of[source], name)
         elements = self.traced.elements(name, "through", count)
         self._meet(channels, elements)
@@ -211,7 +196,7 @@ class _Walk:
         values = (*results, *(source.meta.get("val") for source in sources))
         known = isinstance(node.target, torch._ops.OpOverload)
         if not known or not all(isinstance(tensor, torch.Tensor) for tensor in values):
-            self._fix(sources, f"goes into {_name(node) or node.name}")
+            self._fix(sources, f"goes into {operator_name(node) or node.name}")
             return None
         if node.args and isinstance(node.args[0], (list, tuple)):  # where a tensor may stand more than once
             sources = [source for source in node.args[0] if isinstance(source, torch.fx.Node)]
@@ -219,7 +204,7 @@ class _Walk:
         options = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
         return flow(
             self.traced.sets,
-            _name(node),
+            operator_name(node),
             [self._arrived(source) for source in sources],
             options,
             [tuple(result.shape) for result in results],
@@ -236,9 +221,3 @@ class _Walk:
             for channels in left if isinstance(left, tuple) else (left,):
                 if channels is not None:
                     self.traced.sets.fix(channels.ids, reason)
-
-
-def _name(node: Any) -> str:
-    """The operator, without overload and the underscore of its form in place."""
-    schema = getattr(node.target, "_schema", None)
-    return "" if schema is None else str(schema.name).rpartition("::")[2].rstrip("_")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.training.goal import Goal
 
-__all__ = ["OutputKind", "distillation_loss", "hard_loss", "output_kind"]
+__all__ = ["OutputKind", "as_logits", "distillation_loss", "hard_loss", "output_kind"]
 
 OutputKind = Literal["logits", "probabilities", "values"]
 
@@ -50,8 +50,8 @@ def hard_loss(outputs: Sequence[torch.Tensor], labels: torch.Tensor, goal: Goal)
         return (output.float() - wanted).square().mean() / (wanted.var(unbiased=False) + 1e-8)
     if goal.kind == "classes":
         scores = output.reshape(len(output), -1)
-        return torch.nn.functional.cross_entropy(_as_logits(scores, output_kind(scores)), labels.long())
-    chances = _as_logits(output, "probabilities" if _sums_to_one(output) else "logits")
+        return torch.nn.functional.cross_entropy(as_logits(scores, output_kind(scores)), labels.long())
+    chances = as_logits(output, "probabilities" if _sums_to_one(output) else "logits")
     wanted = labels.reshape(len(output), *output.shape[2:]).long()
     total = torch.nn.functional.cross_entropy(chances, wanted, ignore_index=IGNORED, reduction="sum")
     return total / (wanted != IGNORED).sum().clamp_min(1)
@@ -72,13 +72,14 @@ def distillation_loss(
             wanted = teacher.float()
             total = total + (out.float() - wanted).square().mean() / (wanted.var(unbiased=False) + 1e-8)
         else:
-            student_log = (_as_logits(out, kind) / temperature).log_softmax(1)
-            teacher_log = (_as_logits(teacher, kind) / temperature).log_softmax(1)
+            student_log = (as_logits(out, kind) / temperature).log_softmax(1)
+            teacher_log = (as_logits(teacher, kind) / temperature).log_softmax(1)
             total = total + temperature**2 * torch.nn.functional.kl_div(
                 student_log, teacher_log, reduction="batchmean", log_target=True
             )
     return total / len(outputs)
 
 
-def _as_logits(output: torch.Tensor, kind: OutputKind) -> torch.Tensor:
+def as_logits(output: torch.Tensor, kind: OutputKind) -> torch.Tensor:
+    """Class scores as logits in float32: the logarithm of probabilities."""
     return output.float().clamp_min(1e-8).log() if kind == "probabilities" else output.float()

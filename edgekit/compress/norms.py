@@ -1,0 +1,51 @@
+"""Batch norms re-estimated: after surgery their running statistics are those of another network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["reestimate_norms"]
+
+
+def reestimate_norms(module: torch.nn.Module, batches: Iterable[tuple[torch.Tensor, ...]]) -> None:
+    """Replace the running mean and variance of every batch norm, in place, by their averages over `batches`.
+
+    All else stays in eval mode (dropout draws nothing), weights are not touched; the module ends in eval mode. The
+    variance is that within batches, averaged (Ioffe & Szegedy 2015, algorithm 2). Norms that no batch reaches, and
+    those without running statistics, stay as they are. Batches hold two samples or more.
+    """
+    import torch
+
+    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+    norms = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, kinds)
+        and layer.running_mean is not None
+        and layer.num_batches_tracked is not None
+    ]
+    module.eval()
+    if not norms:
+        return
+    before = [
+        (norm.momentum, {name: tensor.clone() for name, tensor in norm.state_dict().items()})
+        for norm in norms
+    ]
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average
+            norm.train()
+        with torch.no_grad():
+            for batch in batches:
+                module(*batch)
+    finally:
+        module.eval()
+        for norm, (momentum, state) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if not bool(norm.num_batches_tracked):  # no batch has reached it
+                norm.load_state_dict(state)

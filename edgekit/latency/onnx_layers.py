@@ -1,0 +1,300 @@
+"""Copies of one unit as an ONNX network, for runtimes that load ONNX: float, or with Q/DQ around each layer.
+
+The Q/DQ stand as edgekit's exporter for ONNX Runtime writes them: activations per tensor, weights per channel and
+symmetric, biases as int32. Weights and scales are made up; time does not hang on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.graph.proto import write_model
+from edgekit.latency.unit import Family, Unit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["UNSIGNED", "Integers", "subtracted", "write_onnx"]
+
+OPSET = 17
+CHAINED = ("add", "pointwise", "norm", "softmax")
+POOLS = ("maxpool", "average")
+POSITIVE = ("Relu", "Clip")
+SCALE = np.float32(1 / 64)
+WEIGHT_SCALE = np.float32(1 / 512)
+CLIP_HIGH = np.float32(6.0)
+FLAT = 512
+"""Values of an output that are handed out whole; of larger ones a few are taken, so that copying them costs nothing."""
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Types of activations and of weights, as the target wants them of ONNX Runtime; by numpy's names."""
+
+    activation: str
+    weight: str
+
+    def zero(self, positive: bool) -> Any:
+        """The zero point of a tensor of values of both signs, or of positive ones: their least integer.
+
+        Only behind that does ONNX Runtime run a layer and its activation as one.
+        """
+        middle, least = (0, -128) if self.activation == "int8" else (128, 0)
+        return np.dtype(self.activation).type(least if positive else middle)
+
+
+UNSIGNED = Integers("uint8", "int8")
+
+
+def subtracted(unit: Unit) -> tuple[Unit, ...]:
+    """What each copy of the unit in such a network costs besides the unit itself: units in their own right."""
+    family = unit.family
+    more = []
+    if family.kind in POOLS:  # equal ones on one tensor would be computed once
+        more.append(Unit(Family("add", family.size, family.precision), unit.channels_in, unit.channels_in))
+    if _is_thinned(unit) and _is_image(family):
+        height, width = family.size_out
+        thin = Family(
+            "maxpool", (height, width), family.precision, (min(2, height), min(2, width)), (height, width)
+        )
+        more.append(Unit(thin, unit.channels_out, unit.channels_out))
+    return tuple(more)
+
+
+def _is_image(family: Family) -> bool:
+    return family.kind in ("conv", "depthwise", *POOLS) or family.size[1] > 1
+
+
+def _is_thinned(unit: Unit) -> bool:
+    """Whether each copy has an output of its own that is not handed out whole."""
+    family = unit.family
+    height, width = family.size if family.kind == "product" else family.size_out
+    is_chain = family.kind in CHAINED or family.residual
+    return not is_chain and height * width * unit.channels_out > FLAT
+
+
+def write_onnx(unit: Unit, copies: int, path: Path, integers: Integers) -> None:
+    """`copies` of the unit: side by side on one input where it changes shape, else one behind the other.
+
+    Side by side, each gives an output of its own, thinned by a pooling where it is large; with a residual each adds the
+    result of the one before; poolings stand on a chain of additions. See `subtracted`.
+    """
+    writer = _Writer(unit, integers)
+    family = unit.family
+    last = writer.residual_input() if family.residual else writer.begun
+    for index in range(copies):
+        if family.kind in CHAINED:
+            last = writer.layer(index, last)
+        elif family.residual:
+            last = writer.layer(index, writer.begun, last)
+        elif family.kind in POOLS:
+            last = writer.summed(index, last)
+            writer.output(writer.layer(index, last))
+        else:
+            writer.output(writer.layer(index, writer.begun))
+    if family.residual or family.kind in CHAINED:
+        writer.output(last)
+    write_model(writer.model(), path)
+
+
+class _Writer:
+    """Collects nodes and constants. Tensors between layers are the float side of a Q/DQ pair."""
+
+    def __init__(self, unit: Unit, integers: Integers) -> None:
+        self.unit, self.family = unit, unit.family
+        self.integers = integers
+        self.quantized = self.family.precision == "int8"
+        self.rng = np.random.default_rng(0)
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.inputs: list[tuple[str, tuple[int, ...]]] = []
+        self.outputs: list[str] = []
+        self.is_image = _is_image(self.family)
+        if self.quantized:
+            self.constant("scale", np.array(SCALE))
+            self.constant("zero", np.array(self.integers.zero(False)))
+            self.constant("positive.scale", np.array(CLIP_HIGH / 255))
+            self.constant("positive.zero", np.array(self.integers.zero(True)))
+        self.begun = self.given("input", self.shape(unit.channels_in, self.family.size))
+
+    def shape(self, channels: int, size: tuple[int, int]) -> tuple[int, ...]:
+        if self.is_image:
+            return 1, channels, *size
+        if self.family.kind == "product":
+            return 1, self.family.groups, size[0], channels // self.family.groups
+        return (1, channels) if size == (1, 1) else (1, size[0], channels)
+
+    def given(self, name: str, shape: tuple[int, ...]) -> str:
+        """A further input of the network, quantized where layers are."""
+        self.inputs.append((name, shape))
+        return self.requantized(name) if self.quantized else name
+
+    def residual_input(self) -> str:
+        return self.given("residual", self.shape(self.unit.channels_out, self.family.size_out))
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def requantized(self, tensor: str, *, positive: bool = False) -> str:
+        grid = ["positive.scale", "positive.zero"] if positive else ["scale", "zero"]
+        self.node("QuantizeLinear", [tensor, *grid], f"{tensor}.q")
+        return self.node("DequantizeLinear", [f"{tensor}.q", *grid], f"{tensor}.dq")
+
+    def weight(self, name: str, shape: tuple[int, ...], axis: int) -> str:
+        """A stored weight; of integers with a scale per output channel, along `axis`."""
+        if not self.quantized:
+            return self.constant(name, self.rng.normal(0, 0.1, shape).astype(np.float32))
+        channels = shape[axis]
+        values = self.rng.integers(-127, 128, shape).astype(self.integers.weight)
+        self.constant(f"{name}.q", values)
+        scale = self.constant(f"{name}.scale", np.full(channels, WEIGHT_SCALE))
+        zero = self.constant(f"{name}.zero", np.zeros(channels, self.integers.weight))
+        return self.node("DequantizeLinear", [f"{name}.q", scale, zero], name, axis=axis)
+
+    def bias(self, name: str, channels: int) -> str:
+        values = self.rng.normal(0, 0.1, channels).astype(np.float32)
+        if not self.quantized:
+            return self.constant(name, values)
+        self.constant(f"{name}.q", np.rint(values * 1e4).astype(np.int32))
+        scale = self.constant(f"{name}.scale", np.full(channels, SCALE * WEIGHT_SCALE))
+        zero = self.constant(f"{name}.zero", np.zeros(channels, np.int32))
+        return self.node("DequantizeLinear", [f"{name}.q", scale, zero], name, axis=0)
+
+    def layer(self, index: int, tensor: str, added: str = "") -> str:
+        """One copy; gives the tensor that it makes."""
+        name = f"layer{index}"
+        made = getattr(self, f"_{self.family.kind}")(name, tensor)
+        if added:
+            made = self.node("Add", [made, added], f"{name}.sum")
+        if self.family.kind != "pointwise":
+            made = self.activated(name, made, self.family.activation)
+        positive = self.family.activation in POSITIVE
+        return self.requantized(made, positive=positive) if self.quantized else str(made)
+
+    def summed(self, index: int, tensor: str) -> str:
+        """A tensor of its own, for nodes that would be the same on one."""
+        made = self.node("Add", [tensor, self.begun], f"sum{index}")
+        return self.requantized(made) if self.quantized else made
+
+    def activated(self, name: str, tensor: str, activation: str) -> str:
+        if activation != "Clip":
+            return self.node(activation, [tensor], f"{name}.act") if activation else tensor
+        low = self.constant(f"{name}.low", np.array(0, np.float32))
+        high = self.constant(f"{name}.high", np.array(CLIP_HIGH))
+        return self.node("Clip", [tensor, low, high], f"{name}.act")
+
+    def _conv(self, name: str, tensor: str) -> str:
+        family, unit = self.family, self.unit
+        groups = unit.channels_in if family.kind == "depthwise" else family.groups
+        weight = self.weight(
+            f"{name}.weight", (unit.channels_out, unit.channels_in // groups, *family.kernel), 0
+        )
+        settings = {
+            "kernel_shape": family.kernel,
+            "strides": family.stride,
+            "pads": family.padding,
+            "group": groups,
+        }
+        return self.node(
+            "Conv", [tensor, weight, self.bias(f"{name}.bias", unit.channels_out)], f"{name}.out", **settings
+        )
+
+    _depthwise = _conv
+
+    def _linear(self, name: str, tensor: str) -> str:
+        unit = self.unit
+        bias = self.bias(f"{name}.bias", unit.channels_out)
+        if self.family.size == (1, 1):
+            weight = self.weight(f"{name}.weight", (unit.channels_out, unit.channels_in), 0)
+            return self.node("Gemm", [tensor, weight, bias], f"{name}.out", transB=1)
+        weight = self.weight(f"{name}.weight", (unit.channels_in, unit.channels_out), 1)
+        made = self.node("MatMul", [tensor, weight], f"{name}.product")
+        return self.node("Add", [made, bias], f"{name}.out")
+
+    def _product(self, name: str, tensor: str) -> str:
+        heads = self.family.groups
+        shape = 1, heads, self.unit.channels_in // heads, self.unit.channels_out // heads
+        other = self.given(f"{name}.other", shape)
+        return self.node("MatMul", [tensor, other], f"{name}.out")
+
+    def _add(self, name: str, tensor: str) -> str:
+        return self.node("Add", [tensor, self.begun], f"{name}.out")
+
+    def _maxpool(self, name: str, tensor: str) -> str:
+        family = self.family
+        return self.node(
+            "MaxPool",
+            [tensor],
+            f"{name}.out",
+            kernel_shape=family.kernel,
+            strides=family.stride,
+            pads=family.padding,
+        )
+
+    def _average(self, name: str, tensor: str) -> str:
+        return self.node("GlobalAveragePool", [tensor], f"{name}.out")
+
+    def _norm(self, name: str, tensor: str) -> str:
+        ones = self.constant(f"{name}.ones", np.ones(self.unit.channels_in, np.float32))
+        zeros = self.constant(f"{name}.zeros", np.zeros(self.unit.channels_in, np.float32))
+        return self.node("LayerNormalization", [tensor, ones, zeros], f"{name}.out", axis=-1)
+
+    def _softmax(self, name: str, tensor: str) -> str:
+        return self.node("Softmax", [tensor], f"{name}.out", axis=-1)
+
+    def _pointwise(self, name: str, tensor: str) -> str:
+        """The operator with a stored vector, or an activation; GELU as torch writes it."""
+        kind = self.family.activation
+        if kind in ("Add", "Mul", "Sub", "Div"):
+            vector = (1, self.unit.channels_in, 1, 1) if self.is_image else (self.unit.channels_in,)
+            other = self.constant(f"{name}.vector", self.rng.uniform(0.5, 1.5, vector).astype(np.float32))
+            return self.node(kind, [tensor, other], f"{name}.out")
+        if kind != "Gelu":
+            return self.activated(name, tensor, kind)
+        root = self.constant(f"{name}.root", np.array(np.sqrt(2), np.float32))
+        unity = self.constant(f"{name}.unity", np.array(1, np.float32))
+        half = self.constant(f"{name}.half", np.array(0.5, np.float32))
+        inside = self.node("Erf", [self.node("Div", [tensor, root], f"{name}.div")], f"{name}.erf")
+        raised = self.node("Add", [inside, unity], f"{name}.raised")
+        return self.node("Mul", [self.node("Mul", [tensor, raised], f"{name}.mul"), half], f"{name}.out")
+
+    def output(self, tensor: str) -> None:
+        """Hand a tensor out; of a large one only a few values, by a node that runtimes have for their own layouts."""
+        height, width = self.family.size_out if self.family.kind != "product" else self.family.size
+        name = f"output{len(self.outputs)}"
+        if height * width * self.unit.channels_out <= FLAT:
+            self.outputs.append(tensor)
+            return
+        if self.is_image:
+            thin = [min(2, height), min(2, width)]
+            made = self.node("MaxPool", [tensor], f"{name}.thin", kernel_shape=thin, strides=[height, width])
+        else:
+            ends = [self.constant(f"{name}.{key}", np.array([value], np.int64)) for key, value in
+                    (("from", 0), ("to", 1), ("axis", 1 if self.family.kind != "product" else 2))]  # fmt: skip
+            made = self.node("Slice", [tensor, *ends], f"{name}.thin")
+        positive = self.family.activation in POSITIVE
+        self.outputs.append(self.requantized(made, positive=positive) if self.quantized else made)
+
+    def model(self) -> Any:
+        from onnx import TensorProto, helper, shape_inference
+
+        inputs = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in self.inputs
+        ]
+        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self.outputs]
+        graph = helper.make_graph(self.nodes, "layers", inputs, outputs, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        return shape_inference.infer_shapes(model)

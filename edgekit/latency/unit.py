@@ -1,0 +1,143 @@
+"""A unit: what a runtime runs at once of a network, as a convolution with its activation and residual addition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from edgekit.errors import UserError
+
+__all__ = ["Family", "Kind", "Padding", "Unit", "UnitPrecision"]
+
+Kind = Literal[
+    "conv", "depthwise", "linear", "product", "add", "maxpool", "average", "pointwise", "norm", "softmax"
+]
+"""`linear`: a product with stored weights; `product`: of two activations, as attention has two of them; `pointwise`: an
+activation that is fused into nothing, or an operation with a stored vector; `average`: over an image."""
+
+UnitPrecision = Literal["fp32", "int8"]
+"""In what it is computed."""
+
+Padding = tuple[int, int, int, int]
+"""Top, left, bottom, right, as ONNX has them."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """All of a unit but its channels: units of one family differ in width alone. Sizes are the input's.
+
+    `size`: height and width of an image; tokens and 1 of a sequence; 1 and 1 of a vector. `groups`: 1; of a product its
+    heads. `activation`: ONNX's operator that is fused into it, "" for none; of `pointwise` the operator itself.
+    `residual`: another tensor is added within it.
+    """
+
+    kind: Kind
+    size: tuple[int, int]
+    precision: UnitPrecision
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: Padding = (0, 0, 0, 0)
+    groups: int = 1
+    activation: str = ""
+    residual: bool = False
+
+    @property
+    def size_out(self) -> tuple[int, int]:
+        """Height and width of the output."""
+        if self.kind == "average":
+            return 1, 1
+        top, left, bottom, right = self.padding
+        height = (self.size[0] + top + bottom - self.kernel[0]) // self.stride[0] + 1
+        return height, (self.size[1] + left + right - self.kernel[1]) // self.stride[1] + 1
+
+    @property
+    def is_square(self) -> bool:
+        """Whether channels out are always as many as channels in."""
+        return self.kind not in ("conv", "linear", "product")
+
+    def text(self) -> str:
+        """In words: `conv 3x3 /2 of 32x32 int8, Relu`."""
+        parts: list[str] = [self.kind]
+        if self.kernel != (1, 1):
+            parts.append(f"{self.kernel[0]}x{self.kernel[1]}")
+        if self.stride != (1, 1):
+            parts.append(f"/{self.stride[0]}")
+        if self.groups > 1:
+            parts.append(f"in {self.groups} groups")
+        more = [self.activation] if self.activation else []
+        more += ["residual"] if self.residual else []
+        return f"{' '.join(parts)} of {self.size[0]}x{self.size[1]} {', '.join([self.precision, *more])}"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of a network; equal to others that take the same time.
+
+    Where it stands in the network does not count for that: `weight`: the initializer that it multiplies with; `layer`:
+    the torch module that this came from, as `named_modules` has it ("" without weights). `nodes`: the ONNX nodes that
+    it runs, the multiplying one first. `inputs`, `output`: the tensors that it reads and makes.
+    """
+
+    family: Family
+    channels_in: int
+    channels_out: int
+    weight: str = field(default="", compare=False)
+    layer: str = field(default="", compare=False)
+    nodes: tuple[str, ...] = field(default=(), compare=False)
+    inputs: tuple[str, ...] = field(default=(), compare=False)
+    output: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if min(self.channels_in, self.channels_out) < 1:
+            raise UserError(
+                f"a unit of {self.channels_in} and {self.channels_out} channels", allowed="1 or more"
+            )
+        if self.family.is_square and self.channels_in != self.channels_out:
+            raise UserError(
+                f"{self.family.kind} from {self.channels_in} to {self.channels_out} channels",
+                allowed="as many out as in",
+            )
+
+    def resized(self, *, channels_in: int | None = None, channels_out: int | None = None) -> Unit:
+        """The same unit at other widths; where both are the same by nature, either says both. Raises UserError."""
+        if self.family.is_square:
+            width = channels_in or channels_out or self.channels_in
+            return replace(self, channels_in=width, channels_out=channels_out or width)
+        return replace(
+            self, channels_in=channels_in or self.channels_in, channels_out=channels_out or self.channels_out
+        )
+
+    def in_precision(self, precision: UnitPrecision) -> Unit:
+        """The same unit computed in another precision."""
+        return replace(self, family=replace(self.family, precision=precision))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates; those that do not multiply have none."""
+        height, width = self.family.size_out
+        positions, taps = height * width, self.family.kernel[0] * self.family.kernel[1]
+        if self.family.kind == "depthwise":
+            return positions * taps * self.channels_out
+        if self.family.kind in ("conv", "linear", "product"):
+            return positions * taps * self.channels_in * self.channels_out // self.family.groups
+        return 0
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of stored weights, biases left out; 0 without any."""
+        if self.family.kind not in ("conv", "depthwise", "linear"):
+            return 0
+        taps = self.family.kernel[0] * self.family.kernel[1]
+        fan_in = 1 if self.family.kind == "depthwise" else self.channels_in // self.family.groups
+        return taps * fan_in * self.channels_out * (1 if self.family.precision == "int8" else 4)
+
+    @property
+    def work(self) -> int:
+        """Operations that its time goes with: multiply-accumulates, else values that it reads."""
+        height, width = self.family.size
+        taps = self.family.kernel[0] * self.family.kernel[1] if self.family.kind == "maxpool" else 1
+        return self.macs or height * width * self.channels_in * taps
+
+    def text(self) -> str:
+        """In words: `conv 3x3 of 32x32 int8, Relu: 16 to 32`."""
+        return f"{self.family.text()}: {self.channels_in} to {self.channels_out}"

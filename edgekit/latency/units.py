@@ -1,0 +1,309 @@
+"""The units of a network: its ONNX graph as a runtime fuses it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import UserError
+from edgekit.graph.proto import read_model
+from edgekit.graph.rewrites import means_to_pooling
+from edgekit.latency.shapes import Shapes
+from edgekit.latency.unit import Family, Kind, Unit, UnitPrecision
+from edgekit.types import BackendName
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["NetworkUnits", "units_of"]
+
+FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
+FREE = frozenset(
+    {"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Constant", "Cast", "Shape"}
+)
+"""Nodes that move nothing in memory."""
+
+NORMS = {"LayerNormalization": "norm", "Softmax": "softmax"}
+POOLS = {"MaxPool": "maxpool", "GlobalAveragePool": "average"}
+
+SMALL_SHARE = 0.005
+"""OpenVINO's INT8 leaves matrix products below this share of all MACs in float: see backends/openvino/quantize.py."""
+
+
+@dataclass(frozen=True)
+class Fusing:
+    """What a runtime runs at once. `residual`: in which precisions a convolution adds another tensor itself."""
+
+    residual: frozenset[UnitPrecision]
+    small_in_float: bool = False
+
+
+FUSING: dict[BackendName, Fusing] = {
+    # core/optimizer/conv_add_act_fusion.cc and nchwc_transformer.cc; its QLinearAdd is a node of its own.
+    "onnxruntime": Fusing(frozenset({"fp32"})),
+    # intel_cpu/src/graph_optimizer.cpp, FuseConvolutionSumAndConvolutionSumActivation.
+    "openvino": Fusing(frozenset({"fp32", "int8"}), small_in_float=True),
+    # XNNPACK adds in an operator of its own.
+    "litert": Fusing(frozenset()),
+}
+"""Runtimes whose layers can be timed one by one on a CPU → what they fuse."""
+
+
+@dataclass(frozen=True)
+class NetworkUnits:
+    """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`."""
+
+    units: tuple[Unit, ...]
+    unmeasured: tuple[str, ...]
+
+
+def units_of(model: Path, runtime: BackendName, precision: UnitPrecision) -> NetworkUnits:
+    """What `runtime` runs at once of the float network at `model` when it is built in `precision`.
+
+    Raises ModelError for what is no ONNX file or has open sizes, UserError for a runtime that is not in FUSING.
+    """
+    if runtime not in FUSING:
+        raise UserError(f'layers of "{runtime}" are not timed', allowed=", ".join(FUSING))
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(read_model(model), data_prop=True)
+    means_to_pooling(graph)
+    return _Reader(
+        onnx.shape_inference.infer_shapes(graph, data_prop=True), FUSING[runtime], precision
+    ).read()
+
+
+class _Reader:
+    """Walks a graph once. `taken`: nodes that a unit runs already."""
+
+    def __init__(self, model: onnx.ModelProto, fusing: Fusing, precision: UnitPrecision) -> None:
+        self.nodes = list(model.graph.node)
+        self.shapes = Shapes(model)
+        self.fusing = fusing
+        self.precision = precision
+        self.readers: dict[str, list[Any]] = defaultdict(list)
+        self.makers = {name: node for node in self.nodes for name in node.output}
+        for node in self.nodes:
+            for name in node.input:
+                self.readers[name].append(node)
+        self.outputs = {port.name for port in model.graph.output}
+        self.places = {id(node): place for place, node in enumerate(self.nodes)}
+        self.taken: set[int] = set()
+
+    def read(self) -> NetworkUnits:
+        units, unmeasured = [], []
+        for node in self.nodes:
+            if id(node) in self.taken:
+                continue
+            unit = self.unit(node)
+            if unit is not None:
+                units.append(unit)
+            elif id(node) not in self.taken and node.op_type not in FREE and not self.is_constant(node):
+                unmeasured.append(f"{node.op_type} {node.name}")
+        return NetworkUnits(self.in_float(tuple(units)), tuple(unmeasured))
+
+    def in_float(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+        """Matrix products that this runtime leaves in float because they are small."""
+        limit = SMALL_SHARE * sum(unit.macs for unit in units)
+        if self.precision == "fp32" or not self.fusing.small_in_float:
+            return units
+        small = ("linear", "product")
+        return tuple(
+            unit.in_precision("fp32") if unit.family.kind in small and unit.macs < limit else unit
+            for unit in units
+        )
+
+    def is_constant(self, node: Any) -> bool:
+        return all(name in self.shapes.weights or not name for name in node.input)
+
+    def unit(self, node: Any) -> Unit | None:
+        """The unit that begins with this node; None where none does."""
+        if node.op_type == "Conv":
+            return self.convolution(node)
+        if node.op_type in ("Gemm", "MatMul"):
+            return self.product(node)
+        if node.op_type in POOLS and len(self.shapes.of(node.input[0])) == 4:
+            kind: Any = POOLS[node.op_type]
+            kernel, stride, padding = self.window(node, self.shapes.of(node.input[0]))
+            return self.plain(node, kind, kernel=kernel, stride=stride, padding=padding)
+        if node.op_type in NORMS:
+            named: Any = NORMS[node.op_type]
+            return self.plain(node, named)
+        if node.op_type == "Erf":
+            return self.gelu(node)
+        if node.op_type in ("Add", "Mul", "Sub", "Div"):
+            return self.elementwise(node)
+        if node.op_type in (
+            "Relu",
+            "Clip",
+            "Sigmoid",
+            "HardSwish",
+            "HardSigmoid",
+            "LeakyRelu",
+            "Tanh",
+            "Gelu",
+        ):
+            return self.plain(node, "pointwise", activation=node.op_type)
+        return None
+
+    def convolution(self, node: Any) -> Unit | None:
+        shape, weight = self.shapes.of(node.input[0]), self.shapes.of(node.input[1])
+        groups = int(self.shapes.attribute(node, "group", 1))
+        if len(shape) != 4 or node.input[1] not in self.shapes.weights:
+            return None
+        if any(value != 1 for value in self.shapes.attribute(node, "dilations", [])):
+            return None
+        kernel, stride, padding = self.window(node, shape)
+        depthwise = groups > 1 and groups == shape[1] == weight[0]
+        nodes, activation, residual = self.absorbed(node)
+        family = Family(
+            "depthwise" if depthwise else "conv", (shape[2], shape[3]), self.precision, kernel, stride, padding,
+            1 if depthwise else groups, activation, residual is not None,
+        )  # fmt: skip
+        return self.made(family, shape[1], weight[0], nodes, node.input[1], residual)
+
+    def product(self, node: Any) -> Unit | None:
+        left, right = self.shapes.of(node.input[0]), self.shapes.of(node.input[1])
+        if not left or len(right) < 2:
+            return None
+        if node.input[1] not in self.shapes.weights:
+            heads = _product(right[:-2])
+            family = Family(
+                "product", (_product(left[:-1]) // max(heads, 1), 1), self.precision, groups=heads
+            )
+            return self.made(family, heads * right[-2], heads * right[-1], [node], "", None)
+        turned = bool(self.shapes.attribute(node, "transB", 0))
+        channels_in, channels_out = (right[1], right[0]) if turned else (right[-2], right[-1])
+        nodes, activation, _ = self.absorbed(node, bias=True, residual=False)
+        family = Family("linear", (_product(left[:-1]), 1), self.precision, activation=activation)
+        return self.made(family, channels_in, channels_out, nodes, node.input[1], None)
+
+    def absorbed(
+        self, node: Any, *, bias: bool = False, residual: bool = True
+    ) -> tuple[list[Any], str, str | None]:
+        """The nodes that run with this one; the activation among them; the other tensor that is added."""
+        nodes, added = [node], None
+        after = self.only_reader(node)
+        if bias and after is not None and after.op_type == "Add" and set(after.input) & self.shapes.weights:
+            nodes.append(after)
+            after = self.only_reader(after)
+        if residual and after is not None and self.precision in self.fusing.residual and self.adds_two(after):
+            other = next(name for name in after.input if name != nodes[-1].output[0])
+            if not self.adds_itself(other, nodes[-1]):
+                added = str(other)
+                nodes.append(after)
+                after = self.only_reader(after)
+        if after is not None and after.op_type in FUSED_ACTIVATIONS:
+            nodes.append(after)
+            return nodes, str(after.op_type), added
+        return nodes, "", added
+
+    def adds_itself(self, tensor: str, node: Any) -> bool:
+        """Whether a later convolution makes a tensor, and thus does the addition."""
+        maker = self.makers.get(tensor)
+        if maker is None or self.places[id(maker)] < self.places[id(node)]:
+            return False
+        return bool(maker.op_type == "Conv") and self.only_reader(maker) is not None
+
+    def adds_two(self, node: Any) -> bool:
+        """Whether a node adds two activations of one shape."""
+        shapes = {self.shapes.of(name) for name in node.input}
+        return (
+            node.op_type == "Add"
+            and not set(node.input) & self.shapes.weights
+            and len(set(node.input)) == 2
+            and len(shapes) == 1
+        )
+
+    def only_reader(self, node: Any) -> Any:
+        """The node that alone reads the output of this one; None where there are others."""
+        readers = self.readers[node.output[0]]
+        return readers[0] if len(readers) == 1 and node.output[0] not in self.outputs else None
+
+    def elementwise(self, node: Any) -> Unit | None:
+        """An addition of two activations, or an operation with a stored vector."""
+        if self.adds_two(node):
+            after = self.only_reader(node)
+            fused = [after] if after is not None and after.op_type in FUSED_ACTIVATIONS else []
+            nodes = [node, *fused]
+            size, channels = self.shapes.size_and_channels(node.input[0])
+            family = Family("add", size, self.precision, activation=fused[0].op_type if fused else "")
+            return self.made(family, channels, channels, nodes, "", None)
+        dynamic = [name for name in node.input if name not in self.shapes.weights]
+        if len(dynamic) != 1:
+            return None
+        return self.plain(node, "pointwise", activation=node.op_type)
+
+    def gelu(self, node: Any) -> Unit | None:
+        """x · (1 + erf(x / √2)) / 2, as torch writes it: five nodes that runtimes run as one."""
+        before, after = self.makers.get(node.input[0]), self.only_reader(node)
+        if before is None or after is None:
+            return None
+        nodes = [node, before, after]
+        while (
+            (after := self.only_reader(nodes[-1])) is not None and after.op_type == "Mul" and len(nodes) < 5
+        ):
+            nodes.append(after)
+        size, channels = self.shapes.size_and_channels(node.input[0])
+        return self.made(
+            Family("pointwise", size, "fp32", activation="Gelu"), channels, channels, nodes, "", None
+        )
+
+    def plain(self, node: Any, kind: Kind, **settings: Any) -> Unit | None:
+        """A unit of one node that keeps its channels. Normalizations stay float in every runtime."""
+        size, channels = self.shapes.size_and_channels(node.input[0])
+        if not channels:
+            return None
+        precision: UnitPrecision = "fp32" if kind in ("norm", "softmax") else self.precision
+        return self.made(Family(kind, size, precision, **settings), channels, channels, [node], "", None)
+
+    def made(
+        self,
+        family: Family,
+        channels_in: int,
+        channels_out: int,
+        nodes: list[Any],
+        weight: str,
+        added: str | None,
+    ) -> Unit:
+        self.taken.update(id(node) for node in nodes)
+        inputs = (str(nodes[0].input[0]), *([added] if added else []))
+        if family.kind in ("add", "product"):
+            inputs = tuple(str(name) for name in nodes[0].input)
+        return Unit(
+            family, channels_in, channels_out, weight, layer_name(weight, nodes[0].name) if weight else "",
+            tuple(node.name for node in nodes), inputs, str(nodes[-1].output[0]),
+        )  # fmt: skip
+
+    def window(self, node: Any, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
+        """Kernel, stride and padding; a pooling over the whole image has that as its kernel."""
+        if node.op_type == "GlobalAveragePool":
+            return (1, 1), (1, 1), (0, 0, 0, 0)
+        kernel = self.shapes.attribute(node, "kernel_shape", None) or self.shapes.of(node.input[1])[2:]
+        stride = self.shapes.attribute(node, "strides", [1, 1])
+        return tuple(kernel), tuple(stride), tuple(self.shapes.attribute(node, "pads", [0, 0, 0, 0]))
+
+
+def layer_name(weight: str, node: str) -> str:
+    """The torch module of a weight: by the weight's own name, or by its node's, `/a/a.0/conv/Conv` for `a.0.conv`.
+
+    Folding batch normalization into a weight takes its name; torch's exporter names nodes by the modules around them.
+    """
+    if weight.endswith(".weight"):
+        return weight.removesuffix(".weight")
+    names: list[str] = []
+    for part in node.strip("/").split("/")[:-1]:
+        if names and part.startswith(f"{names[-1]}."):
+            names[-1] = part
+        else:
+            names.append(part)
+    return ".".join(names)
+
+
+def _product(sizes: tuple[int, ...]) -> int:
+    result = 1
+    for size in sizes:
+        result *= size
+    return result

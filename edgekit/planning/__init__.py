@@ -1,0 +1,10 @@
+"""Which widths and blocks a plan would give a network, before anything is trained: units, groups and harm brought
+together for the solver, and what it chose brought back to the network.
+"""
+
+from __future__ import annotations
+
+from edgekit.planning.assembling import Assembled, assemble
+from edgekit.planning.coupling import CoupledGroup, Coupling, Side, coupled, prune_plan
+
+__all__ = ["Assembled", "CoupledGroup", "Coupling", "Side", "assemble", "coupled", "prune_plan"]

@@ -1,0 +1,145 @@
+"""Which layer's channels are narrowed together, and which blocks can go: what a network lets a plan choose."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgekit.compress import (
+    PruneConfig,
+    PrunePlan,
+    ResidualBlock,
+    droppable_blocks,
+    propose_depth,
+    propose_widths,
+)
+from edgekit.compress.depth.blocks import bypassed
+from edgekit.compress.folding import folded
+from edgekit.compress.pruning.propose import allowed_widths, sound_grouping
+from edgekit.errors import StageError
+from edgekit.plan.solving import Allocation
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress import Samples
+    from edgekit.compress.base import Example
+    from edgekit.compress.pruning.groups import ChannelGroup
+
+__all__ = ["CoupledGroup", "Coupling", "Side", "coupled", "prune_plan"]
+
+PROJECTED = "its channels are read beside those of other groups by"
+UNEVEN = "one of its channels is not the same number of channels everywhere"
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a layer has of a group: `each` of its channels go with one of the group's."""
+
+    group: str
+    each: int
+
+
+@dataclass(frozen=True)
+class CoupledGroup:
+    """Channels that are narrowed together. `widths`: ascending, the full one last; `layers`: that make or read them."""
+
+    name: str
+    widths: tuple[int, ...]
+    makers: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """`reads`, `makes`: layer → its side. `kept`: layers that stay whole → why. `blocks`: those that can be dropped."""
+
+    groups: tuple[CoupledGroup, ...]
+    reads: Mapping[str, Side]
+    makes: Mapping[str, Side]
+    kept: Mapping[str, str]
+    blocks: tuple[ResidualBlock, ...] = ()
+    block_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> Coupling:
+    """What can be chosen: groups that are proved sound, and blocks. Raises StageError when it cannot be traced."""
+    grouping = sound_grouping(folded(module), example, config)
+    kept = {layer: f"{layer} {reason}" for layer, reason in grouping.kept.items()}
+    reasons = unusable(grouping.groups)
+    reads: dict[str, Side] = {}
+    makes: dict[str, Side] = {}
+    groups = []
+    for group in grouping.groups:
+        makers = tuple(member.layer for member in group.makers)
+        if group.layer in reasons:
+            kept.update(dict.fromkeys(makers, reasons[group.layer]))
+            continue
+        for member in group.members:
+            side = Side(group.layer, len(member.channels[0]))
+            if member.role != "out":
+                reads[member.layer] = side
+            if member.role != "in":
+                makes[member.layer] = side
+        widths = tuple(sorted(allowed_widths(group.width, config.round_to, config.min_channels)))
+        layers = tuple(dict.fromkeys(member.layer for member in group.members if member.role != "through"))
+        groups.append(CoupledGroup(group.layer, widths, makers, layers))
+    try:
+        blocks = droppable_blocks(module, example)
+    except StageError:
+        blocks = ()
+    inside = {
+        block.name: tuple(group.name for group in groups if set(group.layers) <= set(block.layers))
+        for block in blocks
+    }
+    return Coupling(tuple(groups), reads, makes, kept, blocks, inside)
+
+
+def unusable(groups: Collection[ChannelGroup]) -> Mapping[str, str]:
+    """Groups that are left at full width, since a time of two widths does not say what they would do → why."""
+    reasons: dict[str, str] = {}
+    readers: dict[str, list[str]] = {}
+    for group in groups:
+        for member in group.members:
+            if len({len(channels) for channels in member.channels}) != 1:
+                reasons[group.layer] = UNEVEN
+            if member.role == "in":
+                readers.setdefault(member.layer, []).append(group.layer)
+    for layer, read in readers.items():
+        if len(set(read)) > 1:
+            reasons.update(dict.fromkeys(read, f"{PROJECTED} {layer}"))
+    return reasons
+
+
+def prune_plan(
+    module: torch.nn.Module,
+    example: Example,
+    allocation: Allocation,
+    coupling: Coupling,
+    config: PruneConfig,
+    data: Samples | None = None,
+) -> PrunePlan:
+    """The allocation as a plan that `compress` applies: blocks first, then the best channels of what is left.
+
+    Groups are called otherwise once their first layer has gone: they are found again by any layer that makes them.
+    Raises StageError when the network cannot be traced, or narrows two groups differently that have become one.
+    """
+    shallow = bypassed(module, example, allocation.dropped)
+    home = {
+        member.layer: group
+        for group in sound_grouping(folded(shallow), example, config).groups
+        for member in group.makers
+    }
+    widths: dict[str, int] = {}
+    for group in coupling.groups:
+        width = allocation.widths.get(group.name, group.widths[-1])
+        if width == group.widths[-1]:
+            continue
+        for layer in {home[maker].layer for maker in group.makers if maker in home}:
+            if widths.setdefault(layer, width) != width:
+                raise StageError(
+                    "prune", f"without {', '.join(allocation.dropped)}, {layer} would have two widths"
+                )
+    narrowed = propose_widths(shallow, example, widths, config, data)
+    return propose_depth(module, example, allocation.dropped).then(narrowed)

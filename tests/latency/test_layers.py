@@ -1,0 +1,114 @@
+"""Networks of copies of one unit: runtimes run them as the units that they are for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.latency.litert_layers import write_tflite
+from edgekit.latency.onnx_layers import UNSIGNED, Integers, subtracted, write_onnx
+from edgekit.latency.unit import Family, Unit, UnitPrecision
+
+SAME = (1, 1, 1, 1)
+COPIES = 3
+
+
+def units(precision: UnitPrecision) -> list[Unit]:
+    return [
+        Unit(Family("conv", (16, 16), precision, (3, 3), padding=SAME, activation="Relu"), 3, 16),
+        Unit(Family("conv", (16, 16), precision, (3, 3), (2, 2), SAME), 16, 24),
+        Unit(Family("conv", (8, 8), precision, activation="Clip"), 16, 32),
+        Unit(Family("depthwise", (8, 8), precision, (3, 3), padding=SAME, activation="Clip"), 32, 32),
+        Unit(Family("depthwise", (8, 8), precision, (3, 3), (2, 2), SAME), 32, 32),
+        Unit(Family("linear", (1, 1), precision), 32, 10),
+        Unit(Family("add", (8, 8), precision, activation="Relu"), 16, 16),
+        Unit(Family("average", (8, 8), precision), 32, 32),
+    ]
+
+
+INTEGER_KERNELS = {
+    "conv": "QLinearConv", "depthwise": "QLinearConv", "linear": "QGemm", "add": "QLinearAdd",
+    "average": "QLinearGlobalAveragePool",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("integers", [UNSIGNED, Integers("int8", "int8")], ids=["uint8", "int8"])
+@pytest.mark.parametrize("unit", units("int8"), ids=Unit.text)
+def test_onnx_runtime_runs_each_copy_by_its_integer_kernel(
+    unit: Unit, integers: Integers, tmp_path: Path
+) -> None:
+    """A Q/DQ pair too few or a bias of another scale, and it would time a float layer."""
+    kinds = optimized(unit, integers, tmp_path)
+    assert kinds.count(INTEGER_KERNELS[unit.family.kind]) == COPIES
+    assert not {"Conv", "Gemm", "MatMul", "FusedConv", "Relu", "Clip"} & set(kinds)
+    assert kinds.count("QuantizeLinear") == 1
+
+
+@pytest.mark.parametrize(
+    "unit", [u for u in units("fp32") if u.family.kind in ("conv", "depthwise")], ids=Unit.text
+)
+def test_onnx_runtime_runs_each_float_copy_as_one_node(unit: Unit, tmp_path: Path) -> None:
+    kinds = optimized(unit, UNSIGNED, tmp_path)
+    assert sum("Conv" in kind for kind in kinds) == COPIES
+    assert not {"Relu", "Clip"} & set(kinds)
+
+
+def optimized(unit: Unit, integers: Integers, folder: Path) -> list[str]:
+    """Kinds of the nodes that ONNX Runtime makes of the network."""
+    import onnx
+
+    from edgekit.board.sessions.opening import open_session
+
+    pytest.importorskip("onnxruntime")
+    write_onnx(unit, COPIES, folder / "net.onnx", integers)
+    options = {"optimized_model_filepath": str(folder / "optimized.onnx"), "session.qdqisint8allowed": "1"}
+    with open_session("onnxruntime", str(folder / "net.onnx"), options) as session:
+        feeds: Any = session.signature["inputs"]
+        answers = session.run({spec["name"]: np.ones(spec["shape"], np.float32) for spec in feeds})
+    assert all(np.isfinite(value).all() for value in answers.values())
+    return [node.op_type for node in onnx.load(str(folder / "optimized.onnx")).graph.node]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_litert_runs_every_copy_in_its_delegate(precision: UnitPrecision, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    from edgekit.backends.litert.audit import delegated
+    from edgekit.backends.litert.flatbuffer import read_flatbuffer, read_ops
+
+    for unit in units(precision):
+        write_tflite(unit, COPIES, tmp_path / "net.tflite")
+        ops = read_ops(read_flatbuffer(tmp_path / "net.tflite"))
+        assert len([op for op in ops if op.kind != "PAD"]) == COPIES
+        assert delegated(tmp_path / "net.tflite") == {op.index for op in ops}, unit.text()
+        assert {op.precision for op in ops} == {precision}
+
+
+def test_openvino_runs_each_copy_in_integers(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    from edgekit.board.layers import layer_rows
+
+    unit = Unit(
+        Family("conv", (16, 16), "int8", (3, 3), padding=SAME, activation="Relu", residual=True), 16, 16
+    )
+    write_onnx(unit, COPIES, tmp_path / "net.onnx", UNSIGNED)
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.random((1, 16, 16, 16), np.float32) for name in ("input", "residual")}
+    options = {"PERF_COUNT": "YES", "INFERENCE_PRECISION_HINT": "f32"}
+    rows = layer_rows("openvino", str(tmp_path / "net.onnx"), options, 1, feeds, 2)
+    kinds = [row["op"] for row in rows]
+    assert kinds.count("Convolution") == COPIES
+    assert "Eltwise" not in kinds
+    precisions = {row["facts"]["runtimePrecision"] for row in rows if row["op"] == "Convolution"}
+    assert not precisions & {"f32", "bf16"}
+
+
+def test_what_each_copy_costs_besides_is_named() -> None:
+    conv = units("int8")[0]
+    (thin,) = subtracted(conv)
+    assert (thin.family.kind, thin.family.size, thin.channels_in) == ("maxpool", (16, 16), 16)
+    (add,) = subtracted(thin)
+    assert add.family.kind == "add"
+    assert subtracted(add) == ()

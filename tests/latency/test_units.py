@@ -1,0 +1,89 @@
+"""The units of a network, as runtimes fuse it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgekit.errors import UserError
+from edgekit.graph import onnx_cost
+from edgekit.latency import Unit, units_of
+from edgekit.latency.unit import Family, UnitPrecision
+from edgekit.model.export import export_onnx
+from edgekit.testing.networks import DepthwiseNet, TinyConvNet, TinyTransformer
+from edgekit.types import BackendName
+
+SHAPES = {TinyConvNet: (1, 1, 8, 8), DepthwiseNet: (1, 3, 32, 32), TinyTransformer: (1, 1, 8, 8)}
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[type, Path]:
+    folder, paths = tmp_path_factory.mktemp("networks"), {}
+    for kind, shape in SHAPES.items():
+        torch.manual_seed(0)
+        paths[kind] = folder / f"{kind.__name__}.onnx"
+        export_onnx(kind().eval(), (np.zeros(shape, np.float32),), paths[kind])
+    return paths
+
+
+@pytest.mark.parametrize("kind", list(SHAPES))
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "litert"])
+def test_units_multiply_as_often_as_the_network(
+    networks: dict[type, Path], kind: type, runtime: BackendName
+) -> None:
+    units = units_of(networks[kind], runtime, "int8").units
+    assert sum(unit.macs for unit in units) == onnx_cost(networks[kind]).macs
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision", "fuses"),
+    [
+        ("onnxruntime", "fp32", True),
+        ("onnxruntime", "int8", False),
+        ("openvino", "int8", True),
+        ("litert", "fp32", False),
+    ],
+)
+def test_a_residual_addition_belongs_to_its_convolution_where_the_runtime_fuses_it(
+    networks: dict[type, Path], runtime: BackendName, precision: UnitPrecision, fuses: bool
+) -> None:
+    units = units_of(networks[TinyConvNet], runtime, precision).units
+    assert [unit.family.residual for unit in units].count(True) == fuses
+    assert [unit.family.kind for unit in units].count("add") == (not fuses)
+
+
+def test_a_unit_says_which_module_of_torch_it_stands_for(networks: dict[type, Path]) -> None:
+    modules = dict(DepthwiseNet().named_modules())
+    units = [unit for unit in units_of(networks[DepthwiseNet], "litert", "int8").units if unit.weight]
+    for unit in units:
+        weight = modules[unit.layer].weight
+        assert weight.shape[0] == unit.channels_out, unit.layer
+    assert len({unit.layer for unit in units}) == len(units)
+
+
+def test_attention_has_two_products_a_softmax_and_norms(networks: dict[type, Path]) -> None:
+    kinds = [unit.family.kind for unit in units_of(networks[TinyTransformer], "openvino", "fp32").units]
+    assert (kinds.count("product"), kinds.count("softmax"), kinds.count("norm")) == (2, 1, 2)
+
+
+def test_small_products_stay_in_float_in_openvino(networks: dict[type, Path]) -> None:
+    units = units_of(networks[TinyConvNet], "openvino", "int8").units
+    assert {unit.family.kind: unit.family.precision for unit in units}["linear"] == "fp32"
+
+
+def test_a_unit_at_other_widths_is_of_the_same_family() -> None:
+    unit = Unit(Family("conv", (8, 8), "int8", (3, 3), padding=(1, 1, 1, 1)), 16, 32, layer="a")
+    narrow = unit.resized(channels_out=8)
+    assert (narrow.family, narrow.channels_in, narrow.channels_out, narrow.layer) == (unit.family, 16, 8, "a")
+    assert narrow.macs * 4 == unit.macs
+    assert Unit(Family("depthwise", (8, 8), "int8"), 16, 16).resized(channels_in=24).channels_out == 24
+    with pytest.raises(UserError, match="as many out as in"):
+        Unit(Family("add", (8, 8), "int8"), 16, 8)
+
+
+def test_a_runtime_whose_layers_cannot_be_timed_is_refused(networks: dict[type, Path]) -> None:
+    with pytest.raises(UserError, match="tensorrt"):
+        units_of(networks[TinyConvNet], "tensorrt", "int8")

@@ -1,0 +1,155 @@
+"""Small random problems for the solver, and every plan that they have."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from hypothesis import strategies as st
+
+from edgekit.plan.solving import (
+    LayerUnit,
+    PlanLimits,
+    PlanProblem,
+    PrecisionCost,
+    RemovableBlock,
+    Transition,
+    WidthGroup,
+    WidthTable,
+)
+
+PRECISIONS = ("fp32", "int8")
+costs = st.integers(0, 6).map(float)
+harms = st.integers(-1, 6).map(lambda value: value / 2)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One plan of a brute force."""
+
+    harm: float
+    latency_ms: float
+    size_bytes: float
+    memory_bytes: float
+    energy_mj: float
+
+    def keeps(self, limits: PlanLimits) -> bool:
+        pairs = (
+            (self.latency_ms, limits.latency_ms),
+            (self.size_bytes, limits.size_bytes),
+            (self.memory_bytes, limits.memory_bytes),
+            (self.energy_mj, limits.energy_mj),
+        )
+        return all(limit is None or value <= limit * (1 + 1e-9) for value, limit in pairs)
+
+
+@st.composite
+def tables(draw: st.DrawFn, rows: int, columns: int) -> WidthTable:
+    return tuple(tuple(draw(costs) for _ in range(columns)) for _ in range(rows))
+
+
+@st.composite
+def problems(draw: st.DrawFn, *, several_limits: bool = False) -> PlanProblem:
+    """Up to three groups, four units and two blocks, with costs of few values so that many plans tie."""
+    groups = [
+        WidthGroup(
+            f"g{i}", tuple(8 * (w + 1) for w in range(count)), tuple(draw(harms) for _ in range(count))
+        )
+        for i, count in enumerate(draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)))
+    ]
+    block_names = [f"b{i}" for i in range(draw(st.integers(0, 2)))]
+    inner: dict[str, list[str]] = {name: [] for name in block_names}
+    for group in groups[1:]:
+        if block_names and draw(st.booleans()):
+            inner[draw(st.sampled_from(block_names))].append(group.name)
+    owner = {name: block for block, names in inner.items() for name in names}
+    units = []
+    for i in range(draw(st.integers(1, 4))):
+        block = draw(st.sampled_from([None, *block_names]))
+        usable = [group for group in groups if owner.get(group.name, block) == block]
+        reads, makes = (draw(st.sampled_from([None, *usable])) for _ in range(2))
+        rows, columns = (len(side.widths) if side else 1 for side in (reads, makes))
+        units.append(
+            LayerUnit(
+                f"u{i}",
+                {
+                    precision: PrecisionCost(
+                        draw(tables(rows, columns)),
+                        draw(tables(rows, columns)) if several_limits else None,
+                        draw(tables(rows, columns)) if several_limits else None,
+                        draw(tables(rows, columns)) if several_limits else None,
+                        draw(harms),
+                    )
+                    for precision in PRECISIONS[: draw(st.integers(1, 2))]
+                },
+                reads.name if reads else None,
+                makes.name if makes else None,
+                block,
+            )
+        )
+    transitions = []
+    for first, second in itertools.pairwise(units):
+        between = [name for name in block_names if name not in (first.block, second.block)]
+        pairs = [(a, b) for a in first.costs for b in second.costs if a != b]
+        transitions.append(
+            Transition(
+                first.name,
+                second.name,
+                {pair: draw(costs) for pair in pairs},
+                tuple(name for name in between if draw(st.booleans())),
+            )
+        )
+    positive = st.integers(1, 24).map(float)
+    limits = PlanLimits(draw(positive))
+    if several_limits:
+        limits = PlanLimits(*(draw(st.none() | positive) for _ in range(3)), energy_mj=draw(positive))
+    blocks = [RemovableBlock(name, draw(harms), tuple(inner[name])) for name in block_names]
+    return PlanProblem(
+        tuple(groups), tuple(units), limits, tuple(blocks), tuple(transitions), fixed_ms=draw(costs) / 4
+    )
+
+
+def every_plan(problem: PlanProblem) -> Iterator[Tried]:
+    """All plans, with sums of their own."""
+    names = [block.name for block in problem.blocks]
+    for flags in itertools.product((False, True), repeat=len(names)):
+        dropped = {name for name, flag in zip(names, flags, strict=True) if flag}
+        gone = {name for block in problem.blocks if block.name in dropped for name in block.groups}
+        units = [unit for unit in problem.units if unit.block not in dropped]
+        for widths in itertools.product(*(range(len(group.widths)) for group in problem.groups)):
+            at = {group.name: index for group, index in zip(problem.groups, widths, strict=True)}
+            if any(at[name] for name in gone):
+                continue
+            for precisions in itertools.product(*(unit.costs for unit in units)):
+                yield tried(
+                    problem, dropped, gone, at, dict(zip((u.name for u in units), precisions, strict=True))
+                )
+
+
+def tried(
+    problem: PlanProblem, dropped: set[str], gone: set[str], at: dict[str, int], precisions: dict[str, str]
+) -> Tried:
+    harm = sum(block.harm for block in problem.blocks if block.name in dropped)
+    harm += sum(group.harm[at[group.name]] for group in problem.groups if group.name not in gone)
+    sums = {"latency_ms": problem.fixed_ms, "size_bytes": 0.0, "energy_mj": 0.0}
+    memory = 0.0
+    for unit in problem.units:
+        if unit.name not in precisions:
+            continue
+        cost = unit.costs[precisions[unit.name]]
+        row, column = (at[name] if name else 0 for name in (unit.reads, unit.makes))
+        harm += cost.harm
+        for name in sums:
+            table = getattr(cost, name)
+            sums[name] += table[row][column] if table else 0.0
+        memory = max(memory, cost.memory_bytes[row][column] if cost.memory_bytes else 0.0)
+    for transition in problem.transitions:
+        pair = precisions.get(transition.before), precisions.get(transition.after)
+        if None not in pair and dropped >= set(transition.across):
+            sums["latency_ms"] += transition.latency_ms.get(pair, 0.0)  # type: ignore[arg-type]
+    return Tried(harm, sums["latency_ms"], sums["size_bytes"], memory, sums["energy_mj"])
+
+
+def with_latency(problem: PlanProblem, limit_ms: float) -> PlanProblem:
+    return replace(problem, limits=replace(problem.limits, latency_ms=limit_ms))
