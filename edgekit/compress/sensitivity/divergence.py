@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OriginalOutputs"]
 
+UNUSABLE = 1e9
+"""The divergence of outputs that are not finite: a number that JSON and a solver can hold."""
+
 
 class OriginalOutputs:
     """The original's outputs on some samples, to compare other networks with."""
@@ -42,11 +45,11 @@ class OriginalOutputs:
         return sum(len(batch[0]) for batch in self._batches)
 
     def divergence(self, module: torch.nn.Module) -> float:
-        """Of another network from the original; infinite where it gives anything that is not finite."""
+        """Of another network from the original; 1e9 where it gives anything that is not finite."""
         total = 0.0
         for outputs, wanted in zip(_outputs(module, self._batches), self._parts, strict=True):
             if not all(bool(out.isfinite().all()) for out in outputs):
-                return float("inf")
+                return UNUSABLE
             apart = [
                 self._apart(out.float(), original, kind, spread)
                 for out, original, kind, spread in zip(
