@@ -134,6 +134,7 @@ def compare(folder: Path, runtime: Any, precision: Any, built: dict[str, Artifac
         "interval_of_a_whole": float(np.median([(m.high - m.low) / 2 / m.value for m in measured.values()])),
         "factors": [*correction.factors, correction.constant_ms, correction.weights_ms_per_mib],
         "told_by_the_table": [correction.heldout_median, correction.heldout_worst],
+        "all_ms": times,
         "pairs_ms": [
             [round(a, 4), round(b, 4)] for a, b in zip(predicted[FITTED:], times[FITTED:], strict=True)
         ],
