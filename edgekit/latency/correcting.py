@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["correct_table"]
 
-WHOLE_ROUNDS, WHOLE_S = 15, 0.5
+WHOLE_ROUNDS, WHOLE_S = 25, 0.6
 """Of whole networks: few, so each gets more time than a single layer does."""
 
 

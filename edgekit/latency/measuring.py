@@ -33,7 +33,7 @@ AT_ONCE = 240
 """Artifacts of one job: what is lost when it is stopped."""
 
 QUARTILE = 0.25
-"""Of a round's medians: what counts. Whatever else runs on a machine only ever adds time, and more to long runs."""
+"""Of an artifact's rounds: what counts, as within each round. See `board/together.py`."""
 
 LEAST_MS = 1e-5
 
@@ -216,7 +216,7 @@ def _timed(
     options: TimingOptions,
     progress: JobProgress | None,
 ) -> dict[str, list[float]]:
-    """Name → the median of each round, of artifacts (name, file, options) in one process of the device."""
+    """Name → the figure of each round, of artifacts (name, file, options) in one process of the device."""
     run = f"run-{uuid.uuid4().hex[:12]}"
     files, entries = [], []
     for index, (name, path, opened) in enumerate(artifacts):

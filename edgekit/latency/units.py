@@ -231,6 +231,9 @@ class _Reader:
             size, channels = self.shapes.size_and_channels(node.input[0])
             family = Family("add", size, self.precision, activation=fused[0].op_type if fused else "")
             return self.made(family, channels, channels, nodes, "", None)
+        after = self.only_reader(node)
+        if node.op_type == "Div" and after is not None and after.op_type == "Erf":
+            return self.gelu(after)
         dynamic = [name for name in node.input if name not in self.shapes.weights]
         if len(dynamic) != 1:
             return None
@@ -273,9 +276,21 @@ class _Reader:
         if family.kind in ("add", "product"):
             inputs = tuple(str(name) for name in nodes[0].input)
         return Unit(
-            family, channels_in, channels_out, weight, layer_name(weight, nodes[0].name) if weight else "",
+            family, channels_in, channels_out, weight, self.layer(nodes, weight) if weight else "",
             tuple(node.name for node in nodes), inputs, str(nodes[-1].output[0]),
         )  # fmt: skip
+
+    def layer(self, nodes: list[Any], weight: str) -> str:
+        """See `layer_name`; parameters that several layers share, as equal ones are stored, name none."""
+        biases = [
+            *nodes[0].input[2:],
+            *(nodes[1].input if len(nodes) > 1 and nodes[1].op_type == "Add" else ()),
+        ]
+        own = [
+            name for name in (weight, *biases) if len(self.readers[name]) == 1 and name in self.shapes.weights
+        ]
+        bias = next((name for name in own if name.endswith(".bias")), "")
+        return layer_name(nodes[0].name, weight if weight in own else "", bias)
 
     def window(self, node: Any, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
         """Kernel, stride and padding; a pooling over the whole image has that as its kernel."""
@@ -286,20 +301,23 @@ class _Reader:
         return tuple(kernel), tuple(stride), tuple(self.shapes.attribute(node, "pads", [0, 0, 0, 0]))
 
 
-def layer_name(weight: str, node: str) -> str:
-    """The torch module of a weight: by the weight's own name, or by its node's, `/a/a.0/conv/Conv` for `a.0.conv`.
+def layer_name(node: str, weight: str, bias: str) -> str:
+    """The torch module of a layer: by its node's name, `/a/a.0/conv/Conv` for `a.0.conv`, else by its parameters'.
 
-    Folding batch normalization into a weight takes its name; torch's exporter names nodes by the modules around them.
+    Folding batch normalization into a weight takes the weight's name, and merging a product with its bias the node's.
     """
-    if weight.endswith(".weight"):
-        return weight.removesuffix(".weight")
-    names: list[str] = []
-    for part in node.strip("/").split("/")[:-1]:
-        if names and part.startswith(f"{names[-1]}."):
-            names[-1] = part
-        else:
-            names.append(part)
-    return ".".join(names)
+    if node.startswith("/") and node.count("/") > 1:
+        names: list[str] = []
+        for part in node.strip("/").split("/")[:-1]:
+            if names and part.startswith(f"{names[-1]}."):
+                names[-1] = part
+            else:
+                names.append(part)
+        return ".".join(names)
+    for parameter, ending in ((weight, ".weight"), (bias, ".bias")):
+        if parameter.endswith(ending):
+            return parameter.removesuffix(ending)
+    return ""
 
 
 def _product(sizes: tuple[int, ...]) -> int:

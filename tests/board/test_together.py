@@ -19,7 +19,7 @@ def run(work: Path, paths: dict[str, Path], **more: Any) -> Any:
     return LocalDevice(work).run({**job, **more}, timeout_s=60.0)
 
 
-def test_each_artifact_has_a_median_for_each_round(tmp_path: Path) -> None:
+def test_each_artifact_has_a_figure_for_each_round(tmp_path: Path) -> None:
     net = write_classifier(tmp_path / "net.onnx")
     entries = run(tmp_path / "work", {"a": net, "b": net, "c": net})["entries"]
     assert list(entries) == ["a", "b", "c"]
@@ -40,6 +40,8 @@ def test_one_that_cannot_be_opened_fails_alone(tmp_path: Path) -> None:
 
 def test_all_that_are_timed_fail_with_their_worker(tmp_path: Path) -> None:
     net = write_classifier(tmp_path / "net.onnx")
-    entries = run(tmp_path / "work", {"a": net, "b": net}, seconds=1e5, rounds=10000, timeout_s=2.0)["entries"]
+    entries = run(tmp_path / "work", {"a": net, "b": net}, seconds=1e5, rounds=10000, timeout_s=2.0)[
+        "entries"
+    ]
     assert [entry["status"] for entry in entries.values()] == ["failed", "failed"]
     assert "time limit" in entries["a"]["cause"]

@@ -55,9 +55,10 @@ def test_a_residual_addition_belongs_to_its_convolution_where_the_runtime_fuses_
     assert [unit.family.kind for unit in units].count("add") == (not fuses)
 
 
-def test_a_unit_says_which_module_of_torch_it_stands_for(networks: dict[type, Path]) -> None:
-    modules = dict(DepthwiseNet().named_modules())
-    units = [unit for unit in units_of(networks[DepthwiseNet], "litert", "int8").units if unit.weight]
+@pytest.mark.parametrize("kind", list(SHAPES))
+def test_a_unit_says_which_module_of_torch_it_stands_for(networks: dict[type, Path], kind: type) -> None:
+    modules = dict(kind().named_modules())
+    units = [unit for unit in units_of(networks[kind], "litert", "int8").units if unit.weight]
     for unit in units:
         weight = modules[unit.layer].weight
         assert weight.shape[0] == unit.channels_out, unit.layer
