@@ -43,8 +43,8 @@ class TrainOptions:
 class BuildRequest:
     """One build. `data` is a path, a built-in name, or what `data.from_python` takes: (x, y), a Dataset, a source, ….
 
-    `executor`: where lints and exports run, a name of EXECUTORS. `device`: what measures: "local",
-    ssh://user@host or a name of devices.toml. `classes`: names in label order, or a text file with one a line.
+    `executor`: where lints, exports and training run, a name of EXECUTORS, or ray://HOST:PORT. `device`: what measures:
+    "local", ssh://user@host or a name of devices.toml. `classes`: names in label order, or a text file with one a line.
     `allow_weak_original`: a network that is no better than a guess is built with a warning. `input_shapes`: of inputs
     whose sizes the model leaves open. `weights_prefix` and `weights_key`: see `model.WeightsPart`.
     `strict`: a throttled or drifting measurement is a failure, not only marked. `meter`: a command, word by word, that

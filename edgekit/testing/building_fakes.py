@@ -127,6 +127,10 @@ class FakeExecutor:
         self.stages: list[str] = []
         self.closed = False
 
+    @property
+    def slots(self) -> int:
+        return 1
+
     def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         self.stages.append(task.stage)
         return self._inner.run(task, folder, within_s)

@@ -25,4 +25,4 @@ class TestFake(ExecutorContract):
 
 
 def test_every_executor_of_the_table_is_under_the_contract() -> None:
-    assert set(EXECUTORS) == {"process", "in-process"}
+    assert set(EXECUTORS) == {"process", "in-process", "ray"}
