@@ -13,10 +13,15 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
-__all__ = ["TOKEN", "RayCluster", "running_cluster"]
+if TYPE_CHECKING:
+    from edgekit.building.cluster.executor import RayExecutor
+
+__all__ = ["TOKEN", "RayCluster", "ray_cluster", "ray_executor", "running_cluster"]
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 64 * "7"}
 """What its drivers and clients have to set."""
@@ -71,7 +76,12 @@ def running_cluster(
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": source, **TOKEN, **(environment or {})}
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(
-            command, stdout=said, stderr=said, env={**os.environ, **settings}, start_new_session=True, cwd=folder
+            command,
+            stdout=said,
+            stderr=said,
+            env={**os.environ, **settings},
+            start_new_session=True,
+            cwd=folder,
         )
     try:
         for listening in (port, client):
@@ -106,3 +116,24 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    """One of two CPUs for all tests."""
+    pytest.importorskip("ray")
+    with running_cluster(2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def ray_executor(ray_cluster: RayCluster) -> Iterator[RayExecutor]:
+    """Connected to it as a driver on one of its nodes is. The environment names the cluster until all tests are done."""
+    from edgekit.building.cluster.executor import RayExecutor
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**TOKEN, "RAY_ADDRESS": ray_cluster.address}.items():
+            patch.setenv(name, value)
+        with contextlib.closing(RayExecutor()) as executor:
+            assert executor.slots == 2  # it is connected: who copies it takes the same connection
+            yield executor

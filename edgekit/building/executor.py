@@ -17,12 +17,12 @@ from edgekit.errors import EdgekitError, StageError, UserError, in_one_line
 
 __all__ = [
     "DEFAULT_EXECUTOR",
-    "EXECUTORS",
     "Executor",
     "InProcessExecutor",
     "Task",
     "as_stage_error",
     "check_executor",
+    "is_elsewhere",
     "make_executor",
 ]
 
@@ -92,6 +92,11 @@ def check_executor(name: str) -> tuple[str, str]:
     if mark and not address:
         raise UserError(f'--executor "{name}" names no address', allowed=f"{row}, or {row}://HOST:PORT")
     return row, address
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether tasks of that executor may leave this machine."""
+    return check_executor(name)[0] in ADDRESSED
 
 
 def make_executor(name: str, log: Path | None = None, workspace: MakeFolder | None = None) -> Executor:

@@ -23,7 +23,7 @@ from edgekit.building.cluster import sameness
 from edgekit.building.cluster.carried import Request, content_of, unpack
 from edgekit.errors import StageError, in_one_line
 
-__all__ = ["Cancel", "Done", "Opened", "Opening", "Order"]
+__all__ = ["Cancel", "Done", "Joined", "Joining", "Order"]
 
 RETRIES = 2
 """How often a task is begun again whose worker died."""
@@ -36,7 +36,7 @@ OBJECT_STORE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
-class Opening:
+class Joining:
     """The first line. `address`: Ray's; "": a cluster of our own, with so many `cpus`, in `folder`, ended with this.
 
     `task_cpus`: what each task declares.
@@ -49,7 +49,7 @@ class Opening:
 
 
 @dataclass(frozen=True)
-class Opened:
+class Joined:
     """The answer to it. `refused`: why the cluster cannot be used."""
 
     cpus: float = 0.0
@@ -98,7 +98,7 @@ NOTHING = msgspec.Raw(b"null")
 class Cluster:
     """A connection to Ray. One thread for each task; what they share is behind `lock`."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Joining) -> None:
         import ray
 
         self.opening = opening
@@ -110,7 +110,7 @@ class Cluster:
         self.put: dict[str, Any] = {}
         ray.cloudpickle.register_pickle_by_value(sameness)
 
-    def connect(self) -> Opened:
+    def connect(self) -> Joined:
         """Find a cluster that can be used, or say why there is none. May raise anything of Ray's."""
         ray, opening = self.ray, self.opening
         given: dict[str, Any] = {"address": opening.address}
@@ -127,12 +127,12 @@ class Cluster:
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
         cpus = sum(node["Resources"]["CPU"] for node in nodes)
         if cpus < opening.task_cpus:
-            return Opened(refused=f"it has {cpus:g} CPUs, and a task asks for {opening.task_cpus}")
+            return Joined(refused=f"it has {cpus:g} CPUs, and a task asks for {opening.task_cpus}")
         for node in nodes:
             problem = sameness.difference(self.here, self.seen_on(node))
             if problem:
-                return Opened(refused=f"its worker {node['NodeManagerAddress']} is another: {problem}")
-        return Opened(cpus, sum(node["Resources"].get("GPU", 0) for node in nodes))
+                return Joined(refused=f"its worker {node['NodeManagerAddress']} is another: {problem}")
+        return Joined(cpus, sum(node["Resources"].get("GPU", 0) for node in nodes))
 
     def seen_on(self, node: Mapping[str, Any]) -> dict[str, str]:
         """What a worker on that node says of itself."""
@@ -233,7 +233,7 @@ def refusal(error: BaseException) -> str:
     return in_one_line(error) or type(error).__name__
 
 
-def quiet_ray(opening: Opening) -> None:
+def quiet_ray(opening: Joining) -> None:
     """Ray's settings, which it reads when it is imported."""
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -265,14 +265,14 @@ def main(parent: int) -> None:
             answers.write(msgspec.json.encode(what) + b"\n")
             answers.flush()
 
-    opening = msgspec.json.decode(sys.stdin.buffer.readline(), type=Opening)
+    opening = msgspec.json.decode(sys.stdin.buffer.readline(), type=Joining)
     quiet_ray(opening)
     cluster = Cluster(opening)
     try:
         try:
             opened = cluster.connect()
         except Exception as error:  # noqa: BLE001 whatever keeps Ray from connecting is told in one line
-            opened = Opened(refused=refusal(error))
+            opened = Joined(refused=refusal(error))
         say(opened)
         if opened.refused:
             return

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from edgekit.building.cluster.carried import Request, folders_of, stores_of
-from edgekit.building.cluster.driver import Cancel, Done, Opened, Opening, Order
+from edgekit.building.cluster.driver import Cancel, Done, Joined, Joining, Order
 from edgekit.building.worker import ProcessExecutor, command, environment, message_of, read_reply, shorter
 from edgekit.errors import MissingExtraError, StageError, UserError
 from edgekit.limits import HOURS, MEMORY, worker_limits
@@ -68,18 +68,19 @@ class RayExecutor:
         self._here = ProcessExecutor(log)
         self._driver: Driver | None = None
         self._opening = threading.Lock()
+        self._closed = False
 
     @property
     def slots(self) -> int:
         """As many as the cluster has CPUs for."""
-        return max(1, int(self._opened().opened.cpus // self._task_cpus))
+        return max(1, int(self._opened().joined.cpus // self._task_cpus))
 
     def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         """See Executor. A task whose key names this machine's CPU is done here: its answer is about that CPU."""
         if "cpu" in task.key_parts():
             return self._here.run(task, folder, within_s)
         driver = self._opened()
-        gpus = gpus_of(task, driver.opened)
+        gpus = gpus_of(task, driver.joined)
         message = message_of(task, folder)
         fields = msgspec.json.decode(message.task)
         in_place = tuple(getattr(task, "in_place", ()))
@@ -102,17 +103,21 @@ class RayExecutor:
         return read_reply(bytes(done.reply), task)
 
     def close(self) -> None:
-        """End every task, and the cluster where it is ours."""
+        """End every task, and the cluster where it is ours; nothing can be run any more."""
+        self._closed = True
         self._here.close()
         driver, self._driver = self._driver, None
         if driver is not None:
             driver.close()
 
     def _opened(self) -> Driver:
-        """The driver, connected. Raises UserError when the cluster cannot be used."""
+        """The driver, connected. Raises UserError when the cluster cannot be used, StageError once this is closed."""
         with self._opening:
+            if self._closed:
+                raise StageError("ray", "the executor is closed")
             if self._driver is None or not self._driver.lives:
-                self.close()
+                if self._driver is not None:
+                    self._driver.close()
                 self._driver = Driver(self._address, self._log, self._workspace, self._cpus, self._task_cpus)
                 self._driver.connect()
             return self._driver
@@ -130,7 +135,7 @@ class Driver:
         task_cpus: int,
     ) -> None:
         self.is_own = not address
-        self.opened = Opened()
+        self.joined = Joined()
         self.store = ""
         self._address = address
         self._folder: Path | None = None
@@ -138,7 +143,7 @@ class Driver:
         if self.is_own:
             self._folder, self._link = own_folder(workspace)
             self.store = str(self._folder / "edgekit")
-        self._opening = Opening(address, str(self._link or ""), cpus, task_cpus)
+        self._opening = Joining(address, str(self._link or ""), cpus, task_cpus)
         with Path(log or os.devnull).open("ab") as said:
             self._process = subprocess.Popen(
                 command(DRIVER),
@@ -164,14 +169,14 @@ class Driver:
         except queue.Empty:
             self.close(within_s=0.0)
             raise UserError(f"{where} did not connect within {CONNECT_S:g} s") from None
-        self.opened = msgspec.json.decode(line, type=Opened) if line else Opened(refused="it ended")
-        if self.opened.refused:
+        self.joined = msgspec.json.decode(line, type=Joined) if line else Joined(refused="it ended")
+        if self.joined.refused:
             self.close()
             remedy = (
                 "the same edgekit, Python and packages on every worker; HOST:10001 is where clients connect"
             )
             raise UserError(
-                f"{where} cannot be used: {self.opened.refused}", remedy=remedy if self._address else ""
+                f"{where} cannot be used: {self.joined.refused}", remedy=remedy if self._address else ""
             )
 
     def ask(self, request: Request, gpus: int, folder: Path, within_s: float | None) -> Done:
@@ -263,7 +268,7 @@ def refuse_silence(address: str) -> None:
         ) from error
 
 
-def gpus_of(task: Task[Any], opened: Opened) -> int:
+def gpus_of(task: Task[Any], opened: Joined) -> int:
     """How many GPUs a task declares. Raises StageError for one that the cluster does not have."""
     wanted = getattr(task, "trains_on", "cpu")
     if wanted == "cuda" and opened.gpus < 1:

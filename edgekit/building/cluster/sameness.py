@@ -42,10 +42,10 @@ def sameness(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     from pathlib import Path
 
     told = {"Python": ".".join(platform.python_version_tuple()[:2])}
-    found = importlib.util.find_spec("edgekit")
-    if found is None or found.origin is None:
+    source = importlib.util.find_spec("edgekit")
+    if source is None or source.origin is None:
         return told
-    package = Path(found.origin).parent
+    package = Path(source.origin).parent
     state = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         state.update(f"{file.relative_to(package).as_posix()} {file.stat().st_size}\n".encode())
