@@ -45,6 +45,7 @@ OTHER_OPTIONS = (
     "input_shapes",
     "calibration_samples",
     "allow_weak_original",
+    "executor",
 )
 """Fields of `BuildRequest` and `Budget` that a caller gives beside the named arguments."""
 

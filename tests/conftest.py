@@ -11,6 +11,8 @@ import pytest
 
 from tests.board_emulated.fixtures import emulated_board as emulated_board
 from tests.board_emulated.fixtures import running_board as running_board
+from tests.ray_cluster import ray_cluster as ray_cluster
+from tests.ray_cluster import ray_executor as ray_executor
 
 # A shell that starts the suite in the background has it ignore SIGINT, and with it every command that a test stops.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

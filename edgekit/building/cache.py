@@ -64,6 +64,10 @@ class Cache:
         """What the time limit leaves for one piece of work, in seconds; None without a limit."""
         return None if self.time_limit is None else max(0.0, self.time_limit.left_s())
 
+    def holds(self, task: Task[Any]) -> bool:
+        """Whether the answer is in the store."""
+        return self.store.holds(task.stage, {**task.key_parts(), "code": code_digest()})
+
     def answer(
         self,
         executor: Executor,

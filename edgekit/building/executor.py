@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TextIO, TypeVar
 
@@ -17,11 +17,12 @@ from edgekit.errors import EdgekitError, StageError, UserError, in_one_line
 
 __all__ = [
     "DEFAULT_EXECUTOR",
-    "EXECUTORS",
     "Executor",
     "InProcessExecutor",
     "Task",
     "as_stage_error",
+    "check_executor",
+    "is_elsewhere",
     "make_executor",
 ]
 
@@ -30,8 +31,17 @@ DEFAULT_EXECUTOR = "process"
 EXECUTORS: Mapping[str, tuple[str, str]] = {
     "process": ("edgekit.building.worker", "ProcessExecutor"),
     "in-process": ("edgekit.building.executor", "InProcessExecutor"),
+    "ray": ("edgekit.building.cluster.executor", "RayExecutor"),
 }
-"""Name → module and class, loaded when asked for; the class takes the path of its log, or None."""
+"""Name → module and class, loaded when asked for; the class takes the path of its log, or None.
+
+One of ADDRESSED also takes an address ("" where none is given) and what makes an empty folder for its own files.
+"""
+
+ADDRESSED = frozenset({"ray"})
+"""Executors that may be given as name://address: tasks leave this machine."""
+
+MakeFolder = Callable[[], Path]
 
 Answer = TypeVar("Answer")
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -56,7 +66,11 @@ class Task(Protocol[Answer_co]):
 
 
 class Executor(Protocol):
-    """Where tasks are run. Used by one thread."""
+    """Where tasks are run. `run` is used by so many threads at most as there are `slots`, `close` by the first one."""
+
+    @property
+    def slots(self) -> int:
+        """How many tasks run side by side."""
 
     def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         """Do the task; `folder` is there, for files that it makes. `within_s`: what a time limit leaves for it.
@@ -68,12 +82,32 @@ class Executor(Protocol):
         """End what is running, at once. It may be called twice."""
 
 
-def make_executor(name: str, log: Path | None = None) -> Executor:
-    """The executor of that name; `log` keeps what libraries say (None: it is dropped). Raises UserError."""
-    if name not in EXECUTORS:
-        raise UserError(f'no executor "{name}"', allowed=", ".join(EXECUTORS))
-    module, attribute = EXECUTORS[name]
-    executor: Executor = getattr(importlib.import_module(module), attribute)(log)
+def check_executor(name: str) -> tuple[str, str]:
+    """A row of EXECUTORS, and the address behind "://". Raises UserError for what is none of them."""
+    row, mark, address = name.partition("://")
+    if row not in EXECUTORS:
+        raise UserError(f'no executor "{row}"', allowed=", ".join(EXECUTORS))
+    if mark and row not in ADDRESSED:
+        raise UserError(f'the executor "{row}" has no address', allowed=f"--executor {row}")
+    if mark and not address:
+        raise UserError(f'--executor "{name}" names no address', allowed=f"{row}, or {row}://HOST:PORT")
+    return row, address
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether tasks of that executor may leave this machine."""
+    return check_executor(name)[0] in ADDRESSED
+
+
+def make_executor(name: str, log: Path | None = None, workspace: MakeFolder | None = None) -> Executor:
+    """The executor of that name; `log` keeps what libraries say (None: it is dropped). Raises UserError.
+
+    `workspace` makes an empty folder that is removed with its owner, for an executor that needs one.
+    """
+    row, address = check_executor(name)
+    module, attribute = EXECUTORS[row]
+    kind = getattr(importlib.import_module(module), attribute)
+    executor: Executor = kind(log, address, workspace) if row in ADDRESSED else kind(log)
     return executor
 
 
@@ -82,6 +116,11 @@ class InProcessExecutor:
 
     def __init__(self, log: Path | None = None) -> None:
         self._log = log
+
+    @property
+    def slots(self) -> int:
+        """One: it is this process."""
+        return 1
 
     def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         """See Executor; neither `timeout_s` nor `within_s` is kept."""

@@ -66,7 +66,10 @@ def in_run(request: BuildRequest, reporter: Reporter, work: Callable[[Context], 
         request.command, target=setting.board.target.name, seed=request.seed, out=str(request.out)
     )
     try:
-        with begun as run, closing(make_executor(request.executor, store.folder / LOG)) as executor:
+        made = partial(
+            make_executor, request.executor, store.folder / LOG, partial(store.workspace, "executor")
+        )
+        with begun as run, closing(made()) as executor:
             product = work(assembled(setting, reporter, run, executor))
             run.finish("done", getattr(product, "verdict", None))
             return product

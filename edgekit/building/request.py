@@ -51,8 +51,8 @@ LONGEST_TIMED_S = 600.0  # a measurement has a time-out of its own
 class BuildRequest:
     """One build. `data` is a path, a built-in name, or what `data.from_python` takes: (x, y), a Dataset, a source, ….
 
-    `executor`: where lints and exports run, a name of EXECUTORS. `device`: what measures: "local",
-    ssh://user@host or a name of devices.toml. `classes`: names in label order, or a text file with one a line.
+    `executor`: where lints, exports and training run, a name of EXECUTORS, or ray://HOST:PORT. `device`: what measures:
+    "local", ssh://user@host or a name of devices.toml. `classes`: names in label order, or a text file with one a line.
     `allow_weak_original`: a network that is no better than a guess is built with a warning. `input_shapes`: of inputs
     whose sizes the model leaves open. `weights_prefix` and `weights_key`: see `model.WeightsPart`.
     `timed_s`: timed runs of each candidate; without `repeat` a noisy measurement is told, not made again.

@@ -15,6 +15,7 @@ from edgekit.building.candidates.judging import judged, without
 from edgekit.building.candidates.ladder import try_all
 from edgekit.building.candidates.timing import time_attempts
 from edgekit.building.context import LOG, Context
+from edgekit.building.executor import is_elsewhere
 from edgekit.building.opening import in_run, opened, planned
 from edgekit.building.outcome.assemble import assemble, run_info
 from edgekit.building.outcome.bundling import Bundler, hand_over
@@ -124,8 +125,10 @@ def tried(
     setting = context.setting
     context = context.leaving_room_for(len(state.attempts) + len(candidates))
 
+    export = context.exporter.exported_ahead([(variant, candidate) for candidate in candidates])
+
     def check(variant: Variant, candidate: Candidate) -> Attempt:
-        artifact = context.exporter.export(variant, candidate)
+        artifact = export(variant, candidate)
         validation = context.validation(variant.signature)
         return Attempt(candidate, artifact, context.evaluator.accuracy(artifact, reference, validation))
 
@@ -186,6 +189,7 @@ def maker_context(
         cache=context.cache,
         reporter=context.reporter,
         probe=structure_probe(context, original),
+        executor=context.executor if is_elsewhere(setting.request.executor) else None,
     )
 
 

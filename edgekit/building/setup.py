@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from edgekit.building.board import Board, Runtimes, find_board, find_runtimes
-from edgekit.building.executor import EXECUTORS, make_executor
+from edgekit.building.executor import DEFAULT_EXECUTOR, check_executor, make_executor
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.reading import read_weights
 from edgekit.building.request import BuildRequest
@@ -173,8 +173,7 @@ def check_references(request: BuildRequest, project: Path) -> None:
     """Names that the request gives are looked up now, not after an hour of training."""
     if request.metric is not None:
         find_metric(request.metric)
-    if request.executor not in EXECUTORS:
-        raise UserError(f'no executor "{request.executor}"', allowed=", ".join(EXECUTORS))
+    check_executor(request.executor)
     check_device(request.device)
     if request.drop and not request.prune:
         raise UserError(
@@ -212,7 +211,7 @@ def locate_model(request: BuildRequest) -> GivenModel:
     if isinstance(request.model, (str, Path)):
         ref = locate(request.model, request.weights, part)
         if ref.weights is not None:
-            with closing(make_executor(request.executor)) as executor:
+            with closing(make_executor(DEFAULT_EXECUTOR)) as executor:  # a file of this machine
                 read_weights(executor, ref.weights)
         return GivenModel(identified(ref), None, name)
     if request.weights is not None or part.options():

@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -28,7 +28,16 @@ from edgekit.limits import HOURS, WorkerLimits, over_memory, worker_limits
 if TYPE_CHECKING:
     from edgekit.building.executor import Task
 
-__all__ = ["ProcessExecutor"]
+__all__ = [
+    "Message",
+    "ProcessExecutor",
+    "command",
+    "environment",
+    "failed_reply",
+    "message_of",
+    "read_reply",
+    "shorter",
+]
 
 Answer = TypeVar("Answer")
 
@@ -47,8 +56,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 package = spec_from_file_location("edgekit", sys.argv[1], submodule_search_locations=[sys.argv[2]])
 sys.modules["edgekit"] = module_from_spec(package)
 package.loader.exec_module(sys.modules["edgekit"])
-from edgekit.building.worker import main
-main(int(sys.argv[3]))
+from importlib import import_module
+import_module(sys.argv[3]).main(int(sys.argv[4]))
 """
 
 
@@ -89,17 +98,18 @@ class ProcessExecutor:
         self._limits = worker_limits()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def slots(self) -> int:
+        """One process, one task."""
+        return 1
+
     def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         """Hand over one task and wait. Raises StageError as Executor says."""
-        kind = type(task)
-        raw = msgspec.Raw(msgspec.json.encode(task))
-        message = Message(kind.__module__, kind.__qualname__, task.stage, str(folder), raw)
-        line = self._ask(msgspec.json.encode(message), task.stage, shorter(task.timeout_s, within_s))
-        reply = msgspec.json.decode(line, type=Reply)
-        if reply.failure is not None:
-            raise StageError(reply.failure.stage, reply.failure.cause, reply.failure.remedy)
-        answer: Answer = msgspec.json.decode(reply.answer, type=task.answer_type)
-        return answer
+        return read_reply(self.relay(message_of(task, folder), shorter(task.timeout_s, within_s)), task)
+
+    def relay(self, message: Message, timeout_s: float | None) -> bytes:
+        """The reply to a message, as a line. Raises StageError when the process dies or does not answer in time."""
+        return self._ask(msgspec.json.encode(message), message.stage, timeout_s)
 
     def close(self) -> None:
         """End the process, at once."""
@@ -146,6 +156,22 @@ class ProcessExecutor:
         return self._process
 
 
+def message_of(task: Task[Any], folder: Path) -> Message:
+    """The task as it travels; its files go into `folder`."""
+    kind = type(task)
+    raw = msgspec.Raw(msgspec.json.encode(task))
+    return Message(kind.__module__, kind.__qualname__, task.stage, str(folder), raw)
+
+
+def read_reply(line: bytes, task: Task[Answer]) -> Answer:
+    """The answer in a worker's reply to the task. Raises StageError with what the worker tells."""
+    reply = msgspec.json.decode(line, type=Reply)
+    if reply.failure is not None:
+        raise StageError(reply.failure.stage, reply.failure.cause, reply.failure.remedy)
+    answer: Answer = msgspec.json.decode(reply.answer, type=task.answer_type)
+    return answer
+
+
 def shorter(*limits_s: float | None) -> float | None:
     """The shortest of times, of which None is endless."""
     return min((limit_s for limit_s in limits_s if limit_s is not None), default=None)
@@ -169,10 +195,11 @@ def wait_for(
     return None
 
 
-def command() -> list[str]:
-    """The command line of a worker of this process."""
+def command(module: str = __name__) -> list[str]:
+    """The command line of a process that calls `main` of a module of edgekit with this process's number."""
     folder = Path(__file__).resolve().parents[1]
-    return [sys.executable, "-c", PROGRAM, str(folder / "__init__.py"), str(folder), str(os.getpid())]
+    places = (str(folder / "__init__.py"), str(folder))
+    return [sys.executable, "-c", PROGRAM, *places, module, str(os.getpid())]
 
 
 def environment() -> dict[str, str]:
@@ -198,8 +225,12 @@ def reply_to(line: bytes) -> bytes:
         answer = msgspec.Raw(msgspec.json.encode(task.perform(Path(message.folder))))
         return msgspec.json.encode(Reply(answer))
     except (Exception, SystemExit) as error:  # noqa: BLE001 libraries raise whatever they like, and some exit
-        told = as_stage_error(message.stage, error, sys.stderr)
-        return msgspec.json.encode(Reply(NOTHING, Broken(told.stage, told.cause, told.remedy)))
+        return failed_reply(as_stage_error(message.stage, error, sys.stderr))
+
+
+def failed_reply(told: StageError) -> bytes:
+    """The line that says why there is no answer."""
+    return msgspec.json.encode(Reply(NOTHING, Broken(told.stage, told.cause, told.remedy)))
 
 
 def main(parent: int) -> None:

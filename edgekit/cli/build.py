@@ -143,6 +143,13 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     help="The board that measures: ssh://user@host[:port], or a name of `edgekit device list`; "
     "of several each gets its own build.  [default: this machine]",
 )
+@click.option(
+    "--executor",
+    metavar="NAME",
+    default="process",
+    show_default=True,
+    help="Where networks are exported, checked and trained: process (this machine), ray, ray://HOST:PORT.",
+)
 @click.option("--fleet", metavar="LABEL", help="All named devices with that label.")
 @click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
 @click.option("--time-limit", help="Of the whole build, as 30m; training is cut to fit.")

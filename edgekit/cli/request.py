@@ -82,6 +82,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         allow_weak_original=options["allow_weak_original"],
         input_shapes=options["input_shapes"],
         device=options["device"],
+        executor=options["executor"],
         command=shlex.join(["edgekit", *given]),
     )
 

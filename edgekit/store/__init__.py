@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.store.claim import is_store
 from edgekit.store.content import StoreEntry, meta_of
 from edgekit.store.keys import STORE_VERSION, entry_key
 from edgekit.store.runs import Run, RunEvent, RunRecord, RunStatus
@@ -16,5 +17,6 @@ __all__ = [
     "Store",
     "StoreEntry",
     "entry_key",
+    "is_store",
     "meta_of",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgekit.errors import OutputError
 from edgekit.files import may_write
 
-__all__ = ["IGNORE", "claim_folder", "foreign", "is_plain_file", "is_plain_folder"]
+__all__ = ["IGNORE", "claim_folder", "foreign", "is_plain_file", "is_plain_folder", "is_store"]
 
 MARKER = ".edgekit-store"
 """The first file of every store. Its name is the proof: what it says is for people."""
@@ -60,6 +60,11 @@ def foreign(folder: Path, path: Path) -> OutputError:
         f"{path} belongs to {owner} and may not be written",
         remedy=f"give it back (sudo chown -R $USER {folder}), or give another --store",
     )
+
+
+def is_store(folder: Path) -> bool:
+    """Whether it is marked as a store."""
+    return is_plain_file(folder / MARKER)
 
 
 def is_plain_file(path: Path) -> bool:

@@ -18,7 +18,16 @@ from edgekit.building.variants.original import ORIGINAL, make_variant
 from edgekit.errors import ModelError, StageError
 from edgekit.types import Failure, Rejection, Signature
 
-__all__ = ["FakeEndlessTask", "FakeError", "FakeExecutor", "FakeGreedyTask", "FakeImportTask", "FakeTask"]
+__all__ = [
+    "FakeEndlessTask",
+    "FakeError",
+    "FakeExecutor",
+    "FakeFatalTask",
+    "FakeGreedyTask",
+    "FakeImportTask",
+    "FakeReadTask",
+    "FakeTask",
+]
 
 Answer = TypeVar("Answer")
 
@@ -103,6 +112,56 @@ class FakeGreedyTask:
 
 
 @dataclass(frozen=True)
+class FakeReadTask:
+    """Answers what a file says, and its path; the file "gone" beside it is missed in words."""
+
+    path: str
+    in_place: tuple[str, ...] = ()
+    trains_on: str = "cpu"
+
+    stage: ClassVar[str] = "read"
+    answer_type: ClassVar[Any] = tuple[str, str]
+    timeout_s: ClassVar[float | None] = 120.0
+
+    def key_parts(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def perform(self, folder: Path) -> tuple[str, str]:
+        text = Path(self.path).read_text()
+        if text == "refuse":
+            raise ModelError(f"{self.path} cannot be used")
+        (folder / "copy").write_text(text)
+        return text, f"{self.path} {folder / 'copy'} {os.environ.get('OMP_NUM_THREADS', '')}"
+
+
+@dataclass(frozen=True)
+class FakeFatalTask:
+    """Kills the process that started its own, as often as `times` says: each time leaves a file in `marks`.
+
+    Its answer is how often it was begun.
+    """
+
+    marks: str
+    times: int
+
+    stage: ClassVar[str] = "fatal"
+    answer_type: ClassVar[Any] = int
+    timeout_s: ClassVar[float | None] = 120.0
+
+    def key_parts(self) -> dict[str, Any]:
+        return {"times": self.times}
+
+    def perform(self, folder: Path) -> int:
+        marks = Path(self.marks.removeprefix("in:"))
+        begun = len(list(marks.iterdir())) + 1
+        (marks / str(begun)).touch()
+        if begun <= self.times:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        return begun
+
+
+@dataclass(frozen=True)
 class FakeImportTask:
     """Answers the file that a module is loaded from."""
 
@@ -126,6 +185,10 @@ class FakeExecutor:
         self._inner = InProcessExecutor(log)
         self.stages: list[str] = []
         self.closed = False
+
+    @property
+    def slots(self) -> int:
+        return 1
 
     def run(self, task: Task[Answer], folder: Path, within_s: float | None = None) -> Answer:
         self.stages.append(task.stage)

@@ -50,7 +50,7 @@ def test_a_request_is_resolved_and_nothing_is_loaded_or_written_but_the_store(
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"executor": "cluster"}, UserError, 'no executor "cluster"; allowed: process, in-process'),
+        ({"executor": "cluster"}, UserError, 'no executor "cluster"; allowed: process, in-process, ray'),
         ({"metric": "top2"}, UserError, "top2"),
         ({"recipe": "int8-minimax"}, UserError, "int8-minmax"),
         ({"precisions": ("fp4",)}, UserError, "generic-cpu cannot run fp4"),

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor
 from edgekit.building.samples import SampleStore
+from edgekit.building.side_by_side import side_by_side
 from edgekit.building.tasks import ExportTask, LintTask
 from edgekit.data import Split
 from edgekit.hardware import Target
 from edgekit.quantize import find_recipe
 from edgekit.types import Artifact, BackendName, Candidate, Issue, Variant
 
-__all__ = ["Exporter"]
+__all__ = ["Export", "Exporter"]
+
+Export = Callable[[Variant, Candidate], Artifact]
+"""Candidate → artifact. Raises StageError when it cannot be made, TimeLimitReached."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,40 @@ class Exporter:
 
     def export(self, variant: Variant, candidate: Candidate) -> Artifact:
         """Raises StageError when the artifact cannot be made."""
+        artifact, folder = self.cache.answer(self.executor, self._task(variant, candidate))
+        return replace(artifact, folder=str(folder), candidate=candidate.id)
+
+    def exported_ahead(self, wanted: Sequence[tuple[Variant, Candidate]]) -> Export:
+        """`export`, for which those that are not in the store were made side by side where the executor has room.
+
+        Nothing is measured meanwhile: what runs on this machine would disturb it.
+        """
+        missing = {
+            (variant.id, candidate.id): (variant, candidate)
+            for variant, candidate in wanted
+            if not self.cache.holds(self._task(variant, candidate))
+        }
+        if len(missing) < 2 or self.executor.slots < 2:
+            return self.export
+        made = side_by_side(
+            self.executor, {key: partial(self.export, *pair) for key, pair in missing.items()}
+        )
+
+        def export(variant: Variant, candidate: Candidate) -> Artifact:
+            ready = made.get((variant.id, candidate.id))
+            if ready is None:
+                return self.export(variant, candidate)
+            if isinstance(ready, Artifact):
+                return ready
+            raise ready
+
+        return export
+
+    def _task(self, variant: Variant, candidate: Candidate) -> ExportTask:
+        """The export of a candidate."""
         recipe = find_recipe(candidate.recipe, self.project) if candidate.recipe else None
         calibration = self.samples.files(self.calibration, variant.signature) if recipe else None
-        task = ExportTask(
+        return ExportTask(
             variant=variant,
             candidate=candidate,
             target=self.target,
@@ -48,8 +84,6 @@ class Exporter:
             versions=self.versions,
             store=str(self.cache.store.folder),
         )
-        artifact, folder = self.cache.answer(self.executor, task)
-        return replace(artifact, folder=str(folder), candidate=candidate.id)
 
     def lint(self, variant: Variant, backend: BackendName) -> tuple[Issue, ...]:
         """What the runtime says of the network. Raises StageError when it cannot read it or dies of it."""

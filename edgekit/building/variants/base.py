@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgekit.building.cache import Cache
-from edgekit.building.executor import as_stage_error
+from edgekit.building.executor import Executor, as_stage_error
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import GivenModel
 from edgekit.building.time_limit import TimeLimit
@@ -38,7 +38,8 @@ ProbeStructures = Callable[[Sequence[Variant], Variant, Sequence[Candidate]], li
 class MakerContext:
     """What a maker may know of a build whose original has been judged, and what it may use.
 
-    `cache` keeps what a maker made; training keeps to `time_limit` by itself.
+    `cache` keeps what a maker made; training keeps to `time_limit` by itself. `executor`: what takes trainings
+    elsewhere; None: they run in this process.
     """
 
     request: BuildRequest
@@ -54,6 +55,7 @@ class MakerContext:
     cache: Cache
     reporter: Reporter
     probe: ProbeStructures
+    executor: Executor | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +12,32 @@ import msgspec
 
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
+from edgekit.building.variants.job import CutShortError, PruneJob, distil
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
 from edgekit.building.variants.training import (
     STEP_BATCHES,
     at_least,
     training_config,
     training_deadline,
-    validator,
 )
+from edgekit.building.variants.training_task import train_elsewhere, why_it_stays
 from edgekit.compress import (
     IterateConfig,
     PruneConfig,
-    PruneOutcome,
-    TrainConfig,
     fits,
     load_pruned,
-    prune_iteratively,
-    save_pruned,
 )
-from edgekit.errors import StageError, UserError
+from edgekit.errors import UserError
 from edgekit.files import sha256_file
 from edgekit.model import export_onnx
-from edgekit.model.state import combined, function_digest, not_finite
-from edgekit.opened import digests_now, merged, native_files
+from edgekit.model.state import combined, function_digest
+from edgekit.opened import digests_now, native_files
 from edgekit.reference import is_installed, load_function, local_sources, locate_reference
 from edgekit.result import TrainedStep
 from edgekit.store import Store, StoreEntry
 from edgekit.types import Rejection, Signature
 
-__all__ = ["PruneJob", "job_for", "train_pruned", "trained_already", "with_opened"]
+__all__ = ["job_for", "train_pruned", "trained_already", "with_opened"]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
@@ -50,51 +47,6 @@ SLACK, SLACK_TO_FRACTION = 0.03, 0.10
 More where the budget asks for a fraction: stopping short of it misses the budget for certain (ResNet-20 at half of its
 MACs: 4.4 points below after a step, within 1 point after the final training).
 """
-
-
-@dataclass(frozen=True)
-class PruneJob:
-    """One pruned network, by all that its weights depend on. `limit`: the largest accuracy drop, a fraction.
-
-    `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `dropped`: blocks that go whole,
-    before any channel. `code`: digests of the user's own
-    loss and step; `opened`: path and SHA-256 of each file that they read when they are called, as far as a training
-    has told (`with_opened`). What a time limit cut short has a key of its own (`cut_parts`), so that a longer one
-    goes on.
-    """
-
-    model_digest: str
-    train_digest: str
-    validation_digest: str
-    config: PruneConfig
-    train: TrainConfig
-    steps: IterateConfig
-    limit: float
-    fraction: float | None
-    code: tuple[str, ...]
-    opened: tuple[tuple[str, str], ...] = ()
-    dropped: tuple[str, ...] = ()
-
-    def key_parts(self) -> dict[str, Any]:
-        """Every field; the files only where there is something that may read any, blocks only where any are dropped."""
-        parts: dict[str, Any] = msgspec.to_builtins(self)
-        if not (self.code or self.opened):
-            del parts["opened"]
-        if not self.dropped:
-            del parts["dropped"]
-        return parts
-
-    def cut_parts(self, limit: TimeLimit) -> dict[str, Any]:
-        """What a network depends on whose training `limit` cut short."""
-        return {**self.key_parts(), "time_limit_s": limit.limit_s}
-
-
-class CutShortError(Exception):
-    """The training that the time limit cut short; usable, but not to be kept as the whole one. Never leaves here."""
-
-    def __init__(self, outcome: PruneOutcome) -> None:
-        super().__init__()
-        self.outcome = outcome
 
 
 def job_for(context: MakerContext, config: PruneConfig, fraction: float | None) -> PruneJob:
@@ -201,9 +153,9 @@ def trained(context: MakerContext, job: PruneJob) -> tuple[StoreEntry, TimeLimit
         try:
             return cache.entry("pruned", job.key_parts(), lambda folder: train(context, job, folder)), None
         except CutShortError as cut:
-            outcome = cut.outcome
+            save = cut.save
             cache = replace(cache, time_limit=None)
-            return cache.entry("pruned", parts, lambda folder: save_outcome(outcome, folder)), limit
+            return cache.entry("pruned", parts, save), limit
     return cache.entry("pruned", parts, lambda folder: train_anyhow(context, job, folder)), limit
 
 
@@ -212,72 +164,31 @@ def train_anyhow(context: MakerContext, job: PruneJob, folder: Path) -> dict[str
     try:
         return train(context, job, folder)
     except CutShortError as cut:
-        return save_outcome(cut.outcome, folder)
+        return cut.save(folder)
 
 
 def train(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
-    """Prune in steps, fine-tune with the original as the teacher, save. Raises StageError, CutShortError."""
-    store, model, samples = context.cache.store, context.model, context.splits.train
+    """Prune in steps, fine-tune with the original as the teacher, save; elsewhere where an executor takes it there.
+
+    Raises StageError, CutShortError.
+    """
+    store, samples = context.cache.store, context.splits.train
     assert samples is not None
-    module = model.load()
+    if context.executor is not None:
+        stays = why_it_stays(context)
+        if not stays:
+            with context.reporter.step("Pruning and distilling on the cluster"):
+                return train_elsewhere(context, context.executor, job, folder)
+        context.reporter.say(f"training stays in this process: {stays}")
+    module = context.model.load()
     own = job.train.loss is not None or job.train.step is not None
     if samples.labelled and not own and not fits(samples, module):
         context.reporter.say(
             "the labels fit no output: pruned networks learn from the original alone (see --loss)"
         )
     with context.reporter.step("Pruning and distilling") as step:
-        outcome = prune_iteratively(
-            module,
-            example_inputs(context.source),
-            samples,
-            validator(context.splits.validation, module),
-            job.config,
-            job.train,
-            limit=job.limit,
-            target_fraction=job.fraction,
-            dropped=job.dropped,
-            steps=job.steps,
-            progress=step,
-            folder=store.scratch(store.key("pruned", job.key_parts())),
-            deadline=training_deadline(context.time_limit),
+        scratch = store.scratch(store.key("pruned", job.key_parts()))
+        deadline = training_deadline(context.time_limit)
+        return distil(
+            module, context.source, samples, context.splits.validation, job, scratch, deadline, step, folder
         )
-    broken = not_finite(outcome.module)
-    if broken:
-        raise StageError(
-            "finetune", f"the trained network cannot be used: {broken}", "a lower --learning-rate"
-        )
-    merged(dict(job.opened), outcome.opened)  # what the key says was read, if it was read
-    if outcome.shortened:
-        raise CutShortError(outcome)
-    return save_outcome(outcome, folder)
-
-
-def save_outcome(outcome: PruneOutcome, folder: Path) -> dict[str, Any]:
-    """The network into `folder`; gives the meta of its entry."""
-    save_pruned(folder / "pruned.safetensors", outcome.module, outcome.plan)
-    return {
-        "history": history_lines(outcome),
-        "fraction": outcome.plan.fraction,
-        "steps": msgspec.to_builtins(trained_steps(outcome)),
-        "opened": dict(outcome.opened),
-    }
-
-
-def trained_steps(outcome: PruneOutcome) -> tuple[TrainedStep, ...]:
-    """The steps as values."""
-    return tuple(
-        TrainedStep(record.kind, record.plan.fraction, record.accuracy, record.accepted)
-        for record in outcome.history
-    )
-
-
-def history_lines(outcome: PruneOutcome) -> list[str]:
-    """The blocks that were dropped, one line per step, why pruning ended, and what kept its width."""
-    lines = [f"blocks dropped: {', '.join(outcome.plan.dropped)}"] if outcome.plan.dropped else []
-    lines += [
-        f"{record.kind}: {record.plan.fraction:.0%} of the MACs, accuracy {record.accuracy:.2%} "
-        f"(drop {100 * record.drop:+.2f} points), {record.seconds:.0f} s"
-        + ("" if record.accepted else ", too much")
-        for record in outcome.history
-    ]
-    return [*lines, outcome.reason, *([f"at full width: {outcome.kept}"] if outcome.kept else ())]

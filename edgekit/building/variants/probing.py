@@ -75,6 +75,12 @@ def untrained_structures(
     return variants
 
 
+def like_lead(variant: Variant, lead: Candidate) -> Candidate:
+    """A structure's candidate that is built as a leading one."""
+    identity = candidate_id(variant.id, lead.backend, lead.precision, device=lead.device)
+    return Candidate(identity, variant.id, lead.backend, lead.precision, lead.recipe, lead.device)
+
+
 def time_structures(
     exporter: Exporter,
     timer: Timer,
@@ -92,13 +98,13 @@ def time_structures(
     """
     made: list[tuple[Variant, Candidate, Artifact]] = []
     problem: StageError | None = None
+    asked = [(variant, lead, like_lead(variant, lead)) for variant, lead in product(variants, leads)]
     with reporter.step("Exporting narrower structures") as step:
-        for done, (variant, lead) in enumerate(product(variants, leads)):
-            identity = candidate_id(variant.id, lead.backend, lead.precision, device=lead.device)
-            step.advance(done / (len(variants) * len(leads)), identity)
-            like = Candidate(identity, variant.id, lead.backend, lead.precision, lead.recipe, lead.device)
+        export = exporter.exported_ahead([(variant, like) for variant, _, like in asked])
+        for done, (variant, lead, like) in enumerate(asked):
+            step.advance(done / len(asked), like.id)
             try:
-                made.append((variant, lead, exporter.export(variant, like)))
+                made.append((variant, lead, export(variant, like)))
             except StageError as error:
                 problem = error
     if problem is not None and not made:

@@ -13,7 +13,8 @@ import pytest
 from edgekit.building.request import TrainOptions
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
-from edgekit.building.variants.distilled import PruneJob, job_for, train_pruned, with_opened
+from edgekit.building.variants.distilled import job_for, train_pruned, with_opened
+from edgekit.building.variants.job import PruneJob
 from edgekit.building.variants.training import prune_config
 from edgekit.compress import PruneConfig
 from edgekit.errors import StageError
@@ -134,7 +135,7 @@ def test_what_a_stopped_training_left_is_not_gone_on_with_after_a_change(
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgekit.building.variants.distilled.save_outcome", stop)
+        patch.setattr("edgekit.building.variants.job.save_outcome", stop)
         with pytest.raises(KeyboardInterrupt):
             trained(stopped)
     steps = list(context.cache.store.folder.glob("scratch/*/final.safetensors"))

@@ -17,11 +17,11 @@ from edgekit.building.variants import pruned
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.distilled import (
     DEFAULT_LIMIT,
-    PruneJob,
     job_for,
     train_pruned,
     trained_already,
 )
+from edgekit.building.variants.job import PruneJob
 from edgekit.building.variants.pruned import PrunedMaker, contenders, leaders
 from edgekit.building.variants.training import prune_config
 from edgekit.compress import IterateConfig, PruneConfig, TrainConfig

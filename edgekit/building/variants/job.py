@@ -1,0 +1,154 @@
+"""One pruned network by all that its weights depend on, and its training from values alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgekit.building.time_limit import TimeLimit
+from edgekit.building.variants.original import example_inputs
+from edgekit.building.variants.training import validator
+from edgekit.compress import (
+    IterateConfig,
+    PruneConfig,
+    PruneOutcome,
+    TrainConfig,
+    prune_iteratively,
+    save_pruned,
+)
+from edgekit.errors import StageError
+from edgekit.model.state import not_finite
+from edgekit.opened import merged
+from edgekit.result import TrainedStep
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.data import DataSource, Split
+    from edgekit.progress import Step
+
+__all__ = ["CutShortError", "PruneJob", "distil"]
+
+
+@dataclass(frozen=True)
+class PruneJob:
+    """One pruned network, by all that its weights depend on. `limit`: the largest accuracy drop, a fraction.
+
+    `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `dropped`: blocks that go whole,
+    before any channel. `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they
+    read when they are called, as far as a training has told (`with_opened`). What a time limit cut short has a key of its
+    own (`cut_parts`), so that a longer one goes on.
+    """
+
+    model_digest: str
+    train_digest: str
+    validation_digest: str
+    config: PruneConfig
+    train: TrainConfig
+    steps: IterateConfig
+    limit: float
+    fraction: float | None
+    code: tuple[str, ...]
+    opened: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def key_parts(self) -> dict[str, Any]:
+        """Every field; the files only where there is something that may read any, blocks only where any are dropped."""
+        parts: dict[str, Any] = msgspec.to_builtins(self)
+        if not (self.code or self.opened):
+            del parts["opened"]
+        if not self.dropped:
+            del parts["dropped"]
+        return parts
+
+    def cut_parts(self, limit: TimeLimit) -> dict[str, Any]:
+        """What a network depends on whose training `limit` cut short."""
+        return {**self.key_parts(), "time_limit_s": limit.limit_s}
+
+
+class CutShortError(Exception):
+    """The training that the time limit cut short; usable, but not to be kept as the whole one. Never leaves a maker.
+
+    `save` writes it into a folder and gives the meta of its entry.
+    """
+
+    def __init__(self, save: Callable[[Path], dict[str, Any]]) -> None:
+        super().__init__()
+        self.save = save
+
+
+def distil(
+    module: torch.nn.Module,
+    source: DataSource,
+    samples: Split,
+    validation: Split,
+    job: PruneJob,
+    scratch: Path,
+    deadline: float | None,
+    step: Step,
+    folder: Path,
+) -> dict[str, Any]:
+    """The training of a job on its network and data. `scratch`: for checkpoints; `deadline`: see prune_iteratively.
+
+    Raises StageError, CutShortError.
+    """
+    outcome = prune_iteratively(
+        module,
+        example_inputs(source),
+        samples,
+        validator(validation, module),
+        job.config,
+        job.train,
+        limit=job.limit,
+        target_fraction=job.fraction,
+        dropped=job.dropped,
+        steps=job.steps,
+        progress=step,
+        folder=scratch,
+        deadline=deadline,
+    )
+    broken = not_finite(outcome.module)
+    if broken:
+        raise StageError(
+            "finetune", f"the trained network cannot be used: {broken}", "a lower --learning-rate"
+        )
+    merged(dict(job.opened), outcome.opened)  # what the key says was read, if it was read
+    if outcome.shortened:
+        raise CutShortError(partial(save_outcome, outcome))
+    return save_outcome(outcome, folder)
+
+
+def save_outcome(outcome: PruneOutcome, folder: Path) -> dict[str, Any]:
+    """The network into `folder`; gives the meta of its entry."""
+    save_pruned(folder / "pruned.safetensors", outcome.module, outcome.plan)
+    return {
+        "history": history_lines(outcome),
+        "fraction": outcome.plan.fraction,
+        "steps": msgspec.to_builtins(trained_steps(outcome)),
+        "opened": dict(outcome.opened),
+    }
+
+
+def trained_steps(outcome: PruneOutcome) -> tuple[TrainedStep, ...]:
+    """The steps as values."""
+    return tuple(
+        TrainedStep(record.kind, record.plan.fraction, record.accuracy, record.accepted)
+        for record in outcome.history
+    )
+
+
+def history_lines(outcome: PruneOutcome) -> list[str]:
+    """The blocks that were dropped, one line per step, why pruning ended, and what kept its width."""
+    lines = [f"blocks dropped: {', '.join(outcome.plan.dropped)}"] if outcome.plan.dropped else []
+    lines += [
+        f"{record.kind}: {record.plan.fraction:.0%} of the MACs, accuracy {record.accuracy:.2%} "
+        f"(drop {100 * record.drop:+.2f} points), {record.seconds:.0f} s"
+        + ("" if record.accepted else ", too much")
+        for record in outcome.history
+    ]
+    return [*lines, outcome.reason, *([f"at full width: {outcome.kept}"] if outcome.kept else ())]
