@@ -40,9 +40,9 @@ class PruneJob:
     """One pruned network, by all that its weights depend on. `limit`: the largest accuracy drop, a fraction.
 
     `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `dropped`: blocks that go whole,
-    before any channel. `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they
-    read when they are called, as far as a training has told (`with_opened`). What a time limit cut short has a key of its
-    own (`cut_parts`), so that a longer one goes on.
+    before any channel. `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that
+    they read when they are called, as far as a training has told (`with_opened`). What a time limit cut short has a
+    key of its own (`cut_parts`), so that a longer one goes on.
     """
 
     model_digest: str
