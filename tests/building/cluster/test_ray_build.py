@@ -96,7 +96,7 @@ def test_a_training_gives_the_same_network_on_a_cluster(
         trained = executor.run(task, folder)
         assert not trained.shortened
         history = [line.rpartition(",")[0] for line in trained.meta["history"]]
-        made.append((history, trained.meta["steps"], (folder / "pruned.safetensors").read_bytes()))
+        made.append((history, list(trained.meta["steps"]), (folder / "pruned.safetensors").read_bytes()))
     assert made[0] == made[1]
 
 
