@@ -242,7 +242,7 @@ def quiet_ray(opening: Joining) -> None:
         "RAY_task_oom_retries": str(RETRIES),
     }
     os.environ.update(settings)
-    # Ray gives the working folder to its workers as a place of modules: a user's onnx.py must not stand for the package.
+    # Ray gives the working folder to its workers as a place of modules: no onnx.py of a user may stand for the package.
     os.chdir(opening.folder or os.sep)
     if not opening.address:
         os.environ.pop("RAY_ADDRESS", None)
