@@ -86,6 +86,7 @@ def training(digits_network: UserNetwork, tmp_path: Path) -> TrainTask:
     )
 
 
+@pytest.mark.slow
 def test_a_training_gives_the_same_network_on_a_cluster(
     training: TrainTask, ray_executor: RayExecutor, tmp_path: Path
 ) -> None:
