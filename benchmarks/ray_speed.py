@@ -19,6 +19,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from common import show
 
 from edgekit.building.executor import make_executor
@@ -94,6 +95,7 @@ if __name__ == "__main__":
     os.environ.pop("RAY_ADDRESS", None)
     took: dict[int, list[float]] = {1: [], 2: []}
     starts: list[float] = []
+    torch.set_num_threads(1)
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as work:
         tasks = trainings(Path(work), options.trainings, options.epochs)

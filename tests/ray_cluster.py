@@ -128,7 +128,7 @@ def ray_cluster() -> Iterator[RayCluster]:
 
 @pytest.fixture(scope="session")
 def ray_executor(ray_cluster: RayCluster) -> Iterator[RayExecutor]:
-    """Connected to it as a driver on one of its nodes is. The environment names it until all tests are done."""
+    """Connected as a driver on one of its nodes is; the environment names the cluster until all tests are done."""
     from edgekit.building.cluster.executor import RayExecutor
 
     with pytest.MonkeyPatch.context() as patch:

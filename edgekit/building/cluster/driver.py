@@ -242,8 +242,8 @@ def quiet_ray(opening: Joining) -> None:
         "RAY_task_oom_retries": str(RETRIES),
     }
     os.environ.update(settings)
-    if opening.folder:
-        os.chdir(opening.folder)  # Ray gives the working folder to its workers as a place of modules
+    # Ray gives the working folder to its workers as a place of modules: no onnx.py of a user may stand for the package.
+    os.chdir(opening.folder or os.sep)
     if not opening.address:
         os.environ.pop("RAY_ADDRESS", None)
         # Ray listens on every network of the machine: only who has this build's token is answered.

@@ -39,7 +39,8 @@ def test_a_build_has_the_same_candidates_accuracies_and_winner_on_a_cluster(
     for executor in ("process", "ray"):
         work = tmp_path / executor
         work.mkdir()
-        options = {"runtime": "onnxruntime", "executor": executor}
+        # One candidate: of two that are as fast, one build may time this first and another that.
+        options = {"runtime": "onnxruntime", "precision": "int8", "executor": executor}
         done = run(build_arguments(digits_network, work, **options))
         assert done.returncode == 0, done.stderr
         results.append(timeless(load_result(work / "out" / "result.json")))
@@ -85,6 +86,7 @@ def training(digits_network: UserNetwork, tmp_path: Path) -> TrainTask:
     )
 
 
+@pytest.mark.slow
 def test_a_training_gives_the_same_network_on_a_cluster(
     training: TrainTask, ray_executor: RayExecutor, tmp_path: Path
 ) -> None:
@@ -96,7 +98,7 @@ def test_a_training_gives_the_same_network_on_a_cluster(
         trained = executor.run(task, folder)
         assert not trained.shortened
         history = [line.rpartition(",")[0] for line in trained.meta["history"]]
-        made.append((history, trained.meta["steps"], (folder / "pruned.safetensors").read_bytes()))
+        made.append((history, list(trained.meta["steps"]), (folder / "pruned.safetensors").read_bytes()))
     assert made[0] == made[1]
 
 
