@@ -105,7 +105,9 @@ class PrunePlan:
                 PruneStep(str(step["layer"]), int(step["width"]), tuple(int(i) for i in step["kept"]))
                 for step in raw["steps"]
             )
-            dropped = tuple(map(str, raw.get("dropped", ())))
-            return PrunePlan(steps, int(raw["original_macs"]), int(raw["macs"]), dropped)
+            dropped = raw.get("dropped", [])
+            if not isinstance(dropped, list):
+                raise TypeError(f"dropped is a {type(dropped).__name__}")
+            return PrunePlan(steps, int(raw["original_macs"]), int(raw["macs"]), tuple(map(str, dropped)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"not a pruning plan: {type(error).__name__}: {error}") from error

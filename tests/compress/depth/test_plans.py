@@ -45,6 +45,8 @@ def test_a_plan_is_read_back_and_old_plans_stay_readable() -> None:
     old = '{"original_macs":100,"macs":50,"steps":[{"layer":"stem","width":4,"kept":[0,2]}]}'
     assert PrunePlan.from_json(old) == PrunePlan(plan.steps, 100, 50)
     assert PrunePlan(plan.steps, 100, 50).to_json() == old
+    with pytest.raises(UserError, match="not a pruning plan: TypeError: dropped is a str"):
+        PrunePlan.from_json('{"original_macs":1,"macs":1,"steps":[],"dropped":"blocks.1"}')
 
 
 def test_channels_follow_blocks_and_not_the_other_way_round() -> None:
