@@ -1,12 +1,12 @@
 """Latency predicted from layers against measured: networks of random aligned widths, held out of everything.
 
 usage: python benchmarks/latency_prediction.py --data DIR [--work DIR] [--networks resnet20,mobilenet]
-       [--runtimes onnxruntime,openvino,litert] [--precision int8] [--prepare]
+       [--runtimes onnxruntime,openvino,litert] [--precision int8] [--fitted 12] [--held-out 20] [--prepare]
 
 For each network and runtime: its artifacts are built (a rerun takes those that are there; --prepare ends then), a table
-is measured from nothing, a correction fitted to the first 12 networks, and the times of 20 others told beforehand. All
-whole networks are measured in the interleaved rounds of one job. MACs as predictor, a line fitted to the same 12
-networks, stand beside it.
+is measured from nothing, a correction fitted to the first networks, and the times of the others told beforehand. All
+whole networks are measured in the interleaved rounds of one job. MACs as predictor, a line fitted to the same networks,
+stand beside it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from edgekit.latency.wholes import build_whole, random_networks
 from edgekit.model import export_onnx
 from edgekit.types import Artifact
 
-FITTED, HELD_OUT = 12, 20
 WHOLE = TimingOptions(rounds=25, seconds=0.6)
 SHAPES = {"resnet20": (1, 3, 32, 32), "mobilenet": (1, 1, 96, 96)}
 
@@ -47,6 +46,8 @@ def main() -> None:
     parser.add_argument("--networks", default="resnet20,mobilenet")
     parser.add_argument("--runtimes", default="onnxruntime,openvino,litert")
     parser.add_argument("--precision", default="int8")
+    parser.add_argument("--fitted", type=int, default=12, help="networks that the correction is fitted to")
+    parser.add_argument("--held-out", type=int, default=20, help="networks that are told beforehand")
     parser.add_argument("--prepare", action="store_true", help="build the artifacts, measure nothing")
     options = parser.parse_args()
     facts = describe()
@@ -54,19 +55,19 @@ def main() -> None:
     for network in options.networks.split(","):
         folder = options.work / network
         folder.mkdir(parents=True, exist_ok=True)
-        names = export_children(network, options.data, folder)
+        names = export_children(network, options.data, folder, options.fitted + options.held_out)
         for runtime in options.runtimes.split(","):
             built = {name: artifact(folder, name, runtime, options.precision) for name in names}
             if not options.prepare:
-                result = compare(folder, runtime, options.precision, built)
+                result = compare(folder, runtime, options.precision, built, options.fitted)
                 answer[f"{network} {runtime} {options.precision}"] = result
                 (folder / f"result-{runtime}-{options.precision}.json").write_text(json.dumps(result))
     print(json.dumps(answer, indent=1))
 
 
-def export_children(network: str, data: Path, folder: Path) -> tuple[str, ...]:
+def export_children(network: str, data: Path, folder: Path, count: int) -> tuple[str, ...]:
     """The whole network as full.onnx, and its children as 0.onnx and so on, in float."""
-    names = tuple(str(index) for index in range(FITTED + HELD_OUT))
+    names = tuple(str(index) for index in range(count))
     if all((folder / f"{name}.onnx").exists() for name in (*names, "full")):
         return names
     import torch
@@ -104,8 +105,10 @@ def artifact(folder: Path, name: str, runtime: Any, precision: Any) -> Artifact:
     return Artifact(name, runtime, str(place), told["entry"], (), 0, 0.0, told["options"])
 
 
-def compare(folder: Path, runtime: Any, precision: Any, built: dict[str, Artifact]) -> dict[str, Any]:
-    """Errors of the table, of plain sums and of MACs on the children that nothing was fitted to."""
+def compare(
+    folder: Path, runtime: Any, precision: Any, built: dict[str, Artifact], first: int
+) -> dict[str, Any]:
+    """Errors of the table, of plain sums and of MACs on the children behind the `first` ones, which were fitted to."""
     load, started = [os.getloadavg()[0]], time.perf_counter()
     device = LocalDevice(folder / "work")
     table = LatencyTable(describe_device(device, runtime, 1))
@@ -117,9 +120,9 @@ def compare(folder: Path, runtime: Any, precision: Any, built: dict[str, Artifac
     names = list(built)
     networks = {name: units_of(folder / f"{name}.onnx", runtime, precision) for name in names}
     times = [measured[name].value for name in names]
-    correction = fitted(table, [networks[name] for name in names[:FITTED]], times[:FITTED], precision)
+    correction = fitted(table, [networks[name] for name in names[:first]], times[:first], precision)
     macs = np.array([[1, sum(unit.macs for unit in networks[name].units)] for name in names], np.float64)
-    line = np.linalg.lstsq(macs[:FITTED] / np.array(times[:FITTED])[:, None], np.ones(FITTED), rcond=None)[0]
+    line = np.linalg.lstsq(macs[:first] / np.array(times[:first])[:, None], np.ones(first), rcond=None)[0]
     table = table.with_correction(correction)
     told = [table.predict_network(networks[name].units) for name in names]
     predicted = [row.latency_ms.value if row.latency_ms else float("nan") for row in told]
@@ -127,16 +130,16 @@ def compare(folder: Path, runtime: Any, precision: Any, built: dict[str, Artifac
         "points": len(table.timed),
         "table_s": round(table_s),
         "load": [round(value, 1) for value in load],
-        "error": errors(predicted[FITTED:], times[FITTED:]),
-        "error_of_sums": errors([row.sum_ms for row in told[FITTED:]], times[FITTED:]),
-        "error_of_macs": errors(list(macs[FITTED:] @ line), times[FITTED:]),
+        "error": errors(predicted[first:], times[first:]),
+        "error_of_sums": errors([row.sum_ms for row in told[first:]], times[first:]),
+        "error_of_macs": errors(list(macs[first:] @ line), times[first:]),
         "measured_ms": [round(min(times), 4), round(max(times), 4)],
         "interval_of_a_whole": float(np.median([(m.high - m.low) / 2 / m.value for m in measured.values()])),
         "factors": [*correction.factors, correction.constant_ms, correction.weights_ms_per_mib],
         "told_by_the_table": [correction.heldout_median, correction.heldout_worst],
         "all_ms": times,
         "pairs_ms": [
-            [round(a, 4), round(b, 4)] for a, b in zip(predicted[FITTED:], times[FITTED:], strict=True)
+            [round(a, 4), round(b, 4)] for a, b in zip(predicted[first:], times[first:], strict=True)
         ],
     }
 

@@ -74,7 +74,12 @@ def _is_thinned(unit: Unit) -> bool:
     family = unit.family
     height, width = family.size if family.kind == "product" else family.size_out
     is_chain = family.kind in CHAINED or family.residual
-    return not is_chain and height * width * unit.channels_out > FLAT
+    return not is_chain and _is_large(height * width, unit.channels_out)
+
+
+def _is_large(positions: int, channels: int) -> bool:
+    """Whether an output is thinned; one without positions cannot be."""
+    return positions > 1 and positions * channels > FLAT
 
 
 def write_onnx(unit: Unit, copies: int, path: Path, integers: Integers) -> None:
@@ -275,7 +280,7 @@ class _Writer:
         """Hand a tensor out; of a large one only a few values, by a node that runtimes have for their own layouts."""
         height, width = self.family.size_out if self.family.kind != "product" else self.family.size
         name = f"output{len(self.outputs)}"
-        if height * width * self.unit.channels_out <= FLAT:
+        if not _is_large(height * width, self.unit.channels_out):
             self.outputs.append(tensor)
             return
         if self.is_image:

@@ -112,3 +112,6 @@ def test_what_each_copy_costs_besides_is_named() -> None:
     (add,) = subtracted(thin)
     assert add.family.kind == "add"
     assert subtracted(add) == ()
+    wide = conv.resized(channels_out=1024)
+    ((add,),) = (subtracted(part) for part in subtracted(wide))
+    assert (add.family.kind, add.channels_in) == ("add", 1024)
