@@ -5,8 +5,8 @@ best plan of all pairs of widths, blocks and precisions is found exactly by elim
 over the tree of groups, `elimination`). That gives a lower bound, and for every single choice what it would cost at
 least; choices that cost more than a plan that was found are ruled out. What remains is an integer program, linearised
 over pairs, for HiGHS (`reduced`). Small problems, and most large ones, end proved; else the bound is the relaxation's.
-On residual networks of 100 groups x 32 widths x 3 precisions the plan was 0.07 % above the bound in the median, and 2.6 %
-at worst (`benchmarks/solver.py`).
+On residual networks of 100 groups x 32 widths x 3 precisions the plan was 0.07 % above the bound in the median, and
+2.6 % at worst (`benchmarks/solver.py`).
 """
 
 from __future__ import annotations
