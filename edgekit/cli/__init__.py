@@ -32,6 +32,11 @@ COMMANDS = {
         "latency",
         "Time single layers on a board, and predict networks from them.",
     ),
+    "plan": (
+        "edgekit.cli.planning",
+        "plan",
+        "What would be narrowed and dropped to reach a latency, and why; nothing is trained.",
+    ),
     "lint": ("edgekit.cli.lint", "lint", "What a board cannot take of a network, before any work."),
     "report": ("edgekit.cli.report", "report", "Rebuild the HTML report of a finished build."),
     "bundle": ("edgekit.cli.bundle", "bundle", "Verify or show a bundle."),

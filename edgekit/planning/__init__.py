@@ -5,6 +5,18 @@ together for the solver, and what it chose brought back to the network.
 from __future__ import annotations
 
 from edgekit.planning.assembling import Assembled, assemble
-from edgekit.planning.coupling import CoupledGroup, Coupling, Side, coupled, prune_plan
+from edgekit.planning.coupling import CoupledGroup, Coupling, GroupChannels, coupled, prune_plan
+from edgekit.planning.reasons import PlanChoice, plan_choices, unchanged
 
-__all__ = ["Assembled", "CoupledGroup", "Coupling", "Side", "assemble", "coupled", "prune_plan"]
+__all__ = [
+    "Assembled",
+    "CoupledGroup",
+    "Coupling",
+    "GroupChannels",
+    "PlanChoice",
+    "assemble",
+    "coupled",
+    "plan_choices",
+    "prune_plan",
+    "unchanged",
+]

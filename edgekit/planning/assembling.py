@@ -17,7 +17,7 @@ from edgekit.plan.solving import (
     WidthGroup,
     WidthTable,
 )
-from edgekit.planning.coupling import CoupledGroup, Coupling, Side
+from edgekit.planning.coupling import CoupledGroup, Coupling, GroupChannels
 
 if TYPE_CHECKING:
     from edgekit.compress import Sensitivity
@@ -42,8 +42,8 @@ class _Placed:
 
     name: str
     unit: Unit
-    reads: Side | None
-    makes: Side | None
+    reads: GroupChannels | None
+    makes: GroupChannels | None
     block: str | None
 
 
@@ -62,6 +62,7 @@ def assemble(
     Raises UserError where the table does not tell the time of the network as it is.
     """
     time_ms, fixed_ms, notes = timing(table, network.units)
+    notes.append("all layers have one precision: a table holds no time of a change between two")
     if network.unmeasured:
         notes.append(f"not in the table, and not counted: {', '.join(network.unmeasured)}")
     missing = [told for unit in network.units if (told := table.predict(unit)).latency_ms is None]
@@ -148,7 +149,7 @@ def places(
 ) -> tuple[_Placed, ...]:
     """Each unit with its groups and its block, by its layer, or by the tensors that it reads."""
     block_of = {layer: block.name for block in coupling.blocks for layer in block.layers}
-    sides: dict[str, Side | None] = {}
+    sides: dict[str, GroupChannels | None] = {}
     within: dict[str, str] = {}
     placed = []
     names: dict[str, int] = {}
@@ -217,8 +218,8 @@ def reached(
 def resized(item: _Placed, fewer_in: int, fewer_out: int) -> Unit:
     """The unit with its groups narrower by so many channels."""
     unit = item.unit
-    channels_in = unit.channels_in - fewer_in * (item.reads.each if item.reads else 0)
-    channels_out = unit.channels_out - fewer_out * (item.makes.each if item.makes else 0)
+    channels_in = unit.channels_in - fewer_in * (item.reads.per_channel if item.reads else 0)
+    channels_out = unit.channels_out - fewer_out * (item.makes.per_channel if item.makes else 0)
     return unit.resized(channels_in=channels_in, channels_out=channels_out)
 
 

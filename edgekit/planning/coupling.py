@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from edgekit.compress.base import Example
     from edgekit.compress.pruning.groups import ChannelGroup
 
-__all__ = ["CoupledGroup", "Coupling", "Side", "coupled", "prune_plan"]
+__all__ = ["CoupledGroup", "Coupling", "GroupChannels", "coupled", "prune_plan"]
 
 PROJECTED = "its channels are read beside those of other groups by"
 UNEVEN = "one of its channels is not the same number of channels everywhere"
 
 
 @dataclass(frozen=True)
-class Side:
-    """What a layer has of a group: `each` of its channels go with one of the group's."""
+class GroupChannels:
+    """What a layer has of a group: `per_channel` of its channels go with one of the group's."""
 
     group: str
-    each: int
+    per_channel: int
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Coupling:
     """`reads`, `makes`: layer → its side. `kept`: layers that stay whole → why. `blocks`: those that can be dropped."""
 
     groups: tuple[CoupledGroup, ...]
-    reads: Mapping[str, Side]
-    makes: Mapping[str, Side]
+    reads: Mapping[str, GroupChannels]
+    makes: Mapping[str, GroupChannels]
     kept: Mapping[str, str]
     blocks: tuple[ResidualBlock, ...] = ()
     block_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -68,8 +68,8 @@ def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> C
     grouping = sound_grouping(folded(module), example, config)
     kept = {layer: f"{layer} {reason}" for layer, reason in grouping.kept.items()}
     reasons = unusable(grouping.groups)
-    reads: dict[str, Side] = {}
-    makes: dict[str, Side] = {}
+    reads: dict[str, GroupChannels] = {}
+    makes: dict[str, GroupChannels] = {}
     groups = []
     for group in grouping.groups:
         makers = tuple(member.layer for member in group.makers)
@@ -77,7 +77,7 @@ def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> C
             kept.update(dict.fromkeys(makers, reasons[group.layer]))
             continue
         for member in group.members:
-            side = Side(group.layer, len(member.channels[0]))
+            side = GroupChannels(group.layer, len(member.channels[0]))
             if member.role != "out":
                 reads[member.layer] = side
             if member.role != "in":

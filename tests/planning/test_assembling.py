@@ -96,7 +96,7 @@ def test_the_network_that_a_plan_makes_takes_the_time_that_was_predicted(
 
 def test_a_plan_keeps_widths_and_drops_blocks_as_the_solver_said(case: Case) -> None:
     problem = case.assembled(0.5 * full(case.assembled()).latency_ms).problem
-    for proposal in proposals(problem):
+    for proposal in proposals(problem)[:2]:
         plan = prune_plan(case.network, EXAMPLE, proposal.solution.plan, case.coupling, CONFIG)
         assert plan.dropped == proposal.solution.plan.dropped
         pruned = apply_plan(case.network, EXAMPLE, plan)

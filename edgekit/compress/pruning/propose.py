@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Prunable",
     "PruneConfig",
+    "allowed_widths",
     "apply_plan",
     "kept_whole",
     "propose",

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    CostArrays = Sequence[NDArray[np.float64]]
-
 __all__ = ["Cluster", "CostArrays", "Elimination", "Swept"]
+
+CostArrays = Sequence["NDArray[np.float64]"]
 
 LARGEST = 1 << 20
 """Entries of one table: 8 MB."""

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    KeptStates = Sequence[NDArray[np.int64]]
-
 __all__ = ["KeptStates", "Reduced", "joint_states", "solve_reduced"]
+
+
+KeptStates = Sequence["NDArray[np.int64]"]
+"""Per variable, the states that are open, ascending."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""`edgekit plan`: which widths and blocks would be chosen for a latency, by a table of times. Nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgekit.building.context import Context
+from edgekit.building.opening import in_run
+from edgekit.building.request import BuildRequest
+from edgekit.building.variants.original import example_inputs, original_variant
+from edgekit.building.variants.training import prune_config
+from edgekit.compress import (
+    PruneConfig,
+    Sensitivity,
+    SensitivityConfig,
+    measure_sensitivity,
+    sensitivity_parts,
+)
+from edgekit.errors import StageError, UserError
+from edgekit.latency import LatencyTable, MeasuredOn, units_of
+from edgekit.latency.unit import UnitPrecision
+from edgekit.plan.solving import Allocation, PlanLimits, Proposal, proposals
+from edgekit.planning import PlanChoice, assemble, coupled, plan_choices, prune_plan, unchanged
+from edgekit.progress import Reporter
+
+__all__ = ["PlannedNetwork", "PlannedProposal", "plan_network"]
+
+
+@dataclass(frozen=True)
+class PlannedProposal:
+    """A proposal with the reasons for its choices. `pruning`: it as a `PrunePlan`, in its own JSON."""
+
+    proposal: Proposal
+    choices: tuple[PlanChoice, ...]
+    pruning: str
+
+
+@dataclass(frozen=True)
+class PlannedNetwork:
+    """What would be done to a network.
+
+    `original`: the network as it is, predicted; `floor`: see `Sensitivity`; `kept`: layers that stay whole → why;
+    `notes`: sentences on the prediction.
+    """
+
+    target: str
+    measured_on: MeasuredOn
+    precision: UnitPrecision
+    limits: PlanLimits
+    original: Allocation
+    floor: float
+    proposals: tuple[PlannedProposal, ...]
+    kept: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def plan_network(
+    request: BuildRequest, table: LatencyTable, precision: UnitPrecision, reporter: Reporter
+) -> PlannedNetwork:
+    """Plans for the request's latency by the times of `table`; harm is measured on calibration samples, and stored.
+
+    Raises UserError for input that cannot be used, a network that the table does not tell the time of, and one that
+    cannot be pruned.
+    """
+    return in_run(request, reporter, partial(_planned, table=table, precision=precision))
+
+
+def _planned(context: Context, *, table: LatencyTable, precision: UnitPrecision) -> PlannedNetwork:
+    setting = context.setting
+    request, model, source = setting.request, setting.model, setting.source
+    budget, target = request.budget, setting.board.target
+    limits = PlanLimits(latency_ms=budget.max_latency_ms, size_bytes=budget.max_size_bytes)
+    original = original_variant(
+        context.cache, context.executor, context.reporter, model, source, setting.splits, request.input_shapes
+    )
+    network = units_of(Path(original.onnx_path), table.measured_on.runtime, precision)
+    config = prune_config(request.train, target.channel_multiple(precision))
+    module, example = model.load(), example_inputs(source)
+    try:
+        with context.reporter.step("Finding what can be narrowed and dropped"):
+            coupling = coupled(module, example, config)
+        sensitivity = measured(context, config)
+        assembled = assemble(network, coupling, table, sensitivity, limits)
+        with context.reporter.step("Solving"):
+            made = proposals(assembled.problem)
+        plans = tuple(
+            PlannedProposal(
+                proposal,
+                plan_choices(assembled.problem, proposal.solution.plan),
+                prune_plan(
+                    module, example, proposal.solution.plan, coupling, config, setting.splits.calibration
+                ).to_json(),
+            )
+            for proposal in made
+        )
+    except StageError as error:
+        raise UserError(f"{model.name} cannot be planned: {error.cause}", remedy=error.remedy) from error
+    return PlannedNetwork(
+        target.name,
+        table.measured_on,
+        precision,
+        limits,
+        unchanged(assembled.problem),
+        sensitivity.floor,
+        plans,
+        assembled.kept,
+        assembled.notes,
+    )
+
+
+def measured(context: Context, config: PruneConfig) -> Sensitivity:
+    """The harm of all that can be done to the network, from the store or measured now."""
+    setting = context.setting
+    samples = setting.splits.calibration
+    size = min(SensitivityConfig.batch_size, len(samples))
+    count = min(SensitivityConfig.samples, size * (len(samples) // size))
+    settings = SensitivityConfig(samples=count, batch_size=size)
+
+    def make(_: Any) -> dict[str, Any]:
+        with context.reporter.step("Measuring what each group, block and layer is worth") as step:
+            told = measure_sensitivity(
+                setting.model.load(), example_inputs(setting.source), samples, config, settings, progress=step
+            )
+        return {"sensitivity": told.to_json()}
+
+    parts = sensitivity_parts(setting.model.ref.digest, samples.digest, config, settings)
+    return Sensitivity.from_json(context.cache.entry("sensitivity", parts, make).meta["sensitivity"])
