@@ -66,8 +66,8 @@ def plan(context: click.Context, /, **options: Any) -> int:
     change does to the outputs, measured on your data. Three to five plans are shown with their predicted latency, and
     why each group and block was touched or was not. Harm is relative: it ranks plans, and is no drop of accuracy.
     """
-    from edgekit.building.request import BuildRequest
     from edgekit.building.planned import plan_network
+    from edgekit.building.request import BuildRequest
     from edgekit.cli.planning_text import planned_json, print_planned
     from edgekit.latency import load_table
     from edgekit.quantities import parse_latency_ms, parse_size_bytes
