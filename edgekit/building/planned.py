@@ -21,6 +21,7 @@ from edgekit.compress import (
     sensitivity_parts,
 )
 from edgekit.errors import StageError, UserError
+from edgekit.hardware import Machine, Target
 from edgekit.latency import LatencyTable, MeasuredOn, units_of
 from edgekit.latency.unit import UnitPrecision
 from edgekit.plan.solving import Allocation, PlanLimits, Proposal, proposals
@@ -73,6 +74,12 @@ def _planned(context: Context, *, table: LatencyTable, precision: UnitPrecision)
     setting = context.setting
     request, model, source = setting.request, setting.model, setting.source
     budget, target = request.budget, setting.board.target
+    place = table.measured_on
+    if target.runtime(place.runtime) is None:
+        raise UserError(
+            f"the table's times are of {place.runtime}, which {target.name} does not run",
+            allowed=", ".join(runtime.name for runtime in target.runtimes),
+        )
     limits = PlanLimits(latency_ms=budget.max_latency_ms, size_bytes=budget.max_size_bytes)
     original = original_variant(
         context.cache, context.executor, context.reporter, model, source, setting.splits, request.input_shapes
@@ -108,8 +115,18 @@ def _planned(context: Context, *, table: LatencyTable, precision: UnitPrecision)
         sensitivity.floor,
         plans,
         assembled.kept,
-        assembled.notes,
+        (*elsewhere(target, place), *assembled.notes),
     )
+
+
+def elsewhere(target: Target, place: MeasuredOn) -> tuple[str, ...]:
+    """That the table was measured on another machine than the target is, and why; empty where it is the target."""
+    facts = {"machine": place.machine, "arch": place.arch, "cpu": place.cpu, "features": place.features}
+    # A table is of a CPU and tells no accelerators: the target's own is taken as seen.
+    misfits = target.misfits(Machine.from_facts({**facts, "accelerators": [target.identity.accelerator]}))
+    if not misfits:
+        return ()
+    return (f"the table was not measured on {target.name}, so no latency here is that board's: {misfits[0]}",)
 
 
 def measured(context: Context, config: PruneConfig) -> Sensitivity:

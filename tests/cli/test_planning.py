@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from edgekit.cli import cli
 from edgekit.compress import PrunePlan, apply_plan
+from edgekit.errors import UserError
 from edgekit.latency import save_table, units_of
 from edgekit.model.export import export_onnx
 from tests.planning.networks import formula_table, small_resnet
@@ -72,3 +73,13 @@ def test_a_limit_that_nothing_keeps_is_told_with_the_fastest_plan(folder: Path) 
     told = run(folder, "--max-latency", "0.001ms")
     assert told.return_value == 3
     assert "INFEASIBLE" in told.output
+
+
+def test_a_table_of_another_machine_than_the_target_is_told(folder: Path) -> None:
+    told = run(folder, "--target", "raspberry-pi-4", "--max-latency", "0.001ms")
+    assert "the table was not measured on raspberry-pi-4" in " ".join(told.output.split())
+
+
+def test_a_table_of_a_runtime_that_the_target_has_not_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="onnxruntime, which jetson-nano does not run; allowed: tensorrt"):
+        run(folder, "--target", "jetson-nano", "--max-latency", "1ms")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Cluster", "CostArrays", "Elimination", "Swept"]
+__all__ = ["Bucket", "CostArrays", "Elimination", "Swept"]
 
 CostArrays = Sequence["NDArray[np.float64]"]
 
@@ -31,10 +31,10 @@ CACHED = 1 << 15
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """A table in which `variable` is eliminated. `parts`: factors and messages of earlier clusters that it adds up.
+class Bucket:
+    """A table in which `variable` is eliminated. `parts`: factors and messages of earlier buckets that it adds up.
 
-    A part is its index (factors first, then clusters) and its shape among the table's axes.
+    A part is its index (factors first, then buckets) and its shape among the table's axes.
     """
 
     variable: int
@@ -48,7 +48,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Swept:
-    """One sweep. `value`: the least sum, or a lower bound of it; `arrays`: factors, then the clusters' messages."""
+    """One sweep. `value`: the least sum, or a lower bound of it; `arrays`: factors, then the buckets' messages."""
 
     value: float
     states: States
@@ -62,7 +62,7 @@ class Elimination:
     graph: FactorGraph
 
     @cached_property
-    def clusters(self) -> tuple[Cluster, ...]:
+    def buckets(self) -> tuple[Bucket, ...]:
         """Next goes whichever makes the smallest table, the first of equals."""
         counts = [variable.count for variable in self.graph.variables]
         scopes = [frozenset(factor.scope) for factor in self.graph.factors]
@@ -76,7 +76,7 @@ class Elimination:
             return math.prod(counts[index] for index in joined)
 
         sizes = {variable: size(variable) for variable in range(len(counts))}
-        clusters: list[Cluster] = []
+        buckets: list[Bucket] = []
         while sizes:
             variable = min(sizes, key=lambda index: (sizes[index], index))
             del sizes[variable]
@@ -88,7 +88,7 @@ class Elimination:
                     (part, tuple(counts[index] if index in scopes[part] else 1 for index in axes))
                     for part in bucket
                 )
-                clusters.append(Cluster(variable, axes, shaped))
+                buckets.append(Bucket(variable, axes, shaped))
                 scopes.append(joined - {variable})
                 for part in bucket:
                     for index in scopes[part]:
@@ -98,7 +98,7 @@ class Elimination:
                 touched |= joined - {variable}
             for index in touched:
                 sizes[index] = size(index)
-        return tuple(clusters)
+        return tuple(buckets)
 
     def sweep(self, harm: float, multipliers: NDArray[np.float64]) -> Swept:
         """The least of harm x harm + multipliers x uses [limits], without the graph's base, and states that have it.
@@ -107,9 +107,9 @@ class Elimination:
         """
         arrays = [factor.weighted(harm, multipliers) for factor in self.graph.factors]
         value = 0.0
-        for cluster in self.clusters:
-            arrays.append(_message(cluster, arrays, self._shape(cluster)))
-            if len(cluster.scope) == 1:
+        for bucket in self.buckets:
+            arrays.append(_message(bucket, arrays, self._shape(bucket)))
+            if len(bucket.scope) == 1:
                 value += float(arrays[-1])
         return Swept(value, self._decoded(arrays), arrays)
 
@@ -118,37 +118,37 @@ class Elimination:
         import numpy as np
 
         factors = len(self.graph.factors)
-        above: dict[int, NDArray[np.float64]] = {}  # cluster → what the rest of the graph adds to its message
+        above: dict[int, NDArray[np.float64]] = {}  # bucket → what the rest of the graph adds to its message
         result = [np.full(variable.count, swept.value) for variable in self.graph.variables]
-        for index in reversed(range(len(self.clusters))):
-            cluster = self.clusters[index]
-            belief = _added(cluster, swept.arrays, self._shape(cluster))
+        for index in reversed(range(len(self.buckets))):
+            bucket = self.buckets[index]
+            belief = _added(bucket, swept.arrays, self._shape(bucket))
             if index in above:
-                belief += np.expand_dims(above.pop(index), cluster.axis)
-            own = belief.min(axis=tuple(axis for axis in range(belief.ndim) if axis != cluster.axis))
+                belief += np.expand_dims(above.pop(index), bucket.axis)
+            own = belief.min(axis=tuple(axis for axis in range(belief.ndim) if axis != bucket.axis))
             if not np.isfinite(own).any():
                 continue
             least = np.where(np.isfinite(own), swept.value + (own - own.min()), np.inf)
-            result[cluster.variable] = np.maximum(result[cluster.variable], least)
-            for part, shape in cluster.parts:
+            result[bucket.variable] = np.maximum(result[bucket.variable], least)
+            for part, shape in bucket.parts:
                 if part >= factors:
                     message = swept.arrays[part].reshape(shape)
                     finite = np.where(
                         np.isfinite(message), message, 0.0
                     )  # elsewhere nothing is possible anyway
                     gone = tuple(
-                        axis for axis, name in enumerate(cluster.scope) if name not in self._left(part)
+                        axis for axis, name in enumerate(bucket.scope) if name not in self._left(part)
                     )
                     above[part - factors] = (belief - finite).min(axis=gone)
         return result
 
     def _left(self, part: int) -> tuple[int, ...]:
-        """Variables of a cluster's message."""
-        cluster = self.clusters[part - len(self.graph.factors)]
-        return tuple(index for index in cluster.scope if index != cluster.variable)
+        """Variables of a bucket's message."""
+        bucket = self.buckets[part - len(self.graph.factors)]
+        return tuple(index for index in bucket.scope if index != bucket.variable)
 
-    def _shape(self, cluster: Cluster) -> tuple[int, ...]:
-        return tuple(self.graph.variables[index].count for index in cluster.scope)
+    def _shape(self, bucket: Bucket) -> tuple[int, ...]:
+        return tuple(self.graph.variables[index].count for index in bucket.scope)
 
     def _decoded(self, arrays: CostArrays) -> States:
         """What was eliminated last is decided first; of equal states the first."""
@@ -157,16 +157,16 @@ class Elimination:
         counts = [variable.count for variable in self.graph.variables]
         costs = [np.zeros(count) for count in counts]
         states: dict[int, int] = {}
-        for index in reversed(range(len(self.clusters))):
-            cluster = self.clusters[index]
-            for part, shape in cluster.parts:
+        for index in reversed(range(len(self.buckets))):
+            bucket = self.buckets[index]
+            for part, shape in bucket.parts:
                 at = tuple(
-                    slice(None) if name == cluster.variable else 0 if size == 1 else states[name]
-                    for name, size in zip(cluster.scope, shape, strict=True)
+                    slice(None) if name == bucket.variable else 0 if size == 1 else states[name]
+                    for name, size in zip(bucket.scope, shape, strict=True)
                 )
-                costs[cluster.variable] += arrays[part].reshape(shape)[at]
-            if index == 0 or self.clusters[index - 1].variable != cluster.variable:
-                states[cluster.variable] = int(costs[cluster.variable].argmin())
+                costs[bucket.variable] += arrays[part].reshape(shape)[at]
+            if index == 0 or self.buckets[index - 1].variable != bucket.variable:
+                states[bucket.variable] = int(costs[bucket.variable].argmin())
         return tuple(states[index] for index in range(len(counts)))
 
 
@@ -186,27 +186,27 @@ def _buckets(
     return [members for _, members in buckets] or [[]]
 
 
-def _added(cluster: Cluster, arrays: CostArrays, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """The sum of the cluster's parts [*shape]."""
+def _added(bucket: Bucket, arrays: CostArrays, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The sum of the bucket's parts [*shape]."""
     import numpy as np
 
     table = np.zeros(shape)
-    for part, part_shape in cluster.parts:
+    for part, part_shape in bucket.parts:
         table += arrays[part].reshape(part_shape)
     return table
 
 
-def _message(cluster: Cluster, arrays: CostArrays, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """The least over the cluster's variable, state by state where the whole table would not stay in a cache."""
+def _message(bucket: Bucket, arrays: CostArrays, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The least over the bucket's variable, state by state where the whole table would not stay in a cache."""
     import numpy as np
 
-    axis = cluster.axis
+    axis = bucket.axis
     if math.prod(shape) <= CACHED:
-        table: NDArray[np.float64] = _added(cluster, arrays, shape).min(axis=axis)
+        table: NDArray[np.float64] = _added(bucket, arrays, shape).min(axis=axis)
         return table
     left = shape[:axis] + shape[axis + 1 :]
     message, total = np.full(left, np.inf), np.empty(left)
-    parts = [np.moveaxis(arrays[part].reshape(part_shape), axis, 0) for part, part_shape in cluster.parts]
+    parts = [np.moveaxis(arrays[part].reshape(part_shape), axis, 0) for part, part_shape in bucket.parts]
     for state in range(shape[axis]):
         total[...] = 0.0
         for values in parts:
