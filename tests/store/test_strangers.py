@@ -285,6 +285,7 @@ HELD_HERE = {
     "board/tensorrt/kept.py": "kept engines: the tests above",
     "board/settle.py": "a folder that mkdtemp made",
     "board/tuned.py": "a tuned.json that proves itself its own by its digest",
+    "building/cluster/executor.py": "the folder that the store made for a cluster of its own, and its link to it",
     "building/reading.py": "samples that it wrote for a worker itself",
     "bundle/placing.py": "marked partials: the tests above",
     "compress/pruning/iterate.py": "a checkpoint in the stage's scratch folder",
