@@ -18,8 +18,8 @@ from edgekit.building.request import read_blocks
 from edgekit.building.setup import GivenModel
 from edgekit.building.variants import dropped
 from edgekit.building.variants.base import MadeVariant, MakerContext
-from edgekit.building.variants.distilled import PruneJob
 from edgekit.building.variants.dropped import DroppedMaker, asked_blocks, refuse_unknown_blocks
+from edgekit.building.variants.job import PruneJob
 from edgekit.errors import UserError
 from edgekit.model import locate_module
 from edgekit.types import Choice
@@ -146,7 +146,7 @@ def test_a_shallow_network_is_trained_described_and_kept(
     graph = onnx.load(made.variant.onnx_path).graph
     assert sum(node.op_type == "Conv" for node in graph.node) == 3
     entries = count_entries(context.cache)
-    monkeypatch.setattr("edgekit.building.variants.distilled.prune_iteratively", None)
+    monkeypatch.setattr("edgekit.building.variants.job.prune_iteratively", None)
     (again,) = DroppedMaker().make(context)
     assert again == made
     assert count_entries(context.cache) == entries
