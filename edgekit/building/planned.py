@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edgekit.building.code import code_digest
 from edgekit.building.context import Context
 from edgekit.building.opening import in_run
 from edgekit.building.request import BuildRequest
@@ -144,5 +145,8 @@ def measured(context: Context, config: PruneConfig) -> Sensitivity:
             )
         return {"sensitivity": told.to_json()}
 
-    parts = sensitivity_parts(setting.model.ref.digest, samples.digest, config, settings)
+    parts = {
+        **sensitivity_parts(setting.model.ref.digest, samples.digest, config, settings),
+        "compress": code_digest(("compress",)),
+    }
     return Sensitivity.from_json(context.cache.entry("sensitivity", parts, make).meta["sensitivity"])
