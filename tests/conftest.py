@@ -14,9 +14,11 @@ from tests.board_emulated.fixtures import running_board as running_board
 from tests.ray_cluster import ray_cluster as ray_cluster
 from tests.ray_cluster import ray_executor as ray_executor
 
-# A shell that starts the suite in the background has it ignore SIGINT, and with it every command that a test stops.
+# A shell that starts the suite in the background has it ignore these, and with it every command that a test stops.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SOURCE = '''"""A user's network."""
 import torch

@@ -26,6 +26,7 @@ KNOWS_THEM = {
     "quantize/": "measures ONNX networks in it too; a recipe's ranges may be left to NNCF, which one runtime has",
     "docker/": "an image for each, with its packages",
     "graph/": "runs ONNX files in ONNX Runtime, its library for that, whatever a network is built for",
+    "latency/": "what each runtime fuses, and single layers in its own form",
     "testing/": "examples",
 }
 """Where names of runtimes may stand, and why."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.board.tuning import THREADED
 from edgekit.cli.latency_text import print_time, tell_table, time_json
 from edgekit.cli.options import device_option, input_shape_option, weights_options
 from edgekit.errors import UserError
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from edgekit.latency import LatencyTable
 
 __all__ = ["latency"]
-
-RUNTIMES = ("onnxruntime", "openvino", "litert")
-"""Of `edgekit.latency.units.FUSING`: importing it for --help would take long."""
 
 EPILOG = """\b
 Examples:
@@ -53,7 +51,7 @@ def _model_options(command: Any) -> Any:
             ),
             weights_options,
             input_shape_option,
-            click.option("--backend", type=click.Choice(RUNTIMES), default=RUNTIMES[0], show_default=True),
+            click.option("--backend", type=click.Choice(THREADED), default=THREADED[0], show_default=True),
             click.option(
                 "--precision", type=click.Choice(["fp32", "int8"]), default="int8", show_default=True
             ),
@@ -66,7 +64,7 @@ def _model_options(command: Any) -> Any:
 
 
 @latency.command(
-    epilog="\b\nExample:\n  edgekit latency measure --model net.py:make --input-shape 1x3x32x32 --backend litert"
+    epilog="\b\nExample:\n  edgekit latency measure --model net.py:make --input-shape 1x3x32x32 --table pi.json"
 )
 @_model_options
 @device_option

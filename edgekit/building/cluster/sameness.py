@@ -6,24 +6,22 @@ edgekit on the worker, and which.
 
 from __future__ import annotations
 
+from edgekit.runtimes import RUNTIMES
+
 __all__ = ["difference", "performed", "sameness"]
 
-PACKAGES = (
-    "numpy",
-    "torch",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "onnxsim",
-    "openvino",
-    "nncf",
-    "ai-edge-litert",
-    "ai-edge-quantizer",
-    "litert-torch",
-    "tensorrt-rtx-cu13",
-    "msgspec",
-    "safetensors",
-    "scipy",
+PACKAGES = tuple(
+    dict.fromkeys(
+        (
+            *("numpy", "torch", "onnx", "onnxscript", "msgspec", "safetensors", "scipy"),
+            *(
+                distribution
+                for row in RUNTIMES.values()
+                for installation in row.installations
+                for distribution, _ in installation.packages
+            ),
+        )
+    )
 )
 """What makes networks and artifacts. What is not installed here is asked of nobody."""
 
