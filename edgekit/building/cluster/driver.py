@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,11 @@ class Cluster:
                 "_node_ip_address": "127.0.0.1",
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
-        ray.init(**given, log_to_driver=False, logging_level=logging.ERROR)
+        join = partial(ray.init, **given, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            join()
+        except ConnectionAbortedError:  # a busy head did not start the client's own server in its time
+            join()
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
         cpus = sum(node["Resources"]["CPU"] for node in nodes)
         if cpus < opening.task_cpus:
