@@ -46,6 +46,8 @@ OTHER_OPTIONS = (
     "calibration_samples",
     "allow_weak_original",
     "executor",
+    "timed_s",
+    "repeat",
 )
 """Fields of `BuildRequest` and `Budget` that a caller gives beside the named arguments."""
 

@@ -14,17 +14,23 @@ SWITCH_RUNS = 5  # unrecorded runs after another entry had the caches
 STEADY_TOLERANCE = 0.02  # of the medians of warm-up windows
 
 
-def timed_runs(step: Callable[[], Any], count: int) -> List[float]:
-    """Durations of `count` inferences in milliseconds, with the garbage collector off."""
+def durations_s(step: Callable[[], Any], count: int) -> List[float]:
+    """Durations of `count` inferences in seconds; the garbage collector is the caller's matter."""
     # Python 3.6 has no perf_counter_ns; a float resolves nanoseconds for months of uptime.
     clock = time.perf_counter
     samples = [0.0] * count
-    gc.collect()
-    gc.disable()
     for index in range(count):
         begin = clock()
         step()
         samples[index] = clock() - begin
+    return samples
+
+
+def timed_runs(step: Callable[[], Any], count: int) -> List[float]:
+    """Durations of `count` inferences in milliseconds, with the garbage collector off."""
+    gc.collect()
+    gc.disable()
+    samples = durations_s(step, count)
     gc.enable()
     return [round(sample * 1e3, 6) for sample in samples]
 

@@ -11,15 +11,14 @@ import collections
 import gc
 import random
 import tempfile
-import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 
 from .peer import EntryError, Peer
 from .session import random_feeds
 from .sessions.opening import open_session
-from .timing import SWITCH_RUNS
+from .timing import SWITCH_RUNS, durations_s
 
 WARM_RUNS = 10
 LEAST_RUNS, MOST_RUNS = 5, 1000  # of a round
@@ -56,25 +55,14 @@ class OpenedTogether(object):
             shuffler.shuffle(order)
             for name in order:
                 step = self.sessions[name].step
-                before = _timed(step, SWITCH_RUNS)
+                before = durations_s(step, SWITCH_RUNS)
                 if name not in runs:
                     wanted = seconds / rounds / max(float(np.median(before)), 1e-7)
                     runs[name] = int(min(MOST_RUNS, max(LEAST_RUNS, wanted)))
-                samples = _timed(step, runs[name])
+                samples = durations_s(step, runs[name])
                 quartiles[name].append(round(float(np.percentile(samples, 25)) * 1e3, 6))
         gc.enable()
         return quartiles
-
-
-def _timed(step: Callable[[], Any], count: int) -> List[float]:
-    """Durations of `count` inferences in seconds."""
-    clock = time.perf_counter
-    samples = [0.0] * count
-    for index in range(count):
-        begin = clock()
-        step()
-        samples[index] = clock() - begin
-    return samples
 
 
 def time_together(job: Dict[str, Any], tell: Tell) -> Dict[str, Dict[str, Any]]:
@@ -85,17 +73,15 @@ def time_together(job: Dict[str, Any], tell: Tell) -> Dict[str, Dict[str, Any]]:
     results: Dict[str, Dict[str, Any]] = {}
     left = list(job["entries"])
     while left:
-        failed = _attempt(job, left, results, tell)
-        if failed is None:
-            break
+        _attempt(job, left, results, tell)
         left = [entry for entry in left if entry["id"] not in results]
     return collections.OrderedDict((entry["id"], results[entry["id"]]) for entry in job["entries"])
 
 
 def _attempt(
     job: Dict[str, Any], entries: List[Dict[str, Any]], results: Dict[str, Dict[str, Any]], tell: Tell
-) -> Optional[EntryError]:
-    """Measure these in one worker. The failure of the first that cannot be opened is put into `results` and given.
+) -> None:
+    """Measure these in one worker; `results` gets all of them, or the failure of the first that cannot be opened.
 
     A worker that ends while it times has failed for all of them: which one it was at is not known.
     """
@@ -108,7 +94,7 @@ def _attempt(
                     peer.ask("add", entry=entry, threads=job["threads"], seed=job["seed"])
                 except EntryError as failure:
                     results[entry["id"]] = failure.details
-                    return failure
+                    return
             try:
                 quartiles = peer.ask(
                     "rounds",
@@ -119,10 +105,9 @@ def _attempt(
                 )
             except EntryError as failure:
                 results.update((entry["id"], failure.details) for entry in entries)
-                return failure
+                return
         finally:
             peer.close()
     results.update(
         (name, {"status": "ok", "notes": [], "rounds_ms": times}) for name, times in quartiles.items()
     )
-    return None

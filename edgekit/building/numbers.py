@@ -16,6 +16,7 @@ from edgekit.types.measurements import LARGEST_SEED, Percentile
 __all__ = ["refuse_bad_numbers"]
 
 MOST_THREADS = 1024
+LONGEST_TIMED_S = 600.0  # a measurement has a time-out of its own
 LARGEST = sys.float_info.max
 
 
@@ -55,6 +56,9 @@ REQUEST = {
     "calibration_samples": COUNT,
     "seed": NumberRange(0, LARGEST_SEED, f"a whole number from 0 to {LARGEST_SEED}", whole=True),
     "time_limit_s": POSITIVE,
+    "timed_s": NumberRange(
+        sys.float_info.min, LONGEST_TIMED_S, f"seconds above 0 and up to {LONGEST_TIMED_S:g}"
+    ),
 }
 TRAIN = {
     "epochs": POSITIVE,

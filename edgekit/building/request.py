@@ -44,9 +44,6 @@ class TrainOptions:
     step: str | None = None
 
 
-LONGEST_TIMED_S = 600.0  # a measurement has a time-out of its own
-
-
 @dataclass(frozen=True)
 class BuildRequest:
     """One build. `data` is a path, a built-in name, or what `data.from_python` takes: (x, y), a Dataset, a source, ….
@@ -92,13 +89,6 @@ class BuildRequest:
     repeat: bool = True
     strict: bool = False
     meter: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raises UserError."""
-        if not 0 < self.timed_s <= LONGEST_TIMED_S:
-            raise UserError(
-                f"timed_s is {self.timed_s}", allowed=f"seconds above 0 and up to {LONGEST_TIMED_S:g}"
-            )
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

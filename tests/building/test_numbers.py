@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[type[UserError], tuple[str, ...]]] = {
         UserError,
         ("epochs", "step_epochs", "learning_rate", "batch_size", "temperature", "alpha", "step_ratio"),
     ),
-    "request": (UserError, ("threads", "calibration_samples", "seed", "time_limit_s")),
+    "request": (UserError, ("threads", "calibration_samples", "seed", "time_limit_s", "timed_s")),
     "preprocess": (DataError, ("resize", "crop")),
 }
 NUMBERS = [(error, part, name) for part, (error, names) in PARTS.items() for name in names]
