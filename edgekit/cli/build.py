@@ -12,7 +12,7 @@ import click
 from edgekit.cli.config import config_option, in_effect
 from edgekit.cli.fleet import asked_devices, build_fleet
 from edgekit.cli.options import input_shape_option, preprocess_options, weights_options
-from edgekit.cli.reporting import reporter_of
+from edgekit.cli.reporting import reporter_of, reporting_options
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
@@ -170,8 +170,7 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 )
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
 @click.option("--raw", is_flag=True, help="With the single timings in what --json prints.")
-@click.option("--quiet", is_flag=True, help="Nothing but the result.")
-@click.option("--verbose", is_flag=True, help="Every detail, and what libraries say.")
+@reporting_options
 @config_option
 @input_shape_option
 @preprocess_options

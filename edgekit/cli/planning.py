@@ -9,7 +9,7 @@ import click
 
 from edgekit.cli.config import config_option, in_effect
 from edgekit.cli.options import input_shape_option, preprocess_options, read_preprocess, weights_options
-from edgekit.cli.reporting import reporter_of
+from edgekit.cli.reporting import reporter_of, reporting_options
 from edgekit.types.measurements import LARGEST_SEED
 
 __all__ = ["plan"]
@@ -53,8 +53,7 @@ command is wrong.
 @click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
 @click.option("--store", type=click.Path(path_type=Path), default=Path(".edgekit"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print every plan in full, as JSON.")
-@click.option("--quiet", is_flag=True, help="Nothing but the result.")
-@click.option("--verbose", is_flag=True, help="Every detail, and what libraries say.")
+@reporting_options
 @config_option
 @input_shape_option
 @preprocess_options
