@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.base import example_tensors
+from edgekit.compress.layers import transposed_convolutions, weighted_layers
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +36,7 @@ def layer_macs(module: torch.nn.Module, example: Example) -> tuple[LayerMacs, ..
     """
     import torch
 
-    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
-    kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear, *transposed)
-    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)}
+    transposed, layers = transposed_convolutions(), weighted_layers(module)
     totals = dict.fromkeys(layers, 0)
 
     def counter(name: str) -> Any:

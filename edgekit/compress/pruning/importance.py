@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgekit.compress.base import forward_outputs, to_tensor
+from edgekit.compress.layers import transposed_convolutions
 from edgekit.compress.training.goal import Goal, find_goal
 from edgekit.errors import UserError
 
@@ -79,10 +80,9 @@ def _filter_energy(layer: torch.nn.Module, norm: Any) -> NDArray[np.float64]:
 
 def _rows(layer: torch.nn.Module, *, reading: bool) -> torch.Tensor:
     """Weights as float64 [channels, rest]: one row per channel that the layer reads, or makes."""
-    import torch
 
     weight = layer.get_parameter("weight").detach().double().cpu()
-    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+    transposed = transposed_convolutions()
     if reading != isinstance(layer, transposed):
         weight = weight.transpose(0, 1)
     return weight.flatten(1)

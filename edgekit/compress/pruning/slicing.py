@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.depth.blocks import bypassed
+from edgekit.compress.layers import transposed_convolutions
 from edgekit.compress.pruning.groups import ChannelGroup, channel_groups
 from edgekit.compress.pruning.trace import Role
 from edgekit.errors import StageError
@@ -62,7 +63,7 @@ def _cut_layer(layer: Any, role: Role, gone: Collection[int]) -> None:
     """Remove channels of one layer, and correct the numbers that it tells of itself."""
     import torch
 
-    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+    transposed = transposed_convolutions()
     if role == "in":
         left = _keep(layer, ("weight",), gone, 0 if isinstance(layer, transposed) else 1)
         setattr(layer, "in_features" if isinstance(layer, torch.nn.Linear) else "in_channels", left)

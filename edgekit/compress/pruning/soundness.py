@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import example_tensors, forward_outputs
+from edgekit.compress.layers import transposed_convolutions
 from edgekit.compress.probe import make_probe
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.slicing import cut
@@ -122,7 +123,7 @@ def _ignoring(probe: torch.nn.Module, groups: Sequence[ChannelGroup], plan: Prun
     masked = copy.deepcopy(probe)
     layers = dict(masked.named_modules())
     removed = {step.layer: step.removed for step in plan.steps}
-    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+    transposed = transposed_convolutions()
     with torch.no_grad():
         for group in groups:
             for reader in group.readers:

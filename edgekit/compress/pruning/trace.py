@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgekit.compress.layers import transposed_convolutions
 from edgekit.compress.program import exported_program, operator_name
 from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
 from edgekit.compress.pruning.flow import FIXED_WIDTH, Arrived, Left, flow
@@ -73,9 +74,8 @@ def is_maker(layer: torch.nn.Module) -> bool:
     import torch
 
     convolutions = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
-    if isinstance(layer, convolutions + transposed):
-        return layer.groups == 1
+    if isinstance(layer, (*convolutions, *transposed_convolutions())):
+        return bool(layer.groups == 1)
     return isinstance(layer, torch.nn.Linear)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from edgekit.compress.base import Samples, to_tensor
 from edgekit.compress.depth.blocks import Depth, find_depth
 from edgekit.compress.folding import folded
+from edgekit.compress.layers import weighted_layers
 from edgekit.compress.norms import reestimate_norms
 from edgekit.compress.pruning.groups import ChannelGroup
 from edgekit.compress.pruning.importance import channel_scores
@@ -28,7 +29,7 @@ from edgekit.compress.sensitivity.harm import (
     MeasuredWidth,
     Sensitivity,
 )
-from edgekit.compress.sensitivity.quantized import input_ranges, quantized_layer, weighted_layers
+from edgekit.compress.sensitivity.quantized import input_ranges, quantized_layer
 from edgekit.errors import DataError, UserError
 from edgekit.progress import SilentStep, Step
 

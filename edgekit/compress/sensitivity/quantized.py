@@ -6,25 +6,17 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit.compress.layers import transposed_convolutions, weighted_layers
 from edgekit.quantize import Range, Scheme, affine_parameters
 from edgekit.quantize.simulate import fake_quantize_weights
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["input_ranges", "quantized_layer", "weighted_layers"]
+__all__ = ["input_ranges", "quantized_layer"]
 
 WEIGHTS = Scheme()
 """8 bits per channel, as every runtime's default."""
-
-
-def weighted_layers(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """Convolutions and linear layers by name."""
-    import torch
-
-    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
-    kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear, *transposed)
-    return {name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)}
 
 
 def input_ranges(module: torch.nn.Module, batches: Sequence[tuple[torch.Tensor, ...]]) -> dict[str, Range]:
@@ -59,10 +51,11 @@ def quantized_layer(layer: Any, values: Range) -> Iterator[None]:
     """While it is entered, `layer` computes with int8 weights and input, whose values lie in `values`."""
     import torch
 
-    transposed = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
     grid = affine_parameters(values, 0, 255)
     weight = layer.weight.detach().clone()
-    rounded = fake_quantize_weights(weight.cpu().numpy(), WEIGHTS, 1 if isinstance(layer, transposed) else 0)
+    rounded = fake_quantize_weights(
+        weight.cpu().numpy(), WEIGHTS, 1 if isinstance(layer, transposed_convolutions()) else 0
+    )
 
     def quantize(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         x = torch.fake_quantize_per_tensor_affine(inputs[0], grid.scale, grid.zero_point, 0, 255)
