@@ -16,7 +16,7 @@ from functools import cached_property
 
 from edgekit.types import Estimate
 
-__all__ = ["MULTIPLE", "FamilyTimes"]
+__all__ = ["LEAST_MS", "MULTIPLE", "FamilyTimes"]
 
 MULTIPLE = 8
 """Of channels: planned widths are multiples of it. Others are known only where they were measured themselves."""

@@ -15,6 +15,7 @@ import numpy as np
 from edgekit.board.machine import first_cpus
 from edgekit.errors import DeviceError, StageError
 from edgekit.latency.grid import first_points, further_points, missing
+from edgekit.latency.interpolation import LEAST_MS
 from edgekit.latency.litert_layers import write_tflite
 from edgekit.latency.onnx_layers import UNSIGNED, Integers, subtracted, write_onnx
 from edgekit.latency.table import LatencyTable, MeasuredOn, TimedUnit
@@ -34,8 +35,6 @@ AT_ONCE = 240
 
 QUARTILE = 0.25
 """Of an artifact's rounds: what counts, as within each round. See `board/together.py`."""
-
-LEAST_MS = 1e-5
 
 OPTIONS: Mapping[BackendName, Mapping[str, str]] = {"openvino": {"INFERENCE_PRECISION_HINT": "f32"}}
 """With what the runtimes open single units: as edgekit's exporters have it for float and INT8 networks."""

@@ -32,14 +32,20 @@ def random_networks(
 
     Widths are multiples of `multiple`, as `compress.pruning` allows them. Raises StageError when it cannot be pruned.
     """
-    from edgekit.compress.pruning.propose import PruneConfig, apply_plan, propose_widths, prunable
+    from edgekit.compress.pruning.plan import PrunePlan, PruneStep
+    from edgekit.compress.pruning.propose import PruneConfig, apply_plan, prunable
 
-    config = PruneConfig(importance="magnitude", round_to=multiple)
-    groups = prunable(module, example, config)
+    groups = prunable(module, example, PruneConfig(round_to=multiple))
     rng = random.Random(seed)
     for _ in range(count):
-        widths = {group.layer: rng.choice(group.allowed) for group in groups}
-        yield apply_plan(module, example, propose_widths(module, example, widths, config))
+        widths = [rng.choice(group.allowed) for group in groups]
+        # Which channels stay does not matter to time, and finding the best would prove every group anew.
+        steps = [
+            PruneStep(group.layer, group.width, tuple(range(width)))
+            for group, width in zip(groups, widths, strict=True)
+            if width < group.width
+        ]
+        yield apply_plan(module, example, PrunePlan(tuple(steps)))
 
 
 def build_whole(
