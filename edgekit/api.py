@@ -39,6 +39,7 @@ OTHER_OPTIONS = (
     "threads",
     "prune",
     "drop",
+    "latency_table",
     "classes",
     "seed",
     "recipe",

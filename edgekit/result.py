@@ -21,6 +21,7 @@ from edgekit.types import (
     Failure,
     Origin,
     Percentile,
+    PlanningResult,
     Precision,
     Preprocess,
     QuantizationSummary,
@@ -227,6 +228,7 @@ class Result:
     `confirmed`: latency of a run on its own, which the verdict rests on. `waterfall`: from the original to the
     artifact. `agreement`: whether a board over SSH answers as this machine does, on the validation split.
     `settled_in`: of a build whose bundle was settled afterwards, the folder in it that holds the winner or the nearest.
+    `planning`: the plans of a build that followed a table of layers' times.
     """
 
     schema: int
@@ -249,6 +251,7 @@ class Result:
     confirmed: LatencyResult | None = None
     agreement: Agreement | None = None
     settled_in: str = ""
+    planning: PlanningResult | None = None
 
     @property
     def bundle(self) -> Path | None:

@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from edgekit.building.code import code_digest
 from edgekit.building.context import Context
 from edgekit.building.opening import in_run
 from edgekit.building.request import BuildRequest
-from edgekit.building.variants.original import example_inputs, original_variant
+from edgekit.building.variants.basis import plan_basis
+from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.training import prune_config
-from edgekit.compress import (
-    PruneConfig,
-    Sensitivity,
-    SensitivityConfig,
-    measure_sensitivity,
-    sensitivity_parts,
-)
 from edgekit.errors import StageError, UserError
 from edgekit.hardware import Machine, Target
-from edgekit.latency import LatencyTable, MeasuredOn, units_of
+from edgekit.latency import LatencyTable, MeasuredOn
 from edgekit.latency.unit import UnitPrecision
 from edgekit.plan.solving import Allocation, PlanLimits, Proposal, proposals
-from edgekit.planning import PlanChoice, assemble, coupled, plan_choices, prune_plan, unchanged
+from edgekit.planning import PlanChoice, plan_choices, unchanged
 from edgekit.progress import Reporter
 
 __all__ = ["PlannedNetwork", "PlannedProposal", "plan_network"]
@@ -85,23 +76,20 @@ def _planned(context: Context, *, table: LatencyTable, precision: UnitPrecision)
     original = original_variant(
         context.cache, context.executor, context.reporter, model, source, setting.splits, request.input_shapes
     )
-    network = units_of(Path(original.onnx_path), table.measured_on.runtime, precision)
     config = prune_config(request.train, target.channel_multiple(precision))
-    module, example = model.load(), example_inputs(source)
     try:
-        with context.reporter.step("Finding what can be narrowed and dropped"):
-            coupling = coupled(module, example, config)
-        sensitivity = measured(context, config)
-        assembled = assemble(network, coupling, table, sensitivity, limits)
+        basis = plan_basis(
+            context.cache, context.reporter, model, source, setting.splits, original, table, precision, config,
+            limits,
+        )  # fmt: skip
+        problem = basis.assembled.problem
         with context.reporter.step("Solving"):
-            made = proposals(assembled.problem)
+            made = proposals(problem)
         plans = tuple(
             PlannedProposal(
                 proposal,
-                plan_choices(assembled.problem, proposal.solution.plan),
-                prune_plan(
-                    module, example, proposal.solution.plan, coupling, config, setting.splits.calibration
-                ).to_json(),
+                plan_choices(problem, proposal.solution.plan),
+                basis.pruning(proposal.solution.plan).to_json(),
             )
             for proposal in made
         )
@@ -109,14 +97,14 @@ def _planned(context: Context, *, table: LatencyTable, precision: UnitPrecision)
         raise UserError(f"{model.name} cannot be planned: {error.cause}", remedy=error.remedy) from error
     return PlannedNetwork(
         target.name,
-        table.measured_on,
+        place,
         precision,
         limits,
-        unchanged(assembled.problem),
-        sensitivity.floor,
+        unchanged(problem),
+        basis.harm.floor,
         plans,
-        assembled.kept,
-        (*elsewhere(target, place), *assembled.notes),
+        basis.assembled.kept,
+        (*elsewhere(target, place), *basis.assembled.notes),
     )
 
 
@@ -128,25 +116,3 @@ def elsewhere(target: Target, place: MeasuredOn) -> tuple[str, ...]:
     if not misfits:
         return ()
     return (f"the table was not measured on {target.name}, so no latency here is that board's: {misfits[0]}",)
-
-
-def measured(context: Context, config: PruneConfig) -> Sensitivity:
-    """The harm of all that can be done to the network, from the store or measured now."""
-    setting = context.setting
-    samples = setting.splits.calibration
-    size = min(SensitivityConfig.batch_size, len(samples))
-    count = min(SensitivityConfig.samples, size * (len(samples) // size))
-    settings = SensitivityConfig(samples=count, batch_size=size)
-
-    def make(_: Any) -> dict[str, Any]:
-        with context.reporter.step("Measuring what each group, block and layer is worth") as step:
-            told = measure_sensitivity(
-                setting.model.load(), example_inputs(setting.source), samples, config, settings, progress=step
-            )
-        return {"sensitivity": told.to_json()}
-
-    parts = {
-        **sensitivity_parts(setting.model.ref.digest, samples.digest, config, settings),
-        "compress": code_digest(("compress",)),
-    }
-    return Sensitivity.from_json(context.cache.entry("sensitivity", parts, make).meta["sensitivity"])

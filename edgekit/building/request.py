@@ -55,7 +55,8 @@ class BuildRequest:
     `timed_s`: timed runs of each candidate; without `repeat` a noisy measurement is told, not made again.
     `drop`: residual blocks, by their modules' names, that a variant of its own goes without; or ("auto:2",).
     `strict`: a throttled or drifting measurement is a failure, not only marked. `meter`: a command, word by word, that
-    prints the board's power in watts.
+    prints the board's power in watts. `latency_table`: the file of a table of layers' times, by which widths and blocks
+    are chosen, or "auto": it is measured; None: networks are pruned by their MACs.
     """
 
     target: str
@@ -89,6 +90,7 @@ class BuildRequest:
     repeat: bool = True
     strict: bool = False
     meter: tuple[str, ...] = ()
+    latency_table: Path | str | None = None
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

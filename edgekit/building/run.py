@@ -16,6 +16,7 @@ from edgekit.building.candidates.ladder import try_all
 from edgekit.building.candidates.timing import time_attempts
 from edgekit.building.context import LOG, Context
 from edgekit.building.executor import is_elsewhere
+from edgekit.building.layer_times import LayerTimes
 from edgekit.building.opening import in_run, opened, planned
 from edgekit.building.outcome.assemble import assemble, run_info
 from edgekit.building.outcome.bundling import Bundler, hand_over
@@ -40,7 +41,16 @@ from edgekit.measure import read_environment
 from edgekit.progress import Reporter
 from edgekit.quantize import find_recipe
 from edgekit.result import Result, TargetInfo, saving_result
-from edgekit.types import Artifact, Candidate, Choice, Failure, Measurement, Rejection, Variant
+from edgekit.types import (
+    Artifact,
+    Candidate,
+    Choice,
+    Failure,
+    Measurement,
+    PlanningResult,
+    Rejection,
+    Variant,
+)
 
 __all__ = ["run_build"]
 
@@ -83,6 +93,7 @@ def build(context: Context) -> Result:
         failures=state.failures,
         rejections=state.all_rejections(),
         variants=state.variants,
+        planning=state.planning,
     )
     return finish(context, outcome)
 
@@ -100,12 +111,14 @@ def varied(
     asked = maker_context(
         context.leaving_room_for(2 * len(state.attempts)), state, original, measurements, choice
     )
-    for name, maker in open_makers():
+    for name, maker in open_makers(context.setting.request):
         for made in made_by(name, maker, asked, context.setting.store.folder / LOG):
             if isinstance(made, Rejection):
                 state = state.plus(rejections=[made])
             elif isinstance(made, Failure):
                 state = state.plus(failures=[made])
+            elif isinstance(made, PlanningResult):
+                state = replace(state, planning=made)
             else:
                 variant = made.variant
                 plan = planned(context, variant)
@@ -190,6 +203,18 @@ def maker_context(
         reporter=context.reporter,
         probe=structure_probe(context, original),
         executor=context.executor if is_elsewhere(setting.request.executor) else None,
+        layer_times=layer_times(context),
+    )
+
+
+def layer_times(context: Context) -> LayerTimes | None:
+    """What plans are made by; None where none are asked for."""
+    setting = context.setting
+    given = setting.request.latency_table
+    if given is None:
+        return None
+    return LayerTimes(
+        given, setting.device, setting.board, setting.request.threads, context.reporter, context.time_limit
     )
 
 

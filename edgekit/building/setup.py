@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.building.board import Board, Runtimes, find_board, find_runtimes
 from edgekit.building.executor import DEFAULT_EXECUTOR, check_executor, make_executor
+from edgekit.building.layer_times import refuse_foreign_table
 from edgekit.building.numbers import refuse_bad_numbers
 from edgekit.building.reading import read_weights
 from edgekit.building.request import BuildRequest
@@ -111,6 +112,8 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     facts = device.describe()
     board = find_board(target, device, facts)
     runtimes = find_runtimes(request, target, None if board.absent else facts)
+    if request.latency_table is not None:
+        refuse_foreign_table(request.latency_table, board, request.threads)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
     warnings = (*model.ref.notes, *splits.warnings, *check_data(source, splits, metric=request.metric))
@@ -178,6 +181,14 @@ def check_references(request: BuildRequest, project: Path) -> None:
     if request.drop and not request.prune:
         raise UserError(
             "blocks are to be dropped, but nothing is to be trained", remedy="leave out --no-prune"
+        )
+    if not isinstance(request.latency_table, (str, Path, type(None))):
+        raise UserError(
+            f"latency_table is a {type(request.latency_table).__name__}", allowed='a file, or "auto"'
+        )
+    if request.latency_table is not None and not request.prune:
+        raise UserError(
+            "layers' times are given, but nothing is to be trained", remedy="leave out --no-prune"
         )
     if request.recipe is not None:
         ladder(request.recipe, project)

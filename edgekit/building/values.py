@@ -6,7 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from edgekit.result import VariantResult
-from edgekit.types import Accuracy, Artifact, Candidate, Choice, Failure, Measurement, Rejection, Variant
+from edgekit.types import (
+    Accuracy,
+    Artifact,
+    Candidate,
+    Choice,
+    Failure,
+    Measurement,
+    PlanningResult,
+    Rejection,
+    Variant,
+)
 
 __all__ = ["Attempt", "BuildState", "Outcome"]
 
@@ -30,6 +40,7 @@ class BuildState:
     failures: tuple[Failure, ...] = ()
     rejections: tuple[Rejection, ...] = ()
     ruled_out: tuple[Rejection, ...] = ()
+    planning: PlanningResult | None = None
 
     def with_network(self, variant: Variant, described: VariantResult) -> BuildState:
         """One network more."""
@@ -71,6 +82,7 @@ class Outcome:
     failures: tuple[Failure, ...]
     rejections: tuple[Rejection, ...]
     variants: tuple[VariantResult, ...]
+    planning: PlanningResult | None = None
 
     def attempt(self, candidate: str | None) -> Attempt | None:
         """The attempt of that candidate, if there was one."""

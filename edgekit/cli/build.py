@@ -105,6 +105,12 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     help="Also train a variant without these residual blocks, as blocks.3,blocks.7; auto:2: "
     "the two that matter least.",
 )
+@click.option(
+    "--latency-table",
+    metavar="FILE|auto",
+    help="Choose widths and blocks together by the times of layers, from `edgekit latency measure`; "
+    "auto: times are measured now, and kept.  [default: one width for all, by MACs]",
+)
 @click.option("--epochs", type=float, callback=positive, help="Of the last fine-tuning.  [default: 12]")
 @click.option("--learning-rate", type=float, callback=positive, help="Peak of the one-cycle schedule.")
 @click.option(

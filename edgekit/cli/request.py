@@ -67,6 +67,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         backends=read_runtimes(options["runtime"]),
         prune=not options["no_prune"],
         drop=read_blocks(options["drop"]),
+        latency_table=options["latency_table"],
         train=train,
         metric=options["metric"],
         calibration_samples=options["calibration_samples"],

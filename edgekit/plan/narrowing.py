@@ -20,7 +20,8 @@ MARGIN = 0.04
 class Structure:
     """One untrained structure, exported like the original's build `like`. `latency_ms` is the interval's high end.
 
-    `energy_mj`: of one inference, taken to go with its time; None where the original's is not known.
+    `energy_mj`: of one inference, taken to go with its time; None where the original's is not known. `variant`: the
+    network's own id.
     """
 
     fraction: float
@@ -29,6 +30,7 @@ class Structure:
     peak_memory_bytes: int
     like: str = ""
     energy_mj: float | None = None
+    variant: str = ""
 
 
 def widest_that_fits(structures: Sequence[Structure], budget: Budget) -> Structure | None:

@@ -42,6 +42,7 @@ from edgekit.types.networks import (
     Variant,
     VariantKind,
 )
+from edgekit.types.plans import LayerStaircase, PlanningResult, PlanResult
 from edgekit.types.steadiness import Moment, Steadiness, SteadyState
 
 __all__ = [
@@ -69,11 +70,14 @@ __all__ = [
     "LayerCost",
     "LayerPart",
     "LayerRow",
+    "LayerStaircase",
     "LayerTime",
     "Measurement",
     "Moment",
     "Origin",
     "Percentile",
+    "PlanResult",
+    "PlanningResult",
     "Precision",
     "Preprocess",
     "QuantizationSummary",

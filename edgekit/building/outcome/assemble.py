@@ -73,6 +73,7 @@ def assemble(
         established=claim.established,
         confirmed=confirmed_latency(claim.confirmed, budget.percentile),
         agreement=agreement,
+        planning=outcome.planning,
     )
 
 

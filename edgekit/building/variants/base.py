@@ -10,6 +10,7 @@ from typing import Protocol
 
 from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor, as_stage_error
+from edgekit.building.layer_times import LayerTimes
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import GivenModel
 from edgekit.building.time_limit import TimeLimit
@@ -20,15 +21,19 @@ from edgekit.hardware import Target
 from edgekit.plan import Structure
 from edgekit.progress import Reporter
 from edgekit.result import TrainedStep, VariantResult
-from edgekit.types import Candidate, Choice, Failure, Measurement, Rejection, Variant
+from edgekit.types import Candidate, Choice, Failure, Measurement, PlanningResult, Rejection, Variant
 
-__all__ = ["MadeVariant", "MakerContext", "ProbeStructures", "VariantMaker", "made_by", "open_makers"]
+__all__ = ["Made", "MadeVariant", "MakerContext", "ProbeStructures", "VariantMaker", "made_by", "open_makers"]
 
 MAKERS: Mapping[str, tuple[str, str]] = {
     "dropped": ("edgekit.building.variants.dropped", "DroppedMaker"),
+    "planned": ("edgekit.building.variants.planned", "PlannedMaker"),
     "pruned": ("edgekit.building.variants.pruned", "PrunedMaker"),
 }
 """Name → module and class, in the order in which they are asked; the original itself is there before them."""
+
+INSTEAD = {True: "pruned", False: "planned"}
+"""Whether a build has times of layers → the maker that it goes without: a planned build prunes by itself."""
 
 ProbeStructures = Callable[[Sequence[Variant], Variant, Sequence[Candidate]], list[Structure]]
 """(untrained networks, original, its leading candidates) → what they take on the board, measured or estimated."""
@@ -39,7 +44,7 @@ class MakerContext:
     """What a maker may know of a build whose original has been judged, and what it may use.
 
     `cache` keeps what a maker made; training keeps to `time_limit` by itself. `executor`: what takes trainings
-    elsewhere; None: they run in this process.
+    elsewhere; None: they run in this process. `layer_times`: what plans are made by, where the request asks for it.
     """
 
     request: BuildRequest
@@ -56,6 +61,7 @@ class MakerContext:
     reporter: Reporter
     probe: ProbeStructures
     executor: Executor | None = None
+    layer_times: LayerTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -81,27 +87,31 @@ class MadeVariant:
         )
 
 
+Made = MadeVariant | Rejection | Failure | PlanningResult
+"""What a maker gives, in any order."""
+
+
 class VariantMaker(Protocol):
     """Makes float networks out of the original. Stateless."""
 
     def why_not(self, context: MakerContext) -> Rejection | None:
         """Why nothing is made, known before any work; None when it is tried."""
 
-    def make(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
-        """Networks, or why there are none. May raise anything."""
+    def make(self, context: MakerContext) -> Iterator[Made]:
+        """Networks, or why there are none, and what was planned. May raise anything."""
 
 
-def open_makers() -> tuple[tuple[str, VariantMaker], ...]:
-    """Every row of MAKERS, loaded."""
+def open_makers(request: BuildRequest) -> tuple[tuple[str, VariantMaker], ...]:
+    """The rows of MAKERS that the request asks for, loaded."""
+    without = INSTEAD[request.latency_table is not None]
     return tuple(
         (name, getattr(importlib.import_module(module), attribute)())
         for name, (module, attribute) in MAKERS.items()
+        if name != without
     )
 
 
-def made_by(
-    name: str, maker: VariantMaker, context: MakerContext, log: Path
-) -> Iterator[MadeVariant | Rejection | Failure]:
+def made_by(name: str, maker: VariantMaker, context: MakerContext, log: Path) -> Iterator[Made]:
     """What the maker gives. Whatever it throws becomes a Failure with its reason; tracebacks go to `log`.
 
     What the time limit leaves no room for is a Rejection.

@@ -37,10 +37,11 @@ from edgekit.result import TrainedStep
 from edgekit.store import Store, StoreEntry
 from edgekit.types import Rejection, Signature
 
-__all__ = ["job_for", "train_pruned", "trained_already", "with_opened"]
+__all__ = ["job_for", "train_pruned", "trained", "trained_already", "with_opened"]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
+TITLE = "Pruning and distilling"
 SLACK, SLACK_TO_FRACTION = 0.03, 0.10
 """How far above the accuracy limit a step may be before pruning ends: its short training leaves much to the final one.
 
@@ -129,7 +130,8 @@ def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant |
         return export_onnx(module, example, path)
 
     fraction = entry.meta["fraction"]
-    name = f"{'shallow' if job.dropped else 'pruned'}-{round(100 * fraction)}"
+    kind = "planned" if job.plan else "shallow" if job.dropped else "pruned"
+    name = f"{kind}-{round(100 * fraction)}"
     without = f"without {', '.join(job.dropped)}: " if job.dropped else ""
     description = f"{without}{fraction:.0%} of the MACs, distilled from the original"
     # What was trained is handed over: its export is outside of what the makers' limit keeps free.
@@ -141,33 +143,35 @@ def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant |
         yield cut.cut_short(f"training of {name}")
 
 
-def trained(context: MakerContext, job: PruneJob) -> tuple[StoreEntry, TimeLimit | None]:
+def trained(context: MakerContext, job: PruneJob, title: str = TITLE) -> tuple[StoreEntry, TimeLimit | None]:
     """The trained network's entry: the whole training, or what the time limit, given beside it, left of it."""
     cache, limit = context.cache, context.time_limit
     job = with_opened(job, cache.store)
     if limit is None or cache.store.holds("pruned", job.key_parts()):
-        return cache.entry("pruned", job.key_parts(), lambda folder: train(context, job, folder)), None
+        return cache.entry("pruned", job.key_parts(), lambda folder: train(context, job, folder, title)), None
     job = with_opened(job, cache.store, lambda known: known.cut_parts(limit))
     parts = job.cut_parts(limit)
     if not cache.store.holds("pruned", parts):
         try:
-            return cache.entry("pruned", job.key_parts(), lambda folder: train(context, job, folder)), None
+            return cache.entry(
+                "pruned", job.key_parts(), lambda folder: train(context, job, folder, title)
+            ), None
         except CutShortError as cut:
             save = cut.save
             cache = replace(cache, time_limit=None)
             return cache.entry("pruned", parts, save), limit
-    return cache.entry("pruned", parts, lambda folder: train_anyhow(context, job, folder)), limit
+    return cache.entry("pruned", parts, lambda folder: train_anyhow(context, job, folder, title)), limit
 
 
-def train_anyhow(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
+def train_anyhow(context: MakerContext, job: PruneJob, folder: Path, title: str) -> dict[str, Any]:
     """What the time limit allows, where a network that it cut short is stored, but damaged. Raises StageError."""
     try:
-        return train(context, job, folder)
+        return train(context, job, folder, title)
     except CutShortError as cut:
         return cut.save(folder)
 
 
-def train(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
+def train(context: MakerContext, job: PruneJob, folder: Path, title: str = TITLE) -> dict[str, Any]:
     """Prune in steps, fine-tune with the original as the teacher, save; elsewhere where an executor takes it there.
 
     Raises StageError, CutShortError.
@@ -177,7 +181,7 @@ def train(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
     if context.executor is not None:
         stays = why_it_stays(context)
         if not stays:
-            with context.reporter.step("Pruning and distilling on the cluster"):
+            with context.reporter.step(f"{title} on the cluster"):
                 return train_elsewhere(context, context.executor, job, folder)
         context.reporter.say(f"training stays in this process: {stays}")
     module = context.model.load()
@@ -186,7 +190,7 @@ def train(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, Any]:
         context.reporter.say(
             "the labels fit no output: pruned networks learn from the original alone (see --loss)"
         )
-    with context.reporter.step("Pruning and distilling") as step:
+    with context.reporter.step(title) as step:
         scratch = store.scratch(store.key("pruned", job.key_parts()))
         deadline = training_deadline(context.time_limit)
         return distil(

@@ -9,7 +9,7 @@ from typing import Any
 from edgekit.building.cache import Cache
 from edgekit.building.request import DROP_AUTO, BuildRequest
 from edgekit.building.setup import GivenModel
-from edgekit.building.variants.base import MadeVariant, MakerContext
+from edgekit.building.variants.base import Made, MakerContext
 from edgekit.building.variants.distilled import job_for, train_pruned
 from edgekit.building.variants.original import example_inputs
 from edgekit.building.variants.pruned import LEAST_TRAINING_S, never_pruned
@@ -25,7 +25,7 @@ from edgekit.compress import (
 from edgekit.data import DataSource, Split
 from edgekit.errors import UserError
 from edgekit.progress import Reporter
-from edgekit.types import Failure, Rejection
+from edgekit.types import Rejection
 
 __all__ = ["DroppedMaker", "refuse_unknown_blocks"]
 
@@ -45,7 +45,7 @@ class DroppedMaker:
             return context.time_limit.not_tried("dropping blocks")
         return None
 
-    def make(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
+    def make(self, context: MakerContext) -> Iterator[Made]:
         """See VariantMaker. Raises StageError when the training fails."""
         if not context.request.drop:
             return

@@ -17,9 +17,11 @@ from edgekit.compress import (
     IterateConfig,
     PruneConfig,
     PruneOutcome,
+    PrunePlan,
     TrainConfig,
     prune_iteratively,
     save_pruned,
+    train_planned,
 )
 from edgekit.errors import StageError
 from edgekit.model.state import not_finite
@@ -40,7 +42,8 @@ class PruneJob:
     """One pruned network, by all that its weights depend on. `limit`: the largest accuracy drop, a fraction.
 
     `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `dropped`: blocks that go whole,
-    before any channel. `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that
+    before any channel. `plan`: what goes from the network, all at once, as `PrunePlan` writes it; "": it is found step
+    by step. `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that
     they read when they are called, as far as a training has told (`with_opened`). What a time limit cut short has a
     key of its own (`cut_parts`), so that a longer one goes on.
     """
@@ -56,14 +59,16 @@ class PruneJob:
     code: tuple[str, ...]
     opened: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
+    plan: str = ""
 
     def key_parts(self) -> dict[str, Any]:
-        """Every field; the files only where there is something that may read any, blocks only where any are dropped."""
+        """Every field; files only where there is something that may read any, blocks and a plan only where there are."""
         parts: dict[str, Any] = msgspec.to_builtins(self)
         if not (self.code or self.opened):
             del parts["opened"]
-        if not self.dropped:
-            del parts["dropped"]
+        for name in ("dropped", "plan"):
+            if not parts[name]:
+                del parts[name]
         return parts
 
     def cut_parts(self, limit: TimeLimit) -> dict[str, Any]:
@@ -97,6 +102,20 @@ def distil(
 
     Raises StageError, CutShortError.
     """
+    if job.plan:
+        outcome = train_planned(
+            module,
+            example_inputs(source),
+            samples,
+            validator(validation, module),
+            PrunePlan.from_json(job.plan),
+            job.train,
+            limit=job.limit,
+            progress=step,
+            folder=scratch,
+            deadline=deadline,
+        )
+        return kept_outcome(outcome, job, folder)
     outcome = prune_iteratively(
         module,
         example_inputs(source),
@@ -112,6 +131,11 @@ def distil(
         folder=scratch,
         deadline=deadline,
     )
+    return kept_outcome(outcome, job, folder)
+
+
+def kept_outcome(outcome: PruneOutcome, job: PruneJob, folder: Path) -> dict[str, Any]:
+    """The network into `folder`, if it can be used and is whole. Raises StageError, CutShortError."""
     broken = not_finite(outcome.module)
     if broken:
         raise StageError(
@@ -130,6 +154,8 @@ def save_outcome(outcome: PruneOutcome, folder: Path) -> dict[str, Any]:
         "history": history_lines(outcome),
         "fraction": outcome.plan.fraction,
         "steps": msgspec.to_builtins(trained_steps(outcome)),
+        "seconds": sum(record.seconds for record in outcome.history),
+        "aside": outcome.aside,
         "opened": dict(outcome.opened),
     }
 

@@ -122,6 +122,7 @@ def time_structures(
                     size_bytes=artifact.size_bytes,
                     peak_memory_bytes=measured.peak_memory_bytes,
                     like=lead.id,
+                    variant=variant.id,
                 )
             )
     return structures

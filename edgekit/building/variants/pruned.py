@@ -8,7 +8,7 @@ from dataclasses import replace
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import GivenModel
 from edgekit.building.values import Attempt
-from edgekit.building.variants.base import MadeVariant, MakerContext
+from edgekit.building.variants.base import Made, MakerContext
 from edgekit.building.variants.distilled import job_for, train_pruned, trained_already, with_opened
 from edgekit.building.variants.probing import untrained_structures
 from edgekit.building.variants.training import (
@@ -22,7 +22,7 @@ from edgekit.data import Splits
 from edgekit.errors import StageError
 from edgekit.hardware import Target
 from edgekit.plan import FRACTIONS, Structure, least_need_bytes, shortfall, widest_that_fits
-from edgekit.types import Budget, Candidate, Failure, Measurement, Rejection, Variant
+from edgekit.types import Budget, Candidate, Measurement, Rejection, Variant
 
 __all__ = ["LEAST_TRAINING_S", "PrunedMaker", "fits_nowhere", "may_fit_pruned", "never_pruned"]
 
@@ -52,7 +52,7 @@ class PrunedMaker:
             return context.time_limit.not_tried("pruning")
         return None
 
-    def make(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
+    def make(self, context: MakerContext) -> Iterator[Made]:
         """See VariantMaker. Raises StageError when no structure has a latency or the training fails."""
         if fits_nowhere(context.target, context.original):
             yield from self._made_for_memory(context)
@@ -79,7 +79,7 @@ class PrunedMaker:
         job = trained_already(job, lambda other: store.holds("pruned", with_opened(other, store).key_parts()))
         yield from train_pruned(context, job)
 
-    def _made_for_memory(self, context: MakerContext) -> Iterator[MadeVariant | Rejection | Failure]:
+    def _made_for_memory(self, context: MakerContext) -> Iterator[Made]:
         """The widest network of which some precision fits into what one model may use of the board's memory.
 
         No build of the original can run there, so nothing is probed: what counts are weights and activations.

@@ -1,0 +1,117 @@
+"""Where a build's times of layers come from: a table that the user gives, or one that is measured on the board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.building.board import Board
+from edgekit.building.time_limit import TimeLimit
+from edgekit.devices import Device
+from edgekit.errors import StageError, TimeLimitReached, UserError
+from edgekit.latency import LatencyTable, load_table, open_table, save_table, units_of
+from edgekit.latency.measuring import TimingOptions, describe_device, measure_units
+from edgekit.latency.onnx_layers import Integers
+from edgekit.latency.stored import default_table_path
+from edgekit.latency.unit import UnitPrecision
+from edgekit.progress import Reporter
+from edgekit.types import BackendName, Candidate
+
+__all__ = ["TABLE_AUTO", "LayerTimes", "refuse_foreign_table", "timed_precision"]
+
+TABLE_AUTO = "auto"
+"""In the place of a table's file: the one in edgekit's cache, with what it lacks measured now."""
+
+TABLE_SHARE = 0.25
+"""Of a time limit, at most, for measuring layers."""
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """`given`: the file, or TABLE_AUTO. `limit`: the build's, of which measuring takes a quarter at most."""
+
+    given: Path | str
+    device: Device
+    board: Board
+    threads: int
+    reporter: Reporter
+    limit: TimeLimit | None = None
+
+    @property
+    def runtime(self) -> BackendName | None:
+        """The one that a given table is of; None where it may be any."""
+        return None if self.given == TABLE_AUTO else load_table(Path(self.given)).measured_on.runtime
+
+    def table_for(self, onnx: Path, lead: Candidate) -> LatencyTable:
+        """Times for the float network at `onnx` built like `lead`. Raises StageError where there are none."""
+        if self.given != TABLE_AUTO:
+            return load_table(Path(self.given))
+        if not self.board.is_real:
+            raise StageError(
+                "plan",
+                f"{self.board.target.name} is not here, so its layers cannot be timed",
+                "give a table that was measured there: edgekit latency measure",
+            )
+        try:
+            return self._measured(onnx, lead)
+        except UserError as error:
+            raise StageError("plan", str(error)) from error
+
+    def _measured(self, onnx: Path, lead: Candidate) -> LatencyTable:
+        measured_on = describe_device(self.device, lead.backend, self.threads)
+        path = default_table_path(measured_on)
+        table = open_table(path, measured_on)
+        precision = timed_precision(lead)
+        if precision is None:
+            raise StageError("plan", f"layers are not timed in {lead.precision}")
+        network = units_of(onnx, lead.backend, precision)
+        rule = self.board.target.int8_rule(self.board.features)
+        options = TimingOptions(self.threads, integers=Integers(rule.activation, rule.weight))
+        ends_s = None if self.limit is None else self.limit.left_s() * (1 - TABLE_SHARE)
+
+        with self.reporter.step("Timing single layers on the board") as step:
+
+            def tell(stage: str, entry: str, done: int, total: int) -> None:
+                step.advance(done / max(total, 1), entry)
+
+            kept = [table]
+
+            def keep(now: LatencyTable) -> None:
+                save_table(now, path)
+                kept[0] = now
+                if ends_s is not None and self.limit is not None and self.limit.left_s() < ends_s:
+                    raise TimeLimitReached("a quarter of the time limit went into timing layers")
+
+            try:
+                return measure_units(self.device, table, network.units, options, progress=tell, keep=keep)
+            except TimeLimitReached as reached:
+                self.reporter.say(f"{reached}: plans use what was timed until then")
+                return kept[0]
+
+
+def timed_precision(lead: Candidate) -> UnitPrecision | None:
+    """In which a table would hold the candidate's layers; None where none does."""
+    if lead.precision == "fp32":
+        return "fp32"
+    return "int8" if lead.precision == "int8" else None
+
+
+def refuse_foreign_table(given: Path | str, board: Board, threads: int) -> None:
+    """A file that is no table, or is of a runtime or a number of threads that the build has not. Raises UserError."""
+    if given == TABLE_AUTO:
+        return
+    place = load_table(Path(given)).measured_on
+    if board.target.runtime(place.runtime) is None:
+        raise UserError(
+            f"the times in {given} are of {place.runtime}, which {board.target.name} does not run",
+            allowed=", ".join(runtime.name for runtime in board.target.runtimes),
+        )
+    if place.threads != threads:
+        raise UserError(
+            f"the times in {given} are of {place.threads} threads, and the build is for {threads}",
+            remedy=f"--threads {place.threads}, or another table",
+        )
+    if place.arch != board.target.architecture:
+        raise UserError(
+            f"the times in {given} are of a {place.arch} machine, and {board.target.name} is {board.target.architecture}"
+        )

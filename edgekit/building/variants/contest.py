@@ -1,0 +1,123 @@
+"""Which plan is trained: several are looked at untrained, a few trained a little, and the best one wholly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from edgekit.building.code import code_digest
+from edgekit.building.variants.base import MadeVariant, MakerContext
+from edgekit.building.variants.basis import PlanBasis
+from edgekit.building.variants.distilled import job_for, train_pruned, trained, with_opened
+from edgekit.building.variants.halving import EPOCHS_BY_TIME, RUNGS, Contest, epochs_that_fit, halved
+from edgekit.building.variants.job import PruneJob
+from edgekit.building.variants.proposing import TimedPlan
+from edgekit.building.variants.pruned import LEAST_TRAINING_S
+from edgekit.building.variants.training import STEP_BATCHES, at_least, seconds_left, validator
+from edgekit.compress import PruneConfig, look_at
+from edgekit.types import Rejection
+
+__all__ = ["Contender", "contested", "train_winner", "with_untrained"]
+
+MOST = 4
+"""Plans that are trained a little: the untrained network tells the others from them."""
+
+ASIDE, MOST_ASIDE = 0.1, 2000
+"""Of the training samples, for ranking plans: a share, and no more samples than these."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A plan within the budget. `untrained`: its score on calibration samples before any training, a fraction."""
+
+    plan: TimedPlan
+    untrained: float
+
+
+def with_untrained(
+    context: MakerContext, basis: PlanBasis, plans: Sequence[TimedPlan]
+) -> tuple[Contender, ...]:
+    """Each plan with the score of the network after it: batch norms estimated anew, nothing trained. In their order."""
+    samples = basis.channels_from
+    parts = {
+        "model": context.model.ref.digest,
+        "samples": samples.digest,
+        "compress": code_digest(("compress",)),
+    }
+    contenders = []
+    with context.reporter.step("Looking at plans untrained") as step:
+        score = validator(samples, basis.module)
+        for done, plan in enumerate(plans):
+            step.advance(done / len(plans), plan.id)
+
+            def look(_: object, plan: TimedPlan = plan) -> dict[str, float]:
+                return {"score": score(look_at(basis.module, basis.example, plan.pruning, samples))}
+
+            entry = context.cache.entry("untrained", {**parts, "plan": plan.pruning.to_json()}, look)
+            contenders.append(Contender(plan, float(entry.meta["score"])))
+    return tuple(contenders)
+
+
+def contested(context: MakerContext, contenders: Sequence[Contender]) -> tuple[Contest, float | None]:
+    """The few that look best, halved until one is left; and how many seconds an epoch of that one takes, if known."""
+    order = sorted(range(len(contenders)), key=lambda index: (-contenders[index].untrained, index))
+    named = {contenders[index].plan.id: contenders[index].plan for index in order[:MOST]}
+    epoch_s: dict[str, float] = {}
+
+    def score(name: str, share: float) -> float:
+        job = rung_job(context, named[name], share)
+        meta = trained(context, job, f"Training {name} a little")[0].meta
+        epoch_s[name] = meta["seconds"] / job.train.epochs
+        return float(meta["aside"])
+
+    def may_go_on() -> bool:
+        return seconds_left(context.time_limit) > LEAST_TRAINING_S
+
+    contest = halved(list(named), RUNGS, score, may_go_on)
+    if contest.winner not in epoch_s and has_only_a_limit(context) and may_go_on():
+        score(contest.winner, RUNGS[0])  # for its pace
+    return contest, epoch_s.get(contest.winner)
+
+
+def rung_job(context: MakerContext, plan: TimedPlan, share: float) -> PruneJob:
+    """A share of the whole training, on all samples but those that plans are ranked by."""
+    job, train = planned_job(context, plan), context.splits.train
+    assert train is not None
+    batch = context.request.train.batch_size
+    aside = min(ASIDE, MOST_ASIDE / len(train))
+    epochs = at_least(STEP_BATCHES, share * job.train.epochs, len(train), batch)
+    return replace(job, train=replace(job.train, epochs=epochs, aside=aside))
+
+
+def planned_job(context: MakerContext, plan: TimedPlan) -> PruneJob:
+    """The whole training of what is left after a plan."""
+    return replace(job_for(context, PruneConfig(), None), plan=plan.pruning.to_json())
+
+
+def has_only_a_limit(context: MakerContext) -> bool:
+    """Whether nothing but a time limit says how long to train."""
+    return context.time_limit is not None and context.request.train.epochs is None
+
+
+def train_winner(
+    context: MakerContext, plan: TimedPlan, epoch_s: float | None
+) -> Iterator[MadeVariant | Rejection]:
+    """The plan's network, trained wholly: as long as the time that is left allows where nothing else says how long.
+
+    A training that is in the store is taken, the longest first. Raises StageError, TimeLimitReached.
+    """
+    job = planned_job(context, plan)
+    if not has_only_a_limit(context):
+        yield from train_pruned(context, job)
+        return
+    store = context.cache.store
+    lengths = [max(epochs, job.train.epochs) for epochs in sorted(EPOCHS_BY_TIME, reverse=True)]
+    longer = [replace(job, train=replace(job.train, epochs=epochs)) for epochs in lengths]
+    kept = [each for each in longer if store.holds("pruned", with_opened(each, store).key_parts())]
+    if kept:
+        yield from train_pruned(context, kept[0])
+        return
+    fitting = job.train.epochs
+    if epoch_s is not None:
+        fitting = max(fitting, epochs_that_fit(seconds_left(context.time_limit), epoch_s))
+    yield from train_pruned(context, replace(job, train=replace(job.train, epochs=fitting)))

@@ -1,0 +1,66 @@
+"""Successive halving: who goes on, who has won, and how long a training may be."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.building.variants.halving import EPOCHS_BY_TIME, RUNGS, epochs_that_fit, halved
+
+NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=9, unique=True)
+
+
+@given(NAMES, st.data())
+def test_with_steady_scores_the_best_wins_and_the_better_half_goes_on(
+    names: list[str], data: st.DataObject
+) -> None:
+    worth = {name: data.draw(st.integers(0, 5)) for name in names}
+    asked: list[tuple[str, float]] = []
+
+    def score(name: str, rung: float) -> float:
+        asked.append((name, rung))
+        return worth[name]
+
+    contest = halved(names, RUNGS, score)
+    assert worth[contest.winner] == max(worth.values())
+    on_first = [name for name, rung in asked if rung == RUNGS[0]]
+    on_second = [name for name, rung in asked if rung == RUNGS[1]]
+    assert on_first == (names if len(names) > 1 else [])
+    assert len(on_second) == (0 if len(names) <= 2 else (len(names) + 1) // 2)
+    if on_second:
+        out = set(on_first) - set(on_second)
+        assert min(worth[name] for name in on_second) >= max(worth[name] for name in out)
+    assert {name: len(scores) for name, scores in contest.scores.items()} == {
+        name: (name in on_first) + (name in on_second) for name in names
+    }
+
+
+@given(NAMES, st.integers(0, 12))
+def test_without_time_the_best_so_far_wins(names: list[str], trained: int) -> None:
+    left = iter(range(trained))
+    order = {name: index for index, name in enumerate(names)}
+    contest = halved(names, RUNGS, lambda name, rung: order[name], lambda: next(left, None) is not None)
+    done = [name for name in names if contest.scores[name]]
+    if len(done) < len(names) or len(names) == 1:
+        assert contest.winner == names[0]  # not all were seen: what was expected most of
+    else:
+        assert contest.winner == names[-1]
+
+
+def test_equal_scores_go_by_what_was_expected() -> None:
+    assert halved(["a", "b", "c"], RUNGS, lambda name, rung: 0.5).winner == "a"
+
+
+def test_a_contest_of_nobody_is_refused() -> None:
+    with pytest.raises(ValueError, match="nobody"):
+        halved([], RUNGS, lambda name, rung: 0.0)
+
+
+@given(st.floats(0, 1e6), st.floats(1e-3, 1e4))
+def test_a_training_fits_into_the_time_or_is_the_shortest(left_s: float, epoch_s: float) -> None:
+    epochs = epochs_that_fit(left_s, epoch_s)
+    assert epochs in EPOCHS_BY_TIME
+    assert epochs * epoch_s <= left_s or epochs == EPOCHS_BY_TIME[0]
+    longer = [other for other in EPOCHS_BY_TIME if other > epochs]
+    assert not longer or longer[0] * epoch_s * 1.2 > left_s
