@@ -62,7 +62,7 @@ class PruneJob:
     plan: str = ""
 
     def key_parts(self) -> dict[str, Any]:
-        """Every field; files only where there is something that may read any, blocks and a plan only where there are."""
+        """Every field; files only where there is something that may read any, blocks and plan only where there are."""
         parts: dict[str, Any] = msgspec.to_builtins(self)
         if not (self.code or self.opened):
             del parts["opened"]

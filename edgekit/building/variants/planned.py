@@ -55,8 +55,10 @@ class PlannedMaker:
             way = found_way(context)
             looked = search(way.basis, way.budget, way.ratio, lambda plans: timed(context, way, plans))
         except (StageError, UserError) as error:
-            cause = error.cause if isinstance(error, StageError) else str(error)
-            yield Rejection(PLANNING, f"{cause}; pruned by its MACs instead", error.remedy)
+            cause, remedy = (
+                (error.cause, error.remedy) if isinstance(error, StageError) else (error.parts[0], error.parts[2])
+            )
+            yield Rejection(PLANNING, f"{cause}; the network is pruned by its MACs instead", remedy)
             yield from PrunedMaker().make(context)
             return
         told = partial(
@@ -71,8 +73,8 @@ class PlannedMaker:
         contest, epoch_s = contested(context, contenders)
         plan = next(each.plan for each in contenders if each.plan.id == contest.winner)
         made = list(train_winner(context, plan, epoch_s))
-        names = {plan.id: part.variant.id for part in made if isinstance(part, MadeVariant)}
-        yield told(looked, contenders, contest.scores, names)
+        became = next((part.variant.id for part in made if isinstance(part, MadeVariant)), "")
+        yield told(looked, contenders, contest.scores, {plan.id: became})
         yield from made
 
 
