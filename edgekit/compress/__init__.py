@@ -24,6 +24,7 @@ from edgekit.compress.sensitivity.measure import (
     measure_sensitivity,
     sensitivity_parts,
 )
+from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.custom import load_loss, load_step
 from edgekit.compress.training.evaluate import accuracy, agreement
@@ -57,6 +58,7 @@ __all__ = [
     "finetune",
     "fits",
     "forward_seconds",
+    "hold_aside",
     "load_loss",
     "load_pruned",
     "load_step",
