@@ -5,8 +5,10 @@ from __future__ import annotations
 from edgekit.compress.base import Samples
 from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
 from edgekit.compress.norms import reestimate_norms
+from edgekit.compress.pruning.distilling import METHOD
 from edgekit.compress.pruning.dropping import propose_depth
-from edgekit.compress.pruning.iterate import IterateConfig, PruneOutcome, StepRecord, prune_iteratively
+from edgekit.compress.pruning.iterate import IterateConfig, prune_iteratively
+from edgekit.compress.pruning.outcome import PruneOutcome, StepRecord
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.propose import (
     Prunable,
@@ -17,6 +19,7 @@ from edgekit.compress.pruning.propose import (
     prunable,
 )
 from edgekit.compress.pruning.saved import load_pruned, save_pruned
+from edgekit.compress.pruning.single import look_at, train_planned
 from edgekit.compress.sensitivity.harm import BlockHarm, GroupHarm, LayerHarm, MeasuredWidth, Sensitivity
 from edgekit.compress.sensitivity.measure import (
     SensitivityConfig,
@@ -34,6 +37,7 @@ from edgekit.compress.training.pace import forward_seconds
 from edgekit.compress.training.trial import try_training
 
 __all__ = [
+    "METHOD",
     "BlockHarm",
     "GroupHarm",
     "IterateConfig",
@@ -62,6 +66,7 @@ __all__ = [
     "load_loss",
     "load_pruned",
     "load_step",
+    "look_at",
     "measure_blocks",
     "measure_sensitivity",
     "propose",
@@ -72,5 +77,6 @@ __all__ = [
     "reestimate_norms",
     "save_pruned",
     "sensitivity_parts",
+    "train_planned",
     "try_training",
 ]

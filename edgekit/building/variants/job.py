@@ -14,6 +14,7 @@ from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.original import example_inputs
 from edgekit.building.variants.training import validator
 from edgekit.compress import (
+    METHOD,
     IterateConfig,
     PruneConfig,
     PruneOutcome,
@@ -58,8 +59,11 @@ class PruneJob:
     dropped: tuple[str, ...] = ()
 
     def key_parts(self) -> dict[str, Any]:
-        """Every field; the files only where there is something that may read any, blocks only where any are dropped."""
-        parts: dict[str, Any] = msgspec.to_builtins(self)
+        """Every field; the files only where there is something that may read any, blocks only where any are dropped.
+
+        In the place of our code's digest stands the number of its method: trainings are long.
+        """
+        parts: dict[str, Any] = {**msgspec.to_builtins(self), "method": METHOD}
         if not (self.code or self.opened):
             del parts["opened"]
         if not self.dropped:
