@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgekit.building.context import Context
-from edgekit.building.opening import Opening, in_run, opened
 from edgekit.building.layer_times import TABLE_AUTO
+from edgekit.building.opening import Opening, in_run, opened
 from edgekit.building.outcome.assemble import accuracy_result
 from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TIMING_S

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
+
+from edgekit.compress.base import whole_batches
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["reestimate_norms"]
+    from edgekit.compress.base import Samples
+
+__all__ = ["norm_batches", "reestimate_norms"]
+
+NORM_BATCH, NORM_BATCHES = 64, 8  # 512 samples
+
+
+def norm_batches(data: Samples, seed: int, device: str = "cpu") -> Iterator[tuple[torch.Tensor, ...]]:
+    """The inputs of up to 512 samples of `data`, as they are, to re-estimate batch norms on; which, says `seed`."""
+    return itertools.islice(whole_batches(data, NORM_BATCH, seed, device), NORM_BATCHES)
 
 
 def reestimate_norms(module: torch.nn.Module, batches: Iterable[tuple[torch.Tensor, ...]]) -> None:

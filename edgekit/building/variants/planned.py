@@ -56,7 +56,9 @@ class PlannedMaker:
             looked = search(way.basis, way.budget, way.ratio, lambda plans: timed(context, way, plans))
         except (StageError, UserError) as error:
             cause, remedy = (
-                (error.cause, error.remedy) if isinstance(error, StageError) else (error.parts[0], error.parts[2])
+                (error.cause, error.remedy)
+                if isinstance(error, StageError)
+                else (error.parts[0], error.parts[2])
             )
             yield Rejection(PLANNING, f"{cause}; the network is pruned by its MACs instead", remedy)
             yield from PrunedMaker().make(context)

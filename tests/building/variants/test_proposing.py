@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-import pytest
 
 from edgekit.building.variants.basis import PlanBasis
 from edgekit.building.variants.proposing import CLOSE, Search, TimedPlan, search
