@@ -18,6 +18,7 @@ from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.finetune import finetune
+from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.errors import ModelError, TimeLimitReached
 from edgekit.opened import digests_now, merged
 from edgekit.progress import Step
@@ -70,6 +71,7 @@ class Distilling:
     seed: int
     progress: SharedProgress
     folder: Path | None
+    shared: TeacherOutputs | None = None
     opened: dict[str, str] = field(default_factory=dict)
 
     def trained(
@@ -105,7 +107,7 @@ class Distilling:
             if fresh:
                 reestimate_norms(student, norm_batches(self.train, self.seed))
             report = finetune(
-                student, self.train, train_config, teacher=self.original, aside=self.aside,
+                student, self.train, train_config, teacher=self.original, aside=self.aside, shared=self.shared,
                 progress=self.progress, checkpoint=checkpoint,
                 should_stop=lambda: time.monotonic() > ends, time_limit_s=left_s,
             )  # fmt: skip
@@ -134,12 +136,13 @@ def distilling(
     config: TrainConfig,
     progress: SharedProgress,
     folder: Path | None,
+    shared: TeacherOutputs | None = None,
 ) -> Distilling:
     """Trainings on `train` but for the share that `config` holds aside: one for all of them, by its seed."""
     aside: Samples | None = None
     if config.aside:
         train, aside = hold_aside(train, config.aside, config.seed)
-    return Distilling(original, train, aside, validate, config.seed, progress, folder)
+    return Distilling(original, train, aside, validate, config.seed, progress, folder, shared)
 
 
 def fingerprint_of(student: torch.nn.Module, plan: PrunePlan, config: TrainConfig, samples: int) -> str:

@@ -20,6 +20,7 @@ from edgekit.compress.training.config import TrainConfig, one_cycle
 from edgekit.compress.training.ending import end_training
 from edgekit.compress.training.goal import moves_with_the_image
 from edgekit.compress.training.loss import LossFunction, make_loss
+from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.compress.training.state import (
     TrainingState,
     begin_training,
@@ -70,6 +71,7 @@ def finetune(
     *,
     teacher: torch.nn.Module | None = None,
     aside: Samples | None = None,
+    shared: TeacherOutputs | None = None,
     progress: Step | None = None,
     checkpoint: Path | None = None,
     save_every_s: float = 60.0,
@@ -81,6 +83,7 @@ def finetune(
     aside: samples to look at alone, in the place of the share of `data` that `config.aside` would hold aside: for
     trainings with different seeds that are to hold aside the same ones (`hold_aside`). Batches are small enough for two
     to be left beside what is held aside.
+    shared: keeps the teacher's outputs for the next student that sees the same batches.
     checkpoint: a file; written at each epoch's end and every `save_every_s`. If it is there and belongs to
     the same run (configuration, structure, number of samples, files that the loss or step has read), training goes on
     from it and ends with the same weights as an uninterrupted run, bit for bit on a CPU; a damaged or foreign one is
@@ -102,7 +105,7 @@ def finetune(
     try:
         with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
             return _train(
-                student, data, aside, config, teacher, progress or SilentStep(), checkpoint, save_every_s,
+                student, data, aside, config, teacher, shared, progress or SilentStep(), checkpoint, save_every_s,
                 should_stop or (lambda: False), time_limit_s,
             )  # fmt: skip
     finally:
@@ -116,6 +119,7 @@ def _train(
     aside: Samples | None,
     config: TrainConfig,
     teacher: torch.nn.Module | None,
+    shared: TeacherOutputs | None,
     progress: Step,
     checkpoint: Path | None,
     save_every_s: float,
@@ -133,7 +137,7 @@ def _train(
         resume(run, checkpoint, limited=time_limit_s is not None)
     resumed_at, begun = run.step, time.monotonic()
     guide = None if teacher is None else _frozen(teacher, device)
-    loss_of = make_loss(config, guide, data.labels, run.watch)
+    loss_of = make_loss(config, guide, data.labels, run.watch, shared)
     clock = Clock(planned, resumed_at, time_limit_s)
     saved, stopped = begun, ""
     for batch in _stream(data, batch_size, epoch_steps, config.seed, run.step):
