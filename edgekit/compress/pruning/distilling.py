@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.base import Samples
-from edgekit.compress.norms import norm_batches, reestimate_norms
 from edgekit.compress.pruning.outcome import StepRecord
 from edgekit.compress.pruning.plan import PrunePlan
 from edgekit.compress.training.aside import hold_aside
@@ -31,7 +30,7 @@ __all__ = ["METHOD", "Distilling", "SharedProgress", "distilling", "fingerprint_
 METHOD = 2
 """Raised when the same arguments would give other weights than before: no key of a training holds our code.
 
-2: batch norms are re-estimated after surgery.
+2: batch norms whose momentum is below 0.1 follow the network sooner (NormPace).
 """
 
 
@@ -68,7 +67,6 @@ class Distilling:
     train: Samples
     aside: Samples | None
     validate: Callable[[torch.nn.Module], float]
-    seed: int
     progress: SharedProgress
     folder: Path | None
     shared: TeacherOutputs | None = None
@@ -84,13 +82,11 @@ class Distilling:
         baseline: float,
         allowed: float,
         *,
-        fresh: bool,
         left_s: float | None = None,
         ends: float = float("inf"),
     ) -> StepRecord:
         """Train `student`, which `plan` made, in place, or put the saved result into it.
 
-        `fresh`: nothing was trained since the surgery, so that its batch norms have another network's statistics.
         `allowed`: the largest drop from `baseline` that is accepted. `left_s` shortens the training. `ends`
         (time.monotonic() seconds): raises TimeLimitReached then; a later run goes on from its checkpoint.
         """
@@ -104,8 +100,6 @@ class Distilling:
             accuracy, opened, aside = float(note["accuracy"]), note.get("opened", {}), note["aside"]
         else:
             checkpoint = None if self.folder is None else self.folder / f"{name}.checkpoint.safetensors"
-            if fresh:
-                reestimate_norms(student, norm_batches(self.train, self.seed))
             report = finetune(
                 student, self.train, train_config, teacher=self.original, aside=self.aside, shared=self.shared,
                 progress=self.progress, checkpoint=checkpoint,
@@ -142,7 +136,7 @@ def distilling(
     aside: Samples | None = None
     if config.aside:
         train, aside = hold_aside(train, config.aside, config.seed)
-    return Distilling(original, train, aside, validate, config.seed, progress, folder, shared)
+    return Distilling(original, train, aside, validate, progress, folder, shared)
 
 
 def fingerprint_of(student: torch.nn.Module, plan: PrunePlan, config: TrainConfig, samples: int) -> str:

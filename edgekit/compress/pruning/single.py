@@ -74,9 +74,7 @@ def train_planned(
     before = validate(original) if baseline is None else baseline
     left_s = None if deadline is None else max(1.0, deadline - time.monotonic())
     name = f"planned-{fingerprint_of(student, plan, train_config, len(trainings.train))[:12]}"
-    record = trainings.trained(
-        "final", name, student, plan, train_config, before, limit, fresh=True, left_s=left_s
-    )
+    record = trainings.trained("final", name, student, plan, train_config, before, limit, left_s=left_s)
     retrace(student, example)
     share.end(PLANNED)
     return PruneOutcome(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.base import Samples, to_tensor
+from edgekit.compress.norms import NormPace
 from edgekit.compress.training.accelerate import multiplies_bf16, resolve_device
 from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.augment import augment_batch, resolve_augment
@@ -80,6 +81,7 @@ def finetune(
 ) -> TrainReport:
     """Train `student` in place on `data`; leave it in eval mode on the CPU.
 
+    Momenta of batch norms that are too slow for so few steps are raised meanwhile (NormPace).
     aside: samples to look at alone, in the place of the share of `data` that `config.aside` would hold aside: for
     trainings with different seeds that are to hold aside the same ones (`hold_aside`). Batches are small enough for two
     to be left beside what is held aside.
@@ -99,22 +101,25 @@ def finetune(
         raise DataError(f"fine-tuning got {len(data)} samples", allowed="2 or more")
     if aside is None and config.aside:
         data, aside = hold_aside(data, config.aside, config.seed)
+    pace = NormPace(student)
     threads = torch.get_num_threads()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     try:
         with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
             return _train(
-                student, data, aside, config, teacher, shared, progress or SilentStep(), checkpoint, save_every_s,
-                should_stop or (lambda: False), time_limit_s,
+                student, pace, data, aside, config, teacher, shared, progress or SilentStep(), checkpoint,
+                save_every_s, should_stop or (lambda: False), time_limit_s,
             )  # fmt: skip
     finally:
         torch.set_num_threads(threads)
+        pace.restore()
         student.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
 def _train(
     student: torch.nn.Module,
+    pace: NormPace,
     data: Samples,
     aside: Samples | None,
     config: TrainConfig,
@@ -151,6 +156,7 @@ def _train(
         if run.step == resumed_at:
             _lay_out(run, batch)
         epoch = run.step // epoch_steps
+        pace.set(run.step + 1)
         _one_step(run, batch, config, loss_of, one_cycle(share, config.learning_rate), bf16, epoch)
         progress.advance(
             share, f"epoch {epoch + 1}/{math.ceil(planned / epoch_steps)} loss {run.losses[-1]:.3f}"
