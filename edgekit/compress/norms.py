@@ -18,9 +18,9 @@ __all__ = ["NormPace", "norm_batches", "reestimate_norms"]
 NORM_BATCH, NORM_BATCHES = 64, 8  # 512 samples
 
 
-def norm_batches(data: Samples, seed: int, device: str = "cpu") -> Iterator[tuple[torch.Tensor, ...]]:
+def norm_batches(data: Samples, seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
     """The inputs of up to 512 samples of `data`, as they are, to re-estimate batch norms on; which, says `seed`."""
-    return itertools.islice(whole_batches(data, NORM_BATCH, seed, device), NORM_BATCHES)
+    return itertools.islice(whole_batches(data, NORM_BATCH, seed), NORM_BATCHES)
 
 
 def reestimate_norms(module: torch.nn.Module, batches: Iterable[tuple[torch.Tensor, ...]]) -> None:

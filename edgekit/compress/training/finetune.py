@@ -172,7 +172,7 @@ def _train(
     kept: Literal["last", "average"] = "last"
     score = None
     if not stopped:
-        kept, score = end_training(run, data, aside, guide, config.seed, device)
+        kept, score = end_training(run, aside, guide, device)
     progress.advance(clock.progress(run.step), "done" if not stopped else "stopped")
     return TrainReport(
         run.step, planned, resumed_at, "asked" if stopped else "time" if run.shortened else "",
