@@ -34,6 +34,7 @@ from edgekit.compress.training.evaluate import accuracy, agreement
 from edgekit.compress.training.finetune import TrainReport, finetune
 from edgekit.compress.training.goal import fits
 from edgekit.compress.training.pace import forward_seconds
+from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.compress.training.trial import try_training
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "Sensitivity",
     "SensitivityConfig",
     "StepRecord",
+    "TeacherOutputs",
     "TrainConfig",
     "TrainReport",
     "accuracy",

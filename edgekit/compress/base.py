@@ -41,14 +41,12 @@ class Samples(Protocol):
         """Some of the samples, by their places in the stored order."""
 
 
-def whole_batches(
-    data: Samples, batch_size: int, seed: int, device: str = "cpu"
-) -> Iterator[tuple[torch.Tensor, ...]]:
+def whole_batches(data: Samples, batch_size: int, seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
     """The inputs of `data` in an order of `seed`, in batches of two samples or more that are all of one size."""
     size = min(batch_size, len(data))
     for batch in data.batches(size, shuffle_seed=seed):
         if size > 1 and len(batch.inputs[0]) == size:
-            yield tuple(to_tensor(array, device) for array in batch.inputs)
+            yield tuple(to_tensor(array) for array in batch.inputs)
 
 
 def to_tensor(array: NDArray[np.generic] | torch.Tensor, device: str = "cpu") -> torch.Tensor:

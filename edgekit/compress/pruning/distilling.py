@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.base import Samples
-from edgekit.compress.norms import norm_batches, reestimate_norms
 from edgekit.compress.pruning.outcome import StepRecord
 from edgekit.compress.pruning.plan import PrunePlan
 from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.finetune import finetune
+from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.errors import ModelError, TimeLimitReached
 from edgekit.opened import digests_now, merged
 from edgekit.progress import Step
@@ -30,7 +30,7 @@ __all__ = ["METHOD", "Distilling", "SharedProgress", "distilling", "fingerprint_
 METHOD = 2
 """Raised when the same arguments would give other weights than before: no key of a training holds our code.
 
-2: batch norms are re-estimated after surgery.
+2: batch norms whose momentum is below 0.1 follow the network sooner (NormPace).
 """
 
 
@@ -67,9 +67,9 @@ class Distilling:
     train: Samples
     aside: Samples | None
     validate: Callable[[torch.nn.Module], float]
-    seed: int
     progress: SharedProgress
     folder: Path | None
+    shared: TeacherOutputs | None = None
     opened: dict[str, str] = field(default_factory=dict)
 
     def trained(
@@ -82,13 +82,11 @@ class Distilling:
         baseline: float,
         allowed: float,
         *,
-        fresh: bool,
         left_s: float | None = None,
         ends: float = float("inf"),
     ) -> StepRecord:
         """Train `student`, which `plan` made, in place, or put the saved result into it.
 
-        `fresh`: nothing was trained since the surgery, so that its batch norms have another network's statistics.
         `allowed`: the largest drop from `baseline` that is accepted. `left_s` shortens the training. `ends`
         (time.monotonic() seconds): raises TimeLimitReached then; a later run goes on from its checkpoint.
         """
@@ -102,10 +100,8 @@ class Distilling:
             accuracy, opened, aside = float(note["accuracy"]), note.get("opened", {}), note["aside"]
         else:
             checkpoint = None if self.folder is None else self.folder / f"{name}.checkpoint.safetensors"
-            if fresh:
-                reestimate_norms(student, norm_batches(self.train, self.seed))
             report = finetune(
-                student, self.train, train_config, teacher=self.original, aside=self.aside,
+                student, self.train, train_config, teacher=self.original, aside=self.aside, shared=self.shared,
                 progress=self.progress, checkpoint=checkpoint,
                 should_stop=lambda: time.monotonic() > ends, time_limit_s=left_s,
             )  # fmt: skip
@@ -134,12 +130,13 @@ def distilling(
     config: TrainConfig,
     progress: SharedProgress,
     folder: Path | None,
+    shared: TeacherOutputs | None = None,
 ) -> Distilling:
     """Trainings on `train` but for the share that `config` holds aside: one for all of them, by its seed."""
     aside: Samples | None = None
     if config.aside:
         train, aside = hold_aside(train, config.aside, config.seed)
-    return Distilling(original, train, aside, validate, config.seed, progress, folder)
+    return Distilling(original, train, aside, validate, progress, folder, shared)
 
 
 def fingerprint_of(student: torch.nn.Module, plan: PrunePlan, config: TrainConfig, samples: int) -> str:

@@ -89,7 +89,7 @@ def prune_iteratively(
     if not plan.changes:
         raise StageError("prune", f"no step within the accuracy limit: {reason}", "allow a larger drop")
     left = None if deadline is None else max(1.0, deadline - time.monotonic())
-    final, record = work.final(network, plan, baseline, limit, fresh=not history, left_s=left)
+    final, record = work.final(network, plan, baseline, limit, left)
     retrace(final, example)
     share.end(reason)
     kept = kept_whole(shallow, example, config) if plan.steps else {}
@@ -189,7 +189,7 @@ class _Work:
         student = apply_plan(network, self.example, _difference(plan, proposed))
         allowed = limit + self.steps.slack
         record = self.distilling.trained(
-            "step", f"step-{index:02d}", student, proposed, short, baseline, allowed, fresh=True, ends=ends
+            "step", f"step-{index:02d}", student, proposed, short, baseline, allowed, ends=ends
         )
         return student, record
 
@@ -199,14 +199,12 @@ class _Work:
         plan: PrunePlan,
         baseline: float,
         limit: float,
-        *,
-        fresh: bool,
         left_s: float | None,
     ) -> tuple[torch.nn.Module, StepRecord]:
         """The long training at the end."""
         student = copy.deepcopy(network)
         record = self.distilling.trained(
-            "final", "final", student, plan, self.train_config, baseline, limit, fresh=fresh, left_s=left_s
+            "final", "final", student, plan, self.train_config, baseline, limit, left_s=left_s
         )
         return student, record
 

@@ -16,6 +16,7 @@ from edgekit.compress.pruning.plan import PrunePlan
 from edgekit.compress.pruning.propose import apply_plan
 from edgekit.compress.pruning.soundness import retrace
 from edgekit.compress.training.config import TrainConfig
+from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.errors import StageError
 from edgekit.progress import SilentStep, Step
 
@@ -51,6 +52,7 @@ def train_planned(
     *,
     limit: float,
     baseline: float | None = None,
+    shared: TeacherOutputs | None = None,
     progress: Step | None = None,
     folder: Path | None = None,
     deadline: float | None = None,
@@ -60,21 +62,19 @@ def train_planned(
     `limit`: the drop from `baseline`, the original's score by `validate` (asked where it is not given), that the one
     record of history calls accepted. `deadline` (time.monotonic() seconds) shortens the training. `folder` keeps a
     checkpoint, and the result unless it was shortened: a rerun with the same arguments goes on from there. Trainings of
-    other plans and lengths may lie beside it, those on other samples may not. Raises StageError when the plan does not
-    fit or changes nothing.
+    other plans and lengths may lie beside it, those on other samples may not. `shared` keeps the original's outputs for
+    the next plan that is trained on the same batches. Raises StageError when the plan does not fit or changes nothing.
     """
     if not plan.changes:
         raise StageError("prune", "the plan takes nothing away")
     original = folded(original)
     share = SharedProgress(progress or SilentStep(), train_config.epochs)
-    trainings = distilling(original, train, validate, train_config, share, folder)
+    trainings = distilling(original, train, validate, train_config, share, folder, shared)
     student = apply_plan(original, example, plan)
     before = validate(original) if baseline is None else baseline
     left_s = None if deadline is None else max(1.0, deadline - time.monotonic())
     name = f"planned-{fingerprint_of(student, plan, train_config, len(trainings.train))[:12]}"
-    record = trainings.trained(
-        "final", name, student, plan, train_config, before, limit, fresh=True, left_s=left_s
-    )
+    record = trainings.trained("final", name, student, plan, train_config, before, limit, left_s=left_s)
     retrace(student, example)
     share.end(PLANNED)
     return PruneOutcome(

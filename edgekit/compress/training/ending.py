@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.compress.norms import norm_batches, reestimate_norms
 from edgekit.compress.training.aside import score_aside
 
 if TYPE_CHECKING:
@@ -18,17 +17,13 @@ __all__ = ["end_training"]
 
 
 def end_training(
-    state: TrainingState,
-    data: Samples,
-    aside: Samples | None,
-    teacher: torch.nn.Module | None,
-    seed: int,
-    device: str,
+    state: TrainingState, aside: Samples | None, teacher: torch.nn.Module | None, device: str
 ) -> tuple[Literal["last", "average"], float | None]:
     """Leave in the student, in eval mode, the weights that are kept; which these are, and their score on `aside`.
 
-    The averaged weights have batch norms re-estimated on `data`, which was trained on: the average of running
-    statistics is not the statistics of the averaged network. Without a score to compare, the average is kept.
+    The averaged weights come with averages of the batch norms' running statistics; re-estimating these on 512 samples
+    gained nothing (two trainings of a pruned ResNet-20), and cost the last weights 0.4 point (mean of five). Without a
+    score to compare, the average is kept.
     """
     import torch
 
@@ -40,7 +35,6 @@ def end_training(
         return "last", last
     before = copy.deepcopy(student.state_dict())
     state.average.put_into(student)
-    reestimate_norms(student, norm_batches(data, seed, device))
     averaged = None if aside is None else score_aside(student, aside, teacher, device)
     if last is not None and averaged is not None and not averaged >= last:
         student.load_state_dict(before)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.base import Samples, to_tensor
+from edgekit.compress.norms import NormPace
 from edgekit.compress.training.accelerate import multiplies_bf16, resolve_device
 from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.augment import augment_batch, resolve_augment
@@ -20,6 +21,7 @@ from edgekit.compress.training.config import TrainConfig, one_cycle
 from edgekit.compress.training.ending import end_training
 from edgekit.compress.training.goal import moves_with_the_image
 from edgekit.compress.training.loss import LossFunction, make_loss
+from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.compress.training.state import (
     TrainingState,
     begin_training,
@@ -70,6 +72,7 @@ def finetune(
     *,
     teacher: torch.nn.Module | None = None,
     aside: Samples | None = None,
+    shared: TeacherOutputs | None = None,
     progress: Step | None = None,
     checkpoint: Path | None = None,
     save_every_s: float = 60.0,
@@ -78,9 +81,11 @@ def finetune(
 ) -> TrainReport:
     """Train `student` in place on `data`; leave it in eval mode on the CPU.
 
+    Momenta of batch norms that are too slow for so few steps are raised meanwhile (NormPace).
     aside: samples to look at alone, in the place of the share of `data` that `config.aside` would hold aside: for
     trainings with different seeds that are to hold aside the same ones (`hold_aside`). Batches are small enough for two
     to be left beside what is held aside.
+    shared: keeps the teacher's outputs for the next student that sees the same batches.
     checkpoint: a file; written at each epoch's end and every `save_every_s`. If it is there and belongs to
     the same run (configuration, structure, number of samples, files that the loss or step has read), training goes on
     from it and ends with the same weights as an uninterrupted run, bit for bit on a CPU; a damaged or foreign one is
@@ -96,26 +101,30 @@ def finetune(
         raise DataError(f"fine-tuning got {len(data)} samples", allowed="2 or more")
     if aside is None and config.aside:
         data, aside = hold_aside(data, config.aside, config.seed)
+    pace = NormPace(student)
     threads = torch.get_num_threads()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     try:
         with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
             return _train(
-                student, data, aside, config, teacher, progress or SilentStep(), checkpoint, save_every_s,
-                should_stop or (lambda: False), time_limit_s,
+                student, pace, data, aside, config, teacher, shared, progress or SilentStep(), checkpoint,
+                save_every_s, should_stop or (lambda: False), time_limit_s,
             )  # fmt: skip
     finally:
         torch.set_num_threads(threads)
+        pace.restore()
         student.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
 def _train(
     student: torch.nn.Module,
+    pace: NormPace,
     data: Samples,
     aside: Samples | None,
     config: TrainConfig,
     teacher: torch.nn.Module | None,
+    shared: TeacherOutputs | None,
     progress: Step,
     checkpoint: Path | None,
     save_every_s: float,
@@ -133,7 +142,7 @@ def _train(
         resume(run, checkpoint, limited=time_limit_s is not None)
     resumed_at, begun = run.step, time.monotonic()
     guide = None if teacher is None else _frozen(teacher, device)
-    loss_of = make_loss(config, guide, data.labels, run.watch)
+    loss_of = make_loss(config, guide, data.labels, run.watch, shared)
     clock = Clock(planned, resumed_at, time_limit_s)
     saved, stopped = begun, ""
     for batch in _stream(data, batch_size, epoch_steps, config.seed, run.step):
@@ -147,6 +156,7 @@ def _train(
         if run.step == resumed_at:
             _lay_out(run, batch)
         epoch = run.step // epoch_steps
+        pace.set(run.step + 1)
         _one_step(run, batch, config, loss_of, one_cycle(share, config.learning_rate), bf16, epoch)
         progress.advance(
             share, f"epoch {epoch + 1}/{math.ceil(planned / epoch_steps)} loss {run.losses[-1]:.3f}"
@@ -162,7 +172,7 @@ def _train(
     kept: Literal["last", "average"] = "last"
     score = None
     if not stopped:
-        kept, score = end_training(run, data, aside, guide, config.seed, device)
+        kept, score = end_training(run, aside, guide, device)
     progress.advance(clock.progress(run.step), "done" if not stopped else "stopped")
     return TrainReport(
         run.step, planned, resumed_at, "asked" if stopped else "time" if run.shortened else "",

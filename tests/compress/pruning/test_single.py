@@ -194,17 +194,3 @@ def test_a_look_has_the_plan_s_weights_and_statistics_of_its_own() -> None:
     with torch.no_grad():
         seen(x)
     assert torch.allclose(statistics[0].mean((0, 2, 3)), seen.bn2.running_mean, atol=0.1)
-
-
-def test_training_begins_with_batch_norms_of_the_pruned_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = list[dict[str, torch.Tensor]]()
-
-    def stop(student: nn.Module, *_: Any, **__: Any) -> None:
-        begun.append(copy.deepcopy(student.state_dict()))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("edgekit.compress.pruning.distilling.finetune", stop)
-    with pytest.raises(KeyboardInterrupt):
-        trained(train_config=dataclasses.replace(TRAIN, aside=0.0))
-    looked = look_at(original(), EXAMPLE, plan(), nets.random_samples())
-    assert all(torch.equal(tensor, begun[0][name]) for name, tensor in looked.state_dict().items())
