@@ -15,6 +15,7 @@ from edgekit.building.request import BuildRequest
 from edgekit.building.setup import GivenModel
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
+from edgekit.compress import TeacherOutputs
 from edgekit.data import DataSource, Splits
 from edgekit.errors import EdgekitError, StageError, TimeLimitReached
 from edgekit.hardware import Target
@@ -45,6 +46,7 @@ class MakerContext:
 
     `cache` keeps what a maker made; training keeps to `time_limit` by itself. `executor`: what takes trainings
     elsewhere; None: they run in this process. `layer_times`: what plans are made by, where the request asks for it.
+    `teacher_outputs`: what trainings in this process share.
     """
 
     request: BuildRequest
@@ -62,6 +64,7 @@ class MakerContext:
     probe: ProbeStructures
     executor: Executor | None = None
     layer_times: LayerTimes | None = None
+    teacher_outputs: TeacherOutputs | None = None
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,16 @@ from edgekit.building.variants.job import PruneJob
 from edgekit.building.variants.proposing import TimedPlan
 from edgekit.building.variants.pruned import LEAST_TRAINING_S
 from edgekit.building.variants.training import STEP_BATCHES, at_least, seconds_left, validator
-from edgekit.compress import PruneConfig, look_at
+from edgekit.compress import PruneConfig, TeacherOutputs, look_at
 from edgekit.types import Rejection
 
 __all__ = ["Contender", "contested", "train_winner", "with_untrained"]
 
 MOST = 4
 """Plans that are trained a little: the untrained network tells the others from them."""
+
+FEWEST = 50
+"""Training samples of which some can be held aside to rank plans by."""
 
 ASIDE, MOST_ASIDE = 0.1, 2000
 """Of the training samples, for ranking plans: a share, and no more samples than these."""
@@ -62,6 +65,9 @@ def contested(context: MakerContext, contenders: Sequence[Contender]) -> tuple[C
     """The few that look best, halved until one is left; and how many seconds an epoch of that one takes, if known."""
     order = sorted(range(len(contenders)), key=lambda index: (-contenders[index].untrained, index))
     named = {contenders[index].plan.id: contenders[index].plan for index in order[:MOST]}
+    if len(context.splits.train or ()) < FEWEST:
+        return Contest(next(iter(named)), {}), None
+    context = replace(context, teacher_outputs=TeacherOutputs())
     epoch_s: dict[str, float] = {}
 
     def score(name: str, share: float) -> float:

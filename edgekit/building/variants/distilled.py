@@ -207,5 +207,14 @@ def train(context: MakerContext, job: PruneJob, folder: Path, title: str = TITLE
         scratch = store.scratch(store.key("pruned", job.key_parts()))
         deadline = training_deadline(context.time_limit)
         return distil(
-            module, context.source, samples, context.splits.validation, job, scratch, deadline, step, folder
+            module,
+            context.source,
+            samples,
+            context.splits.validation,
+            job,
+            scratch,
+            deadline,
+            step,
+            folder,
+            context.teacher_outputs,
         )

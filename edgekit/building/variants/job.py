@@ -19,6 +19,7 @@ from edgekit.compress import (
     PruneConfig,
     PruneOutcome,
     PrunePlan,
+    TeacherOutputs,
     TrainConfig,
     prune_iteratively,
     save_pruned,
@@ -101,8 +102,11 @@ def distil(
     deadline: float | None,
     step: Step,
     folder: Path,
+    shared: TeacherOutputs | None = None,
 ) -> dict[str, Any]:
     """The training of a job on its network and data. `scratch`: for checkpoints; `deadline`: see prune_iteratively.
+
+    `shared`: what the original gave in trainings on the same batches, of plans.
 
     Raises StageError, CutShortError.
     """
@@ -115,6 +119,7 @@ def distil(
             PrunePlan.from_json(job.plan),
             job.train,
             limit=job.limit,
+            shared=shared,
             progress=step,
             folder=scratch,
             deadline=deadline,
