@@ -11,7 +11,15 @@ from edgekit.report.wording import level_text, ms_text, plural
 from edgekit.result import Result
 from edgekit.types import Origin, PlanningResult, PlanResult
 
-__all__ = ["PlanRow", "PlanningSection", "plan_sentence", "planning_section", "planning_text", "told_plans"]
+__all__ = [
+    "PlanRow",
+    "PlanningSection",
+    "is_sum",
+    "plan_sentence",
+    "planning_section",
+    "planning_text",
+    "told_plans",
+]
 
 TIMED: dict[Origin, str] = {
     "device": "measured",
@@ -19,24 +27,21 @@ TIMED: dict[Origin, str] = {
     "emulated": "emulated",
     "estimated": "estimated",
 }
-MOST_PLANS = 40
-MOST_GROUPS = 100
-"""Of a plan, by name: the page stays below 2 MB. result.json has them all."""
-MOST_LISTED = 200
+MOST_PLANS, MOST_GROUPS, MOST_BLOCKS, MOST_LISTED = 40, 80, 20, 200
+"""Plans, groups and blocks of each, and reasons and notes: the page stays below 2 MB. result.json has them all."""
 NAME = 80
 NAMED, BRIEF = 3, 24  # blocks by name in a sentence, and characters of each
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """A plan as texts. `timed` is "–" without a time; `groups`: names and widths (`16 of 32`).
+    """A plan as texts. `times`: beside the section's headings; `groups`: names and widths (`16 of 32`).
 
     `variant`: the network that it became, or "" with `why`.
     """
 
     id: str
-    predicted: str
-    timed: str
+    times: tuple[str, ...]
     macs: str
     untrained: str
     scores: str
@@ -52,16 +57,17 @@ class PlanRow:
 class PlanningSection:
     """What the page says of all plans. `lead`: how the search ended; `basis`: where times come from, in sentences.
 
-    `timed`: the heading of the plans' own times; `kept`: layers that stay whole, by their reason.
+    `times`: headings, the last one that of the plans' own times; `kept`: layers that stay whole, by their reason.
     """
 
     lead: str
     basis: tuple[str, ...]
-    timed: str
+    times: tuple[str, ...]
     rows: tuple[PlanRow, ...]
     unlisted: int
     kept: tuple[tuple[str, str], ...]
-    kept_count: int
+    kept_layers: int
+    unlisted_reasons: int
     notes: tuple[str, ...]
 
 
@@ -70,16 +76,21 @@ def planning_section(result: Result) -> PlanningSection | None:
     planning = result.planning
     if planning is None:
         return None
-    drawn = told_plans(planning)
+    drawn, kept = told_plans(planning), _alike(planning)
+    notes, more = planning.notes[:MOST_LISTED], len(planning.notes) - MOST_LISTED
     return PlanningSection(
         lead=_sentence(planning.reason),
         basis=_basis(planning),
-        timed=f"{TIMED[planning.origin]}{'' if _is_estimated(planning) else f' {planning.percentile}'}, ms",
-        rows=tuple(_row(plan, metric_of(result)) for plan in drawn),
+        times=_headings(planning),
+        rows=tuple(_row(plan, planning, metric_of(result)) for plan in drawn),
         unlisted=len(planning.plans) - len(drawn),
-        kept=_alike(planning)[:MOST_LISTED],
-        kept_count=len(planning.kept),
-        notes=tuple(_sentence(note) for note in planning.notes[:MOST_LISTED]),
+        kept=kept[:MOST_LISTED],
+        kept_layers=len(planning.kept),
+        unlisted_reasons=max(0, len(kept) - MOST_LISTED),
+        notes=(
+            *(_sentence(note) for note in notes),
+            *([f"{plural(more, 'more note')} in result.json."] if more > 0 else []),
+        ),
     )
 
 
@@ -119,8 +130,17 @@ def _none(planning: PlanningResult) -> str:
     return f"None was trained; the fastest is {_name(fastest)} ({_times(fastest, planning)})."
 
 
-def _is_estimated(planning: PlanningResult) -> bool:
-    return planning.origin == "estimated"
+def is_sum(planning: PlanningResult) -> bool:
+    """Whether the plans' own times are what the table predicts: no board told another."""
+    return planning.origin == "estimated" and all(
+        plan.latency_ms in (None, plan.predicted_ms) for plan in planning.plans
+    )
+
+
+def _headings(planning: PlanningResult) -> tuple[str, ...]:
+    word = TIMED[planning.origin]
+    own = f"{word}, ms" if planning.origin == "estimated" else f"{word} {planning.percentile}, ms"
+    return (own,) if is_sum(planning) else ("predicted, ms", own)
 
 
 def _basis(planning: PlanningResult) -> tuple[str, ...]:
@@ -129,8 +149,8 @@ def _basis(planning: PlanningResult) -> tuple[str, ...]:
         f" {shortened(planning.table)}. By it the network as it is takes {ms_text(planning.original_ms)} ms; the budget"
         f" is {planning.limit_ms:g} ms at {planning.percentile}."
     )
-    if _is_estimated(planning):
-        return (table, "The board was not here, so no plan was timed: each time below is an estimate by that table.")
+    if planning.origin == "estimated":
+        return (table, "The board was not here, so no plan was timed: each time below is an estimate.")
     return (
         table,
         f"Plans were {ORIGINS[planning.origin]}, before any training: time does not depend on what weights hold."
@@ -140,12 +160,10 @@ def _basis(planning: PlanningResult) -> tuple[str, ...]:
 
 def _times(plan: PlanResult, planning: PlanningResult) -> str:
     predicted, word = ms_text(plan.predicted_ms), TIMED[planning.origin]
-    if _is_estimated(planning):
-        only = plan.latency_ms is None or plan.latency_ms == plan.predicted_ms
-        times = predicted if only or plan.latency_ms is None else ms_text(plan.latency_ms)
-        return f"{word} {times} ms"
+    if is_sum(planning):
+        return f"{word} {predicted} ms"
     if plan.latency_ms is None:
-        return f"predicted {predicted} ms, not timed"
+        return f"predicted {predicted} ms, not {'estimated' if planning.origin == 'estimated' else 'timed'}"
     return f"predicted {predicted}, {word} {ms_text(plan.latency_ms)} ms at {planning.percentile}"
 
 
@@ -158,18 +176,17 @@ def _changes(plan: PlanResult) -> str:
     return ", ".join([*parts, f"{_percent(plan.macs)} of the MACs left"])
 
 
-def _row(plan: PlanResult, metric: str) -> PlanRow:
-    groups = [
-        (shortened(name, NAME), f"{left} of {before}") for name, (left, before) in plan.widths.items()
-    ]
+def _row(plan: PlanResult, planning: PlanningResult, metric: str) -> PlanRow:
+    own = "–" if plan.latency_ms is None else ms_text(plan.latency_ms)
+    predicted = ms_text(plan.predicted_ms)
+    groups = [(shortened(name, NAME), f"{left} of {before}") for name, (left, before) in plan.widths.items()]
     return PlanRow(
         id=_name(plan),
-        predicted=ms_text(plan.predicted_ms),
-        timed="–" if plan.latency_ms is None else ms_text(plan.latency_ms),
+        times=(predicted,) if is_sum(planning) else (predicted, own),
         macs=_percent(plan.macs),
         untrained="–" if plan.untrained is None else level_text(plan.untrained, metric),
         scores=", ".join(level_text(score, metric) for score in plan.scores) or "–",
-        dropped=_joined(plan.dropped, MOST_GROUPS, NAME),
+        dropped=_joined(plan.dropped, MOST_BLOCKS, NAME),
         narrowed=plural(len(plan.widths), "group") if plan.widths else "",
         groups=tuple(groups[:MOST_GROUPS]),
         unlisted=max(0, len(groups) - MOST_GROUPS),
@@ -183,9 +200,7 @@ def _alike(planning: PlanningResult) -> tuple[tuple[str, str], ...]:
     by_reason: dict[str, list[str]] = {}
     for layer, why in planning.kept.items():
         by_reason.setdefault(why.removeprefix(f"{layer} "), []).append(layer)
-    return tuple(
-        (_joined(layers, MOST_GROUPS, NAME), shortened(why)) for why, layers in by_reason.items()
-    )
+    return tuple((_joined(layers, MOST_BLOCKS, NAME), shortened(why)) for why, layers in by_reason.items())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -30,9 +30,13 @@ def example_planning(groups: int = 14) -> PlanningResult:
             "plan-3", 0.1011, 0.1171, 4.4, 0.452, (), {**widths, "stem": (8, 16)}, 0.583, (0.871,),
             why="another plan learnt better: 87.1% after 1 short training",
         ),
-        PlanResult("plan-4", 0.0934, 0.1085, 5.0, 0.391, ("1.1", "2.1", "3.1"), {}, 0.412, why="others looked better untrained"),
+        PlanResult(
+            "plan-4", 0.0934, 0.1085, 5.0, 0.391, ("1.1", "2.1", "3.1"), {}, 0.412, why="others looked better untrained"
+        ),
         PlanResult("plan-5", 0.0987, None, 5.1, 0.402, ("3.2",), widths, why="no runtime could run it"),
-        PlanResult("plan-6", 0.1057, 0.1224, 3.9, 0.471, ("2.1",), widths, why="0.122 ms at p90 of 0.12 ms (with 2% to spare)"),
+        PlanResult(
+            "plan-6", 0.1057, 0.1224, 3.9, 0.471, ("2.1",), widths, why="0.122 ms at p90 of 0.12 ms (with 2% to spare)"
+        ),
     )  # fmt: skip
     return PlanningResult(
         runtime="onnxruntime",
@@ -52,7 +56,10 @@ def example_planning(groups: int = 14) -> PlanningResult:
         staircases=tuple(
             staircase(name, channels, scale)
             for name, channels, scale in (
-                ("layer3.0.conv2", 64, 1.0), ("layer2.1.conv1", 32, 0.8), ("layer1.0.conv1", 16, 0.9), ("layer3.0.conv1", 64, 0.6),
+                ("layer3.0.conv2", 64, 1.0),
+                ("layer2.1.conv1", 32, 0.8),
+                ("layer1.0.conv1", 24, 0.9),
+                ("layer3.0.conv1", 64, 0.6),
             )
         ),
         notes=("all layers have one precision: a table holds no time of a change between two",),

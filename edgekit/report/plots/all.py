@@ -23,9 +23,9 @@ DRAWN = 40
 
 
 def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
-    """The plots by id (`pareto`, `latencies`, `accuracies`, `waterfall-plot`, `plans-plot`, `staircases-plot`, `timeline`).
+    """The plots by id; one without data is left out.
 
-    One without data is left out.
+    `pareto`, `latencies`, `accuracies`, `waterfall-plot`, `plans-plot`, `staircases-plot`, `timeline`.
     `numbered` holds the candidates of one origin in the order of the table.
     """
     best, base = best_candidate(result), reference(result)

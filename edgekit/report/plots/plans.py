@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.errors import shortened
-from edgekit.report.planning import plan_sentence, told_plans
+from edgekit.report.planning import is_sum, plan_sentence, told_plans
 from edgekit.report.plots.budget_marks import mark_limit
 from edgekit.report.plots.figures import (
     INK,
@@ -94,16 +94,17 @@ def _beside(axes: Axes, place: float, text: str, size: int) -> None:
 
 
 def _draw_plan(axes: Axes, place: int, plan: PlanResult, planning: PlanningResult) -> None:
-    """Open: by the table, and every estimate; filled: what was seen."""
+    """Open: what was not measured. A diamond: an estimate that is not the table's own."""
     colour = runtime_colour(planning.runtime)
     if plan.variant:
         axes.axhspan(place - 0.45, place + 0.45, color=TRAINED, linewidth=0, zorder=0, gid="trained")
-    seen_ms = None if planning.origin == "estimated" else plan.latency_ms
-    if seen_ms is not None:
-        axes.plot([plan.predicted_ms, seen_ms], [place, place], color=MUTED, linewidth=1.3, zorder=2)
+    if plan.latency_ms is not None and not is_sum(planning):
+        is_open = planning.origin == "estimated"
+        axes.plot([plan.predicted_ms, plan.latency_ms], [place, place], color=MUTED, linewidth=1.3, zorder=2)
         axes.plot(
-            [seen_ms], [place], marker="o", markersize=9, color=colour, markeredgecolor="white", zorder=4,
-            gid=f"plan{place}.seen",
+            [plan.latency_ms], [place], marker="D" if is_open else "o", markersize=9, color=colour, zorder=4,
+            markerfacecolor="white" if is_open else colour, markeredgecolor=colour if is_open else "white",
+            gid=f"plan{place}.own",
         )  # fmt: skip
     axes.plot(
         [plan.predicted_ms], [place], marker="o", markersize=8, color=colour, markerfacecolor="white",
@@ -114,9 +115,12 @@ def _draw_plan(axes: Axes, place: int, plan: PlanResult, planning: PlanningResul
 def _caption(planning: PlanningResult, plans: Sequence[PlanResult]) -> str:
     parts = ["Open marks: the time that the table predicts."]
     if planning.origin == "estimated":
-        parts.append("None is filled, because nothing was measured: the board was not here.")
+        parts.append("None is filled: the board was not here, so nothing was timed.")
+        parts += [] if is_sum(planning) else ["Diamonds: the estimate of a plan's time."]
     else:
-        word = {"device": "measured", "host": "measured on this machine"}.get(planning.origin, "seen in an emulator")
+        word = {"device": "measured", "host": "measured on this machine"}.get(
+            planning.origin, "seen in an emulator"
+        )
         parts.append(f"Filled: the high end of {planning.percentile} as it was {word}, before any training.")
         if any(plan.latency_ms is None for plan in plans):
             parts.append("Without one, no runtime told a time.")

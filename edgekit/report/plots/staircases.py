@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["staircases_plot"]
 
-DRAWN = 8
-MOST_POINTS = 48
+DRAWN = 6
+MOST_POINTS = 32
 """Of a layer: dots keep apart, and the page stays below 2 MB."""
 PANEL_PX = 126
 GAPS_PX = (62, 50)
@@ -131,7 +131,9 @@ def _figures(point: Point, unit: str) -> str:
 
 def _told(layer: LayerStaircase, row: Sequence[Point], unit: str) -> str:
     figures = ", ".join(f"{width}: {ms_text(value)}" for width, value, _, _ in row)
-    return f"{shortened(layer.layer, 60)}, which has {layer.channels} channels; {unit} by channels: {figures}."
+    return (
+        f"{shortened(layer.layer, 60)}, which has {layer.channels} channels; {unit} by channels: {figures}."
+    )
 
 
 def _caption(planning: PlanningResult, layers: Sequence[LayerStaircase]) -> str:
