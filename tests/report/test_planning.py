@@ -186,7 +186,7 @@ def test_one_plan_alone_that_no_runtime_told_of() -> None:
     text = section(planning)
     assert "plan-1 0.100 – 100 % – – No runtime could run it. 1 group narroweda 8 of 16" in text
     assert "kept whole" not in text
-    assert "How time hangs" not in text
+    assert "How time depends" not in text
 
 
 def test_a_search_that_proposed_nothing_makes_a_page_too() -> None:

@@ -41,7 +41,7 @@ Point = tuple[int, float, float, float]
 
 def staircases_plot(planning: PlanningResult | None) -> Plot | None:
     """Time over output channels, a plot for each layer; None where the table has no layer at several widths."""
-    layers = [each for each in planning.staircases if each.points] if planning else []
+    layers = [layer for layer in planning.staircases if layer.points] if planning else []
     if planning is None or not layers:
         return None
     drawn = layers[:DRAWN]
