@@ -18,8 +18,10 @@ def drawn(plot: Plot, width: int = WIDE) -> Any:
 
 
 def assert_legible(plot: Plot, width: int) -> None:
-    """Tick labels keep apart, and texts lie within the width."""
+    """Tick labels keep apart and titles too, and texts lie within the width."""
     figure = drawn(plot, width)
+    titles = [axes._left_title.get_window_extent() for axes in figure.axes if axes.get_title(loc="left")]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(titles, 2)), plot.id
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             ticks = [tick.label1 for tick in axis.get_major_ticks() if tick.label1.get_text()]
@@ -30,7 +32,7 @@ def assert_legible(plot: Plot, width: int) -> None:
             ]
             assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2)), plot.id
             assert all(box.x0 >= -1 and box.x1 <= width + 1 for box in boxes), plot.id
-        for text in (*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label):
+        for text in (*axes.texts, axes._left_title, axes.xaxis.label, axes.yaxis.label):
             box = text.get_window_extent()
             assert box.x0 >= -1, (plot.id, text.get_text())
             assert box.x1 <= width + 1, (plot.id, text.get_text())
