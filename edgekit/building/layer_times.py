@@ -113,5 +113,6 @@ def refuse_foreign_table(given: Path | str, board: Board, threads: int) -> None:
         )
     if place.arch != board.target.architecture:
         raise UserError(
-            f"the times in {given} are of a {place.arch} machine, and {board.target.name} is {board.target.architecture}"
+            f"the times in {given} are of a {place.arch} machine, and {board.target.name} is "
+            f"{board.target.architecture}"
         )

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgekit.building.context import Context
+from edgekit.building.layer_times import TABLE_AUTO
 from edgekit.building.opening import Opening, in_run, opened
 from edgekit.building.outcome.assemble import accuracy_result
 from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TIMING_S
+from edgekit.building.variants.contest import MOST
+from edgekit.building.variants.halving import RUNGS
 from edgekit.building.variants.probing import PROBE_SHARE
 from edgekit.building.variants.pruned import never_pruned
 from edgekit.building.variants.training import STEP_BATCHES, at_least, training_config
@@ -27,6 +30,12 @@ CALIBRATED = (1.0, 6.0)
 
 PRUNING_STEPS = (2, 9)
 """Steps of 10 % of the MACs that pruning may take."""
+
+PLANS = (3, 15)
+"""Plans that are timed, in one to three rounds."""
+
+LAYERS_S = 600.0
+"""A table of a network like ResNet-20, from nothing."""
 
 TRAINED_BATCH = (2.0, 4.0)
 """A training step in forward passes: the teacher's, and the narrower student's there and back."""
@@ -99,11 +108,17 @@ def previewed(context: Context) -> Preview:
         macs=original.cost.macs,
         parameters=original.cost.parameters,
         candidates=opening.candidates,
-        structures=() if unpruned or setting.request.budget.fastest else FRACTIONS,
+        structures=probed_fractions(setting.request, unpruned),
         rejected=(*opening.rejections, *opening.ruled_out, *((unpruned,) if unpruned else ())),
         warnings=setting.warnings,
         steps=(*unpruned_steps(context, opening), *(() if unpruned else pruning_steps(context, opening))),
     )
+
+
+def probed_fractions(request: BuildRequest, unpruned: Rejection | None) -> tuple[float, ...]:
+    """Shares of the MACs that are probed: none where nothing is pruned, or plans are followed."""
+    planned = request.latency_table is not None
+    return () if unpruned or planned or request.budget.fastest else FRACTIONS
 
 
 def unpruned_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]:
@@ -140,12 +155,13 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
     step = partial(PreviewStep, sometimes=sometimes)
     steps = []
     once_s = slowest(context, "network") + slowest(context, "export")
-    if not request.budget.fastest:
-        timed_s = 0.0 if setting.board.absent else 2 * PROBE_SHARE * request.timed_s
-        probing_s = len(FRACTIONS) * (once_s + timed_s)
+    timed_s = 0.0 if setting.board.absent else 2 * PROBE_SHARE * request.timed_s
+    fractions = probed_fractions(request, None)
+    if fractions:
+        probing_s = len(fractions) * (once_s + timed_s)
         runtimes = len({candidate.backend for candidate in opening.candidates})
         steps.append(
-            step(f"probing {len(FRACTIONS)} narrower structures", probing_s, 2 * runtimes * probing_s)
+            step(f"probing {len(fractions)} narrower structures", probing_s, 2 * runtimes * probing_s)
         )
     options, count = request.train, len(train)
     with context.reporter.step("Running one batch through the network"):
@@ -153,6 +169,13 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
     epoch_s = batch_s * max(1, count // min(options.batch_size, count))
     short = at_least(STEP_BATCHES, options.step_epochs, count, options.batch_size)
     epochs = training_config(options, request.seed, count).epochs
+    if request.latency_table is not None:
+        if request.latency_table == TABLE_AUTO:
+            steps.append(step("timing single layers, where no build has", 0.0, LAYERS_S))
+        few, many = (count * (once_s + timed_s) for count in PLANS)
+        steps.append(step("timing plans untrained", few, many))
+        contest_s = epoch_s * epochs * sum(MOST / 2**rung * share for rung, share in enumerate(RUNGS))
+        steps.append(step(f"training up to {MOST} plans a little", 0.0, TRAINED_BATCH[1] * contest_s))
     low_s, high_s = (
         trained * epoch_s * (pruned * short + epochs)
         for trained, pruned in zip(TRAINED_BATCH, PRUNING_STEPS, strict=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from edgekit.compress.base import Samples
 from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
 from edgekit.compress.norms import reestimate_norms
+from edgekit.compress.pruning.distilling import METHOD
 from edgekit.compress.pruning.dropping import propose_depth
-from edgekit.compress.pruning.iterate import IterateConfig, PruneOutcome, StepRecord, prune_iteratively
+from edgekit.compress.pruning.iterate import IterateConfig, prune_iteratively
+from edgekit.compress.pruning.outcome import PruneOutcome, StepRecord
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.propose import (
     Prunable,
@@ -17,6 +19,7 @@ from edgekit.compress.pruning.propose import (
     prunable,
 )
 from edgekit.compress.pruning.saved import load_pruned, save_pruned
+from edgekit.compress.pruning.single import look_at, train_planned
 from edgekit.compress.sensitivity.harm import BlockHarm, GroupHarm, LayerHarm, MeasuredWidth, Sensitivity
 from edgekit.compress.sensitivity.measure import (
     SensitivityConfig,
@@ -24,15 +27,18 @@ from edgekit.compress.sensitivity.measure import (
     measure_sensitivity,
     sensitivity_parts,
 )
+from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.custom import load_loss, load_step
 from edgekit.compress.training.evaluate import accuracy, agreement
 from edgekit.compress.training.finetune import TrainReport, finetune
 from edgekit.compress.training.goal import fits
 from edgekit.compress.training.pace import forward_seconds
+from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.compress.training.trial import try_training
 
 __all__ = [
+    "METHOD",
     "BlockHarm",
     "GroupHarm",
     "IterateConfig",
@@ -48,6 +54,7 @@ __all__ = [
     "Sensitivity",
     "SensitivityConfig",
     "StepRecord",
+    "TeacherOutputs",
     "TrainConfig",
     "TrainReport",
     "accuracy",
@@ -57,9 +64,11 @@ __all__ = [
     "finetune",
     "fits",
     "forward_seconds",
+    "hold_aside",
     "load_loss",
     "load_pruned",
     "load_step",
+    "look_at",
     "measure_blocks",
     "measure_sensitivity",
     "propose",
@@ -70,5 +79,6 @@ __all__ = [
     "reestimate_norms",
     "save_pruned",
     "sensitivity_parts",
+    "train_planned",
     "try_training",
 ]

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
     from edgekit.data.base import Batch
 
-__all__ = ["Example", "Samples", "example_tensors", "flat_outputs", "forward_outputs", "to_tensor"]
+__all__ = [
+    "Example",
+    "Samples",
+    "example_tensors",
+    "flat_outputs",
+    "forward_outputs",
+    "to_tensor",
+    "whole_batches",
+]
 
 Example = Sequence["NDArray[np.generic] | torch.Tensor"]
 """One array or tensor per network input, each [N, ...]."""
@@ -28,6 +36,17 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Iterator[Batch]: ...
+
+    def subset(self, places: NDArray[np.int64]) -> Samples:
+        """Some of the samples, by their places in the stored order."""
+
+
+def whole_batches(data: Samples, batch_size: int, seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The inputs of `data` in an order of `seed`, in batches of two samples or more that are all of one size."""
+    size = min(batch_size, len(data))
+    for batch in data.batches(size, shuffle_seed=seed):
+        if size > 1 and len(batch.inputs[0]) == size:
+            yield tuple(to_tensor(array) for array in batch.inputs)
 
 
 def to_tensor(array: NDArray[np.generic] | torch.Tensor, device: str = "cpu") -> torch.Tensor:

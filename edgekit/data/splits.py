@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,10 @@ class Split:
             indices = np.random.default_rng(shuffle_seed).permutation(indices)
         for start in range(0, len(indices), batch_size):
             yield self.source.take(indices[start : start + batch_size])
+
+    def subset(self, places: NDArray[np.int64]) -> Split:
+        """Some of its samples, by their places (int64 [M]) in its order."""
+        return replace(self, indices=self.indices[places])
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,31 @@ class ArraySamples:
         if shuffle_seed is not None:
             np.random.default_rng(shuffle_seed).shuffle(order)
         for start in range(0, len(order), batch_size):
-            if self._left is not None:
-                self._left -= 1
-                if self._left < 0:
-                    raise PowerCut
+            self.spend()
             rows = order[start : start + batch_size]
             yield Batch((self.x[rows],), None if self.y is None else self.y[rows])
+
+    def spend(self) -> None:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise PowerCut
+
+    def subset(self, places: NDArray[np.int64]) -> ArraySamples:
+        return _Part(self, places)
+
+
+class _Part(ArraySamples):
+    """Counts its batches with the whole."""
+
+    def __init__(self, whole: ArraySamples, places: NDArray[np.int64]) -> None:
+        super().__init__(whole.x[places], None if whole.y is None else whole.y[places])
+        self._whole = whole
+
+    def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Iterator[Batch]:
+        for batch in super().batches(batch_size, shuffle_seed=shuffle_seed):
+            self._whole.spend()
+            yield batch
 
 
 def image_example(channels: int = 3, side: int = 8) -> tuple[NDArray[np.float32], ...]:

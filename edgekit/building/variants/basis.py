@@ -27,9 +27,9 @@ from edgekit.progress import Reporter
 from edgekit.types import Variant
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
-
-    from edgekit.compress.base import Example
+    from numpy.typing import NDArray
 
 __all__ = ["PlanBasis", "plan_basis"]
 
@@ -43,7 +43,7 @@ class PlanBasis:
 
     network: NetworkUnits
     module: torch.nn.Module
-    example: Example
+    example: tuple[NDArray[np.generic], ...]
     config: PruneConfig
     coupling: Coupling
     harm: Sensitivity

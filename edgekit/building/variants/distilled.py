@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,23 @@ def code_digest(spec: str) -> str:
     being opened: those that its source names are in it. Raises UserError.
     """
     function, reference = load_function(spec, UserError), locate_reference(spec, UserError)
-    file = Path(reference.file or inspect.getsourcefile(inspect.unwrap(function)) or "")
+    file = Path(reference.file or source_file(function))
     root = Path(reference.root) if reference.root else file.parent
     sources = local_sources(file, root, UserError) if file.is_file() and not is_installed(file) else []
     native = {str(path): sha256_file(path) for path in native_files(sources)}
     return combined({"files": reference.digest, "held": function_digest(function), **native})
+
+
+def source_file(function: Callable[..., Any]) -> str:
+    """Where it was written; of an object that is called, such as a criterion of torch's, its class; "" if nowhere."""
+    written = inspect.unwrap(function)
+    while isinstance(written, partial):
+        written = written.func
+    named = written if inspect.isroutine(written) or inspect.isclass(written) else type(written)
+    try:
+        return inspect.getsourcefile(named) or ""
+    except TypeError:  # built in
+        return ""
 
 
 PartsOf = Callable[[PruneJob], dict[str, Any]]

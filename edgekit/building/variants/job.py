@@ -14,6 +14,7 @@ from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.original import example_inputs
 from edgekit.building.variants.training import validator
 from edgekit.compress import (
+    METHOD,
     IterateConfig,
     PruneConfig,
     PruneOutcome,
@@ -62,8 +63,11 @@ class PruneJob:
     plan: str = ""
 
     def key_parts(self) -> dict[str, Any]:
-        """Every field; files only where there is something that may read any, blocks and a plan only where there are."""
-        parts: dict[str, Any] = msgspec.to_builtins(self)
+        """Every field; files only where something may read any, blocks and a plan only where there are.
+
+        In the place of our code's digest stands the number of its method: trainings are long.
+        """
+        parts: dict[str, Any] = {**msgspec.to_builtins(self), "method": METHOD}
         if not (self.code or self.opened):
             del parts["opened"]
         for name in ("dropped", "plan"):

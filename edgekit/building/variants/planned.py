@@ -22,7 +22,7 @@ from edgekit.latency import LatencyTable
 from edgekit.model import export_onnx
 from edgekit.plan import Structure
 from edgekit.plan.solving import PlanLimits
-from edgekit.planning import unchanged
+from edgekit.planning import Assembled, unchanged
 from edgekit.types import Budget, Candidate, Rejection, Signature, Variant
 
 __all__ = ["PlannedMaker"]
@@ -55,8 +55,12 @@ class PlannedMaker:
             way = found_way(context)
             looked = search(way.basis, way.budget, way.ratio, lambda plans: timed(context, way, plans))
         except (StageError, UserError) as error:
-            cause = error.cause if isinstance(error, StageError) else str(error)
-            yield Rejection(PLANNING, f"{cause}; pruned by its MACs instead", error.remedy)
+            cause, remedy = (
+                (error.cause, error.remedy)
+                if isinstance(error, StageError)
+                else (error.parts[0], error.parts[2])
+            )
+            yield Rejection(PLANNING, f"{cause}; the network is pruned by its MACs instead", remedy)
             yield from PrunedMaker().make(context)
             return
         told = partial(
@@ -71,8 +75,8 @@ class PlannedMaker:
         contest, epoch_s = contested(context, contenders)
         plan = next(each.plan for each in contenders if each.plan.id == contest.winner)
         made = list(train_winner(context, plan, epoch_s))
-        names = {plan.id: part.variant.id for part in made if isinstance(part, MadeVariant)}
-        yield told(looked, contenders, contest.scores, names)
+        became = next((part.variant.id for part in made if isinstance(part, MadeVariant)), "")
+        yield told(looked, contenders, contest.scores, {plan.id: became})
         yield from made
 
 
@@ -100,12 +104,29 @@ def found_way(context: MakerContext) -> _Way:
         config,
         PlanLimits(latency_ms=budget.max_latency_ms, size_bytes=budget.max_size_bytes),
     )
+    basis = replace(basis, assembled=with_artifact_size(context, basis.assembled, lead, budget))
     measured = context.measurements[lead.id]
     is_absent = measured.origin == "estimated"
     assert measured.latency is not None
     seen_ms = measured.latency.at(budget.percentile).high
     ratio = 1.0 if is_absent else seen_ms / unchanged(basis.assembled.problem).latency_ms
     return _Way(lead, table, basis, budget, ratio, is_absent)
+
+
+def with_artifact_size(
+    context: MakerContext, assembled: Assembled, lead: Candidate, budget: Budget
+) -> Assembled:
+    """The problem with what the lead's file holds beside weights, so that its limit is one on files.
+
+    Raises StageError where that alone is more than the budget.
+    """
+    if budget.max_size_bytes is None:
+        return assembled
+    file = next(attempt.artifact for attempt in context.attempts if attempt.candidate.id == lead.id)
+    besides = max(0.0, file.size_bytes - unchanged(assembled.problem).size_bytes)
+    if besides >= budget.max_size_bytes:
+        raise StageError("plan", f"the file of {lead.id} holds {besides:,.0f} bytes beside its weights")
+    return replace(assembled, problem=replace(assembled.problem, fixed_bytes=besides))
 
 
 def lead_of(context: MakerContext, budget: Budget, times: LayerTimes) -> Candidate:

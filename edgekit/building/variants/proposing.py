@@ -1,4 +1,4 @@
-"""Plans around a budget: proposed by a table of times, timed untrained on the board, proposed again by what was seen."""
+"""Plans around a budget: proposed by a table of times, timed untrained on the board, and proposed again by that."""
 
 from __future__ import annotations
 

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from edgekit.compress.base import Samples
 from edgekit.compress.folding import folded
+from edgekit.compress.pruning.distilling import Distilling, SharedProgress, distilling
 from edgekit.compress.pruning.dropping import propose_depth
+from edgekit.compress.pruning.outcome import PruneOutcome, StepRecord
 from edgekit.compress.pruning.plan import PrunePlan
 from edgekit.compress.pruning.propose import PruneConfig, apply_plan, kept_whole, propose, told
 from edgekit.compress.pruning.soundness import retrace
-from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig
-from edgekit.compress.training.finetune import finetune
-from edgekit.errors import ModelError, StageError, TimeLimitReached
-from edgekit.opened import digests_now, merged
+from edgekit.errors import StageError, TimeLimitReached
 from edgekit.progress import SilentStep, Step
 
 if TYPE_CHECKING:
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["IterateConfig", "PruneOutcome", "StepRecord", "prune_iteratively"]
+__all__ = ["IterateConfig", "prune_iteratively"]
 
 OUT_OF_TIME = "the time limit leaves no room for another step"
 LAST_STEP_BEGINS, LAST_STEP_ENDS = 0.5, 0.75  # of the time: the rest is for the final training
@@ -49,38 +46,6 @@ class IterateConfig:
     step_learning_rate: float = 0.02
     slack: float = 0.03
     max_steps: int = 40
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """One line of history. `accuracy` and `drop` are fractions, on the samples that `validate` uses."""
-
-    kind: Literal["step", "final"]
-    plan: PrunePlan
-    accuracy: float
-    drop: float
-    accepted: bool
-    seconds: float
-    shortened: bool = False
-
-
-@dataclass(frozen=True)
-class PruneOutcome:
-    """The pruned, trained network (eval mode, CPU) and how it came about.
-
-    `reason` says why pruning ended, `kept` which layers kept their width and why ("" if none had to). `shortened`: the
-    deadline left out steps, or part of the final training. `opened`: files that the user's own loss or step has read,
-    path → SHA-256.
-    """
-
-    module: torch.nn.Module
-    plan: PrunePlan
-    baseline: float
-    history: tuple[StepRecord, ...]
-    reason: str
-    kept: str = ""
-    shortened: bool = False
-    opened: Mapping[str, str] = field(default_factory=dict)
 
 
 def prune_iteratively(
@@ -112,8 +77,9 @@ def prune_iteratively(
     """
     original = folded(original)
     expected = _expected_epochs(config, train_config, steps, target_fraction)
-    share = _Share(progress or SilentStep(), expected)
-    work = _Work(original, example, train, validate, config, train_config, steps, share, folder)
+    share = SharedProgress(progress or SilentStep(), expected)
+    trainings = distilling(original, train, validate, train_config, share, folder)
+    work = _Work(example, config, train_config, steps, trainings)
     baseline = validate(original)
     begin = propose_depth(original, example, dropped) if dropped else PrunePlan()
     shallow = apply_plan(original, example, begin) if dropped else original
@@ -135,7 +101,8 @@ def prune_iteratively(
         reason=reason,
         kept=told(kept) if kept else "",
         shortened=reason == OUT_OF_TIME or record.shortened,
-        opened=work.opened,
+        opened=trainings.opened,
+        aside=record.aside,
     )
 
 
@@ -161,7 +128,12 @@ def _descend(
         if plan.changes and time.monotonic() - begun > LAST_STEP_BEGINS * span_s:
             return network, plan, history, OUT_OF_TIME
         proposed = propose(
-            network, work.example, work.config, wanted, work.train, previous=plan if plan.changes else None
+            network,
+            work.example,
+            work.config,
+            wanted,
+            work.distilling.train,
+            previous=plan if plan.changes else None,
         )
         if proposed.widths == plan.widths:
             return network, plan, history, "nothing more can be pruned at the allowed widths"
@@ -181,28 +153,6 @@ def _descend(
     return network, plan, history, "the largest number of steps is reached"
 
 
-class _Share:
-    """Progress of one training within the whole: weighed by epochs, never falling, 1 only at the end."""
-
-    def __init__(self, progress: Step, total_epochs: float) -> None:
-        self._progress, self._total = progress, total_epochs
-        self._before = self._now = 0.0
-        self._shown = 0.0
-
-    def begin(self, epochs: float) -> None:
-        """A training of `epochs` begins."""
-        self._before, self._now = self._before + self._now, epochs
-
-    def advance(self, fraction: float, text: str = "") -> None:
-        done = (self._before + fraction * self._now) / self._total
-        self._shown = max(self._shown, min(done, 0.999))
-        self._progress.advance(self._shown, text)
-
-    def end(self, text: str) -> None:
-        """All is done."""
-        self._progress.advance(1.0, text)
-
-
 def _expected_epochs(
     config: PruneConfig, train: TrainConfig, steps: IterateConfig, target: float | None
 ) -> float:
@@ -213,16 +163,11 @@ def _expected_epochs(
 
 @dataclass(frozen=True)
 class _Work:
-    original: torch.nn.Module
     example: Example
-    train: Samples
-    validate: Callable[[torch.nn.Module], float]
     config: PruneConfig
     train_config: TrainConfig
     steps: IterateConfig
-    progress: _Share
-    folder: Path | None
-    opened: dict[str, str] = field(default_factory=dict)
+    distilling: Distilling
 
     def step(
         self,
@@ -234,10 +179,7 @@ class _Work:
         limit: float,
         ends: float,
     ) -> tuple[torch.nn.Module, StepRecord]:
-        """One short training of the newly pruned network, or the saved result of it.
-
-        `ends` (time.monotonic() seconds): raises TimeLimitReached then; a later run goes on from its checkpoint.
-        """
+        """One short training of the newly pruned network, or the saved result of it; see Distilling.trained."""
         short = dataclasses.replace(
             self.train_config,
             epochs=self.steps.step_epochs,
@@ -246,62 +188,25 @@ class _Work:
         )
         student = apply_plan(network, self.example, _difference(plan, proposed))
         allowed = limit + self.steps.slack
-        return self._trained(
+        record = self.distilling.trained(
             "step", f"step-{index:02d}", student, proposed, short, baseline, allowed, ends=ends
         )
+        return student, record
 
     def final(
-        self, network: torch.nn.Module, plan: PrunePlan, baseline: float, limit: float, left_s: float | None
+        self,
+        network: torch.nn.Module,
+        plan: PrunePlan,
+        baseline: float,
+        limit: float,
+        left_s: float | None,
     ) -> tuple[torch.nn.Module, StepRecord]:
         """The long training at the end."""
         student = copy.deepcopy(network)
-        return self._trained(
+        record = self.distilling.trained(
             "final", "final", student, plan, self.train_config, baseline, limit, left_s=left_s
         )
-
-    def _trained(
-        self,
-        kind: Literal["step", "final"],
-        name: str,
-        student: torch.nn.Module,
-        plan: PrunePlan,
-        train_config: TrainConfig,
-        baseline: float,
-        allowed: float,
-        *,
-        left_s: float | None = None,
-        ends: float = float("inf"),
-    ) -> tuple[torch.nn.Module, StepRecord]:
-        begun = time.monotonic()
-        self.progress.begin(train_config.epochs)
-        fingerprint = _fingerprint(student, plan, train_config, len(self.train))
-        done = None if self.folder is None else self.folder / f"{name}.safetensors"
-        note = None if done is None else _load_step(student, done, fingerprint)
-        shortened = False
-        if note is not None:
-            accuracy, opened = float(note["accuracy"]), note.get("opened", {})
-        else:
-            checkpoint = None if self.folder is None else self.folder / f"{name}.checkpoint.safetensors"
-            report = finetune(
-                student, self.train, train_config, teacher=self.original, progress=self.progress,
-                checkpoint=checkpoint, should_stop=lambda: time.monotonic() > ends, time_limit_s=left_s,
-            )  # fmt: skip
-            if report.stopped == "asked":
-                raise TimeLimitReached(f"the time limit ended in {name}")
-            shortened = report.stopped == "time"
-            accuracy, opened = self.validate(student), dict(report.opened)
-            if done is not None and not shortened:
-                told = {"plan": plan.to_json(), "accuracy": accuracy, "opened": opened}
-                write_tensors(done, student.state_dict(), {"fingerprint": fingerprint, **told})
-            if checkpoint is not None:
-                checkpoint.unlink(missing_ok=True)
-        self.opened.update(merged(self.opened, opened))
-        drop = baseline - accuracy
-        self.progress.advance(
-            1.0, f"{name}: {plan.fraction:.0%} of MACs, accuracy {accuracy:.2%} ({-drop:+.2%})"
-        )
-        seconds = time.monotonic() - begun
-        return student, StepRecord(kind, plan, accuracy, drop, drop <= allowed, seconds, shortened)
+        return student, record
 
 
 def _difference(plan: PrunePlan, later: PrunePlan) -> PrunePlan:
@@ -318,26 +223,3 @@ def _difference(plan: PrunePlan, later: PrunePlan) -> PrunePlan:
             steps.append(dataclasses.replace(step, width=len(first.kept), kept=kept))
     dropped = tuple(name for name in later.dropped if name not in plan.dropped)
     return PrunePlan(tuple(steps), later.original_macs, later.macs, dropped)
-
-
-def _fingerprint(student: torch.nn.Module, plan: PrunePlan, config: TrainConfig, samples: int) -> str:
-    state = hashlib.sha256(json.dumps([plan.to_json(), config.digest, samples]).encode())
-    for name, tensor in student.state_dict().items():
-        state.update(name.encode())
-        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return state.hexdigest()
-
-
-def _load_step(student: torch.nn.Module, path: Path, fingerprint: str) -> Mapping[str, Any] | None:
-    """The note of a finished step, whose weights are put into `student`; None where it has to be made again."""
-    if not path.exists():
-        return None
-    try:
-        tensors, note = read_tensors(path)
-    except ModelError:
-        return None  # torn: made again
-    opened = note.get("opened", {})
-    if note.get("fingerprint") != fingerprint or opened != digests_now(opened):
-        return None
-    student.load_state_dict(tensors)
-    return note

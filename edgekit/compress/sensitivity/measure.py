@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from edgekit.compress.base import Samples, to_tensor
+from edgekit.compress.base import Samples, whole_batches
 from edgekit.compress.depth.blocks import Depth, find_depth
 from edgekit.compress.folding import folded
 from edgekit.compress.layers import weighted_layers
@@ -197,20 +197,13 @@ class _Measuring:
 def _batches(data: Samples, config: SensitivityConfig) -> tuple[Batches, Batches]:
     """Those whose outputs are compared, and others to re-estimate batch norms on; the same where there are few."""
     wanted = config.samples // config.batch_size
-    stream = _whole_batches(data, config)
+    stream = whole_batches(data, config.batch_size, config.seed)
     taken = list(itertools.islice(stream, 2 * wanted))
     if not taken:
         raise DataError(
             f"sensitivity got {len(data)} samples", allowed=f"{config.batch_size} or more (one batch)"
         )
     return taken[:wanted], taken[wanted:] or taken
-
-
-def _whole_batches(data: Samples, config: SensitivityConfig) -> Iterator[tuple[torch.Tensor, ...]]:
-    size = min(config.batch_size, len(data))
-    for batch in data.batches(size, shuffle_seed=config.seed):
-        if size > 1 and len(batch.inputs[0]) == size:
-            yield tuple(to_tensor(array) for array in batch.inputs)
 
 
 def _lost(descending: NDArray[np.float64]) -> tuple[float, ...]:

@@ -24,6 +24,9 @@ class TrainConfig:
     augment: see augment.py; "flip" and "crop-flip" must be asked for, or meant by "auto" (3-channel images).
     threads: of torch, None leaves them as they are. device: "auto" takes CUDA where it is.
     loss, step: "file.py:function" or "package.module:function", see loss.py.
+    aside: share of the samples that nothing is trained on; what the weights score on them is told, and chooses between
+    the last and the averaged ones (see aside.py). average: decay of an exponential moving average of the weights over
+    steps, 0 for none, e.g. 0.998 (see average.py).
     """
 
     epochs: float = 15.0
@@ -39,6 +42,8 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     loss: str | None = None
     step: str | None = None
+    aside: float = 0.0
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         _positive(epochs=self.epochs, learning_rate=self.learning_rate, temperature=self.temperature)
@@ -50,6 +55,10 @@ class TrainConfig:
             raise UserError(f"alpha is {self.alpha}", allowed="0 (teacher alone) to 1 (labels alone)")
         if not 0.0 <= self.weight_decay < 1.0:
             raise UserError(f"weight_decay is {self.weight_decay}", allowed="0 or more and below 1")
+        if not 0.0 <= self.aside <= 0.5:
+            raise UserError(f"aside is {self.aside}", allowed="0 (nothing) to 0.5 of the training samples")
+        if not 0.0 <= self.average < 1.0:
+            raise UserError(f"average is {self.average}", allowed="0 (none), or a decay below 1, e.g. 0.998")
         for name, value, allowed in (
             ("optimizer", self.optimizer, ("sgd", "adamw")),
             ("augment", self.augment, get_args(Augment)),

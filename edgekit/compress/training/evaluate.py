@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["accuracy", "agreement"]
 
 
-def accuracy(module: torch.nn.Module, data: Samples, *, batch_size: int = 256) -> float | None:
-    """How well `module` does what the labels ask for; 1 is perfect. None where they fit no output.
+def accuracy(
+    module: torch.nn.Module, data: Samples, *, batch_size: int = 256, device: str = "cpu"
+) -> float | None:
+    """How well `module`, on `device`, does what the labels ask for; 1 is perfect. None where they fit no output.
 
     Class numbers, and maps of them (but for 255): the share that scores highest. Targets: the coefficient of
     determination (1 - squared error / spread of the targets).
@@ -31,11 +33,11 @@ def accuracy(module: torch.nn.Module, data: Samples, *, batch_size: int = 256) -
     goal: Goal | None = None
     with torch.inference_mode():
         for batch in data.batches(batch_size):
-            outputs = forward_outputs(module.eval(), [to_tensor(array) for array in batch.inputs])
+            outputs = forward_outputs(module.eval(), [to_tensor(array, device) for array in batch.inputs])
             goal = goal or find_goal(data.labels, outputs)
             if goal is None or batch.labels is None:
                 return None
-            output, labels = outputs[goal.output], torch.as_tensor(batch.labels)
+            output, labels = outputs[goal.output], torch.as_tensor(batch.labels, device=device)
             if goal.kind == "values":
                 reached += float((output.double() - labels.reshape(output.shape).double()).square().sum())
                 continue
@@ -51,9 +53,14 @@ def accuracy(module: torch.nn.Module, data: Samples, *, batch_size: int = 256) -
 
 
 def agreement(
-    module: torch.nn.Module, reference: torch.nn.Module, data: Samples, *, batch_size: int = 256
+    module: torch.nn.Module,
+    reference: torch.nn.Module,
+    data: Samples,
+    *,
+    batch_size: int = 256,
+    device: str = "cpu",
 ) -> float:
-    """How alike `module` and `reference` are on `data`; 1 is equal.
+    """How alike `module` and `reference`, both on `device`, are on `data`; 1 is equal.
 
     Class scores: the share of samples with the same top-1. Other outputs: mean over outputs of the cosine.
     """
@@ -63,7 +70,7 @@ def agreement(
     total = 0
     with torch.inference_mode():
         for batch in data.batches(batch_size):
-            inputs = [to_tensor(array) for array in batch.inputs]
+            inputs = [to_tensor(array, device) for array in batch.inputs]
             ours = forward_outputs(module.eval(), inputs)
             theirs = forward_outputs(reference.eval(), inputs)
             count = len(batch.inputs[0])

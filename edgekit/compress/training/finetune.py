@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import math
 import time
@@ -13,14 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.base import Samples, to_tensor
+from edgekit.compress.norms import NormPace
 from edgekit.compress.training.accelerate import multiplies_bf16, resolve_device
+from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.augment import augment_batch, resolve_augment
-from edgekit.compress.training.checkpoint import read_tensors, write_tensors
+from edgekit.compress.training.clock import Clock
 from edgekit.compress.training.config import TrainConfig, one_cycle
+from edgekit.compress.training.ending import end_training
 from edgekit.compress.training.goal import moves_with_the_image
 from edgekit.compress.training.loss import LossFunction, make_loss
-from edgekit.errors import DataError, ModelError, StageError
-from edgekit.opened import FileWatch, digests_now
+from edgekit.compress.training.shared import TeacherOutputs
+from edgekit.compress.training.state import (
+    TrainingState,
+    begin_training,
+    check_finite,
+    resume,
+    save_checkpoint,
+)
+from edgekit.errors import DataError
 from edgekit.progress import SilentStep, Step
 
 if TYPE_CHECKING:
@@ -38,7 +47,9 @@ class TrainReport:
 
     stopped: "" (all of it ran), "asked" (should_stop said so: call again to go on), "time" (the time limit
     shortened the schedule; the learning rate was brought down in time, so the weights are usable). opened: files that
-    the loss or step has read, path → SHA-256.
+    the loss or step has read, path → SHA-256. aside: what the weights that were kept score on the samples held aside;
+    None without any, where nothing can be told of them (see aside.py), and where "asked" ended the sitting. kept: which
+    weights these are; of the last and the averaged ones the better there, where it can be told.
     """
 
     steps: int
@@ -50,22 +61,8 @@ class TrainReport:
     arithmetic: Literal["fp32", "bf16"]
     device: str
     opened: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Run:
-    """The mutable state of one training run."""
-
-    student: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    names: dict[torch.nn.Parameter, str]
-    fingerprint: str
-    step: int = 0
-    shortened: bool = False
-    channels_last: bool = False
-    losses: list[float] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    watch: FileWatch = field(default_factory=FileWatch)
+    aside: float | None = None
+    kept: Literal["last", "average"] = "last"
 
 
 def finetune(
@@ -74,6 +71,8 @@ def finetune(
     config: TrainConfig,
     *,
     teacher: torch.nn.Module | None = None,
+    aside: Samples | None = None,
+    shared: TeacherOutputs | None = None,
     progress: Step | None = None,
     checkpoint: Path | None = None,
     save_every_s: float = 60.0,
@@ -82,37 +81,50 @@ def finetune(
 ) -> TrainReport:
     """Train `student` in place on `data`; leave it in eval mode on the CPU.
 
+    Momenta of batch norms that are too slow for so few steps are raised meanwhile (NormPace).
+    aside: samples to look at alone, in the place of the share of `data` that `config.aside` would hold aside: for
+    trainings with different seeds that are to hold aside the same ones (`hold_aside`). Batches are small enough for two
+    to be left beside what is held aside.
+    shared: keeps the teacher's outputs for the next student that sees the same batches.
     checkpoint: a file; written at each epoch's end and every `save_every_s`. If it is there and belongs to
     the same run (configuration, structure, number of samples, files that the loss or step has read), training goes on
     from it and ends with the same weights as an uninterrupted run, bit for bit on a CPU; a damaged or foreign one is
     ignored.
     time_limit_s: where the whole run would take longer, the schedule is shortened to fit. A checkpoint of a shortened
     run is no part of a whole one: only a run with a time limit goes on from it.
-    Raises DataError when there is nothing to learn from, StageError when the loss is not finite.
+    Raises DataError when there is nothing to learn from, or too little to hold any of it aside, StageError when the
+    loss is not finite.
     """
     import torch
 
     if len(data) < 2:
         raise DataError(f"fine-tuning got {len(data)} samples", allowed="2 or more")
+    if aside is None and config.aside:
+        data, aside = hold_aside(data, config.aside, config.seed)
+    pace = NormPace(student)
     threads = torch.get_num_threads()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     try:
         with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
             return _train(
-                student, data, config, teacher, progress or SilentStep(), checkpoint, save_every_s,
-                should_stop or (lambda: False), time_limit_s,
+                student, pace, data, aside, config, teacher, shared, progress or SilentStep(), checkpoint,
+                save_every_s, should_stop or (lambda: False), time_limit_s,
             )  # fmt: skip
     finally:
         torch.set_num_threads(threads)
+        pace.restore()
         student.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
 def _train(
     student: torch.nn.Module,
+    pace: NormPace,
     data: Samples,
+    aside: Samples | None,
     config: TrainConfig,
     teacher: torch.nn.Module | None,
+    shared: TeacherOutputs | None,
     progress: Step,
     checkpoint: Path | None,
     save_every_s: float,
@@ -121,15 +133,17 @@ def _train(
 ) -> TrainReport:
     device = resolve_device(config.device)
     bf16 = multiplies_bf16(device)
-    batch_size = min(config.batch_size, len(data))
+    batch_size = min(config.batch_size, len(data) if aside is None else len(data) // 2)
     epoch_steps = len(data) // batch_size
     planned = max(1, math.ceil(config.epochs * epoch_steps))
-    run = _begin(student.to(device), config, len(data), device)
+    held = 0 if aside is None else len(aside)
+    run = begin_training(student.to(device), config, len(data), held)
     if checkpoint is not None:
-        _resume(run, checkpoint, limited=time_limit_s is not None)
+        resume(run, checkpoint, limited=time_limit_s is not None)
     resumed_at, begun = run.step, time.monotonic()
-    loss_of = make_loss(config, None if teacher is None else _frozen(teacher, device), data.labels, run.watch)
-    clock = _Clock(planned, resumed_at, time_limit_s)
+    guide = None if teacher is None else _frozen(teacher, device)
+    loss_of = make_loss(config, guide, data.labels, run.watch, shared)
+    clock = Clock(planned, resumed_at, time_limit_s)
     saved, stopped = begun, ""
     for batch in _stream(data, batch_size, epoch_steps, config.seed, run.step):
         share = clock.progress(run.step)
@@ -142,23 +156,28 @@ def _train(
         if run.step == resumed_at:
             _lay_out(run, batch)
         epoch = run.step // epoch_steps
+        pace.set(run.step + 1)
         _one_step(run, batch, config, loss_of, one_cycle(share, config.learning_rate), bf16, epoch)
         progress.advance(
             share, f"epoch {epoch + 1}/{math.ceil(planned / epoch_steps)} loss {run.losses[-1]:.3f}"
         )
         due = run.step % epoch_steps == 0 or time.monotonic() - saved > save_every_s
         if checkpoint is not None and due:
-            _check_finite(run)
-            _save(run, checkpoint)
+            check_finite(run)
+            save_checkpoint(run, checkpoint)
             saved = time.monotonic()
-    _check_finite(run)
+    check_finite(run)
     if checkpoint is not None:
-        _save(run, checkpoint)
+        save_checkpoint(run, checkpoint)
+    kept: Literal["last", "average"] = "last"
+    score = None
+    if not stopped:
+        kept, score = end_training(run, aside, guide, device)
     progress.advance(clock.progress(run.step), "done" if not stopped else "stopped")
     return TrainReport(
         run.step, planned, resumed_at, "asked" if stopped else "time" if run.shortened else "",
         tuple(run.losses), time.monotonic() - begun, "bf16" if bf16 else "fp32", device,
-        dict(run.watch.files),
+        dict(run.watch.files), score, kept,
     )  # fmt: skip
 
 
@@ -171,7 +190,13 @@ def _stream(data: Samples, batch_size: int, epoch_steps: int, seed: int, start: 
 
 
 def _one_step(
-    run: _Run, batch: Any, config: TrainConfig, loss_of: LossFunction, rate: float, bf16: bool, epoch: int
+    run: TrainingState,
+    batch: Any,
+    config: TrainConfig,
+    loss_of: LossFunction,
+    rate: float,
+    bf16: bool,
+    epoch: int,
 ) -> None:
     import torch
 
@@ -193,109 +218,18 @@ def _one_step(
     torch.nn.utils.clip_grad_norm_(run.student.parameters(), 5.0)
     run.optimizer.step()
     run.step += 1
+    if run.average is not None:
+        run.average.update(run.student, run.step)
     if epoch >= len(run.losses):
         run.losses.append(0.0)
         run.counts.append(0)
     run.counts[epoch] += 1
     run.losses[epoch] += (float(loss.detach()) - run.losses[epoch]) / run.counts[epoch]
     if run.step % _CHECK_EVERY == 0:
-        _check_finite(run)
+        check_finite(run)
 
 
-class _Clock:
-    """How far the schedule is: by steps, or by time where the time limit would cut the steps short."""
-
-    def __init__(self, planned: int, start: int, limit_s: float | None) -> None:
-        self._planned, self._start, self._limit_s = planned, start, limit_s
-        self._begun = time.monotonic()
-        self._last = 0.0
-        self.shortened = False
-
-    def progress(self, step: int) -> float:
-        """0 to 1, never falling."""
-        share = step / self._planned
-        if self._limit_s is not None:
-            spent = time.monotonic() - self._begun
-            done = step - self._start
-            needed = spent / done * (self._planned - self._start) if done else 0.0
-            if needed > self._limit_s and spent > 0.02 * self._limit_s:
-                first = self._start / self._planned
-                self.shortened = True
-                share = max(share, first + (1.0 - first) * spent / self._limit_s)
-        self._last = min(1.0, max(self._last, share))
-        return self._last
-
-
-def _begin(student: torch.nn.Module, config: TrainConfig, samples: int, device: str) -> _Run:
-    import torch
-
-    student.train()
-    names = {parameter: name for name, parameter in student.named_parameters() if parameter.requires_grad}
-    decayed = [parameter for parameter in names if parameter.ndim > 1]
-    others = [parameter for parameter in names if parameter.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    optimizer: torch.optim.Optimizer
-    if config.optimizer == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
-    else:
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in student.state_dict().items()]
-    fingerprint = hashlib.sha256(f"{config.digest} {samples} {shapes}".encode()).hexdigest()
-    return _Run(student, optimizer, names, fingerprint)
-
-
-def _save(run: _Run, path: Path) -> None:
-    tensors = {f"model.{name}": tensor for name, tensor in run.student.state_dict().items()}
-    for parameter, name in run.names.items():
-        for key, value in run.optimizer.state.get(parameter, {}).items():
-            if value is not None:
-                tensors[f"optimizer.{key}.{name}"] = value
-    note = {
-        "fingerprint": run.fingerprint,
-        "step": run.step,
-        "shortened": run.shortened,
-        "losses": run.losses,
-        "counts": run.counts,
-        "opened": run.watch.files,
-    }
-    write_tensors(path, tensors, note)
-
-
-def _resume(run: _Run, path: Path, *, limited: bool) -> None:
-    import torch
-
-    if not path.exists():
-        return
-    try:
-        tensors, note = read_tensors(path)
-    except ModelError:
-        return  # a torn or foreign checkpoint: start over, it will be overwritten
-    run.shortened, opened = bool(note.get("shortened")), note.get("opened", {})
-    foreign = note.get("fingerprint") != run.fingerprint or opened != digests_now(opened)
-    if foreign or (run.shortened and not limited):
-        run.shortened = False
-        return
-    run.watch.recall(opened)
-    with torch.no_grad():
-        for name, tensor in run.student.state_dict().items():
-            tensor.copy_(tensors[f"model.{name}"])
-        by_name = {name: parameter for parameter, name in run.names.items()}
-        for key, tensor in tensors.items():
-            kind, _, rest = key.partition(".")
-            if kind != "optimizer":
-                continue
-            slot, _, name = rest.partition(".")
-            owner = by_name[name]
-            placed = torch.empty_like(owner).copy_(tensor) if tensor.shape == owner.shape else tensor
-            run.optimizer.state[owner][slot] = placed
-    run.step, run.losses, run.counts = int(note["step"]), list(note["losses"]), list(note["counts"])
-
-
-def _lay_out(run: _Run, batch: Any) -> None:
+def _lay_out(run: TrainingState, batch: Any) -> None:
     """Channels-last trains faster, but not every network runs in it: `x.view(-1, C * H * W)` wants contiguous tensors.
 
     What a convolution makes is channels-last where its input or its weight is, so the teacher, with plain weights,
@@ -331,10 +265,3 @@ def _inputs(batch: Any, device: str, channels_last: bool) -> tuple[torch.Tensor,
 
 def _frozen(teacher: torch.nn.Module, device: str) -> torch.nn.Module:
     return copy.deepcopy(teacher).to(device).eval()
-
-
-def _check_finite(run: _Run) -> None:
-    if run.losses and not math.isfinite(run.losses[-1]):
-        raise StageError(
-            "finetune", f"the loss is not finite after {run.step} steps", "lower the learning rate"
-        )

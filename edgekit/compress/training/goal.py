@@ -36,13 +36,13 @@ def find_goal(labels: NDArray[np.generic] | None, outputs: Sequence[torch.Tensor
     return None
 
 
-def fits(data: Samples, module: torch.nn.Module) -> bool:
-    """Whether the labels of `data` teach the network anything by the standard loss."""
+def fits(data: Samples, module: torch.nn.Module, device: str = "cpu") -> bool:
+    """Whether the labels of `data` teach the network, which is on `device`, anything by the standard loss."""
     import torch
 
     batch = next(iter(data.batches(2)))
     with torch.inference_mode():
-        outputs = forward_outputs(module.eval(), [to_tensor(array) for array in batch.inputs])
+        outputs = forward_outputs(module.eval(), [to_tensor(array, device) for array in batch.inputs])
     return find_goal(data.labels, outputs) is not None
 
 

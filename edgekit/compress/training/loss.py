@@ -25,6 +25,7 @@ from edgekit.compress.training.custom import (
 )
 from edgekit.compress.training.distill import OutputKind, distillation_loss, hard_loss, output_kind
 from edgekit.compress.training.goal import Goal, find_goal
+from edgekit.compress.training.shared import GuideFunction, TeacherOutputs, guiding
 from edgekit.errors import DataError
 from edgekit.opened import FileWatch
 
@@ -52,27 +53,30 @@ def make_loss(
     teacher: torch.nn.Module | None,
     labels: NDArray[np.generic] | None,
     watch: FileWatch | None = None,
+    shared: TeacherOutputs | None = None,
 ) -> LossFunction:
     """The loss of (student, inputs, labels); `labels`: those of all samples, [N, ...], which say what they teach.
 
     Where they fit no output, the teacher's outputs alone are learnt. `watch` is told of the files that a function of
-    the user's reads. Raises DataError where there is nothing to learn from.
+    the user's reads. `shared` is asked for the teacher's outputs first, but not for a user's function that is given the
+    teacher, or what it returns. Raises DataError where there is nothing to learn from.
     """
     around = (watch or FileWatch()).around
+    guide_of = None
+    if teacher is not None:
+        guide_of = guiding(teacher) if shared is None else shared.of(teacher)
     if config.step is not None:
         return _custom_step(config.step, teacher, around)
     if config.loss is not None:
-        return _custom_loss(config, teacher, labels, around)
+        return _custom_loss(config, teacher, guide_of, labels, around)
     if teacher is None and labels is None:
         raise DataError("there are neither labels nor a teacher to learn from", remedy="give one of them")
-    return _standard(config, teacher, labels)
+    return _standard(config, guide_of, labels)
 
 
 def _standard(
-    config: TrainConfig, teacher: torch.nn.Module | None, all_labels: NDArray[np.generic] | None
+    config: TrainConfig, guide_of: GuideFunction | None, all_labels: NDArray[np.generic] | None
 ) -> LossFunction:
-    import torch
-
     goal: Goal | None = None
     is_known = False
 
@@ -84,14 +88,13 @@ def _standard(
         if not is_known:
             goal, is_known = find_goal(all_labels, outputs), True
         hard = None if goal is None or labels is None else hard_loss(outputs, labels, goal)
-        if hard is not None and (teacher is None or config.alpha == 1.0):
+        if hard is not None and (guide_of is None or config.alpha == 1.0):
             return hard
-        if teacher is None:
+        if guide_of is None:
             raise DataError(
                 "the labels fit none of the outputs", remedy="give a teacher, or a loss of your own"
             )
-        with torch.no_grad():
-            guides = forward_outputs(teacher, inputs)
+        guides = guide_of(inputs)
         soft = distillation_loss(outputs, guides, _kinds(guides, goal), config.temperature)
         return soft if hard is None else config.alpha * hard + (1.0 - config.alpha) * soft
 
@@ -107,6 +110,7 @@ def _kinds(guides: tuple[torch.Tensor, ...], goal: Goal | None) -> tuple[OutputK
 def _custom_loss(
     config: TrainConfig,
     teacher: torch.nn.Module | None,
+    guide_of: GuideFunction | None,
     all_labels: NDArray[np.generic] | None,
     around: Watching,
 ) -> LossFunction:
@@ -116,7 +120,7 @@ def _custom_loss(
     given = load_loss(reference)
     function = around(given)
     if not takes_teacher(given, reference):
-        return _criterion(config, function, teacher, all_labels)
+        return _criterion(config, function, guide_of, all_labels)
 
     def loss_of(
         student: torch.nn.Module, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None
@@ -133,21 +137,19 @@ def _custom_loss(
 def _criterion(
     config: TrainConfig,
     function: Callable[..., torch.Tensor],
-    teacher: torch.nn.Module | None,
+    guide_of: GuideFunction | None,
     all_labels: NDArray[np.generic] | None,
 ) -> LossFunction:
     """A loss of (outputs, labels) in cross-entropy's place: the teacher goes on teaching beside it."""
-    import torch
 
     def loss_of(
         student: torch.nn.Module, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None
     ) -> torch.Tensor:
         outputs = student(*inputs)
         hard = call_checked(function, config.loss or "", CRITERION_ARGUMENTS, outputs, labels)
-        if teacher is None or config.alpha == 1.0:
+        if guide_of is None or config.alpha == 1.0:
             return hard
-        with torch.no_grad():
-            guides = forward_outputs(teacher, inputs)
+        guides = guide_of(inputs)
         parts = flat_outputs(outputs)
         kinds = _kinds(guides, find_goal(all_labels, parts))
         soft = distillation_loss(parts, guides, kinds, config.temperature)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edgekit.arguments import read_function
 from edgekit.building.variants.distilled import code_digest
 
 pytest.importorskip("torch")
@@ -47,3 +50,23 @@ def test_a_file_that_python_does_not_see_being_opened_counts_where_the_source_na
     first = code_digest(f"{tmp_path / 'train.py'}:loss")
     (tmp_path / "w.safetensors").write_bytes(b"second")
     assert code_digest(f"{tmp_path / 'train.py'}:loss") != first
+
+
+def weighed(outputs: Any, labels: Any, *, weight: float) -> Any:
+    return weight * (outputs - labels).abs().mean()
+
+
+def test_objects_that_are_called_count_with_what_they_hold() -> None:
+    from torch import nn
+
+    losses = (
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        nn.MSELoss(),
+        partial(weighed, weight=1.0),
+        partial(weighed, weight=2.0),
+    )
+    specs = [read_function("loss", loss) for loss in losses]
+    assert None not in specs
+    assert len({code_digest(str(spec)) for spec in specs}) == len(losses)
+    assert code_digest(str(specs[0])) == code_digest(str(read_function("loss", nn.CrossEntropyLoss())))

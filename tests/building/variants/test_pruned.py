@@ -24,7 +24,7 @@ from edgekit.building.variants.distilled import (
 from edgekit.building.variants.job import PruneJob
 from edgekit.building.variants.pruned import PrunedMaker, contenders, leaders
 from edgekit.building.variants.training import prune_config
-from edgekit.compress import IterateConfig, PruneConfig, TrainConfig
+from edgekit.compress import METHOD, IterateConfig, PruneConfig, TrainConfig
 from edgekit.errors import StageError
 from edgekit.plan import Structure, least_need_bytes
 from edgekit.store import Store
@@ -245,7 +245,7 @@ OTHERS: dict[str, Any] = {
                "keep": ("stem",), "importance_samples": 8},
     "train": {"epochs": 1.0, "learning_rate": 0.1, "batch_size": 2, "weight_decay": 0.0, "temperature": 1.0,
               "alpha": 0.9, "seed": 7, "optimizer": "adamw", "augment": "none", "threads": 1, "device": "cpu",
-              "loss": "f.py:loss", "step": "f.py:step"},
+              "loss": "f.py:loss", "step": "f.py:step", "aside": 0.1, "average": 0.99},
     "steps": {"step_epochs": 2.0, "step_learning_rate": 0.1, "slack": 0.0, "max_steps": 1},
 }  # fmt: skip
 
@@ -264,6 +264,12 @@ def test_everything_that_a_pruned_network_depends_on_is_in_its_key(tmp_path: Pat
         cut = {store.key("pruned", JOB.cut_parts(TimeLimit(seconds, 0.0))) for seconds in (60.0, 90.0)}
     assert len(keys) == len(jobs)
     assert len(cut - keys) == 2
+
+
+def test_another_method_of_training_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = JOB.key_parts()
+    monkeypatch.setattr("edgekit.building.variants.job.METHOD", METHOD + 1)
+    assert JOB.key_parts() != before
 
 
 def test_the_request_is_the_job(context: MakerContext) -> None:

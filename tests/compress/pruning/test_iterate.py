@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from edgekit.compress import (
     PruneOutcome,
     PrunePlan,
     TrainConfig,
+    TrainReport,
     accuracy,
     agreement,
     apply_plan,
@@ -104,6 +107,7 @@ def test_history_tells_every_step() -> None:
     assert fractions == sorted(fractions, reverse=True)
     assert [record.kind for record in outcome.history[:-1]] == ["step"] * (len(fractions) - 1)
     assert "as wanted" in outcome.reason
+    assert outcome.aside is None
 
 
 def test_the_outcome_is_rebuilt_from_plan_and_weights(tmp_path: Path) -> None:
@@ -192,6 +196,35 @@ def test_a_deadline_that_is_far_changes_nothing() -> None:
     assert not outcome.shortened
     accuracies = [record.accuracy for record in usual_outcome().history]
     assert [record.accuracy for record in outcome.history] == accuracies
+
+
+def test_steps_and_the_end_hold_the_same_samples_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+
+    def noted(*arguments: Any, **named: Any) -> TrainReport:
+        held.append(sorted(row.tobytes() for row in named["aside"].x))
+        return finetune(*arguments, **named)
+
+    monkeypatch.setattr("edgekit.compress.pruning.distilling.finetune", noted)
+    config = dataclasses.replace(TRAIN, epochs=0.5, aside=0.1)
+    samples, judged = digits()
+
+    def outcome() -> PruneOutcome:
+        return prune_iteratively(
+            trained_net(), EXAMPLE, samples, lambda module: accuracy(module, judged), PRUNE, config,
+            limit=1.0, target_fraction=0.8, steps=STEPS, folder=tmp_path,
+        )  # fmt: skip
+
+    first = outcome()
+    assert len(held) == len(first.history) >= 2
+    assert all(these == held[0] for these in held)
+    assert first.aside == first.history[-1].aside
+    assert all(record.aside is not None and 0.0 < record.aside <= 1.0 for record in first.history)
+    again = outcome()
+    assert [record.aside for record in again.history] == [record.aside for record in first.history]
+    assert len(held) == len(first.history)  # nothing was trained again
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -246,11 +246,21 @@ def test_a_wrong_reference_is_one_clear_line(reference: str, message: str) -> No
         {"batch_size": 1},
         {"optimizer": "adam"},
         {"learning_rate": float("nan")},
+        {"aside": 0.6},
+        {"aside": -0.1},
+        {"aside": float("nan")},
+        {"average": 1.0},
+        {"average": -0.1},
     ],
 )
 def test_a_wrong_configuration_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(fields))):
         TrainConfig(**fields)
+
+
+def test_every_field_is_in_the_digest() -> None:
+    changed = [TrainConfig(aside=0.1), TrainConfig(average=0.9), TrainConfig(seed=1), TrainConfig()]
+    assert len({config.digest for config in changed}) == len(changed)
 
 
 def test_one_cycle_rises_then_falls() -> None:
