@@ -12,6 +12,7 @@ from edgekit.report import wording
 from edgekit.report.answers import answers
 from edgekit.report.cautions import cautions
 from edgekit.report.checks import checks
+from edgekit.report.planning import planning_section
 from edgekit.report.plots.all import all_plots
 from edgekit.report.plots.figures import NARROW, WIDE, Numbered, Plot, runtime_colour
 from edgekit.report.plots.svg import inline_svg
@@ -74,7 +75,7 @@ class QuantizedRow:
 def render_html(result: Result) -> str:
     """The page as text. The same result gives the same text. Below 2 MB, however much was measured."""
     groups = _groups(result)
-    plots = all_plots(result, groups[0].rows) if groups else {}
+    plots = all_plots(result, groups[0].rows if groups else ())
     listed = [_first(group) for group in groups]
     best = best_candidate(result)
     return (
@@ -94,6 +95,7 @@ def render_html(result: Result) -> str:
             groups=listed,
             unlisted=len(result.candidates) - sum(len(group.rows) for group in listed),
             quantized=_quantized(listed),
+            planning=planning_section(result),
             conditions=_timed(listed),
             plots={name: _drawn(plot) for name, plot in plots.items()},
             colours={item.backend: runtime_colour(item.backend) for item in result.candidates},

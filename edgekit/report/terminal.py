@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit.report.answers import answers
 from edgekit.report.cautions import cautions
 from edgekit.report.checks import WITHIN, checks
+from edgekit.report.planning import planning_text
 from edgekit.report.table import THROTTLED, UNSTEADY, candidate_lines
 from edgekit.report.verdict import (
     ORIGINS,
@@ -89,6 +90,7 @@ def _print_checks(result: Result, console: Console) -> None:
     for caution in cautions(result):
         _wrapped(console, caution, style="yellow")
     _wrapped(console, _way(result), style="dim")
+    _wrapped(console, planning_text(result))
     console.print()
 
 

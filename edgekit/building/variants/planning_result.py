@@ -10,7 +10,7 @@ from edgekit.building.variants.proposing import Search, TimedPlan
 from edgekit.latency import LatencyTable, NetworkUnits
 from edgekit.plan import shortfall
 from edgekit.planning import unchanged
-from edgekit.types import Budget, Candidate, LayerStaircase, Measurement, PlanningResult, PlanResult
+from edgekit.types import Budget, Candidate, LayerStaircase, Measurement, Origin, PlanningResult, PlanResult
 
 __all__ = ["planning_result"]
 
@@ -48,7 +48,7 @@ def planning_result(
             )
             for plan in looked.plans
         ),
-        reason=how_it_ended(looked, budget),
+        reason=how_it_ended(looked, budget, seen.origin),
         kept=basis.assembled.kept,
         staircases=staircases(table, basis.network),
         notes=(*basis.assembled.notes, *looked.notes),
@@ -100,9 +100,12 @@ def why_not_trained(
     return "others looked better untrained" if untrained is not None else "not looked at"
 
 
-def how_it_ended(looked: Search, budget: Budget) -> str:
-    """One sentence."""
+def how_it_ended(looked: Search, budget: Budget, origin: Origin) -> str:
+    """One sentence. Of a board that is not here nothing was measured, and none is told to be."""
     within, of = len(looked.within), len(looked.plans)
+    if origin == "estimated":
+        kept = f"{within} of {of} plans keep" if within else f"none of {of} plans keeps"
+        return f"{kept} within {budget.max_latency_ms:g} ms by the table's estimate"
     if not within:
         return f"none of {of} plans keeps within {budget.max_latency_ms:g} ms"
     return (

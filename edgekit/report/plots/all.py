@@ -9,6 +9,8 @@ from edgekit.report.plots.boxes import latency_plot
 from edgekit.report.plots.dots import accuracy_plot
 from edgekit.report.plots.figures import Numbered, Plot
 from edgekit.report.plots.pareto import pareto_plot
+from edgekit.report.plots.plans import plans_plot
+from edgekit.report.plots.staircases import staircases_plot
 from edgekit.report.plots.steps import waterfall_plot
 from edgekit.report.plots.timeline import timeline_plot
 from edgekit.report.verdict import best_candidate, best_word, metric_of, reference
@@ -21,9 +23,9 @@ DRAWN = 40
 
 
 def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
-    """The plots by id (`pareto`, `latencies`, `accuracies`, `waterfall-plot`, `timeline`).
+    """The plots by id; one without data is left out.
 
-    One without data is left out.
+    `pareto`, `latencies`, `accuracies`, `waterfall-plot`, `plans-plot`, `staircases-plot`, `timeline`.
     `numbered` holds the candidates of one origin in the order of the table.
     """
     best, base = best_candidate(result), reference(result)
@@ -45,6 +47,7 @@ def all_plots(result: Result, numbered: Sequence[Numbered]) -> dict[str, Plot]:
         )
         plots = [replace(plot, caption=plot.caption + rule) if plot else None for plot in plots]
     plots.append(waterfall_plot(result.waterfall, metric_of(result)))
+    plots += [plans_plot(result.planning), staircases_plot(result.planning)]
     if best is not None:
         plots.append(timeline_plot(best.id, result.confirmed or best.latency_ms))
     return {plot.id: plot for plot in plots if plot is not None}

@@ -35,8 +35,10 @@ __all__ = [
     "Numbered",
     "Plot",
     "candidate_text",
+    "draw_names",
     "draw_rows",
     "error_ends",
+    "grid_axes",
     "hover_text",
     "marker",
     "new_axes",
@@ -107,16 +109,28 @@ def new_axes(width: int, height: int, margins: Margins, panels: int = 1) -> tupl
 
 def stacked_axes(width: int, panel_px: int, margins: Margins, panels: int) -> tuple[Figure, list[Axes]]:
     """A figure with `panels` plots of that height below each other, the frame and the grid drawn."""
+    return grid_axes(width, panel_px, margins, panels, 1, (0, 26))
+
+
+def grid_axes(
+    width: int, panel_px: int, margins: Margins, panels: int, columns: int, gaps_px: tuple[int, int]
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `panels` plots of that height in rows of `columns`, the frame and the grid drawn.
+
+    `gaps_px`: between plots beside each other, and between those below each other.
+    """
     from matplotlib.figure import Figure
 
-    gap = 26
-    height = margins.top + margins.bottom + panels * panel_px + (panels - 1) * gap
+    across, down = gaps_px
+    rows = -(-panels // columns)
+    height = margins.top + margins.bottom + rows * panel_px + (rows - 1) * down
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-    wide = (width - margins.left - margins.right) / width
+    panel_width = (width - margins.left - margins.right - (columns - 1) * across) / columns
     made = []
     for place in range(panels):
-        low = margins.bottom + (panels - 1 - place) * (panel_px + gap)
-        axes = figure.add_axes((margins.left / width, low / height, wide, panel_px / height))
+        left = margins.left + place % columns * (panel_width + across)
+        low = margins.bottom + (rows - 1 - place // columns) * (panel_px + down)
+        axes = figure.add_axes((left / width, low / height, panel_width / width, panel_px / height))
         made.append(_framed(axes))
     return figure, made
 
@@ -141,15 +155,22 @@ def row_margins(width: int) -> tuple[Margins, int]:
 
 def draw_rows(axes: Axes, numbered: Sequence[Numbered], width: int, *, named: bool = True) -> None:
     """A row per candidate, the first on top; the id stands beside the row, on a narrow page above it."""
-    axes.set_ylim(len(numbered) - 0.4, -0.6)
-    axes.set_yticks(range(len(numbered)))
-    axes.tick_params(axis="y", length=0)
     ids = [shorten(entry.candidate.id, ID_WIDTH) for entry in numbered]
+    draw_names(axes, ids, width, [str(entry.number) for entry in numbered], named=named)
+
+
+def draw_names(
+    axes: Axes, names: Sequence[str], width: int, numbers: Sequence[str] = (), *, named: bool = True
+) -> None:
+    """A row per name, the first on top; it stands beside the row before its number, on a narrow page above it."""
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)))
+    axes.tick_params(axis="y", length=0)
     if not named:
         axes.set_yticklabels([])
     elif width < WIDE:
-        axes.set_yticklabels([str(entry.number) for entry in numbered], weight="bold")
-        for place, name in enumerate(ids):
+        axes.set_yticklabels(numbers or [""] * len(names), weight="bold")
+        for place, name in enumerate(names):
             axes.text(
                 0.005,
                 place - 0.24,
@@ -159,8 +180,10 @@ def draw_rows(axes: Axes, numbered: Sequence[Numbered], width: int, *, named: bo
                 color=MUTED,
                 va="bottom",
             )
+    elif numbers:
+        axes.set_yticklabels([f"{name}  {number}" for name, number in zip(names, numbers, strict=True)])
     else:
-        axes.set_yticklabels([f"{name}  {entry.number}" for name, entry in zip(ids, numbered, strict=True)])
+        axes.set_yticklabels(names)
 
 
 def error_ends(value: float, low: float, high: float) -> list[list[float]]:

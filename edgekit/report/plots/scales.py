@@ -27,6 +27,7 @@ __all__ = [
     "scales_of",
     "set_latency_axis",
     "set_linear_ticks",
+    "spaced_ticks",
     "unit_of",
     "visible_ceiling",
     "visible_floor",
@@ -169,6 +170,22 @@ def set_linear_ticks(axes: Axes, width: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=max(2, int(width // 75))))
+
+
+def spaced_ticks(wanted: Sequence[int], widest: int, width: float) -> list[int]:
+    """Of the values `wanted`, the most important first, those whose labels meet no earlier one's; ascending.
+
+    On a linear axis from 0 whose `widest` value lies within `width` pixels.
+    """
+    chosen: list[int] = []
+    for value in wanted:
+        if all(
+            abs(value - other) * width / (1.1 * widest)
+            >= CHARACTER_PX * (len(str(value)) + len(str(other))) / 2 + TICK_GAP_PX
+            for other in chosen
+        ):
+            chosen.append(value)
+    return sorted(chosen)
 
 
 def points_of(numbered: Sequence[Numbered]) -> list[Point]:

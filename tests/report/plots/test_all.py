@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +12,12 @@ from edgekit.report.plots.scales import log_ticks
 from edgekit.report.verdict import fastest_first, ranked_origin
 from edgekit.result import CandidateResult, Result
 from edgekit.testing.results import example_result
+from tests.report.plots.legible import assert_legible, drawn
 
 
 def plots_of(result: Result) -> dict[str, Plot]:
     ranked = fastest_first(result, ranked_origin(result))
     return all_plots(result, [Numbered(place, each) for place, each in enumerate(ranked, 1)])
-
-
-def drawn(plot: Plot, width: int = WIDE) -> Any:
-    """The figure, laid out: what it measures of its texts is what is shown."""
-    figure = plot.draw(width)
-    figure.canvas.draw()
-    return figure
 
 
 def with_gid(figure: Any, gid: str) -> list[Any]:
@@ -162,23 +155,7 @@ def results_to_lay_out() -> list[Result]:
 @pytest.mark.parametrize("result", results_to_lay_out())
 def test_no_tick_label_lies_on_another_and_no_text_is_cut(result: Result, width: int) -> None:
     for plot in plots_of(result).values():
-        figure = drawn(plot, width)
-        for axes in figure.axes:
-            for axis in (axes.xaxis, axes.yaxis):
-                ticks = [tick.label1 for tick in axis.get_major_ticks() if tick.label1.get_text()]
-                boxes = [
-                    label.get_window_extent()
-                    for label, at in zip(ticks, axis.get_majorticklocs(), strict=False)
-                    if min(axis.get_view_interval()) <= at <= max(axis.get_view_interval())
-                ]
-                assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2)), (
-                    plot.id
-                )
-                assert all(box.x0 >= -1 and box.x1 <= width + 1 for box in boxes), plot.id
-            for text in axes.texts:
-                box = text.get_window_extent()
-                assert box.x0 >= -1, (plot.id, text.get_text())
-                assert box.x1 <= width + 1, (plot.id, text.get_text())
+        assert_legible(plot, width)
 
 
 @pytest.mark.parametrize(("low", "high", "width"), [(0.001, 9000, 300), (0.3, 40, 800), (0.9, 1.1, 400)])
