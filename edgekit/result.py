@@ -327,15 +327,15 @@ def load_result(path: str | Path) -> Result:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}", remedy="give the folder of a finished build") from error
     try:
-        head = msgspec.json.decode(content, type=_Head)
-        result = msgspec.json.decode(content, type=Result) if head.schema == SCHEMA_VERSION else None
+        schema = msgspec.json.decode(content, type=msgspec.defstruct("Head", [("schema", int)])).schema
+        result = msgspec.json.decode(content, type=Result) if schema == SCHEMA_VERSION else None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} is not an edgekit result: {error}", allowed=f"schema {SCHEMA_VERSION}"
         ) from error
     if result is None:
         raise UserError(
-            f"{path} has schema {head.schema}",
+            f"{path} has schema {schema}",
             allowed=f"schema {SCHEMA_VERSION}",
             remedy="use the edgekit that made it, or build again",
         )
@@ -345,8 +345,3 @@ def load_result(path: str | Path) -> Result:
 def located(result: Result, folder: Path) -> Result:
     """The result with the folder in which its files lie now."""
     return replace(result, run=replace(result.run, out=str(folder.absolute())))
-
-
-@dataclass(frozen=True)
-class _Head:
-    schema: int

@@ -11,7 +11,7 @@ from edgekit.building.opening import Opening, in_run, opened
 from edgekit.building.outcome.assemble import accuracy_result
 from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TIMING_S
-from edgekit.building.variants.contest import MOST
+from edgekit.building.variants.contest import MOST_CONTENDERS
 from edgekit.building.variants.halving import RUNGS
 from edgekit.building.variants.probing import PROBE_SHARE
 from edgekit.building.variants.pruned import never_pruned
@@ -174,8 +174,12 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
             steps.append(step("timing single layers, where no build has", 0.0, LAYERS_S))
         few, many = (count * (once_s + timed_s) for count in PLANS)
         steps.append(step("timing plans untrained", few, many))
-        contest_s = epoch_s * epochs * sum(MOST / 2**rung * share for rung, share in enumerate(RUNGS))
-        steps.append(step(f"training up to {MOST} plans a little", 0.0, TRAINED_BATCH[1] * contest_s))
+        contest_s = (
+            epoch_s * epochs * sum(MOST_CONTENDERS / 2**rung * share for rung, share in enumerate(RUNGS))
+        )
+        steps.append(
+            step(f"training up to {MOST_CONTENDERS} plans a little", 0.0, TRAINED_BATCH[1] * contest_s)
+        )
     low_s, high_s = (
         trained * epoch_s * (pruned * short + epochs)
         for trained, pruned in zip(TRAINED_BATCH, PRUNING_STEPS, strict=True)

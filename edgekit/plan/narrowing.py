@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgekit.types import Budget
 
-__all__ = ["FRACTIONS", "Structure", "shortfall", "widest_that_fits"]
+__all__ = ["FRACTIONS", "MARGIN", "Structure", "shortfall", "widest_that_fits"]
 
 FRACTIONS = tuple(round(0.9 - 0.05 * step, 2) for step in range(15))
 """Shares of the original's MACs that are probed. A grid: the pick does not hang on a noisy microsecond."""

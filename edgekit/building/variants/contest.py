@@ -17,9 +17,9 @@ from edgekit.building.variants.training import STEP_BATCHES, at_least, seconds_l
 from edgekit.compress import PruneConfig, TeacherOutputs, look_at
 from edgekit.types import Rejection
 
-__all__ = ["Contender", "contested", "train_winner", "with_untrained"]
+__all__ = ["MOST_CONTENDERS", "Contender", "contested", "train_winner", "with_untrained"]
 
-MOST = 4
+MOST_CONTENDERS = 4
 """Plans that are trained a little: the untrained network tells the others from them."""
 
 FEWEST = 50
@@ -64,7 +64,7 @@ def with_untrained(
 def contested(context: MakerContext, contenders: Sequence[Contender]) -> tuple[Contest, float | None]:
     """The few that look best, halved until one is left; and how many seconds an epoch of that one takes, if known."""
     order = sorted(range(len(contenders)), key=lambda index: (-contenders[index].untrained, index))
-    named = {contenders[index].plan.id: contenders[index].plan for index in order[:MOST]}
+    named = {contenders[index].plan.id: contenders[index].plan for index in order[:MOST_CONTENDERS]}
     if len(context.splits.train or ()) < FEWEST:
         return Contest(next(iter(named)), {}), None
     context = replace(context, teacher_outputs=TeacherOutputs())
@@ -119,7 +119,7 @@ def train_winner(
     store = context.cache.store
     lengths = [max(epochs, job.train.epochs) for epochs in sorted(EPOCHS_BY_TIME, reverse=True)]
     longer = [replace(job, train=replace(job.train, epochs=epochs)) for epochs in lengths]
-    kept = [each for each in longer if store.holds("pruned", with_opened(each, store).key_parts())]
+    kept = [job for job in longer if store.holds("pruned", with_opened(job, store).key_parts())]
     if kept:
         yield from train_pruned(context, kept[0])
         return

@@ -73,7 +73,7 @@ class PlannedMaker:
             return
         contenders = with_untrained(context, way.basis, looked.within)
         contest, epoch_s = contested(context, contenders)
-        plan = next(each.plan for each in contenders if each.plan.id == contest.winner)
+        plan = next(other.plan for other in contenders if other.plan.id == contest.winner)
         made = list(train_winner(context, plan, epoch_s))
         became = next((part.variant.id for part in made if isinstance(part, MadeVariant)), "")
         yield told(looked, contenders, contest.scores, {plan.id: became})
@@ -152,7 +152,7 @@ def timed(context: MakerContext, way: _Way, plans: Sequence[TimedPlan]) -> Mappi
     structures = context.probe(variants, context.original, [way.lead])
     if way.is_absent:
         predicted_ms = {plan.id: plan.predicted_ms for plan in plans}
-        structures = [replace(each, latency_ms=predicted_ms[each.variant]) for each in structures]
+        structures = [replace(row, latency_ms=predicted_ms[row.variant]) for row in structures]
     structures = with_energy(structures, context.measurements, way.budget)
     return {structure.variant: structure for structure in structures}
 

@@ -32,7 +32,7 @@ def planning_result(
     """The plans with what became of them. `seen`: the leading build of the original; `variants`: plan → network."""
     assert budget.max_latency_ms is not None
     place = table.measured_on
-    untrained = {each.plan.id: each.untrained for each in contenders}
+    untrained = {contender.plan.id: contender.untrained for contender in contenders}
     return PlanningResult(
         runtime=lead.backend,
         precision=lead.precision,

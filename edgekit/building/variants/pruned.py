@@ -24,7 +24,16 @@ from edgekit.hardware import Target
 from edgekit.plan import FRACTIONS, Structure, least_need_bytes, shortfall, widest_that_fits
 from edgekit.types import Budget, Candidate, Measurement, Rejection, Variant
 
-__all__ = ["LEAST_TRAINING_S", "PrunedMaker", "fits_nowhere", "may_fit_pruned", "never_pruned"]
+__all__ = [
+    "LEAST_TRAINING_S",
+    "PrunedMaker",
+    "fits_nowhere",
+    "leaders",
+    "may_fit_pruned",
+    "never_pruned",
+    "with_energy",
+    "with_free_memory",
+]
 
 LEAST_TRAINING_S = 30.0
 EVERY = 4  # of the widths are those that every runtime is asked at
