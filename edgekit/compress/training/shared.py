@@ -22,7 +22,7 @@ class TeacherOutputs:
 
     Students that train with one seed, batch size, augmentation and data see the same batches. Outputs are kept as they
     are, so a training ends with the same weights as without, bit for bit. What no longer fits is computed again. On the
-    CPU alone: elsewhere the batch would have to come back to be recognised.
+    CPU alone: elsewhere the batch would have to come back to be recognised. `reused`: batches not computed so far.
     """
 
     def __init__(self, limit_bytes: int = 256 * 2**20) -> None:
