@@ -108,7 +108,8 @@ def found_way(context: MakerContext) -> _Way:
     measured = context.measurements[lead.id]
     is_absent = measured.origin == "estimated"
     assert measured.latency is not None
-    seen_ms = measured.latency.at(budget.percentile).high
+    # The median: a burst in its percentile would ask for far too small a network, and each round corrects the rest.
+    seen_ms = measured.latency.p50.value
     ratio = 1.0 if is_absent else seen_ms / unchanged(basis.assembled.problem).latency_ms
     return _Way(lead, table, basis, budget, ratio, is_absent)
 

@@ -11,7 +11,8 @@ from edgekit.compress import PrunePlan
 from edgekit.errors import StageError
 from edgekit.plan import Structure, shortfall
 from edgekit.plan.narrowing import MARGIN
-from edgekit.plan.solving import Allocation, PlanProblem, proposals
+from edgekit.plan.solving import Allocation, PlanProblem, proposals, solve
+from edgekit.planning import unchanged
 from edgekit.types import Budget
 
 __all__ = ["Search", "TimePlans", "TimedPlan", "search"]
@@ -19,6 +20,12 @@ __all__ = ["Search", "TimePlans", "TimedPlan", "search"]
 ROUNDS = 3
 CLOSE = 0.93
 """Of the latency limit: a plan that takes as much leaves too little for another round to win."""
+
+NARROWER = 0.95
+"""Of the network's own time: what is asked for where the table says that the network as it is would do."""
+
+STEADY = 0.05
+"""How far the correction may move, as a share of it, for the plans to count as proposed with the right one."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +62,21 @@ TimePlans = Callable[[Sequence[TimedPlan]], Mapping[str, Structure]]
 def search(basis: PlanBasis, budget: Budget, ratio: float, time_plans: TimePlans) -> Search:
     """Propose, time, correct by the median of measured over predicted, and propose again.
 
-    `ratio`: that of the network as it is, to begin with: the budget's percentile, its interval's high end, and what a
-    sum of layers leaves out. It ends with a plan that all but fills the budget, when nothing new is proposed, or after
-    three rounds. Raises UserError and StageError as the solver and the board do.
+    `ratio`: that of the network as it is, to begin with. It ends with a plan that all but fills the budget and was
+    proposed with the ratio that was then seen, when nothing new is proposed, or after three rounds. Raises UserError
+    and StageError as the solver and the board do.
     """
     assert budget.max_latency_ms is not None
     plans: list[TimedPlan] = []
     notes: list[str] = []
     seen: set[str] = set()
+    whole_ms = unchanged(basis.assembled.problem).latency_ms
     for _ in range(ROUNDS):
-        problem = at_limit(basis.assembled.problem, budget.max_latency_ms * (1 - MARGIN) / ratio)
+        limit_ms = budget.max_latency_ms * (1 - MARGIN) / ratio
+        problem = at_limit(basis.assembled.problem, limit_ms)
+        if solve(problem).plan.choices == unchanged(problem).choices:  # which is known to break the budget
+            ratio *= limit_ms / (NARROWER * whole_ms)
+            problem = at_limit(problem, NARROWER * whole_ms)
         new: list[TimedPlan] = []
         for proposal in proposals(problem):
             allocation = proposal.solution.plan
@@ -83,8 +95,8 @@ def search(basis: PlanBasis, budget: Budget, ratio: float, time_plans: TimePlans
         structures = time_plans(new)
         new = [replace(plan, structure=structures.get(plan.id)) for plan in new]
         plans += new
-        ratio = corrected(ratio, new)
-        if any(fills(plan, budget) for plan in plans):
+        before, ratio = ratio, corrected(ratio, new)
+        if abs(ratio / before - 1) <= STEADY and any(fills(plan, budget) for plan in plans):
             break
     within = [plan for plan in plans if plan.structure and not shortfall(plan.structure, budget)]
     within.sort(key=lambda plan: (plan.allocation.harm, plan.id))

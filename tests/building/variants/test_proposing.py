@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from edgekit.building.variants.basis import PlanBasis
 from edgekit.building.variants.proposing import CLOSE, Search, TimedPlan, search
-from edgekit.compress import PruneConfig, SensitivityConfig, apply_plan, measure_sensitivity
+from edgekit.compress import PruneConfig, PrunePlan, SensitivityConfig, apply_plan, measure_sensitivity
+from edgekit.compress.pruning.plan import PruneStep
 from edgekit.errors import StageError
 from edgekit.latency import units_of
 from edgekit.model.export import export_onnx
 from edgekit.plan import Structure
 from edgekit.plan.narrowing import MARGIN
-from edgekit.plan.solving import PlanLimits
+from edgekit.plan.solving import Allocation, PlanLimits
 from edgekit.planning import assemble, coupled, unchanged
 from edgekit.types import Budget
 from tests.building.parts import digit_splits
@@ -45,8 +46,21 @@ class FakeBoard:
         }
 
 
+class FakeBasis(PlanBasis):
+    """Plans by their names alone: no network is cut, which takes a second each."""
+
+    def pruning(self, allocation: Allocation) -> PrunePlan:
+        full = {group.name: group.widths[-1] for group in self.coupling.groups}
+        steps = tuple(
+            PruneStep(name, full[name], tuple(range(width)))
+            for name, width in allocation.widths.items()
+            if width < full[name]
+        )
+        return PrunePlan(steps, 100, 50, tuple(allocation.dropped))
+
+
 @pytest.fixture(scope="module")
-def basis(tmp_path_factory: pytest.TempPathFactory) -> PlanBasis:
+def real_basis(tmp_path_factory: pytest.TempPathFactory) -> PlanBasis:
     network = small_resnet()
     path = tmp_path_factory.mktemp("basis") / "network.onnx"
     export_onnx(network, EXAMPLE, path)
@@ -59,6 +73,11 @@ def basis(tmp_path_factory: pytest.TempPathFactory) -> PlanBasis:
     return PlanBasis(units, network, EXAMPLE, CONFIG, coupling, harm, assembled, digit_splits().calibration)
 
 
+@pytest.fixture(scope="module")
+def basis(real_basis: PlanBasis) -> FakeBasis:
+    return FakeBasis(**{field.name: getattr(real_basis, field.name) for field in fields(PlanBasis)})
+
+
 def searched(basis: PlanBasis, share: float, factor: float, begun: float) -> tuple[Search, float, FakeBoard]:
     """For `share` of the time that the network as it is takes on a board of that factor."""
     limit_ms = share * factor * unchanged(basis.assembled.problem).latency_ms
@@ -66,7 +85,8 @@ def searched(basis: PlanBasis, share: float, factor: float, begun: float) -> tup
     return search(basis, Budget(max_latency_ms=limit_ms, max_drop=0.01), begun, board), limit_ms, board
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, phases=(Phase.explicit, Phase.generate))
+@example(share=0.85, factor=1.0, off=0.7)  # the table says that nothing need be done
 @given(share=st.floats(0.55, 0.85), factor=st.floats(0.5, 4.0), off=st.floats(0.7, 1.4))
 def test_whatever_the_table_is_off_by_a_plan_near_the_budget_is_found(
     basis: PlanBasis, share: float, factor: float, off: float
@@ -87,6 +107,13 @@ def test_the_search_ends_once_a_plan_all_but_fills_the_budget(basis: PlanBasis) 
     looked, limit_ms, _ = searched(basis, 0.7, 1.3, begun=1.3)
     best = max(plan.structure.latency_ms for plan in looked.within if plan.structure)
     assert len(looked.plans) > 5 or best >= CLOSE * (1 - MARGIN) * limit_ms
+
+
+def test_plans_of_a_wrong_correction_are_not_the_last_word(basis: PlanBasis) -> None:
+    # Begun as if the board were 1.5 times slower than it is: what fits at first is smaller than it need be.
+    looked, _, _ = searched(basis, 0.8, 1.0, begun=1.5)
+    right, _, _ = searched(basis, 0.8, 1.0, begun=1.0)
+    assert looked.within[0].allocation.harm <= right.within[0].allocation.harm + 1e-9
 
 
 def test_a_budget_that_nothing_reaches_leaves_nothing_within(basis: PlanBasis) -> None:
@@ -116,21 +143,23 @@ def test_a_size_limit_counts_as_well(basis: PlanBasis) -> None:
 def test_a_plan_that_cannot_be_made_is_told_and_costs_no_other(
     basis: PlanBasis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = PlanBasis.pruning
+    whole = FakeBasis.pruning
 
-    def pruning(self: PlanBasis, allocation: object) -> object:
+    def pruning(self: FakeBasis, allocation: Allocation) -> PrunePlan:
         if not hasattr(pruning, "asked"):
             pruning.asked = True  # type: ignore[attr-defined]
             raise StageError("prune", "two widths in one")
-        return whole(self, allocation)  # type: ignore[arg-type]
+        return whole(self, allocation)
 
-    monkeypatch.setattr(PlanBasis, "pruning", pruning)
+    monkeypatch.setattr(FakeBasis, "pruning", pruning)
     looked, _, _ = searched(basis, 0.7, 1.0, begun=1.0)
     assert looked.notes == ("a plan could not be made: two widths in one",)
     assert looked.within
 
 
-def test_every_plan_within_is_a_network_that_runs(basis: PlanBasis, tmp_path: Path) -> None:
-    looked, _, _ = searched(basis, 0.6, 1.0, begun=1.0)
-    for plan in looked.within:
-        export_onnx(apply_plan(basis.module, EXAMPLE, plan.pruning), EXAMPLE, tmp_path / f"{plan.id}.onnx")
+def test_every_plan_within_is_a_network_that_runs(real_basis: PlanBasis, tmp_path: Path) -> None:
+    looked, _, _ = searched(real_basis, 0.6, 1.0, begun=1.0)
+    for plan in looked.within[:2]:
+        export_onnx(
+            apply_plan(real_basis.module, EXAMPLE, plan.pruning), EXAMPLE, tmp_path / f"{plan.id}.onnx"
+        )
