@@ -327,15 +327,15 @@ def load_result(path: str | Path) -> Result:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}", remedy="give the folder of a finished build") from error
     try:
-        schema = msgspec.json.decode(content, type=msgspec.defstruct("Head", [("schema", int)])).schema
-        result = msgspec.json.decode(content, type=Result) if schema == SCHEMA_VERSION else None
+        head: Any = msgspec.json.decode(content, type=msgspec.defstruct("Head", [("schema", int)]))
+        result = msgspec.json.decode(content, type=Result) if head.schema == SCHEMA_VERSION else None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} is not an edgekit result: {error}", allowed=f"schema {SCHEMA_VERSION}"
         ) from error
     if result is None:
         raise UserError(
-            f"{path} has schema {schema}",
+            f"{path} has schema {head.schema}",
             allowed=f"schema {SCHEMA_VERSION}",
             remedy="use the edgekit that made it, or build again",
         )
