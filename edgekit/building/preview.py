@@ -139,7 +139,9 @@ def unpruned_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...
             high_s += rungs * CALIBRATED[1] * calibrate_s
         high_s += rungs * 2 * (once_s + evaluate_s)
         attempts += rungs
-    steps = [PreviewStep(f"exporting and checking {len(opening.candidates)} candidates", low_s, high_s)]
+    count = len(opening.candidates)
+    told = f"exporting and checking {count} candidate" + ("s" if count != 1 else "")
+    steps = [PreviewStep(told, low_s, high_s)]
     if not context.setting.board.absent:
         timing = TIMING_S * len(opening.candidates), REPEATED * TIMING_S * attempts
         steps.append(PreviewStep("timing them against each other", *timing))
@@ -169,6 +171,7 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
     epoch_s = batch_s * max(1, count // min(options.batch_size, count))
     short = at_least(STEP_BATCHES, options.step_epochs, count, options.batch_size)
     epochs = training_config(options, request.seed, count).epochs
+    pruned_steps = PRUNING_STEPS if request.latency_table is None else (0, 0)  # a plan is followed at once
     if request.latency_table is not None:
         if request.latency_table == TABLE_AUTO:
             steps.append(step("timing single layers, where no build has", 0.0, LAYERS_S))
@@ -182,7 +185,7 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
         )
     low_s, high_s = (
         trained * epoch_s * (pruned * short + epochs)
-        for trained, pruned in zip(TRAINED_BATCH, PRUNING_STEPS, strict=True)
+        for trained, pruned in zip(TRAINED_BATCH, pruned_steps, strict=True)
     )
     steps.append(step("pruning and distilling one network", low_s, high_s))
     if request.drop:
