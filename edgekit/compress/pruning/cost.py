@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
-    from edgekit.compress.pruning.groups import ChannelGroup
+    from edgekit.compress.pruning.groups import ChannelGroup, Unit
 
 __all__ = ["CostModel", "LayerMacs", "layer_macs"]
+
+
+_Share = tuple[str, int, float]
+"""A group, its width, and how many of the layer's channels go with one of it."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,15 @@ class CostModel:
 
     def __init__(self, layers: Sequence[LayerMacs], groups: Sequence[ChannelGroup]) -> None:
         self._layers = tuple(layers)
-        self._out: dict[str, list[tuple[str, int, float]]] = {layer.layer: [] for layer in layers}
-        self._in: dict[str, list[tuple[str, int, float]]] = {layer.layer: [] for layer in layers}
+        self._out: dict[str, dict[Unit, list[_Share]]] = {layer.layer: {} for layer in layers}
+        self._in: dict[str, dict[Unit, list[_Share]]] = {layer.layer: {} for layer in layers}
         for group in groups:
             for member in group.members:
                 if member.layer not in self._out:
                     continue
                 per_channel = sum(len(channels) for channels in member.channels) / group.width
-                share = (group.layer, group.width, per_channel)
-                (self._in if member.role == "in" else self._out)[member.layer].append(share)
+                side = (self._in if member.role == "in" else self._out)[member.layer]
+                side.setdefault(group.unit, []).append((group.layer, group.width, per_channel))
 
     def macs(self, widths: Mapping[str, int]) -> int:
         """MACs for one sample when group g keeps `widths[g]` channels; groups not named keep all."""
@@ -96,6 +100,12 @@ class CostModel:
         return round(total)
 
     @staticmethod
-    def _left(shares: list[tuple[str, int, float]], channels: int, widths: Mapping[str, int]) -> float:
-        gone = sum((width - widths.get(group, width)) * per_channel for group, width, per_channel in shares)
-        return 1.0 - gone / channels
+    def _left(
+        by_unit: Mapping[Unit, Sequence[_Share]], channels: int, widths: Mapping[str, int]
+    ) -> float:
+        """Heads and channels of heads are rows and columns of one grid: what both leave is a product."""
+        left = 1.0
+        for shares in by_unit.values():
+            gone = sum((width - widths.get(group, width)) * each for group, width, each in shares)
+            left *= 1.0 - gone / channels
+        return left
