@@ -143,6 +143,12 @@ def _along_another_axis(sets: ChannelSets, call: OperatorCall) -> Left:
     return None if call.axis("dim") == call.source.axis else call.source
 
 
+def _normalized(sets: ChannelSets, call: OperatorCall) -> Left:
+    """Layer norm and its like: statistics across the last axes, whose width changes them."""
+    axes = len(call.options.get("normalized_shape") or ())
+    return call.source if call.source.axis < len(call.shape) - axes else None
+
+
 def _reshaped(sets: ChannelSets, call: OperatorCall) -> Left:
     return viewed(sets, call.source, call.shape, call.shapes[0], call.heads)
 
@@ -290,6 +296,7 @@ RULES: Mapping[str, Rule] = {
     ),
     **_named(_reduced, "mean sum amax amin max min std var norm logsumexp"),
     **_named(_along_another_axis, "softmax log_softmax"),
+    **_named(_normalized, "layer_norm rms_norm"),
     **_named(_reshaped, "view reshape flatten unflatten squeeze unsqueeze _unsafe_view"),
     **_named(_permuted, "permute"),
     **_named(_transposed, "transpose t swapaxes"),

@@ -125,7 +125,7 @@ class _Walk:
         """Note the channels of the node's result."""
         if node.op == "output":
             self._fix(node.all_input_nodes, OUTPUT)
-        if node.op != "call_function":
+        if node.op != "call_function" or _only_checks(node):
             return
         if node.target is operator.getitem:
             whole = self._channels.get(node.args[0])
@@ -255,6 +255,12 @@ class _Walk:
             for channels in left if isinstance(left, tuple) else (left,):
                 if channels is not None:
                     self.traced.sets.fix(channels.ids, reason)
+
+
+def _only_checks(node: Any) -> bool:
+    """Whether the operator gives and changes nothing: it asserts something of its input."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.returns and not schema.is_mutable
 
 
 def _tensors(node: Any) -> Iterator[Any]:
