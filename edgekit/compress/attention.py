@@ -13,13 +13,11 @@ __all__ = ["unpacked"]
 
 
 def unpacked(module: torch.nn.Module) -> torch.nn.Module:
-    """`module` itself where it holds no nn.MultiheadAttention; else a copy, in eval mode, that has layers for its weights.
+    """`module` itself where it holds no nn.MultiheadAttention; else a copy, in eval mode, with layers for its weights.
 
     Each is replaced by a module that is called alike and computes the same. Those with learned or zero rows added to
     keys and values stay.
     """
-    import torch
-
     if not any(_can_be_unpacked(part) for part in module.modules()):
         return module
     whole = copy.deepcopy(module).eval()
@@ -35,7 +33,7 @@ def unpacked(module: torch.nn.Module) -> torch.nn.Module:
     return whole
 
 
-def _can_be_unpacked(part: torch.nn.Module) -> bool:
+def _can_be_unpacked(part: Any) -> bool:
     import torch
 
     plain = type(part) is torch.nn.MultiheadAttention
@@ -46,7 +44,8 @@ def _taken_apart(packed: Any) -> torch.nn.Module:
     import torch
 
     with torch.no_grad():
-        return _layers_class()(packed).eval()
+        layers: torch.nn.Module = _layers_class()(packed)
+    return layers.eval()
 
 
 @functools.cache
@@ -62,7 +61,11 @@ def _layers_class() -> Any:
 
         def __init__(self, packed: Any) -> None:
             super().__init__()
-            self.embed_dim, self.num_heads, self.head_dim = packed.embed_dim, packed.num_heads, packed.head_dim
+            self.embed_dim, self.num_heads, self.head_dim = (
+                packed.embed_dim,
+                packed.num_heads,
+                packed.head_dim,
+            )
             self.batch_first, self.dropout = packed.batch_first, packed.dropout
             if packed.in_proj_weight is None:
                 weights = (packed.q_proj_weight, packed.k_proj_weight, packed.v_proj_weight)
@@ -89,7 +92,11 @@ def _layers_class() -> Any:
                 key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
             elif not self.batch_first:
                 query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
-            q, k, v = self._heads(self.q_proj(query)), self._heads(self.k_proj(key)), self._heads(self.v_proj(value))
+            q, k, v = (
+                self._heads(self.q_proj(query)),
+                self._heads(self.k_proj(key)),
+                self._heads(self.v_proj(value)),
+            )
             mask = self._mask(attn_mask, key_padding_mask, query)
             dropped = self.dropout if self.training else 0.0
             weights = None
@@ -107,7 +114,7 @@ def _layers_class() -> Any:
             return (result if self.batch_first else result.transpose(0, 1)), weights
 
         def _heads(self, x: torch.Tensor) -> torch.Tensor:
-            return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            return x.view(*x.shape[:-1], -1, self.head_dim).transpose(1, 2)
 
         def _mask(
             self, attention: torch.Tensor | None, padding: torch.Tensor | None, query: torch.Tensor
@@ -117,7 +124,7 @@ def _layers_class() -> Any:
             if attention is not None:
                 more = _added(attention, query.dtype)
                 if more.ndim == 3:  # samples and heads in one axis
-                    more = more.unflatten(0, (query.shape[0], -1))
+                    more = more.view(query.shape[0], -1, *more.shape[1:])
                 added = more if added is None else added + more
             return added
 

@@ -11,7 +11,16 @@ from torch.nn import functional as F
 
 from edgekit.compress.base import Example
 
-__all__ = ["IMAGE", "TOKENS", "BertLike", "FusedViT", "GptLike", "GroupedQueries", "SeparateViT", "TorchEncoder"]
+__all__ = [
+    "IMAGE",
+    "TOKENS",
+    "BertLike",
+    "FusedViT",
+    "GptLike",
+    "GroupedQueries",
+    "SeparateViT",
+    "TorchEncoder",
+]
 
 IMAGE: Example = (np.zeros((1, 1, 8, 8), dtype=np.float32),)
 TOKENS: Example = (
@@ -169,7 +178,11 @@ class GptLike(nn.Module):
         super().__init__()
         self.n_head, self.n_embd = heads, width
         self.patches = nn.Linear(4, width)
-        self.norm, self.attend, self.proj = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm, self.attend, self.proj = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, width),
+        )
         self.head = nn.Linear(width, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -210,13 +223,13 @@ class GroupedQueries(nn.Module):
 class TorchEncoder(nn.Module):
     """torch's own encoder layers."""
 
-    def __init__(self, width: int = 32, heads: int = 4, *, batch_first: bool = True, norm_first: bool = False) -> None:
+    def __init__(
+        self, width: int = 32, heads: int = 4, *, batch_first: bool = True, norm_first: bool = False
+    ) -> None:
         super().__init__()
         self.batch_first = batch_first
         self.patches = nn.Linear(4, width)
-        layer = nn.TransformerEncoderLayer(
-            width, heads, 64, batch_first=batch_first, norm_first=norm_first
-        )
+        layer = nn.TransformerEncoderLayer(width, heads, 64, batch_first=batch_first, norm_first=norm_first)
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.head = nn.Linear(width, 10)
 

@@ -100,9 +100,7 @@ class CostModel:
         return round(total)
 
     @staticmethod
-    def _left(
-        by_unit: Mapping[Unit, Sequence[_Share]], channels: int, widths: Mapping[str, int]
-    ) -> float:
+    def _left(by_unit: Mapping[Unit, Sequence[_Share]], channels: int, widths: Mapping[str, int]) -> float:
         """Heads and channels of heads are rows and columns of one grid: what both leave is a product."""
         left = 1.0
         for shares in by_unit.values():

@@ -164,7 +164,10 @@ def _permuted(sets: ChannelSets, call: OperatorCall) -> Left:
 
 
 def _transposed(sets: ChannelSets, call: OperatorCall) -> Left:
-    swap = (call.axis("dim0"), call.axis("dim1")) if "dim0" in call.options else (0, 1)
+    """Two axes change places: those named, or the last two of a matrix."""
+    rank = len(call.shape)
+    named = "dim0" in call.options
+    swap = (call.axis("dim0"), call.axis("dim1")) if named else (max(0, rank - 2), rank - 1)
     order = {swap[0]: swap[1], swap[1]: swap[0]}
     return TensorChannels(order.get(call.source.axis, call.source.axis), call.source.ids)
 
@@ -299,7 +302,7 @@ RULES: Mapping[str, Rule] = {
     **_named(_normalized, "layer_norm rms_norm"),
     **_named(_reshaped, "view reshape flatten unflatten squeeze unsqueeze _unsafe_view"),
     **_named(_permuted, "permute"),
-    **_named(_transposed, "transpose t swapaxes"),
+    **_named(_transposed, "transpose t swapaxes mT mH adjoint"),
     **_named(_concatenated, "cat concat"),
     **_named(_stacked, "stack"),
     **_named(_split, "chunk split split_with_sizes tensor_split"),

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.compress.pruning.calls import NumberPlace, scales_of
+from edgekit.compress.pruning.calls import NumberPlace
+from edgekit.compress.pruning.mending import Pinned, scales_of
 from edgekit.compress.pruning.trace import Role, TracedChannels, is_maker, trace_channels
 from edgekit.compress.pruning.tracing import Traced, trace
 
@@ -63,7 +64,7 @@ class ChannelGroup:
     sizes: tuple[ViewSize, ...] = ()
     attended: bool = False
     summed: bool = False
-    scales: tuple[tuple[NumberPlace, float], ...] = ()
+    scales: tuple[tuple[NumberPlace, Pinned], ...] = ()
 
     @property
     def makers(self) -> tuple[Member, ...]:

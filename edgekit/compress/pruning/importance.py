@@ -44,8 +44,8 @@ def channel_scores(
     L is cross-entropy against class numbers; without those, against some drawn from the network's own
     softmax (the true Fisher information); for outputs that are not [N, classes], a random projection of them.
 
-    Channels that a product of activations sums over (queries and keys) have no reader: there activation takes the product
-    of their energies in the layers that make them, and taylor has `a` as those layers give it.
+    Channels that a product of activations sums over (queries and keys) have no reader: there activation takes the
+    product of their energies in the layers that make them, and taylor has `a` as those layers give it.
 
     `samples` bounds how many samples are read. Raises UserError when data are needed and absent.
     """

@@ -118,8 +118,7 @@ def propose(
     full = previous.original_macs if previous and previous.original_macs else cost.macs({})
     originals = {step.layer: step.width for step in previous.steps} if previous else {}
     allowed = {
-        group.layer: _allowed_now(group, originals.get(group.layer, group.width), config)
-        for group in groups
+        group.layer: _allowed_now(group, originals.get(group.layer, group.width), config) for group in groups
     }
     widths = _cheapest(groups, scores, cost, allowed, target_fraction * full)
     plan = _keep_best(groups, scores, widths, full, cost.macs(widths))

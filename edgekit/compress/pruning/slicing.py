@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.depth.blocks import bypassed
 from edgekit.compress.layers import transposed_convolutions
-from edgekit.compress.pruning.calls import Mended, NumberPlace, mend
+from edgekit.compress.pruning.calls import NumberPlace
 from edgekit.compress.pruning.groups import ChannelGroup, Unit, channel_groups
+from edgekit.compress.pruning.mending import Pinned, Resized, mend
 from edgekit.compress.pruning.trace import Role
 from edgekit.errors import StageError
 
@@ -61,14 +62,16 @@ def cut(module: torch.nn.Module, groups: Sequence[ChannelGroup], plan: PrunePlan
     return pruned.eval()
 
 
-def _numbers(steps: Mapping[str, PruneStep], groups: Sequence[ChannelGroup]) -> dict[NumberPlace, Mended]:
+def _numbers(
+    steps: Mapping[str, PruneStep], groups: Sequence[ChannelGroup]
+) -> dict[NumberPlace, Resized | Pinned]:
     """What the network's forwards must ask for from now on.
 
     An axis that holds heads of several channels loses its share of heads and, of what is left, its share of channels.
     """
     gone: dict[NumberPlace, dict[Unit, set[int]]] = {}
     sizes: dict[NumberPlace, int] = {}
-    numbers: dict[NumberPlace, Mended] = {}
+    numbers: dict[NumberPlace, Resized | Pinned] = {}
     for group in groups:
         step = steps.get(group.layer)
         if step is None:
@@ -77,13 +80,13 @@ def _numbers(steps: Mapping[str, PruneStep], groups: Sequence[ChannelGroup]) -> 
             sizes[view.place] = view.size
             removed = {place for i in step.removed for place in view.channels[i]}
             gone.setdefault(view.place, {}).setdefault(group.unit, set()).update(removed)
-        numbers.update((at, Mended(value, value)) for at, value in group.scales)
+        numbers.update(group.scales)
     for at, by_unit in gone.items():
         left = sizes[at]
         for removed in by_unit.values():
             left = left * (sizes[at] - len(removed)) // sizes[at]
         if left != sizes[at]:
-            numbers[at] = Mended(sizes[at], left)
+            numbers[at] = Resized(sizes[at], left)
     return numbers
 
 

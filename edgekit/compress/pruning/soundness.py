@@ -44,7 +44,9 @@ def sound_groups(
         kept = chance.sample(range(group.width), max(1, group.width // 2))
         return PruneStep(group.layer, group.width, tuple(sorted(kept)))
 
-    trials = {group.layer: trial(group) for group in groups if group.width > 1 and (group.readers or group.summed)}
+    trials = {
+        group.layer: trial(group) for group in groups if group.width > 1 and (group.readers or group.summed)
+    }
 
     def sound(part: list[ChannelGroup]) -> list[ChannelGroup]:
         if not part:
@@ -55,7 +57,12 @@ def sound_groups(
         if len(part) == 1:
             return []
         middle = len(part) // 2
-        return sound(part[:middle]) + sound(part[middle:])
+        first, second = sound(part[:middle]), sound(part[middle:])
+        together = [*first, *second]
+        if not (first and second) or together == part:
+            return first or second
+        plan = PrunePlan(tuple(trials[group.layer] for group in together))
+        return together if trying.same_after(together, plan) else first
 
     return tuple(sound([group for group in groups if group.layer in trials]))
 

@@ -39,8 +39,8 @@ class TracedChannels:
     """Layers and the channels that they make, read or carry on, as elements of `sets`.
 
     `norms`: layer → the batch norm that its result goes into. `sizes`: numbers that a forward gives its views, with
-    the channels that the axis of this size holds. `summed`: modules in whose forwards a product of activations sums over
-    channels → those channels, and how many at once.
+    the channels that the axis of this size holds. `summed`: modules in whose forwards a product of activations sums
+    over channels → those channels, and how many at once.
     """
 
     sets: ChannelSets = field(default_factory=ChannelSets)

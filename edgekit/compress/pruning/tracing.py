@@ -20,8 +20,8 @@ __all__ = ["Traced", "trace"]
 
 @dataclass(frozen=True)
 class Traced:
-    """`calls`: node → the call that made it; `scopes`: node → the module whose forward it stands in; `recorded`: module →
-    all calls of its forward.
+    """`calls`: node → the call that made it; `scopes`: node → the module whose forward it stands in; `recorded`: module
+    → all calls of its forward.
     """
 
     module: torch.nn.Module
@@ -33,7 +33,9 @@ class Traced:
     @property
     def heads(self) -> frozenset[int]:
         """Sizes of the axes that products of activations work along side by side: the heads of attentions."""
-        return frozenset(size for node in self.program.graph.nodes for size in _side_by_side(node) if size > 1)
+        return frozenset(
+            size for node in self.program.graph.nodes for size in _side_by_side(node) if size > 1
+        )
 
 
 def trace(module: torch.nn.Module, example: Example) -> Traced:

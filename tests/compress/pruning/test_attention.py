@@ -216,7 +216,7 @@ def test_shared_keys_and_values_go_with_all_heads_that_ask_them() -> None:
     assert pruned(*inputs_of(written.IMAGE)).shape == (3, 10)
 
 
-@pytest.mark.parametrize("name", ["fused", "bert"])
+@pytest.mark.parametrize("name", ["fused", "separate", "separate-operator", "bert"])
 def test_pruned_twice_is_pruned_once(name: str) -> None:
     kind = KINDS[name]
     module = network(name)
@@ -232,7 +232,7 @@ def test_pruned_twice_is_pruned_once(name: str) -> None:
     assert torch.allclose(twice(*x), wanted(*x), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["fused", "separate-operator", "bert", "torch"])
+@pytest.mark.parametrize("name", ["fused", "separate", "separate-operator", "bert", "torch"])
 def test_a_pruned_one_is_the_same_in_onnx_runtime(name: str, tmp_path: Path) -> None:
     kind = KINDS[name]
     pruned = apply_plan(network(name), kind.example, propose(network(name), kind.example, MAGNITUDE, 0.5))
@@ -290,7 +290,9 @@ def test_a_transformer_is_pruned_step_by_step_and_trained() -> None:
     assert "blocks.0.attn.proj" in outcome.kept
 
 
-@pytest.mark.parametrize("make", [written.FusedViT, functools.partial(written.BertLike, depth=2), written.TorchEncoder])
+@pytest.mark.parametrize(
+    "make", [written.FusedViT, functools.partial(written.BertLike, depth=2), written.TorchEncoder]
+)
 def test_blocks_go_whole_and_the_others_are_narrowed(make: Callable[[], nn.Module], tmp_path: Path) -> None:
     module = make().eval()
     example = written.TOKENS if isinstance(module, written.BertLike) else written.IMAGE

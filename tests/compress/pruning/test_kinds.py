@@ -24,7 +24,6 @@ from edgekit.compress import (
 from edgekit.compress.base import Example
 from edgekit.compress.pruning.propose import kept_whole
 from edgekit.compress.pruning.soundness import retrace
-from edgekit.errors import StageError
 from tests.compress import nets
 
 MAGNITUDE = PruneConfig(importance="magnitude", round_to=4)

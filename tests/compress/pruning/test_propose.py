@@ -53,7 +53,8 @@ def test_a_pruned_network_traces_again_and_is_dense(factory: type[nn.Module]) ->
     )
     retrace(pruned, nets.image_example())
     assert all(
-        isinstance(layer, type(before)) for layer, before in zip(pruned.modules(), module.modules(), strict=True)
+        isinstance(layer, type(before))
+        for layer, before in zip(pruned.modules(), module.modules(), strict=True)
     )
     assert not list(pruned.buffers()) or all("mask" not in name for name, _ in pruned.named_buffers())
 
