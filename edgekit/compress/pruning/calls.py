@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "SCALES",
-    "Call",
+    "ForwardCall",
     "NumberPlace",
     "RecordedCall",
     "numbers_of",
@@ -60,7 +60,7 @@ SCALES = ("times", "divided", "attention")
 
 
 @dataclass(frozen=True)
-class Call:
+class ForwardCall:
     """The `number`-th call of this kind within one forward of `module` and all that it calls, counted from 0."""
 
     module: str
@@ -72,7 +72,7 @@ class Call:
 class NumberPlace:
     """One of the numbers of a call."""
 
-    call: Call
+    call: ForwardCall
     position: int
 
 
@@ -80,7 +80,7 @@ class NumberPlace:
 class RecordedCall:
     """A call as it was seen: its numbers (None where one is a tensor, or not given), and the shapes of its results."""
 
-    call: Call
+    call: ForwardCall
     numbers: tuple[float | None, ...]
     shapes: tuple[tuple[int, ...], ...]
 
@@ -155,7 +155,7 @@ class _Recorder:
         numbers = tuple(value if _plain(value) else None for value in numbers_of(kind, arguments, options))
         results = result if isinstance(result, (tuple, list)) else (result,)
         shapes = tuple(tuple(part.shape) for part in results)
-        self.own[name].append(RecordedCall(Call(name, kind, number), numbers, shapes))
+        self.own[name].append(RecordedCall(ForwardCall(name, kind, number), numbers, shapes))
         return result
 
 

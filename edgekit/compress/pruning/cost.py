@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
-    from edgekit.compress.pruning.groups import ChannelGroup, Unit
+    from edgekit.compress.pruning.groups import ChannelGroup, ChannelUnit
 
 __all__ = ["CostModel", "LayerMacs", "layer_macs"]
 
@@ -79,8 +79,8 @@ class CostModel:
 
     def __init__(self, layers: Sequence[LayerMacs], groups: Sequence[ChannelGroup]) -> None:
         self._layers = tuple(layers)
-        self._out: dict[str, dict[Unit, list[_Share]]] = {layer.layer: {} for layer in layers}
-        self._in: dict[str, dict[Unit, list[_Share]]] = {layer.layer: {} for layer in layers}
+        self._out: dict[str, dict[ChannelUnit, list[_Share]]] = {layer.layer: {} for layer in layers}
+        self._in: dict[str, dict[ChannelUnit, list[_Share]]] = {layer.layer: {} for layer in layers}
         for group in groups:
             for member in group.members:
                 if member.layer not in self._out:
@@ -100,10 +100,14 @@ class CostModel:
         return round(total)
 
     @staticmethod
-    def _left(by_unit: Mapping[Unit, Sequence[_Share]], channels: int, widths: Mapping[str, int]) -> float:
+    def _left(
+        by_unit: Mapping[ChannelUnit, Sequence[_Share]], channels: int, widths: Mapping[str, int]
+    ) -> float:
         """Heads and channels of heads are rows and columns of one grid: what both leave is a product."""
         left = 1.0
         for shares in by_unit.values():
-            gone = sum((width - widths.get(group, width)) * each for group, width, each in shares)
+            gone = sum(
+                (width - widths.get(group, width)) * per_channel for group, width, per_channel in shares
+            )
             left *= 1.0 - gone / channels
         return left

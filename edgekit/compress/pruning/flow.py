@@ -14,7 +14,7 @@ from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
 from edgekit.compress.pruning.products import attended, contracted, multiplied
 from edgekit.compress.pruning.views import viewed
 
-__all__ = ["FIXED_WIDTH", "Arrived", "Left", "flow"]
+__all__ = ["FIXED_WIDTH", "Arrived", "Left", "OperatorCall", "flow"]
 
 Arrived = tuple[TensorChannels | None, tuple[int, ...]]
 """A tensor that an operator reads: its channels, None where it has none that can be pruned, and its shape."""

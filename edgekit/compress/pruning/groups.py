@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["ChannelGroup", "Grouping", "Member", "Unit", "ViewSize", "channel_groups"]
+__all__ = ["ChannelGroup", "ChannelUnit", "Grouping", "Member", "ViewSize", "channel_groups"]
 
-Unit = Literal["channel", "head"]
+ChannelUnit = Literal["channel", "head"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ChannelGroup:
     layer: str
     width: int
     members: tuple[Member, ...]
-    unit: Unit = "channel"
+    unit: ChannelUnit = "channel"
     sizes: tuple[ViewSize, ...] = ()
     attended: bool = False
     summed: bool = False
@@ -102,14 +102,14 @@ def channel_groups(module: torch.nn.Module, example: Example) -> Grouping:
     known = {group.members for group in channels}
     heads: list[ChannelGroup] = []
     if traced.heads:
-        found, _ = _grouped(traced, trace_channels(traced, traced.heads), "head")
-        heads = [group for group in found if group.attended and group.members not in known]
+        along_heads, _ = _grouped(traced, trace_channels(traced, traced.heads), "head")
+        heads = [group for group in along_heads if group.attended and group.members not in known]
     whole = {member.layer for group in heads for member in group.makers}
     return Grouping((*channels, *heads), {name: why for name, why in kept.items() if name not in whole})
 
 
 def _grouped(
-    network: Traced, traced: TracedChannels, unit: Unit
+    network: Traced, traced: TracedChannels, unit: ChannelUnit
 ) -> tuple[list[ChannelGroup], dict[str, str]]:
     """The groups of one way to follow channels, and the layers that it cannot prune → why."""
     layers = dict(network.module.named_modules())
@@ -149,7 +149,7 @@ def _coupled(traced: TracedChannels, makers: Sequence[str]) -> list[list[str]]:
 
 
 def _group(
-    network: Traced, traced: TracedChannels, first: str, sets: Sequence[int], unit: Unit
+    network: Traced, traced: TracedChannels, first: str, sets: Sequence[int], unit: ChannelUnit
 ) -> ChannelGroup:
     """The group of these channels; they are numbered as its first layer makes them, the rest behind."""
     made = [traced.sets.root(element) for element in traced.roles[first, "out"]]

@@ -96,7 +96,8 @@ def mend(network: torch.nn.Module, numbers: Mapping[NumberPlace, Resized | Pinne
                 mended = Resized(first.old, mended.new)
             before[key] = first if isinstance(first, Pinned) else mended
         module.mended_numbers = before
-        module.__class__ = _counting_class(type(module))
+        kind: Any = type(module)
+        module.__class__ = _counting_class(kind)
 
 
 _Key = tuple[str, int, int]

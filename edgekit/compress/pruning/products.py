@@ -15,9 +15,9 @@ from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
 if TYPE_CHECKING:
     from edgekit.compress.pruning.flow import Arrived, Left, OperatorCall
 
-__all__ = ["CONSUMED", "attended", "contracted", "multiplied"]
+__all__ = ["attended", "contracted", "multiplied"]
 
-CONSUMED: tuple[TensorChannels | None, ...] = ()
+_CONSUMED: tuple[TensorChannels | None, ...] = ()
 """The channels were summed over: the result holds none."""
 
 _BATCH = "abcdefgh"
@@ -81,7 +81,7 @@ def _by_letters(sets: ChannelSets, operands: Sequence[Arrived], names: Sequence[
     """
     tracked = {names[i][channels.axis] for i, (channels, _) in enumerate(operands) if channels is not None}
     if not tracked:
-        return CONSUMED
+        return _CONSUMED
     if len(tracked) != 1:
         return None
     (letter,) = tracked
@@ -98,4 +98,4 @@ def _by_letters(sets: ChannelSets, operands: Sequence[Arrived], names: Sequence[
     if letter in result:
         return TensorChannels(result.index(letter), rows[0])
     sets.contracted.update(rows[0])
-    return CONSUMED
+    return _CONSUMED

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.compress.depth.blocks import bypassed
 from edgekit.compress.layers import transposed_convolutions
 from edgekit.compress.pruning.calls import NumberPlace
-from edgekit.compress.pruning.groups import ChannelGroup, Unit, channel_groups
+from edgekit.compress.pruning.groups import ChannelGroup, ChannelUnit, channel_groups
 from edgekit.compress.pruning.mending import Pinned, Resized, mend
 from edgekit.compress.pruning.trace import Role
 from edgekit.errors import StageError
@@ -69,7 +69,7 @@ def _numbers(
 
     An axis that holds heads of several channels loses its share of heads and, of what is left, its share of channels.
     """
-    gone: dict[NumberPlace, dict[Unit, set[int]]] = {}
+    gone: dict[NumberPlace, dict[ChannelUnit, set[int]]] = {}
     sizes: dict[NumberPlace, int] = {}
     numbers: dict[NumberPlace, Resized | Pinned] = {}
     for group in groups:
