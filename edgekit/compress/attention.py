@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["unpacked"]
+__all__ = ["unpacked", "unpacked_state"]
 
 
 def unpacked(module: torch.nn.Module) -> torch.nn.Module:
@@ -31,6 +32,25 @@ def unpacked(module: torch.nn.Module) -> torch.nn.Module:
                 done[id(part)] = _taken_apart(part)
             setattr(whole.get_submodule(parent), last, done[id(part)])
     return whole
+
+
+def unpacked_state(tensors: Mapping[str, torch.Tensor], expected: Collection[str]) -> dict[str, torch.Tensor]:
+    """Weights that were written before their attention was taken apart, by the names that its layers have now.
+
+    `expected`: the names of all tensors of the network that they are for; what it has under the old name stays.
+    """
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        path, _, last = name.rpartition("in_proj_")
+        if last not in ("weight", "bias") or name in expected:
+            state[name] = tensor
+            continue
+        for layer, part in zip("qkv", tensor.chunk(3), strict=True):
+            state[f"{path}{layer}_proj.{last}"] = part
+    return {
+        name if name in expected else name.replace("_proj_weight", "_proj.weight"): tensor
+        for name, tensor in state.items()
+    }
 
 
 def _can_be_unpacked(part: Any) -> bool:

@@ -202,7 +202,8 @@ def with_numbers(
         if place is None:
             named = next(name for name, value in options.items() if _is_scale(value))
             return arguments, {**options, named: numbers[0]}
-        return (*arguments[:place], numbers[0], *arguments[place + 1 :]), options
+        scale = numbers[0] if _plain(arguments[place]) else arguments[place].new_tensor(numbers[0])
+        return (*arguments[:place], scale, *arguments[place + 1 :]), options
     first = 2 if kind == "unflatten" else 1
     given = _given(kind, arguments, options)
     sizes = numbers if isinstance(given, (tuple, list)) else numbers[0]
