@@ -2,15 +2,18 @@
 
 A forward says `x.view(n, t, heads, width)` with numbers that it took from its attributes, a configuration or another
 tensor. Where channels go, those numbers must follow, and nothing but the running forward knows where they come from.
-So calls are counted while a forward runs, and found again in the traced graph.
+So calls are noted by their line while a forward runs, and found again in the traced graph.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.base import example_tensors
@@ -61,10 +64,14 @@ SCALES = ("times", "divided", "attention")
 
 @dataclass(frozen=True)
 class ForwardCall:
-    """The `number`-th call of this kind within one forward of `module` and all that it calls, counted from 0."""
+    """The `number`-th call of this kind at one line of source, `where`, within one forward of `module`, from 0.
+
+    Lines keep apart what a forward says from what hooks and layers within it do.
+    """
 
     module: str
     kind: str
+    where: str
     number: int
 
 
@@ -132,7 +139,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.own: dict[str, list[RecordedCall]] = {}
         self.runs: dict[str, int] = {}
-        self._running: list[tuple[str, dict[str, int]]] = []
+        self._running: list[tuple[str, dict[tuple[str, str], int]]] = []
 
     def entering(self, name: str) -> Callable[..., None]:
         def enter(*_: object) -> None:
@@ -145,17 +152,21 @@ class _Recorder:
     def leaving(self, *_: object) -> None:
         self._running.pop()
 
-    def seen(self, kind: str, arguments: tuple[Any, ...], options: dict[str, Any], call: Any) -> Any:
+    def seen(
+        self, kind: str, where: str, arguments: tuple[Any, ...], options: dict[str, Any], call: Any
+    ) -> Any:
         result = call(arguments, options)
         places = []
         for name, counts in self._running:
-            places.append((name, counts.get(kind, 0)))
-            counts[kind] = counts.get(kind, 0) + 1
+            places.append((name, counts.get((kind, where), 0)))
+            counts[kind, where] = places[-1][1] + 1
+        if not places:  # a hook of the whole network
+            return result
         name, number = places[-1]
         numbers = tuple(value if _plain(value) else None for value in numbers_of(kind, arguments, options))
         results = result if isinstance(result, (tuple, list)) else (result,)
         shapes = tuple(tuple(part.shape) for part in results)
-        self.own[name].append(RecordedCall(ForwardCall(name, kind, number), numbers, shapes))
+        self.own[name].append(RecordedCall(ForwardCall(name, kind, where, number), numbers, shapes))
         return result
 
 
@@ -202,7 +213,8 @@ def with_numbers(
         if place is None:
             named = next(name for name, value in options.items() if _is_scale(value))
             return arguments, {**options, named: numbers[0]}
-        scale = numbers[0] if _plain(arguments[place]) else arguments[place].new_tensor(numbers[0])
+        before = arguments[place]
+        scale = numbers[0] if _plain(before) else (before * 1.0).new_tensor(numbers[0])
         return (*arguments[:place], scale, *arguments[place + 1 :]), options
     first = 2 if kind == "unflatten" else 1
     given = _given(kind, arguments, options)
@@ -238,6 +250,26 @@ def _watching_class() -> Any:
             kind = KINDS.get(str(getattr(function, "__name__", "")).strip("_"))
             if kind is None or (kind == "view" and len(args) > 1 and isinstance(args[1], torch.dtype)):
                 return function(*args, **options)
-            return self._seen(kind, args, options, lambda given, named: function(*given, **named))
+            where = _line_of(sys._getframe(1))
+            return self._seen(kind, where, args, options, lambda given, named: function(*given, **named))
 
     return Watching
+
+
+def _line_of(frame: FrameType | None) -> str:
+    """The line that made a call, whichever functions of torch, and of ours, lie between."""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_between()):
+            return f"{name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
+@functools.cache
+def _between() -> tuple[str, ...]:
+    import torch
+
+    own, package = Path(__file__), Path(torch.__file__).parent
+    inside = ("_", "functional.py", "overrides.py", "utils", "fx", "export", "onnx", "jit")
+    return (str(own), str(own.with_name("mending.py")), *(f"{package / name}" for name in inside))

@@ -84,7 +84,7 @@ def mend(network: torch.nn.Module, numbers: Mapping[NumberPlace, Resized | Pinne
     by_module: dict[str, dict[_Key, Resized | Pinned]] = {}
     for place, mended in numbers.items():
         call = place.call
-        by_module.setdefault(call.module, {})[call.kind, call.number, place.position] = mended
+        by_module.setdefault(call.module, {})[call.kind, call.where, call.number, place.position] = mended
     for name, table in by_module.items():
         module: Any = network.get_submodule(name)
         if "forward" in vars(module) or isinstance(module, torch.fx.GraphModule):
@@ -100,23 +100,25 @@ def mend(network: torch.nn.Module, numbers: Mapping[NumberPlace, Resized | Pinne
         module.__class__ = _counting_class(kind)
 
 
-_Key = tuple[str, int, int]
-"""Kind of a call, its number, and the position of a number in it."""
+_Key = tuple[str, str, int, int]
+"""Kind of a call, its line, its number there, and the position of a number in it."""
 
 
 class _Mender:
     """Counts calls of one forward, and gives some of them other numbers."""
 
     def __init__(self, table: Mapping[_Key, Resized | Pinned]) -> None:
-        self._counts: dict[str, int] = {}
-        self._at: dict[tuple[str, int], dict[int, Resized | Pinned]] = {}
-        for (kind, number, position), mended in table.items():
-            self._at.setdefault((kind, number), {})[position] = mended
+        self._counts: dict[tuple[str, str], int] = {}
+        self._at: dict[tuple[str, str, int], dict[int, Resized | Pinned]] = {}
+        for (kind, where, number, position), mended in table.items():
+            self._at.setdefault((kind, where, number), {})[position] = mended
 
-    def seen(self, kind: str, arguments: tuple[Any, ...], options: dict[str, Any], call: Any) -> Any:
-        number = self._counts.get(kind, 0)
-        self._counts[kind] = number + 1
-        mended = self._at.get((kind, number))
+    def seen(
+        self, kind: str, where: str, arguments: tuple[Any, ...], options: dict[str, Any], call: Any
+    ) -> Any:
+        number = self._counts.get((kind, where), 0)
+        self._counts[kind, where] = number + 1
+        mended = self._at.get((kind, where, number))
         if mended:
             numbers = numbers_of(kind, arguments, options)
             for position, other in mended.items():

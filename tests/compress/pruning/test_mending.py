@@ -13,15 +13,13 @@ from torch import nn
 
 from edgekit.compress import PruneConfig, prunable
 from edgekit.compress.base import Example
-from edgekit.compress.pruning.calls import ForwardCall, NumberPlace, record_calls
+from edgekit.compress.pruning.calls import NumberPlace, record_calls
 from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
 from edgekit.compress.pruning.mending import Pinned, Resized, mend
 from edgekit.compress.pruning.views import viewed
 from edgekit.errors import StageError
 
 X: Example = (torch.zeros(1, 12),)
-FIRST_SIZE = NumberPlace(ForwardCall("", "view", 0), 1)
-FACTOR = NumberPlace(ForwardCall("", "times", 0), 0)
 
 VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "view": lambda x: x.view(-1, 12),
@@ -30,6 +28,12 @@ VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "function": lambda x: torch.reshape(x, (-1, 12)),
     "by name": lambda x: torch.reshape(x, shape=(-1, 12)),
 }
+
+
+def number(module: nn.Module, position: int, x: torch.Tensor = X[0]) -> NumberPlace:
+    """A number of the one call that the module's forward makes of a kind that is noted."""
+    (seen,) = record_calls(module, (x,))[""]
+    return NumberPlace(seen.call, position)
 
 
 class Written(nn.Module):
@@ -46,39 +50,39 @@ def test_a_size_follows_however_it_is_written(way: str) -> None:
     module = Written(VIEWS[way])
     (seen,) = record_calls(module, X)[""]
     assert seen.numbers == (-1, 12)
-    mend(module, {FIRST_SIZE: Resized(12, 6)})
+    mend(module, {number(module, 1): Resized(12, 6)})
     assert isinstance(module, Written)
     assert copy.deepcopy(module)(torch.zeros(4, 6)).shape == (4, 6)
 
 
 def test_a_size_that_counts_samples_too_is_a_multiple() -> None:
     module = Written(lambda x: x.view(-1, 3 * len(x)))
-    mend(module, {FIRST_SIZE: Resized(3, 2)})
+    mend(module, {number(module, 1, torch.zeros(1, 3)): Resized(3, 2)})
     assert module(torch.zeros(5, 2)).shape == (1, 10)
 
 
 def test_a_size_that_follows_by_itself_is_left() -> None:
     module = Written(lambda x: x.view(-1, x.shape[1]))
-    mend(module, {FIRST_SIZE: Resized(12, 5)})
+    mend(module, {number(module, 1): Resized(12, 5)})
     assert module(torch.zeros(2, 5)).shape == (2, 5)
 
 
 def test_mended_twice_starts_from_the_first() -> None:
     module = Written(lambda x: x.view(-1, 12))
-    mend(module, {FIRST_SIZE: Resized(12, 6)})
+    mend(module, {number(module, 1): Resized(12, 6)})
     (seen,) = record_calls(module, (torch.zeros(1, 6),))[""]
     assert seen.numbers == (-1, 6)
-    mend(module, {FIRST_SIZE: Resized(6, 4)})
+    mend(module, {NumberPlace(seen.call, 1): Resized(6, 4)})
     assert module(torch.zeros(3, 4)).shape == (3, 4)
 
 
 def test_what_was_not_expected_is_an_error() -> None:
     module = Written(lambda x: x.view(-1, 7))
-    mend(module, {FIRST_SIZE: Resized(12, 6)})
+    mend(module, {number(module, 1, torch.zeros(1, 7)): Resized(12, 6)})
     with pytest.raises(RuntimeError, match="asks for a size of 7 where 12 was expected"):
         module(torch.zeros(1, 7))
     scaled = Written(lambda x: x * 0.9)
-    mend(scaled, {FACTOR: Pinned(-0.5, 12**-0.5)})
+    mend(scaled, {number(scaled, 0): Pinned(-0.5, 12**-0.5)})
     with pytest.raises(RuntimeError, match=r"scales by 0\.9 where"):
         scaled(torch.zeros(1, 7))
 
@@ -87,7 +91,7 @@ def test_what_was_not_expected_is_an_error() -> None:
 @pytest.mark.parametrize("body", [lambda x: x * x.shape[1] ** -0.5, lambda x: x.shape[1] ** -0.5 * x])
 def test_a_scale_stays_that_of_the_original(body: Callable[[torch.Tensor], torch.Tensor]) -> None:
     module = Written(body)
-    mend(module, {FACTOR: Pinned(-0.5, 16**-0.5)})
+    mend(module, {number(module, 0): Pinned(-0.5, 16**-0.5)})
     assert torch.equal(module(torch.ones(1, 4)), torch.full((1, 4), 0.25))
     traced = torch.jit.trace(module, torch.ones(1, 4))
     assert torch.equal(traced(torch.ones(1, 4)), torch.full((1, 4), 0.25))
@@ -95,9 +99,20 @@ def test_a_scale_stays_that_of_the_original(body: Callable[[torch.Tensor], torch
 
 def test_a_forward_of_ones_own_is_refused() -> None:
     module = Written(VIEWS["view"])
+    size = number(module, 1)
     module.forward = lambda x: x.view(-1, 12)  # type: ignore[method-assign]
     with pytest.raises(StageError, match="a forward that is not its class's own"):
-        mend(module, {FIRST_SIZE: Resized(12, 6)})
+        mend(module, {size: Resized(12, 6)})
+
+
+def test_what_hooks_do_meanwhile_does_not_count() -> None:
+    module = nn.Sequential(nn.Identity(), nn.Flatten())
+    module[1] = Written(lambda x: x * 12**-0.5)
+    wrapped = Written(lambda x: module[1](module[0](x).view(-1, 12)) * 2.0)
+    wrapped.inner = module
+    mend(wrapped, {NumberPlace(record_calls(wrapped, X)[""][0].call, 1): Resized(12, 6)})
+    module[0].register_forward_hook(lambda _, __, output: output.view(1, 6) * 2.0)
+    assert wrapped(torch.zeros(1, 6)).shape == (1, 6)
 
 
 class OtherwiseInTraining(nn.Module):
