@@ -35,6 +35,7 @@ from edgekit.compress import (
 from edgekit.compress.base import Example, example_tensors
 from edgekit.compress.folding import folded
 from edgekit.compress.probe import make_lively
+from edgekit.compress.pruning import groups
 from edgekit.compress.pruning.cost import layer_macs
 from edgekit.compress.pruning.groups import ChannelGroup, channel_groups
 from edgekit.compress.pruning.importance import Importance
@@ -153,13 +154,13 @@ def test_without_heads_and_channels_it_computes_what_it_does_with_zeros_for_them
     heads, queries = data.draw(fewer(kind.heads)), data.draw(fewer(kind.width))
     values = queries if kind.fused else data.draw(fewer(kind.width))
     gone = {f"{kind.queries} heads": heads, kind.queries: queries, kind.values: values}
-    groups = groups_of(name)
+    known = groups_of(name)
     steps = tuple(
-        PruneStep(group, groups[group].width, tuple(sorted(set(range(groups[group].width)) - removed)))
+        PruneStep(group, known[group].width, tuple(sorted(set(range(known[group].width)) - removed)))
         for group, removed in gone.items()
         if removed
     )
-    pruned = cut(network(name), list(groups.values()), PrunePlan(steps))
+    pruned = cut(network(name), list(known.values()), PrunePlan(steps))
     x = inputs_of(kind.example)
     wanted = masked(name, heads, queries, values)(*x)
     assert torch.allclose(pruned(*x), wanted, atol=1e-5)
@@ -195,6 +196,15 @@ def test_half_of_the_work_goes_and_it_is_counted_rightly(name: str) -> None:
     assert plan.fraction <= 0.5
     assert plan.macs == sum(layer.macs for layer in layer_macs(pruned, kind.example))
     assert pruned(*inputs_of(kind.example)).shape[0] == 3
+
+
+@pytest.mark.parametrize("name", ["separate", "separate-operator"])
+def test_a_scale_that_changed_would_be_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "scales_of", lambda recorded, width: iter(()))
+    kind = KINDS[name]
+    found = {group.layer for group in prunable(kind.make().eval(), kind.example, MAGNITUDE)}
+    assert kind.queries not in found
+    assert {kind.values, f"{kind.queries} heads"} <= found
 
 
 def test_both_layers_of_a_gated_perceptron_are_narrowed() -> None:
