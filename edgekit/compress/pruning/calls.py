@@ -106,17 +106,24 @@ def record_calls(module: torch.nn.Module, example: Example) -> Mapping[str, tupl
         calls = _recorded(copy.deepcopy(module).eval(), inputs)
     except _RUN_ERRORS as error:
         raise StageError("prune", f"the network does not run: {in_one_line(error)}") from error
-    training = copy.deepcopy(module).train()
-    norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    for part in training.modules():
-        if isinstance(part, norms):  # one sample has no variance
-            part.eval()
     try:
         with torch.random.fork_rng(devices=[]):
-            trained = _recorded(training, inputs)
+            trained = _recorded(_in_training(module), inputs)
     except _RUN_ERRORS:  # it is not trained like this
         return calls
     return {name: own for name, own in calls.items() if trained.get(name) == own}
+
+
+def _in_training(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy as in training, but for batch norms: one sample has no variance."""
+    import torch
+
+    training = copy.deepcopy(module).train()
+    norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+    for part in training.modules():
+        if isinstance(part, norms):
+            part.eval()
+    return training
 
 
 def _recorded(

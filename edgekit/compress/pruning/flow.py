@@ -83,7 +83,7 @@ def flow(
     if left is None:
         for channels, _ in tensors:
             if channels is not None:
-                sets.fix(channels.ids, f"goes into {name}")
+                sets.fix(channels.ids, f"goes into {name}{_ACROSS.get(name, '')}")
     return left
 
 
@@ -318,6 +318,11 @@ RULES: Mapping[str, Rule] = {
     **_named(attended, "scaled_dot_product_attention"),
 }
 """Operator of ATen, without overload and trailing underscore → its rule."""
+
+_ACROSS = dict.fromkeys(
+    ["layer_norm", "rms_norm", "group_norm"], ", whose statistics are taken across its channels"
+)
+"""Operator → why no channel can go: those that stay would get other values."""
 
 _ANY_OPERAND = (_together, _concatenated, _stacked, multiplied, contracted, attended)
 """Rules for which the first tensor may be one without channels."""

@@ -215,10 +215,11 @@ def sound_grouping(module: torch.nn.Module, example: Example, config: PruneConfi
     ]
     sound = sound_groups(module, example, wanted)
     kept = dict(traced.kept)
+    narrowed = {maker.layer for group in sound for maker in group.makers}
     for group in traced.groups:
         if group not in sound:
             reason = "would compute something else" if group in wanted else "is to be kept"
-            kept.update((maker.layer, reason) for maker in group.makers)
+            kept.update((maker.layer, reason) for maker in group.makers if maker.layer not in narrowed)
     return Grouping(sound, kept)
 
 

@@ -205,6 +205,7 @@ def test_a_scale_that_changed_would_be_seen(name: str, monkeypatch: pytest.Monke
     found = {group.layer for group in prunable(kind.make().eval(), kind.example, MAGNITUDE)}
     assert kind.queries not in found
     assert {kind.values, f"{kind.queries} heads"} <= found
+    assert kind.queries not in kept_whole(kind.make().eval(), kind.example, MAGNITUDE)  # its heads go
 
 
 def test_both_layers_of_a_gated_perceptron_are_narrowed() -> None:
@@ -339,7 +340,9 @@ class Biased(nn.Module):
 def test_what_has_a_fixed_shape_for_each_head_keeps_all_heads_and_is_named() -> None:
     module = Biased().eval()
     assert [group.layer for group in prunable(module, written.IMAGE, MAGNITUDE)] == ["inside"]
-    assert kept_whole(module, written.IMAGE, MAGNITUDE)["qkv"] == "goes into layer_norm"
+    assert kept_whole(module, written.IMAGE, MAGNITUDE)["qkv"] == (
+        "goes into layer_norm, whose statistics are taken across its channels"
+    )
 
 
 def test_normalized_queries_keep_their_width_but_heads_go() -> None:
