@@ -113,15 +113,18 @@ def _grouped(
 ) -> tuple[list[ChannelGroup], dict[str, str]]:
     """The groups of one way to follow channels, and the layers that it cannot prune → why."""
     layers = dict(network.module.named_modules())
+    root = traced.sets.root
+    roles = {key: tuple(map(root, elements)) for key, elements in traced.roles.items()}
+    sizes = {key: tuple(map(root, elements)) for key, elements in traced.sizes.items()}
     made = [name for name, layer in layers.items() if is_maker(layer) and (name, "out") in traced.roles]
     groups, kept = [], {}
     for makers in _coupled(traced, made):
-        sets = sorted({traced.sets.root(e) for name in makers for e in traced.roles[name, "out"]})
+        sets = sorted({element for name in makers for element in roles[name, "out"]})
         reason = next((why for element in sets if (why := traced.sets.why_fixed(element))), "")
         if reason:
             kept.update(dict.fromkeys(makers, reason))
         else:
-            groups.append(_group(network, traced, makers[0], sets, unit))
+            groups.append(_group(network, _Rooted(traced, roles, sizes), makers[0], sets, unit))
     return groups, kept
 
 
@@ -148,30 +151,45 @@ def _coupled(traced: TracedChannels, makers: Sequence[str]) -> list[list[str]]:
     )
 
 
+@dataclass(frozen=True)
+class _Rooted:
+    """Channels of a network with the roots of what its layers and its forwards' sizes hold."""
+
+    traced: TracedChannels
+    roles: Mapping[tuple[str, Role], tuple[int, ...]]
+    sizes: Mapping[NumberPlace, tuple[int, ...]]
+
+
 def _group(
-    network: Traced, traced: TracedChannels, first: str, sets: Sequence[int], unit: ChannelUnit
+    network: Traced, rooted: _Rooted, first: str, sets: Sequence[int], unit: ChannelUnit
 ) -> ChannelGroup:
     """The group of these channels; they are numbered as its first layer makes them, the rest behind."""
-    made = [traced.sets.root(element) for element in traced.roles[first, "out"]]
+    traced = rooted.traced
+    made = rooted.roles[first, "out"]
     place = {root: number for number, root in enumerate(dict.fromkeys((*made, *sets)))}
 
-    def by_channel(elements: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    def by_channel(roots: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """() where none of the group's is among them."""
+        if place.keys().isdisjoint(roots):
+            return ()
         channels: list[list[int]] = [[] for _ in place]
-        for channel, element in enumerate(elements):
-            root = traced.sets.root(element)
+        for channel, root in enumerate(roots):
             if root in place:
                 channels[place[root]].append(channel)
         return tuple(map(tuple, channels))
 
-    members = []
-    for (layer, role), elements in traced.roles.items():
-        channels = by_channel(elements)
-        if any(channels):
-            norm = traced.norms.get(layer) if role == "out" else None
-            members.append(Member(layer, role, channels, norm))
     order = {name: number for number, (name, _) in enumerate(network.module.named_modules())}
+    members = [
+        Member(layer, role, channels, traced.norms.get(layer) if role == "out" else None)
+        for (layer, role), roots in rooted.roles.items()
+        if (channels := by_channel(roots))
+    ]
     members.sort(key=lambda member: (order[member.layer], member.role))
-    sizes = [ViewSize(at, len(elements), by_channel(elements)) for at, elements in traced.sizes.items()]
+    sizes = tuple(
+        ViewSize(at, len(roots), channels)
+        for at, roots in rooted.sizes.items()
+        if (channels := by_channel(roots))
+    )
     scales = {
         at: value
         for name, (elements, counts) in traced.summed.items()
@@ -184,7 +202,7 @@ def _group(
         len(place),
         tuple(members),
         unit,
-        tuple(size for size in sizes if any(size.channels)),
+        sizes,
         traced.sets.any_in(traced.sets.attended, place),
         traced.sets.any_in(traced.sets.contracted, place),
         tuple(scales.items()),

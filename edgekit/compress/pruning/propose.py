@@ -257,7 +257,7 @@ def _cheapest(
             below = [count for count in allowed[layer] if count < width]
             if not below:
                 continue
-            after = cost.macs({**widths, layer: below[0]})
+            after = now - cost.saved(widths, layer, below[0])
             lost = remaining[layer][width] - remaining[layer][below[0]]
             offer = (lost / max(1, now - after), layer, below[0], after)
             if best is None or offer < best:
