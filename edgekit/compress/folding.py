@@ -1,9 +1,11 @@
-"""Weights that are computed anew at every call (weight norm, spectral norm) folded into plain ones."""
+"""A network in plain layers: weights that are computed anew at every call are folded, packed ones taken apart."""
 
 from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING, Any
+
+from edgekit.compress.attention import unpacked
 
 if TYPE_CHECKING:
     import torch
@@ -14,8 +16,13 @@ __all__ = ["folded"]
 def folded(module: torch.nn.Module) -> torch.nn.Module:
     """`module` itself where all weights are plain; else a copy, in eval mode, that computes the same with plain ones.
 
-    Both forms are known: torch.nn.utils.weight_norm and spectral_norm (hooks), and torch.nn.utils.parametrizations.
+    Weight norm and spectral norm are known in both forms: torch.nn.utils.weight_norm and spectral_norm (hooks), and
+    torch.nn.utils.parametrizations. nn.MultiheadAttention gets a layer for each of its weights (see attention.py).
     """
+    return unpacked(_without_norms(module))
+
+
+def _without_norms(module: torch.nn.Module) -> torch.nn.Module:
     import torch
     from torch.nn.utils import parametrize
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["make_probe"]
+__all__ = ["make_lively", "make_probe"]
 
 
 def make_probe(module: torch.nn.Module, example: Example) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
@@ -39,3 +39,31 @@ def make_probe(module: torch.nn.Module, example: Example) -> tuple[torch.nn.Modu
         for tensor in example_tensors(example)
     )
     return probe, inputs
+
+
+def make_lively(probe: torch.nn.Module) -> None:
+    """Give linear layers, embeddings and one-dimensional parameters values of about one, in place.
+
+    Fresh transformers attend to everything alike, and scale their branches by almost nothing: a wrong query would not
+    show in the outputs.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+    with torch.no_grad():
+        for layer in probe.modules():
+            for parameter in () if isinstance(layer, norms) else layer.parameters(recurse=False):
+                if not parameter.is_floating_point():
+                    continue
+                drawn = torch.randn(parameter.shape, generator=generator)
+                if isinstance(layer, torch.nn.Linear) and parameter.ndim == 2:
+                    parameter.copy_(drawn * 1.5 / parameter.shape[1] ** 0.5)
+                elif isinstance(layer, torch.nn.Embedding):
+                    parameter.copy_(drawn)
+                elif parameter.ndim == 1:
+                    parameter.copy_(0.3 * drawn + (0.5 if "bias" not in _name_of(layer, parameter) else 0.0))
+
+
+def _name_of(layer: torch.nn.Module, parameter: torch.nn.Parameter) -> str:
+    return next((name for name, own in layer.named_parameters(recurse=False) if own is parameter), "")

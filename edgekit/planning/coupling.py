@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["CoupledGroup", "Coupling", "GroupChannels", "coupled", "prune_plan"]
 
 PROJECTED = "its channels are read beside those of other groups by"
+ATTENDED = "its channels go into an attention, whose time is not in the tables"
 UNEVEN = "one of its channels is not the same number of channels everywhere"
 
 
@@ -101,6 +102,9 @@ def unusable(groups: Collection[ChannelGroup]) -> Mapping[str, str]:
     reasons: dict[str, str] = {}
     readers: dict[str, list[str]] = {}
     for group in groups:
+        if group.attended:
+            reasons[group.layer] = ATTENDED
+            continue
         for member in group.members:
             if len({len(channels) for channels in member.channels}) != 1:
                 reasons[group.layer] = UNEVEN
@@ -129,6 +133,7 @@ def prune_plan(
     home = {
         member.layer: group
         for group in sound_grouping(folded(shallow), example, config).groups
+        if not group.attended
         for member in group.makers
     }
     widths: dict[str, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.depth.skip import SkipPath, Taken
@@ -31,7 +32,7 @@ def make_bypass(block: torch.nn.Module, path: SkipPath, place: CallPlace) -> tor
     """A module that takes what `block` takes and returns what it returns, and computes its skip path alone.
 
     The layers of the path are the block's own, under their own names; so are its plain attributes, which a network may
-    ask for.
+    ask for, and those of the layers that go (torch's encoder asks its first layer's attention for `batch_first`).
     """
     import torch
     from torch.utils import _pytree
@@ -59,6 +60,8 @@ def make_bypass(block: torch.nn.Module, path: SkipPath, place: CallPlace) -> tor
     for name, child in block.named_children():
         if any(layer == name or layer.startswith(f"{name}.") for layer in path.layers):
             bypass.add_module(name, child)
+        else:
+            own[name] = _facts(child)
     for name, layer in list(bypass.named_modules()):
         if (
             name
@@ -68,6 +71,18 @@ def make_bypass(block: torch.nn.Module, path: SkipPath, place: CallPlace) -> tor
         ):
             put(bypass, name, torch.nn.Identity())
     return bypass.train(block.training)
+
+
+def _facts(layer: torch.nn.Module) -> SimpleNamespace:
+    """The plain attributes of a layer that goes, and of those within it: no weights, no module."""
+    import torch
+
+    facts = {
+        name: value
+        for name, value in vars(layer).items()
+        if not name.startswith("_") and not isinstance(value, torch.Tensor)
+    }
+    return SimpleNamespace(**facts, **{name: _facts(child) for name, child in layer.named_children()})
 
 
 def put_aside(network: torch.nn.Module, name: str, other: torch.nn.Module) -> torch.nn.Module:

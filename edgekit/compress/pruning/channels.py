@@ -17,11 +17,17 @@ class TensorChannels:
 
 
 class ChannelSets:
-    """Elements in disjoint sets. A fixed set is never pruned, for the reason that was given first."""
+    """Elements in disjoint sets. A fixed set is never pruned, for the reason that was given first.
+
+    `attended`: elements that reach a product of activations; `contracted`: those that one sums over, so that nothing
+    of them is in its result.
+    """
 
     def __init__(self) -> None:
         self._parents: list[int] = []
         self._fixed: dict[int, str] = {}
+        self.attended: set[int] = set()
+        self.contracted: set[int] = set()
 
     def new(self, count: int) -> tuple[int, ...]:
         """`count` elements, each in a set of its own."""
@@ -57,3 +63,7 @@ class ChannelSets:
     def why_fixed(self, element: int) -> str:
         """The reason; "" for an element that may be pruned."""
         return self._fixed.get(self.root(element), "")
+
+    def any_in(self, marked: Iterable[int], roots: Iterable[int]) -> bool:
+        """Whether any of `marked` lies in one of the sets that these roots stand for."""
+        return not {self.root(element) for element in marked}.isdisjoint(roots)

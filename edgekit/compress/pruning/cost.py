@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
-    from edgekit.compress.pruning.groups import ChannelGroup
+    from edgekit.compress.pruning.groups import ChannelGroup, ChannelUnit
 
 __all__ = ["CostModel", "LayerMacs", "layer_macs"]
+
+
+_Share = tuple[str, int, float]
+"""A group, its width, and how many of the layer's channels go with one of it."""
 
 
 @dataclass(frozen=True)
@@ -75,27 +79,44 @@ class CostModel:
 
     def __init__(self, layers: Sequence[LayerMacs], groups: Sequence[ChannelGroup]) -> None:
         self._layers = tuple(layers)
-        self._out: dict[str, list[tuple[str, int, float]]] = {layer.layer: [] for layer in layers}
-        self._in: dict[str, list[tuple[str, int, float]]] = {layer.layer: [] for layer in layers}
+        self._out: dict[str, dict[ChannelUnit, list[_Share]]] = {layer.layer: {} for layer in layers}
+        self._in: dict[str, dict[ChannelUnit, list[_Share]]] = {layer.layer: {} for layer in layers}
+        by_name = {layer.layer: layer for layer in layers}
+        self._touched: dict[str, dict[str, LayerMacs]] = {group.layer: {} for group in groups}
         for group in groups:
             for member in group.members:
-                if member.layer not in self._out:
+                if member.layer not in by_name:
                     continue
+                self._touched[group.layer][member.layer] = by_name[member.layer]
                 per_channel = sum(len(channels) for channels in member.channels) / group.width
-                share = (group.layer, group.width, per_channel)
-                (self._in if member.role == "in" else self._out)[member.layer].append(share)
+                side = (self._in if member.role == "in" else self._out)[member.layer]
+                side.setdefault(group.unit, []).append((group.layer, group.width, per_channel))
 
     def macs(self, widths: Mapping[str, int]) -> int:
         """MACs for one sample when group g keeps `widths[g]` channels; groups not named keep all."""
-        total = 0.0
-        for layer in self._layers:
-            share = self._left(self._out[layer.layer], layer.channels_out, widths)
-            if not layer.depthwise:
-                share *= self._left(self._in[layer.layer], layer.channels_in, widths)
-            total += layer.macs * share
-        return round(total)
+        return round(sum(self._of(layer, widths) for layer in self._layers))
+
+    def saved(self, widths: Mapping[str, int], group: str, width: int) -> int:
+        """MACs that go when `group` gets narrower than `widths` say. Looks at the group's own layers alone."""
+        narrower = {**widths, group: width}
+        touched = self._touched[group].values()
+        return round(sum(self._of(layer, widths) - self._of(layer, narrower) for layer in touched))
+
+    def _of(self, layer: LayerMacs, widths: Mapping[str, int]) -> float:
+        share = self._left(self._out[layer.layer], layer.channels_out, widths)
+        if not layer.depthwise:
+            share *= self._left(self._in[layer.layer], layer.channels_in, widths)
+        return layer.macs * share
 
     @staticmethod
-    def _left(shares: list[tuple[str, int, float]], channels: int, widths: Mapping[str, int]) -> float:
-        gone = sum((width - widths.get(group, width)) * per_channel for group, width, per_channel in shares)
-        return 1.0 - gone / channels
+    def _left(
+        by_unit: Mapping[ChannelUnit, Sequence[_Share]], channels: int, widths: Mapping[str, int]
+    ) -> float:
+        """Heads and channels of heads are rows and columns of one grid: what both leave is a product."""
+        left = 1.0
+        for shares in by_unit.values():
+            gone = sum(
+                (width - widths.get(group, width)) * per_channel for group, width, per_channel in shares
+            )
+            left *= 1.0 - gone / channels
+        return left

@@ -1,19 +1,20 @@
 """How channels flow through the operators of a traced network: what each does to the channels of its inputs.
 
-An operator without a rule (a recurrent layer, a matrix product of activations, a normalization across channels) fixes
-the channels that reach it: they stay at full width, and the rest of the network is pruned around it.
+An operator without a rule (a recurrent layer, a normalization across channels) fixes the channels that reach it: they
+stay at full width, and the rest of the network is pruned around it.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
+from edgekit.compress.pruning.products import attended, contracted, multiplied
+from edgekit.compress.pruning.views import viewed
 
-__all__ = ["FIXED_WIDTH", "Arrived", "Left", "flow"]
+__all__ = ["FIXED_WIDTH", "Arrived", "Left", "OperatorCall", "flow"]
 
 Arrived = tuple[TensorChannels | None, tuple[int, ...]]
 """A tensor that an operator reads: its channels, None where it has none that can be pruned, and its shape."""
@@ -35,8 +36,10 @@ class OperatorCall:
         tensors: Sequence[Arrived],
         options: Mapping[str, Any],
         shapes: Sequence[tuple[int, ...]],
+        heads: Collection[int] = (),
     ) -> None:
         self.name, self.tensors, self.options, self.shapes = name, tensors, options, shapes
+        self.heads = heads
 
     @property
     def source(self) -> TensorChannels:
@@ -63,21 +66,24 @@ def flow(
     shapes: Sequence[tuple[int, ...]],
     *,
     pointwise: bool,
+    heads: Collection[int] = (),
 ) -> Left:
     """Channels of the result of operator `name` ("relu_" as "relu"), whose results have `shapes`.
 
-    What may not be pruned is fixed in `sets`. `pointwise`: torch says that the operator works element by element.
+    `tensors`: in the order of the operator's arguments, one for each. What may not be pruned is fixed in `sets`.
+    `pointwise`: torch says that the operator works element by element. `heads`: numbers of heads that views of a split
+    axis are followed along (see viewed).
     """
     if not any(channels for channels, _ in tensors):
         return None
     rule = RULES.get(name) or (_together if pointwise else None)
     left: Left = None
-    if rule is not None and (tensors[0][0] is not None or rule in (_together, _concatenated, _stacked)):
-        left = rule(sets, OperatorCall(name, tensors, options, shapes))
+    if rule is not None and (tensors[0][0] is not None or rule in _ANY_OPERAND):
+        left = rule(sets, OperatorCall(name, tensors, options, shapes, heads))
     if left is None:
         for channels, _ in tensors:
             if channels is not None:
-                sets.fix(channels.ids, f"goes into {name}")
+                sets.fix(channels.ids, f"goes into {name}{_ACROSS.get(name, '')}")
     return left
 
 
@@ -137,28 +143,14 @@ def _along_another_axis(sets: ChannelSets, call: OperatorCall) -> Left:
     return None if call.axis("dim") == call.source.axis else call.source
 
 
+def _normalized(sets: ChannelSets, call: OperatorCall) -> Left:
+    """Layer norm and its like: statistics across the last axes, whose width changes them."""
+    axes = len(call.options.get("normalized_shape") or ())
+    return call.source if call.source.axis < len(call.shape) - axes else None
+
+
 def _reshaped(sets: ChannelSets, call: OperatorCall) -> Left:
-    """Views: channels are merged with the axes behind them, or split into groups that stay equal."""
-    shape, source = call.shapes[0], call.source
-    before, count = math.prod(call.shape[: source.axis]), len(source.ids)
-    starts = [at for at in range(len(shape)) if math.prod(shape[:at]) == before]
-    for axis in reversed(starts):
-        size = shape[axis]
-        if size % count == 0 and math.prod(call.shape[source.axis + 1 :]) % (size // count) == 0:
-            return TensorChannels(
-                axis, tuple(element for element in source.ids for _ in range(size // count))
-            )
-        split = next(
-            (end for end in range(axis + 1, len(shape)) if math.prod(shape[axis : end + 1]) == count), 0
-        )
-        if size > 1 and split:
-            rows = _rows(source.ids, size)
-            if all(len(set(row)) == 1 for row in rows):  # channels that were merged with other axes before
-                return TensorChannels(axis, tuple(row[0] for row in rows))
-            rows = _rows(source.ids, count // shape[split])
-            sets.join_all(*rows)
-            return TensorChannels(split, rows[0])
-    return None
+    return viewed(sets, call.source, call.shape, call.shapes[0], call.heads)
 
 
 def _rows(ids: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
@@ -172,7 +164,10 @@ def _permuted(sets: ChannelSets, call: OperatorCall) -> Left:
 
 
 def _transposed(sets: ChannelSets, call: OperatorCall) -> Left:
-    swap = (call.axis("dim0"), call.axis("dim1")) if "dim0" in call.options else (0, 1)
+    """Two axes change places: those named, or the last two of a matrix."""
+    rank = len(call.shape)
+    named = "dim0" in call.options
+    swap = (call.axis("dim0"), call.axis("dim1")) if named else (max(0, rank - 2), rank - 1)
     order = {swap[0]: swap[1], swap[1]: swap[0]}
     return TensorChannels(order.get(call.source.axis, call.source.axis), call.source.ids)
 
@@ -271,6 +266,17 @@ def _shuffled(sets: ChannelSets, call: OperatorCall) -> Left:
     return TensorChannels(1, tuple(row[0] for row in rows))
 
 
+def _moved(sets: ChannelSets, call: OperatorCall) -> Left:
+    """movedim: the axes named go where they are told, the others close up."""
+    rank = len(call.shape)
+    named = [call.options["source"], call.options["destination"]]
+    source, target = ([int(a) % rank for a in ([axes] if isinstance(axes, int) else axes)] for axes in named)
+    placed = dict(zip(target, source, strict=True))
+    others = (axis for axis in range(rank) if axis not in source)
+    order = [placed[at] if at in placed else next(others) for at in range(rank)]
+    return TensorChannels(order.index(call.source.axis), call.source.ids)
+
+
 def _named(rule: Rule, names: str) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 
@@ -293,9 +299,10 @@ RULES: Mapping[str, Rule] = {
     ),
     **_named(_reduced, "mean sum amax amin max min std var norm logsumexp"),
     **_named(_along_another_axis, "softmax log_softmax"),
+    **_named(_normalized, "layer_norm rms_norm"),
     **_named(_reshaped, "view reshape flatten unflatten squeeze unsqueeze _unsafe_view"),
     **_named(_permuted, "permute"),
-    **_named(_transposed, "transpose t swapaxes"),
+    **_named(_transposed, "transpose t swapaxes mT mH adjoint"),
     **_named(_concatenated, "cat concat"),
     **_named(_stacked, "stack"),
     **_named(_split, "chunk split split_with_sizes tensor_split"),
@@ -305,5 +312,17 @@ RULES: Mapping[str, Rule] = {
     **_named(_expanded, "expand"),
     **_named(_gated, "glu"),
     **_named(_shuffled, "pixel_shuffle"),
+    **_named(_moved, "movedim moveaxis"),
+    **_named(multiplied, "matmul bmm mm"),
+    **_named(contracted, "einsum"),
+    **_named(attended, "scaled_dot_product_attention"),
 }
 """Operator of ATen, without overload and trailing underscore → its rule."""
+
+_ACROSS = dict.fromkeys(
+    ["layer_norm", "rms_norm", "group_norm"], ", whose statistics are taken across its channels"
+)
+"""Operator → why no channel can go: those that stay would get other values."""
+
+_ANY_OPERAND = (_together, _concatenated, _stacked, multiplied, contracted, attended)
+"""Rules for which the first tensor may be one without channels."""

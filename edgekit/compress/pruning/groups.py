@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from edgekit.compress.pruning.calls import NumberPlace
+from edgekit.compress.pruning.mending import Pinned, scales_of
 from edgekit.compress.pruning.trace import Role, TracedChannels, is_maker, trace_channels
+from edgekit.compress.pruning.tracing import Traced, trace
 
 if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
 
-__all__ = ["ChannelGroup", "Grouping", "Member", "channel_groups"]
+__all__ = ["ChannelGroup", "ChannelUnit", "Grouping", "Member", "ViewSize", "channel_groups"]
+
+ChannelUnit = Literal["channel", "head"]
 
 
 @dataclass(frozen=True)
@@ -32,21 +36,45 @@ class Member:
 
 
 @dataclass(frozen=True)
+class ViewSize:
+    """A number that a module's forward gives a view: of the axis' `size` places, channels[i] go with channel i."""
+
+    place: NumberPlace
+    size: int
+    channels: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class ChannelGroup:
     """`width` channels that may be chosen among, named by `layer`, the first layer to make them.
 
     A group's channel is what goes at once: mostly one channel of each layer, two where the halves of a tensor stay
-    equal.
+    equal, in an attention the same channel of each head. With the unit "head" it is a whole head, and the name says so:
+    the same layers can be in a group of heads and in one of channels, which cut rows and columns of one grid.
+
+    `sizes`: numbers in the network's forwards that follow. `attended`: the channels reach a product of activations.
+    `summed`: one sums over them, so that no layer reads them; `scales`: numbers in that forward that may be computed
+    from how many they are, which must stay as they are.
     """
 
     layer: str
     width: int
     members: tuple[Member, ...]
+    unit: ChannelUnit = "channel"
+    sizes: tuple[ViewSize, ...] = ()
+    attended: bool = False
+    summed: bool = False
+    scales: tuple[tuple[NumberPlace, Pinned], ...] = ()
 
     @property
     def makers(self) -> tuple[Member, ...]:
         """Members that make the channels; more than one where a residual adds them up."""
         return tuple(member for member in self.members if member.role == "out")
+
+    @property
+    def inner(self) -> bool:
+        """Whether the channels are no residual stream's: one layer makes them, or they end within an attention."""
+        return len(self.makers) == 1 or self.summed or self.unit == "head"
 
     @property
     def readers(self) -> tuple[Member, ...]:
@@ -63,25 +91,41 @@ class Grouping:
 
 
 def channel_groups(module: torch.nn.Module, example: Example) -> Grouping:
-    """All groups whose channels flow through known operators only, in the order of their first layers.
+    """All groups whose channels flow through known operators only, in the order of their first layers; then the heads.
 
-    Not yet checked for soundness (see soundness.py). Channels that are outputs, that meet a recurrent layer, an
-    attention, a bare parameter or any operator without a rule are in no group. Raises StageError when tracing fails.
+    Not yet checked for soundness (see soundness.py). Channels that are outputs, that meet a recurrent layer, a
+    normalization across them, a bare parameter or any operator without a rule are in no group. Raises StageError when
+    tracing fails.
     """
-    traced = trace_channels(copy.deepcopy(module), example)
-    order = {name: place for place, (name, _) in enumerate(module.named_modules())}
-    made = [
-        name for name, layer in module.named_modules() if is_maker(layer) and (name, "out") in traced.roles
-    ]
+    traced = trace(module, example)
+    channels, kept = _grouped(traced, trace_channels(traced), "channel")
+    known = {group.members for group in channels}
+    heads: list[ChannelGroup] = []
+    if traced.heads:
+        along_heads, _ = _grouped(traced, trace_channels(traced, traced.heads), "head")
+        heads = [group for group in along_heads if group.attended and group.members not in known]
+    whole = {member.layer for group in heads for member in group.makers}
+    return Grouping((*channels, *heads), {name: why for name, why in kept.items() if name not in whole})
+
+
+def _grouped(
+    network: Traced, traced: TracedChannels, unit: ChannelUnit
+) -> tuple[list[ChannelGroup], dict[str, str]]:
+    """The groups of one way to follow channels, and the layers that it cannot prune → why."""
+    layers = dict(network.module.named_modules())
+    root = traced.sets.root
+    roles = {key: tuple(map(root, elements)) for key, elements in traced.roles.items()}
+    sizes = {key: tuple(map(root, elements)) for key, elements in traced.sizes.items()}
+    made = [name for name, layer in layers.items() if is_maker(layer) and (name, "out") in traced.roles]
     groups, kept = [], {}
     for makers in _coupled(traced, made):
-        sets = sorted({traced.sets.root(e) for name in makers for e in traced.roles[name, "out"]})
+        sets = sorted({element for name in makers for element in roles[name, "out"]})
         reason = next((why for element in sets if (why := traced.sets.why_fixed(element))), "")
         if reason:
             kept.update(dict.fromkeys(makers, reason))
         else:
-            groups.append(_group(traced, makers[0], sets, order))
-    return Grouping(tuple(groups), kept)
+            groups.append(_group(network, _Rooted(traced, roles, sizes), makers[0], sets, unit))
+    return groups, kept
 
 
 def _coupled(traced: TracedChannels, makers: Sequence[str]) -> list[list[str]]:
@@ -107,19 +151,59 @@ def _coupled(traced: TracedChannels, makers: Sequence[str]) -> list[list[str]]:
     )
 
 
-def _group(traced: TracedChannels, first: str, sets: Sequence[int], order: dict[str, int]) -> ChannelGroup:
+@dataclass(frozen=True)
+class _Rooted:
+    """Channels of a network with the roots of what its layers and its forwards' sizes hold."""
+
+    traced: TracedChannels
+    roles: Mapping[tuple[str, Role], tuple[int, ...]]
+    sizes: Mapping[NumberPlace, tuple[int, ...]]
+
+
+def _group(
+    network: Traced, rooted: _Rooted, first: str, sets: Sequence[int], unit: ChannelUnit
+) -> ChannelGroup:
     """The group of these channels; they are numbered as its first layer makes them, the rest behind."""
-    made = [traced.sets.root(element) for element in traced.roles[first, "out"]]
+    traced = rooted.traced
+    made = rooted.roles[first, "out"]
     place = {root: number for number, root in enumerate(dict.fromkeys((*made, *sets)))}
-    members = []
-    for (layer, role), elements in traced.roles.items():
+
+    def by_channel(roots: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """() where none of the group's is among them."""
+        if place.keys().isdisjoint(roots):
+            return ()
         channels: list[list[int]] = [[] for _ in place]
-        for channel, element in enumerate(elements):
-            root = traced.sets.root(element)
+        for channel, root in enumerate(roots):
             if root in place:
                 channels[place[root]].append(channel)
-        if any(channels):
-            norm = traced.norms.get(layer) if role == "out" else None
-            members.append(Member(layer, role, tuple(map(tuple, channels)), norm))
+        return tuple(map(tuple, channels))
+
+    order = {name: number for number, (name, _) in enumerate(network.module.named_modules())}
+    members = [
+        Member(layer, role, channels, traced.norms.get(layer) if role == "out" else None)
+        for (layer, role), roots in rooted.roles.items()
+        if (channels := by_channel(roots))
+    ]
     members.sort(key=lambda member: (order[member.layer], member.role))
-    return ChannelGroup(first, len(place), tuple(members))
+    sizes = tuple(
+        ViewSize(at, len(roots), channels)
+        for at, roots in rooted.sizes.items()
+        if (channels := by_channel(roots))
+    )
+    scales = {
+        at: value
+        for name, (elements, counts) in traced.summed.items()
+        if traced.sets.any_in(elements, place)
+        for count in counts
+        for at, value in scales_of(network.recorded.get(name, ()), count)
+    }
+    return ChannelGroup(
+        first if unit == "channel" else f"{first} heads",
+        len(place),
+        tuple(members),
+        unit,
+        sizes,
+        traced.sets.any_in(traced.sets.attended, place),
+        traced.sets.any_in(traced.sets.contracted, place),
+        tuple(scales.items()),
+    )

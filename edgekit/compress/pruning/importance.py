@@ -23,6 +23,7 @@ __all__ = ["Importance", "channel_scores"]
 
 Importance = Literal["magnitude", "taylor", "activation"]
 Scores = dict[str, "NDArray[np.float64]"]
+_Side = tuple[str, str]
 _BATCH = 64
 
 
@@ -42,6 +43,9 @@ def channel_scores(
     of the loss when the channel is removed (Molchanov et al. 2019; Liu et al. 2021, group Fisher pruning).
     L is cross-entropy against class numbers; without those, against some drawn from the network's own
     softmax (the true Fisher information); for outputs that are not [N, classes], a random projection of them.
+
+    Channels that a product of activations sums over (queries and keys) have no reader: there activation takes the
+    product of their energies in the layers that make them, and taylor has `a` as those layers give it.
 
     `samples` bounds how many samples are read. Raises UserError when data are needed and absent.
     """
@@ -101,18 +105,30 @@ def _activation(
 
     layers = dict(module.named_modules())
     readers = {reader.layer for group in groups for reader in group.readers}
+    makers = {maker.layer for group in groups if group.summed for maker in group.makers}
     sums = {name: np.zeros((2, 1)) for name in readers}
     counts = dict.fromkeys(readers, 0)
+    energies: dict[str, NDArray[np.float64]] = {name: np.zeros(1) for name in makers}
+
+    def flat(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return x.detach().movedim(_channel_axis(layer, x), -1).flatten(0, -2).double()
 
     def watcher(name: str) -> Any:
         def watch(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            flat = inputs[0].detach().movedim(_channel_axis(layer, inputs[0]), -1).flatten(0, -2).double()
-            sums[name] = sums[name] + torch.stack((flat.sum(0), flat.square().sum(0))).cpu().numpy()
-            counts[name] += flat.shape[0]
+            read = flat(layer, inputs[0])
+            sums[name] = sums[name] + torch.stack((read.sum(0), read.square().sum(0))).cpu().numpy()
+            counts[name] += read.shape[0]
+
+        return watch
+
+    def made_by(name: str) -> Any:
+        def watch(layer: torch.nn.Module, _: object, output: torch.Tensor) -> None:
+            energies[name] = energies[name] + flat(layer, output).square().sum(0).cpu().numpy()
 
         return watch
 
     handles = [layers[name].register_forward_pre_hook(watcher(name)) for name in readers]
+    handles += [layers[name].register_forward_hook(made_by(name)) for name in makers]
     try:
         with torch.no_grad():
             for inputs, _ in _some_batches(module, data, samples):
@@ -128,7 +144,10 @@ def _activation(
             weight = _rows(layers[reader.layer], reading=True).square().sum(1).numpy()
             energy = np.maximum(second - first**2, 0.0) * weight
             total += _gather(energy, reader, energy.sum())
-        scores[group.layer] = total / len(group.readers)
+        scores[group.layer] = total / max(1, len(group.readers))
+        if group.summed:
+            made = [_gather(energies[m.layer], m, energies[m.layer].sum()) for m in group.makers]
+            scores[group.layer] += np.prod(made, axis=0)
     return scores
 
 
@@ -136,24 +155,29 @@ def _taylor(module: torch.nn.Module, groups: Sequence[ChannelGroup], data: Sampl
     import torch
 
     layers = dict(module.named_modules())
-    readers = sorted({reader.layer for group in groups for reader in group.readers})
-    gates: dict[str, list[torch.Tensor]] = {name: [] for name in readers}
+    gated = [(member.layer, member.role) for group in groups for member in _gated(group)]
+    gates: dict[_Side, list[torch.Tensor]] = {side: [] for side in sorted(set(gated))}
 
-    def gater(name: str) -> Any:
-        def gate(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            x = inputs[0]
-            axis = _channel_axis(layer, x) % x.ndim
-            shape = [x.shape[0] if i == 0 else x.shape[axis] if i == axis else 1 for i in range(x.ndim)]
-            factor = torch.ones(shape, dtype=x.dtype, device=x.device, requires_grad=True)
-            gates[name].append(factor)
-            return (x * factor, *inputs[1:])
+    def factor(side: _Side, layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        axis = _channel_axis(layer, x) % x.ndim
+        shape = [x.shape[0] if i == 0 else x.shape[axis] if i == axis else 1 for i in range(x.ndim)]
+        gates[side].append(torch.ones(shape, dtype=x.dtype, device=x.device, requires_grad=True))
+        return gates[side][-1]
 
-        return gate
+    def gate(side: _Side) -> Any:
+        def read(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            return (inputs[0] * factor(side, layer, inputs[0]), *inputs[1:])
+
+        def made(layer: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
+            return output * factor(side, layer, output)
+
+        layer = layers[side[0]]
+        return layer.register_forward_pre_hook(read) if side[1] == "in" else layer.register_forward_hook(made)
 
     scores: Scores = {group.layer: np.zeros(group.width) for group in groups}
     seen = 0
     generator = torch.Generator().manual_seed(0)
-    handles = [layers[name].register_forward_pre_hook(gater(name)) for name in readers]
+    handles = [gate(side) for side in gates]
     try:
         with torch.enable_grad():
             for inputs, labels in _some_batches(module, data, samples):
@@ -161,9 +185,9 @@ def _taylor(module: torch.nn.Module, groups: Sequence[ChannelGroup], data: Sampl
                     products.clear()
                 outputs = forward_outputs(module.eval(), inputs)
                 loss = _probe_loss(outputs, labels, find_goal(data.labels, outputs), generator)
-                flat = [factor for name in readers for factor in gates[name]]
+                flat = [product for products in gates.values() for product in products]
                 gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
-                slopes = {name: _slopes(gates[name], gradients) for name in readers}
+                slopes = {side: _slopes(products, gradients) for side, products in gates.items()}
                 seen += inputs[0].shape[0]
                 for group in groups:
                     scores[group.layer] += _group_slope(group, slopes)
@@ -183,13 +207,18 @@ def _slopes(factors: list[torch.Tensor], gradients: Iterator[torch.Tensor | None
     return np.asarray(total, dtype=np.float64)
 
 
-def _group_slope(group: ChannelGroup, slopes: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+def _gated(group: ChannelGroup) -> tuple[Member, ...]:
+    """The members at whom a channel's removal is seen: its readers, or its makers where it is summed over."""
+    return group.makers if group.summed else group.readers
+
+
+def _group_slope(group: ChannelGroup, slopes: dict[_Side, NDArray[np.float64]]) -> NDArray[np.float64]:
     total: NDArray[np.float64] | float = 0.0
-    for reader in group.readers:
-        slope = slopes[reader.layer]
+    for member in _gated(group):
+        slope = slopes[member.layer, member.role]
         if slope.ndim == 2:
             total = total + np.stack(
-                [slope[:, list(channels)].sum(1) for channels in reader.channels], axis=1
+                [slope[:, list(channels)].sum(1) for channels in member.channels], axis=1
             )
     squared = np.atleast_2d(np.asarray(total, dtype=np.float64) ** 2)
     return np.asarray(squared.sum(0), dtype=np.float64)

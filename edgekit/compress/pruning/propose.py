@@ -45,8 +45,8 @@ class PruneConfig:
 
     ratio_step: fraction of the original's MACs that one step of iterative pruning takes away.
     round_to: the channel multiple that the target's runtime likes (see allowed_widths).
-    scope: "inner" prunes only groups with one maker (never the width of a residual stream); "all" prunes
-    every sound group. keep: layer-name globs whose output channels all stay.
+    scope: "inner" prunes only groups with one maker, and those within an attention (never the width of a residual
+    stream); "all" prunes every sound group. keep: layer-name globs whose output channels all stay.
     importance_samples: how many samples "taylor" and "activation" may read.
     """
 
@@ -83,7 +83,7 @@ class Prunable:
 def prunable(module: torch.nn.Module, example: Example, config: PruneConfig) -> tuple[Prunable, ...]:
     """Every group that `propose` may prune. Empty when nothing can be pruned soundly."""
     return tuple(
-        Prunable(group.layer, group.width, allowed_widths(group.width, config.round_to, config.min_channels))
+        Prunable(group.layer, group.width, _widths_of(group, group.width, config))
         for group in _groups(folded(module), example, config)
     )
 
@@ -117,8 +117,7 @@ def propose(
     full = previous.original_macs if previous and previous.original_macs else cost.macs({})
     originals = {step.layer: step.width for step in previous.steps} if previous else {}
     allowed = {
-        group.layer: _allowed_now(group.width, originals.get(group.layer, group.width), config)
-        for group in groups
+        group.layer: _allowed_now(group, originals.get(group.layer, group.width), config) for group in groups
     }
     widths = _cheapest(groups, scores, cost, allowed, target_fraction * full)
     plan = _keep_best(groups, scores, widths, full, cost.macs(widths))
@@ -211,22 +210,30 @@ def sound_grouping(module: torch.nn.Module, example: Example, config: PruneConfi
     wanted = [
         group
         for group in traced.groups
-        if (config.scope == "all" or len(group.makers) == 1)
+        if (config.scope == "all" or group.inner)
         and not any(fnmatch.fnmatchcase(maker.layer, glob) for maker in group.makers for glob in config.keep)
     ]
     sound = sound_groups(module, example, wanted)
     kept = dict(traced.kept)
+    narrowed = {maker.layer for group in sound for maker in group.makers}
     for group in traced.groups:
         if group not in sound:
             reason = "would compute something else" if group in wanted else "is to be kept"
-            kept.update((maker.layer, reason) for maker in group.makers)
+            kept.update((maker.layer, reason) for maker in group.makers if maker.layer not in narrowed)
     return Grouping(sound, kept)
 
 
-def _allowed_now(width: int, original: int, config: PruneConfig) -> tuple[int, ...]:
-    """Widths allowed from `width` down, counted from the original's width, so that halving happens once."""
-    allowed = allowed_widths(original, config.round_to, config.min_channels)
-    return (width, *(count for count in allowed if count < width))
+def _widths_of(group: ChannelGroup, width: int, config: PruneConfig) -> tuple[int, ...]:
+    """allowed_widths of a group that had `width` channels at first; of heads any number may stay."""
+    if group.unit == "head":
+        return allowed_widths(width, 1)
+    return allowed_widths(width, config.round_to, config.min_channels)
+
+
+def _allowed_now(group: ChannelGroup, original: int, config: PruneConfig) -> tuple[int, ...]:
+    """Widths allowed from the group's down, counted from the original's width, so that halving happens once."""
+    allowed = _widths_of(group, original, config)
+    return (group.width, *(count for count in allowed if count < group.width))
 
 
 def _cheapest(
@@ -250,7 +257,7 @@ def _cheapest(
             below = [count for count in allowed[layer] if count < width]
             if not below:
                 continue
-            after = cost.macs({**widths, layer: below[0]})
+            after = now - cost.saved(widths, layer, below[0])
             lost = remaining[layer][width] - remaining[layer][below[0]]
             offer = (lost / max(1, now - after), layer, below[0], after)
             if best is None or offer < best:

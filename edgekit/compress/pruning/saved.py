@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.compress.attention import unpacked_state
 from edgekit.compress.pruning.plan import PrunePlan
 from edgekit.compress.pruning.propose import apply_plan
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
@@ -29,7 +30,7 @@ def load_pruned(path: Path, original: torch.nn.Module, example: Example) -> tupl
     plan = PrunePlan.from_json(str(note.get("plan")))
     module = apply_plan(original, example, plan)
     try:
-        module.load_state_dict(tensors)
+        module.load_state_dict(unpacked_state(tensors, module.state_dict().keys()))
     except RuntimeError as error:
         raise ModelError(f"{path} does not fit this model: {in_one_line(error)}") from error
     return module, plan

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.depth.blocks import bypassed
 from edgekit.compress.layers import transposed_convolutions
-from edgekit.compress.pruning.groups import ChannelGroup, channel_groups
+from edgekit.compress.pruning.calls import NumberPlace
+from edgekit.compress.pruning.groups import ChannelGroup, ChannelUnit, channel_groups
+from edgekit.compress.pruning.mending import Pinned, Resized, mend
 from edgekit.compress.pruning.trace import Role
 from edgekit.errors import StageError
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
-    from edgekit.compress.pruning.plan import PrunePlan
+    from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 
 __all__ = ["apply_steps", "cut"]
 
@@ -56,7 +58,36 @@ def cut(module: torch.nn.Module, groups: Sequence[ChannelGroup], plan: PrunePlan
     for (name, role), channels in gone.items():
         if channels:
             _cut_layer(layers[name], role, channels)
+    mend(pruned, _numbers({step.layer: step for step in plan.steps}, groups))
     return pruned.eval()
+
+
+def _numbers(
+    steps: Mapping[str, PruneStep], groups: Sequence[ChannelGroup]
+) -> dict[NumberPlace, Resized | Pinned]:
+    """What the network's forwards must ask for from now on.
+
+    An axis that holds heads of several channels loses its share of heads and, of what is left, its share of channels.
+    """
+    gone: dict[NumberPlace, dict[ChannelUnit, set[int]]] = {}
+    sizes: dict[NumberPlace, int] = {}
+    numbers: dict[NumberPlace, Resized | Pinned] = {}
+    for group in groups:
+        step = steps.get(group.layer)
+        if step is None:
+            continue
+        for view in group.sizes:
+            sizes[view.place] = view.size
+            removed = {place for i in step.removed for place in view.channels[i]}
+            gone.setdefault(view.place, {}).setdefault(group.unit, set()).update(removed)
+        numbers.update(group.scales)
+    for at, by_unit in gone.items():
+        left = sizes[at]
+        for removed in by_unit.values():
+            left = left * (sizes[at] - len(removed)) // sizes[at]
+        if left != sizes[at]:
+            numbers[at] = Resized(sizes[at], left)
+    return numbers
 
 
 def _cut_layer(layer: Any, role: Role, gone: Collection[int]) -> None:

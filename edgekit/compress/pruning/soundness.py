@@ -3,7 +3,8 @@
 Removing channels must give the same outputs as keeping them and making every reader ignore them. Where a
 network pads, slices or normalizes across channels (ResNet's shortcut of type A, layer norm), the traced
 dependencies are wrong or the meaning changes: such groups are found here and left alone. So are groups whose
-channels are the network's outputs.
+channels are the network's outputs. Channels that a product of activations sums over have no layer that reads them: to
+ignore them, they are made zero.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.compress.base import example_tensors, forward_outputs
 from edgekit.compress.layers import transposed_convolutions
-from edgekit.compress.probe import make_probe
+from edgekit.compress.probe import make_lively, make_probe
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.slicing import cut
 from edgekit.errors import StageError, in_one_line
@@ -36,25 +37,32 @@ def sound_groups(
     module: torch.nn.Module, example: Example, groups: Sequence[ChannelGroup]
 ) -> tuple[ChannelGroup, ...]:
     """The groups that can be pruned without breaking the network, found by bisection on trial prunings."""
-    probe, inputs = make_probe(module, example)
+    trying = _Trying(module, example, groups)
     chance = random.Random(0)
 
     def trial(group: ChannelGroup) -> PruneStep:
         kept = chance.sample(range(group.width), max(1, group.width // 2))
         return PruneStep(group.layer, group.width, tuple(sorted(kept)))
 
-    trials = {group.layer: trial(group) for group in groups if group.width > 1 and group.readers}
+    trials = {
+        group.layer: trial(group) for group in groups if group.width > 1 and (group.readers or group.summed)
+    }
 
     def sound(part: list[ChannelGroup]) -> list[ChannelGroup]:
         if not part:
             return []
         plan = PrunePlan(tuple(trials[group.layer] for group in part))
-        if _same_after(probe, inputs, part, plan):
+        if trying.same_after(part, plan):
             return part
         if len(part) == 1:
             return []
         middle = len(part) // 2
-        return sound(part[:middle]) + sound(part[middle:])
+        first, second = sound(part[:middle]), sound(part[middle:])
+        together = [*first, *second]
+        if not (first and second) or together == part:
+            return first or second
+        plan = PrunePlan(tuple(trials[group.layer] for group in together))
+        return together if trying.same_after(together, plan) else first
 
     return tuple(sound([group for group in groups if group.layer in trials]))
 
@@ -63,8 +71,7 @@ def means_the_same(
     module: torch.nn.Module, example: Example, groups: Sequence[ChannelGroup], plan: PrunePlan
 ) -> bool:
     """Whether pruning `module` by `plan` equals making all readers ignore the removed channels."""
-    probe, inputs = make_probe(module, example)
-    return _same_after(probe, inputs, groups, plan)
+    return _Trying(module, example, groups).same_after(groups, plan)
 
 
 def output_shapes(module: torch.nn.Module, example: Example) -> tuple[tuple[int, ...], ...]:
@@ -89,22 +96,43 @@ def retrace(module: torch.nn.Module, example: Example) -> None:
             ) from error
 
 
-def _same_after(
-    probe: torch.nn.Module, inputs: tuple[torch.Tensor, ...], groups: Sequence[ChannelGroup], plan: PrunePlan
-) -> bool:
-    import torch
+class _Trying:
+    """A probe of the network, and the inputs that it is tried with."""
 
-    with torch.no_grad():
-        wanted = forward_outputs(_ignoring(probe, groups, plan), inputs)
-    try:
-        pruned = cut(probe, groups, plan)
-        with torch.no_grad():
-            got = forward_outputs(pruned, inputs)
-    except _FORWARD_ERRORS:
-        return False
-    if len(got) != len(wanted):
-        return False
-    return all(_close(a, b) for a, b in zip(got, wanted, strict=True))
+    def __init__(self, module: torch.nn.Module, example: Example, groups: Sequence[ChannelGroup]) -> None:
+        import torch
+
+        self._probe, inputs = make_probe(module, example)
+        self._batches = [inputs]
+        if any(group.attended for group in groups):
+            make_lively(self._probe)
+        if any(group.sizes for group in groups):  # a size may hold the number of samples, too
+            twice = tuple(torch.cat((tensor, tensor)) if tensor.ndim else tensor for tensor in inputs)
+            try:
+                with torch.no_grad():
+                    self._probe(*twice)
+                self._batches.append(twice)
+            except _FORWARD_ERRORS:
+                pass
+
+    def same_after(self, groups: Sequence[ChannelGroup], plan: PrunePlan) -> bool:
+        """Whether cutting is ignoring."""
+        import torch
+
+        masked = _ignoring(self._probe, groups, plan)
+        try:
+            pruned = cut(self._probe, groups, plan)
+            with torch.no_grad():
+                return all(
+                    _alike(forward_outputs(pruned, inputs), forward_outputs(masked, inputs))
+                    for inputs in self._batches
+                )
+        except _FORWARD_ERRORS:
+            return False
+
+
+def _alike(got: tuple[torch.Tensor, ...], wanted: tuple[torch.Tensor, ...]) -> bool:
+    return len(got) == len(wanted) and all(map(_close, got, wanted))
 
 
 def _close(got: torch.Tensor, wanted: torch.Tensor) -> bool:
@@ -117,7 +145,10 @@ def _close(got: torch.Tensor, wanted: torch.Tensor) -> bool:
 
 
 def _ignoring(probe: torch.nn.Module, groups: Sequence[ChannelGroup], plan: PrunePlan) -> torch.nn.Module:
-    """A copy in which every reader has zero weights for the channels that the plan removes."""
+    """A copy in which every reader has zero weights for the channels that the plan removes.
+
+    Makers of channels that are summed over without a reader have zero weights for them.
+    """
     import torch
 
     masked = copy.deepcopy(probe)
@@ -133,4 +164,11 @@ def _ignoring(probe: torch.nn.Module, groups: Sequence[ChannelGroup], plan: Prun
                     weight[gone] = 0.0
                 else:
                     weight[:, gone] = 0.0
+            for maker in group.makers if group.summed else ():
+                gone = [channel for i in removed.get(group.layer, ()) for channel in maker.channels[i]]
+                weight = layers[maker.layer].get_parameter("weight")
+                weight[(slice(None), gone) if isinstance(layers[maker.layer], transposed) else gone] = 0.0
+                bias = getattr(layers[maker.layer], "bias", None)
+                if bias is not None:
+                    bias[gone] = 0.0
     return masked

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.layers import transposed_convolutions
-from edgekit.compress.program import exported_program, operator_name
+from edgekit.compress.program import operator_name
+from edgekit.compress.pruning.calls import NumberPlace, RecordedCall
 from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
 from edgekit.compress.pruning.flow import FIXED_WIDTH, Arrived, Left, flow
+from edgekit.compress.pruning.tracing import Traced
 
 if TYPE_CHECKING:
     import torch
-
-    from edgekit.compress.base import Example
 
 __all__ = ["OUTPUT", "Role", "TracedChannels", "is_maker", "trace_channels"]
 
@@ -38,12 +38,16 @@ _PRODUCTS = (
 class TracedChannels:
     """Layers and the channels that they make, read or carry on, as elements of `sets`.
 
-    `norms`: layer → the batch norm that its result goes into.
+    `norms`: layer → the batch norm that its result goes into. `sizes`: numbers that a forward gives its views, with
+    the channels that the axis of this size holds. `summed`: modules in whose forwards a product of activations sums
+    over channels → those channels, and how many at once.
     """
 
     sets: ChannelSets = field(default_factory=ChannelSets)
     roles: dict[tuple[str, Role], tuple[int, ...]] = field(default_factory=dict)
     norms: dict[str, str] = field(default_factory=dict)
+    sizes: dict[NumberPlace, tuple[int, ...]] = field(default_factory=dict)
+    summed: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     def elements(self, layer: str, role: Role, count: int) -> tuple[int, ...]:
         """The layer's channels, the same at each of its calls."""
@@ -58,13 +62,14 @@ class TracedChannels:
                 self.sets.fix(elements, "has weights that are used elsewhere too")
 
 
-def trace_channels(module: torch.nn.Module, example: Example) -> TracedChannels:
-    """Trace `module` (eval mode) on `example`. Raises StageError when torch.export cannot."""
-    program = exported_program(module, example)
-    walk = _Walk(module, program)
-    for node in program.graph.nodes:
+def trace_channels(traced: Traced, heads: frozenset[int] = frozenset()) -> TracedChannels:
+    """Follow the channels of all layers. `heads`: numbers of heads; views are followed along the heads then, not along
+    the channels of one (see views.py).
+    """
+    walk = _Walk(traced, heads)
+    for node in traced.program.graph.nodes:
         walk.visit(node)
-    for layer in (*walk.reused, *_tied(module, walk.layers)):
+    for layer in (*walk.reused, *_tied(traced.module, walk.layers)):
         walk.traced.fix_layer(layer)
     return walk.traced
 
@@ -105,12 +110,13 @@ def _tied(module: torch.nn.Module, layers: dict[torch.nn.Module, str]) -> Iterat
 class _Walk:
     """The graph, node by node: what is known of each node's result."""
 
-    def __init__(self, module: torch.nn.Module, program: Any) -> None:
+    def __init__(self, traced: Traced, heads: frozenset[int]) -> None:
         self.traced = TracedChannels()
-        self.layers = {layer: name for name, layer in module.named_modules()}
+        self.layers = {layer: name for name, layer in traced.module.named_modules()}
         self.reused: set[str] = set()
-        self._module = module
-        signature = program.graph_signature
+        self._module, self._heads, self._calls = traced.module, heads, traced.calls
+        self._scopes = traced.scopes
+        signature = traced.program.graph_signature
         self._states = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self._channels: dict[Any, Left] = {}
         self._maker_of: dict[Any, str] = {}
@@ -119,7 +125,7 @@ class _Walk:
         """Note the channels of the node's result."""
         if node.op == "output":
             self._fix(node.all_input_nodes, OUTPUT)
-        if node.op != "call_function":
+        if node.op != "call_function" or _only_checks(node):
             return
         if node.target is operator.getitem:
             whole = self._channels.get(node.args[0])
@@ -187,29 +193,57 @@ class _Walk:
         """Any other operator, by its rule."""
         import torch
 
-        sources = node.all_input_nodes
-        for owner in filter(None, map(self._owner, sources)):
+        for owner in filter(None, map(self._owner, node.all_input_nodes)):
             self.reused.add(self.layers[owner])
             self.traced.fix_layer(self.layers[owner])
         value = node.meta.get("val")
         results = value if isinstance(value, (tuple, list)) else (value,)
+        sources = list(_tensors(node))
         values = (*results, *(source.meta.get("val") for source in sources))
         known = isinstance(node.target, torch._ops.OpOverload)
         if not known or not all(isinstance(tensor, torch.Tensor) for tensor in values):
             self._fix(sources, f"goes into {operator_name(node) or node.name}")
             return None
-        if node.args and isinstance(node.args[0], (list, tuple)):  # where a tensor may stand more than once
-            sources = [source for source in node.args[0] if isinstance(source, torch.fx.Node)]
         names = [argument.name for argument in node.target._schema.arguments]
         options = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-        return flow(
+        before = frozenset(self.traced.sets.contracted)
+        left = flow(
             self.traced.sets,
             operator_name(node),
             [self._arrived(source) for source in sources],
             options,
             [tuple(result.shape) for result in results],
             pointwise=torch.Tag.pointwise in node.target.tags,
+            heads=self._heads,
         )
+        self._note_sum(node, self.traced.sets.contracted - before)
+        if left is not None and node in self._calls:
+            self._note_sizes(node, self._calls[node], left)
+        return left
+
+    def _note_sum(self, node: Any, elements: set[int]) -> None:
+        """Which module's forward sums over channels: it may scale by their number."""
+        scope = self._scopes.get(node)
+        if elements and scope is not None:
+            known, counts = self.traced.summed.get(scope, ((), ()))
+            self.traced.summed[scope] = ((*known, *elements), tuple(sorted({*counts, len(elements)})))
+
+    def _note_sizes(self, node: Any, recorded: RecordedCall, left: Left) -> None:
+        """Which number of the call is the size of the axis that holds the channels."""
+        parts = left if isinstance(left, tuple) else (left,)
+        for index, channels in enumerate(parts):
+            if channels is None:
+                continue
+            count = len(channels.ids)
+            position = index if recorded.call.kind == "split" else channels.axis
+            if recorded.call.kind == "unflatten":
+                position -= node.args[1] % node.args[0].meta["val"].ndim
+            if recorded.call.kind == "split" and len(recorded.numbers) == 1 and index:
+                continue
+            if 0 <= position < len(recorded.numbers) and recorded.numbers[position] == count:
+                place = NumberPlace(recorded.call, position)
+                known = self.traced.sizes.setdefault(place, channels.ids)
+                self.traced.sets.join_all(known, channels.ids)
 
     def _arrived(self, source: Any) -> Arrived:
         channels = self._channels.get(source)
@@ -221,3 +255,19 @@ class _Walk:
             for channels in left if isinstance(left, tuple) else (left,):
                 if channels is not None:
                     self.traced.sets.fix(channels.ids, reason)
+
+
+def _only_checks(node: Any) -> bool:
+    """Whether the operator gives and changes nothing: it asserts something of its input."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.returns and not schema.is_mutable
+
+
+def _tensors(node: Any) -> Iterator[Any]:
+    """Nodes that an operator reads, in the order of its arguments; one that stands there twice comes twice."""
+    import torch
+
+    for argument in (*node.args, *node.kwargs.values()):
+        for part in argument if isinstance(argument, (list, tuple)) else (argument,):
+            if isinstance(part, torch.fx.Node):
+                yield part

@@ -24,7 +24,6 @@ from edgekit.compress import (
 from edgekit.compress.base import Example
 from edgekit.compress.pruning.propose import kept_whole
 from edgekit.compress.pruning.soundness import retrace
-from edgekit.errors import StageError
 from tests.compress import nets
 
 MAGNITUDE = PruneConfig(importance="magnitude", round_to=4)
@@ -169,23 +168,26 @@ def test_shuffled_channels_are_pruned_in_whole_groups_or_kept(
     assert apply_plan(module, nets.image_example(), plan).stem.out_channels == 16
 
 
-def test_halves_of_a_fixed_size_keep_their_width() -> None:
+def test_halves_of_a_fixed_size_are_pruned_together_and_the_size_follows() -> None:
     module = Chunked(fixed_split, 32).eval()
-    with pytest.raises(StageError, match="without breaking the network: stem would compute something else"):
-        propose(module, nets.image_example(), MAGNITUDE, 0.5)
+    plan = propose(module, nets.image_example(), MAGNITUDE, 0.5)
+    pruned = apply_plan(module, nets.image_example(), plan)
+    assert plan.widths == {"stem": 8}
+    assert pruned(torch.zeros(3, 3, 8, 8)).shape == (3, 4)
 
 
-def test_a_view_of_fixed_size_is_pruned_around_and_trained() -> None:
+def test_a_view_of_fixed_size_follows_and_is_trained() -> None:
     torch.manual_seed(0)
     module = FixedView().eval()
-    assert widths(module, nets.image_example()) == {"conv1": 16, "hidden": 32}
+    assert widths(module, nets.image_example()) == {"conv1": 16, "conv2": 16, "hidden": 32}
     outcome = prune_iteratively(
         module, nets.image_example(), nets.random_samples(), lambda _: 1.0, PruneConfig(round_to=4),
         TrainConfig(epochs=1, batch_size=32, device="cpu"),
-        limit=1.0, target_fraction=0.6, steps=IterateConfig(step_epochs=0.5),
+        limit=1.0, target_fraction=0.3, steps=IterateConfig(step_epochs=0.5),
     )  # fmt: skip
-    assert outcome.plan.fraction <= 0.6
-    assert outcome.kept == "conv2 would compute something else"
+    assert outcome.plan.fraction <= 0.3
+    assert outcome.kept == ""
+    assert outcome.module.conv2.out_channels < 16
     assert outcome.module(torch.zeros(5, 3, 8, 8)).shape == (5, 4)
 
 
