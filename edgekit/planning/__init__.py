@@ -5,7 +5,8 @@ together for the solver, and what it chose brought back to the network.
 from __future__ import annotations
 
 from edgekit.planning.assembling import Assembled, assemble
-from edgekit.planning.coupling import CoupledGroup, Coupling, GroupChannels, coupled, prune_plan
+from edgekit.planning.coupling import CoupledGroup, Coupling, GroupChannels, coupled
+from edgekit.planning.cutting import PlanCutter
 from edgekit.planning.reasons import PlanChoice, plan_choices, unchanged
 
 __all__ = [
@@ -14,9 +15,9 @@ __all__ = [
     "Coupling",
     "GroupChannels",
     "PlanChoice",
+    "PlanCutter",
     "assemble",
     "coupled",
     "plan_choices",
-    "prune_plan",
     "unchanged",
 ]

@@ -8,26 +8,20 @@ from typing import TYPE_CHECKING
 
 from edgekit.compress import (
     PruneConfig,
-    PrunePlan,
     ResidualBlock,
     droppable_blocks,
-    propose_depth,
-    propose_widths,
 )
-from edgekit.compress.depth.blocks import bypassed
 from edgekit.compress.folding import folded
 from edgekit.compress.pruning.propose import allowed_widths, sound_grouping
 from edgekit.errors import StageError
-from edgekit.plan.solving import Allocation
 
 if TYPE_CHECKING:
     import torch
 
-    from edgekit.compress import Samples
     from edgekit.compress.base import Example
     from edgekit.compress.pruning.groups import ChannelGroup
 
-__all__ = ["CoupledGroup", "Coupling", "GroupChannels", "coupled", "prune_plan"]
+__all__ = ["CoupledGroup", "Coupling", "GroupChannels", "coupled"]
 
 PROJECTED = "its channels are read beside those of other groups by"
 ATTENDED = "its channels go into an attention, whose time is not in the tables"
@@ -114,37 +108,3 @@ def unusable(groups: Collection[ChannelGroup]) -> Mapping[str, str]:
         if len(set(read)) > 1:
             reasons.update(dict.fromkeys(read, f"{PROJECTED} {layer}"))
     return reasons
-
-
-def prune_plan(
-    module: torch.nn.Module,
-    example: Example,
-    allocation: Allocation,
-    coupling: Coupling,
-    config: PruneConfig,
-    data: Samples | None = None,
-) -> PrunePlan:
-    """The allocation as a plan that `compress` applies: blocks first, then the best channels of what is left.
-
-    Groups are called otherwise once their first layer has gone: they are found again by any layer that makes them.
-    Raises StageError when the network cannot be traced, or narrows two groups differently that have become one.
-    """
-    shallow = bypassed(module, example, allocation.dropped)
-    home = {
-        member.layer: group
-        for group in sound_grouping(folded(shallow), example, config).groups
-        if not group.attended
-        for member in group.makers
-    }
-    widths: dict[str, int] = {}
-    for group in coupling.groups:
-        width = allocation.widths.get(group.name, group.widths[-1])
-        if width == group.widths[-1]:
-            continue
-        for layer in {home[maker].layer for maker in group.makers if maker in home}:
-            if widths.setdefault(layer, width) != width:
-                raise StageError(
-                    "prune", f"without {', '.join(allocation.dropped)}, {layer} would have two widths"
-                )
-    narrowed = propose_widths(shallow, example, widths, config, data)
-    return propose_depth(module, example, allocation.dropped).then(narrowed)

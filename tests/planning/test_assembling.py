@@ -13,7 +13,7 @@ from edgekit.errors import UserError
 from edgekit.latency import LatencyTable, units_of
 from edgekit.model.export import export_onnx
 from edgekit.plan.solving import Allocation, PlanLimits, predicted, proposals, solve
-from edgekit.planning import Assembled, Coupling, assemble, coupled, prune_plan
+from edgekit.planning import Assembled, Coupling, PlanCutter, assemble, coupled
 from tests.compress.nets import image_example, random_samples
 from tests.planning.networks import SmallResNet, formula_table, small_resnet
 
@@ -43,7 +43,7 @@ class Case:
 
     def really_ms(self, allocation: Allocation, folder: Path) -> float:
         """Of the network that the allocation makes, by the table over its own units."""
-        plan = prune_plan(self.network, EXAMPLE, allocation, self.coupling, CONFIG)
+        plan = PlanCutter(self.network, EXAMPLE, self.coupling, CONFIG).plan(allocation)
         path = folder / "pruned.onnx"
         export_onnx(apply_plan(self.network, EXAMPLE, plan), EXAMPLE, path)
         told = self.table.predict_network(units_of(path, "onnxruntime", "int8").units)
@@ -96,8 +96,10 @@ def test_the_network_that_a_plan_makes_takes_the_time_that_was_predicted(
 
 def test_a_plan_keeps_widths_and_drops_blocks_as_the_solver_said(case: Case) -> None:
     problem = case.assembled(0.5 * full(case.assembled()).latency_ms).problem
+    cutter = PlanCutter(case.network, EXAMPLE, case.coupling, CONFIG)
     for proposal in proposals(problem)[:2]:
-        plan = prune_plan(case.network, EXAMPLE, proposal.solution.plan, case.coupling, CONFIG)
+        plan = cutter.plan(proposal.solution.plan)
+        assert plan == PlanCutter(case.network, EXAMPLE, case.coupling, CONFIG).plan(proposal.solution.plan)
         assert plan.dropped == proposal.solution.plan.dropped
         pruned = apply_plan(case.network, EXAMPLE, plan)
         weights = dict(pruned.named_modules())

@@ -22,7 +22,7 @@ from edgekit.data import DataSource, Split, Splits
 from edgekit.latency import LatencyTable, NetworkUnits, units_of
 from edgekit.latency.unit import UnitPrecision
 from edgekit.plan.solving import Allocation, PlanLimits
-from edgekit.planning import Assembled, Coupling, assemble, coupled, prune_plan
+from edgekit.planning import Assembled, Coupling, PlanCutter, assemble, coupled
 from edgekit.progress import Reporter
 from edgekit.types import Variant
 
@@ -44,17 +44,15 @@ class PlanBasis:
     network: NetworkUnits
     module: torch.nn.Module
     example: tuple[NDArray[np.generic], ...]
-    config: PruneConfig
     coupling: Coupling
     harm: Sensitivity
     assembled: Assembled
     channels_from: Split
+    cutter: PlanCutter
 
     def pruning(self, allocation: Allocation) -> PrunePlan:
         """The allocation as what goes from the network. Raises StageError where it cannot be done."""
-        return prune_plan(
-            self.module, self.example, allocation, self.coupling, self.config, self.channels_from
-        )
+        return self.cutter.plan(allocation)
 
 
 def plan_basis(
@@ -79,7 +77,9 @@ def plan_basis(
         coupling = coupled(module, example, config)
     harm = measured_harm(cache, reporter, model, source, splits.calibration, config)
     assembled = assemble(network, coupling, table, harm, limits)
-    return PlanBasis(network, module, example, config, coupling, harm, assembled, splits.calibration)
+    ranked_by = splits.calibration
+    cutter = PlanCutter(module, example, coupling, config, ranked_by)
+    return PlanBasis(network, module, example, coupling, harm, assembled, ranked_by, cutter)
 
 
 def measured_harm(

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Prunable",
     "PruneConfig",
+    "ScoredGroups",
     "allowed_widths",
     "apply_plan",
     "kept_whole",
     "propose",
     "propose_widths",
     "prunable",
+    "scored_groups",
     "sound_grouping",
     "told",
 ]
@@ -137,19 +139,38 @@ def propose_widths(
 
     Without data, channels are picked by magnitude. Raises UserError for an unknown group or a bad width.
     """
+    return scored_groups(module, example, config, data).plan(widths)
+
+
+@dataclass(frozen=True)
+class ScoredGroups:
+    """The groups of a network, what their channels are worth, and what they cost: any number of plans of it."""
+
+    groups: tuple[ChannelGroup, ...]
+    scores: Mapping[str, NDArray[np.float64]]
+    cost: CostModel
+
+    def plan(self, widths: Mapping[str, int]) -> PrunePlan:
+        """The plan with exactly these widths; the best channels stay. Raises UserError like propose_widths."""
+        known = {group.layer: group.width for group in self.groups}
+        for layer, width in widths.items():
+            if not 1 <= width <= known.get(layer, 0):
+                raise UserError(
+                    f"cannot prune {layer} to {width} channels",
+                    allowed=", ".join(f"{name} 1-{most}" for name, most in known.items()) or "nothing here",
+                )
+        return _keep_best(self.groups, self.scores, widths, self.cost.macs({}), self.cost.macs(widths))
+
+
+def scored_groups(
+    module: torch.nn.Module, example: Example, config: PruneConfig, data: Samples | None = None
+) -> ScoredGroups:
+    """The network traced and its channels scored, once. Raises StageError when it cannot be traced."""
     module = folded(module)
     groups = _groups(module, example, config)
-    known = {group.layer: group.width for group in groups}
-    for layer, width in widths.items():
-        if not 1 <= width <= known.get(layer, 0):
-            raise UserError(
-                f"cannot prune {layer} to {width} channels",
-                allowed=", ".join(f"{name} 1-{most}" for name, most in known.items()) or "nothing here",
-            )
     importance: Importance = config.importance if data is not None else "magnitude"
     scores = channel_scores(module, groups, importance, data, config.importance_samples)
-    cost = CostModel(layer_macs(module, example), groups)
-    return _keep_best(groups, scores, widths, cost.macs({}), cost.macs(widths))
+    return ScoredGroups(groups, scores, CostModel(layer_macs(module, example), groups))
 
 
 def allowed_widths(width: int, round_to: int, min_channels: int = 1) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from edgekit.model.export import export_onnx
 from edgekit.plan import Structure
 from edgekit.plan.narrowing import MARGIN
 from edgekit.plan.solving import Allocation, PlanLimits
-from edgekit.planning import assemble, coupled, unchanged
+from edgekit.planning import PlanCutter, assemble, coupled, unchanged
 from edgekit.types import Budget
 from tests.building.parts import digit_splits
 from tests.compress.nets import image_example, random_samples
@@ -69,8 +69,8 @@ def real_basis(tmp_path_factory: pytest.TempPathFactory) -> PlanBasis:
     told = SensitivityConfig(fractions=(0.5,), samples=32, batch_size=32)
     harm = measure_sensitivity(network, EXAMPLE, random_samples(64, side=16), CONFIG, told)
     assembled = assemble(units, coupling, formula_table(units.units), harm, PlanLimits(latency_ms=1.0))
-    # Channels are ranked by magnitude: no sample is read.
-    return PlanBasis(units, network, EXAMPLE, CONFIG, coupling, harm, assembled, digit_splits().calibration)
+    cutter = PlanCutter(network, EXAMPLE, coupling, CONFIG)
+    return PlanBasis(units, network, EXAMPLE, coupling, harm, assembled, digit_splits().calibration, cutter)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,84 @@
+"""What the solver chose brought back to the network: which blocks go, and which channels of what is left."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from edgekit.compress import PruneConfig, PrunePlan
+from edgekit.compress.depth.blocks import Depth, find_depth
+from edgekit.compress.folding import folded
+from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.propose import ScoredGroups, scored_groups
+from edgekit.errors import StageError, UserError
+from edgekit.plan.solving import Allocation
+from edgekit.planning.coupling import Coupling
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress import Samples
+    from edgekit.compress.base import Example
+
+__all__ = ["PlanCutter"]
+
+
+class PlanCutter:
+    """Plans of one network, as `compress` applies them: blocks first, then the best channels of what is left.
+
+    Tracing takes seconds: what is found of the network without certain blocks is found once. `data`: by which channels
+    are ranked; None: by magnitude.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        example: Example,
+        coupling: Coupling,
+        config: PruneConfig,
+        data: Samples | None = None,
+    ) -> None:
+        self._module, self._example = folded(module), example
+        self._coupling, self._config, self._data = coupling, config, data
+        self._found: dict[tuple[str, ...], ScoredGroups] = {}
+
+    def plan(self, allocation: Allocation) -> PrunePlan:
+        """The allocation as what goes from the network.
+
+        Groups are called otherwise once their first layer has gone: they are found again by any layer that makes them.
+        Raises StageError when the network cannot be traced, or narrows two groups differently that have become one.
+        """
+        dropped = tuple(dict.fromkeys(allocation.dropped))
+        if dropped not in self._found:
+            self._found[dropped] = self._without(dropped)
+        found = self._found[dropped]
+        home = {
+            member.layer: group for group in found.groups if not group.attended for member in group.makers
+        }
+        widths: dict[str, int] = {}
+        for group in self._coupling.groups:
+            width = allocation.widths.get(group.name, group.widths[-1])
+            if width == group.widths[-1]:
+                continue
+            for layer in {home[maker].layer for maker in group.makers if maker in home}:
+                if widths.setdefault(layer, width) != width:
+                    raise StageError("prune", f"without {', '.join(dropped)}, {layer} would have two widths")
+        before = found.cost.macs({})
+        return PrunePlan((), self._macs, before, dropped).then(found.plan(widths))
+
+    def _without(self, dropped: tuple[str, ...]) -> ScoredGroups:
+        shallow = self._module
+        if dropped:
+            try:
+                shallow = self._depth.without(self._module, dropped)
+            except UserError as error:
+                raise StageError("prune", str(error)) from error
+        return scored_groups(shallow, self._example, self._config, self._data)
+
+    @cached_property
+    def _depth(self) -> Depth:
+        return find_depth(self._module, self._example)
+
+    @cached_property
+    def _macs(self) -> int:
+        return sum(layer.macs for layer in layer_macs(self._module, self._example))
