@@ -28,6 +28,7 @@ def demo(out: Path) -> None:
     arguments = ["build", "--target", "generic-cpu", "--model", f"{model}:make", "--weights", str(weights)]
     arguments += ["--data", "digits", "--max-latency", "auto", "--max-drop", "1%"]
     arguments += ["--precision", "fp32,int8"]  # the others would be tried too: a demo is short
+    arguments += ["--timed", "1s"]
     arguments += ["--out", str(out / "build"), "--store", str(out / "store")]
     click.echo(f"\n$ edgekit {shlex.join(arguments)}\n", err=True)
     run_edgekit(arguments)

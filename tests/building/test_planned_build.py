@@ -14,7 +14,7 @@ from edgekit.data import open_source
 from edgekit.latency import save_table, units_of
 from edgekit.model import export_onnx, load_module, locate
 from edgekit.result import Result, load_result
-from edgekit.types import Preprocess
+from edgekit.types import BackendName, Preprocess
 from tests.building.command import build_arguments, run
 from tests.conftest import UserNetwork
 from tests.planning.networks import formula_table
@@ -22,13 +22,19 @@ from tests.planning.networks import formula_table
 ARCHITECTURE = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
 
 
-def fake_table(network: UserNetwork, folder: Path) -> Path:
-    """Of the network's layers in ONNX Runtime, INT8; on no board."""
+def fake_table(
+    network: UserNetwork,
+    folder: Path,
+    runtime: BackendName = "onnxruntime",
+    architecture: str = ARCHITECTURE,
+) -> Path:
+    """Of the network's layers in INT8; on no board."""
     example = open_source("digits", Preprocess(), folder).take(np.arange(1)).inputs
     path = folder / "network.onnx"
     export_onnx(load_module(locate(network.model, network.weights)), example, path)
-    table = formula_table(units_of(path, "onnxruntime", "int8").units)
-    table = replace(table, measured_on=replace(table.measured_on, arch=ARCHITECTURE, machine="no board"))
+    table = formula_table(units_of(path, runtime, "int8").units)
+    place = replace(table.measured_on, arch=architecture, machine="no board", runtime=runtime)
+    table = replace(table, measured_on=place)
     save_table(table, folder / "fake.json")
     return folder / "fake.json"
 
@@ -102,6 +108,31 @@ def test_a_rerun_takes_everything_from_the_store(planned: tuple[Path, list[str]]
 def test_the_schema_s_own_reader_reads_the_plans(planned: tuple[Path, list[str]]) -> None:
     raw = json.loads((planned[0] / "out" / "result.json").read_text(encoding="utf-8"))
     assert {plan["id"] for plan in raw["planning"]["plans"]} >= {"plan-1"}
+
+
+@pytest.mark.slow
+def test_for_a_board_that_is_not_here_the_table_s_own_times_count(
+    digits_network: UserNetwork, tmp_path: Path
+) -> None:
+    table = fake_table(digits_network, tmp_path, "litert", "aarch64")
+    command = build_arguments(
+        digits_network,
+        tmp_path,
+        target="raspberry-pi-4",
+        runtime="litert",
+        precision="int8",
+        max_size="24kB",
+        max_drop="8%",
+        epochs="2",
+        latency_table=str(table),
+    )
+    done = run(command)
+    assert done.returncode == 4, done.stdout + done.stderr
+    planning = result_of(tmp_path).planning
+    assert planning is not None
+    assert planning.origin == "estimated"
+    assert all(plan.latency_ms == pytest.approx(plan.predicted_ms) for plan in planning.plans)
+    assert "measured times" not in planning.reason
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def estimate_structures(
                     size_bytes=variant.cost.weight_bytes,
                     peak_memory_bytes=variant.cost.weight_bytes + variant.cost.activation_bytes,
                     like=lead.id,
+                    variant=variant.id,
                 )
             )
     return structures
