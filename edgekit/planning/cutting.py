@@ -40,7 +40,7 @@ class PlanCutter:
     ) -> None:
         self._module, self._example = folded(module), example
         self._coupling, self._config, self._data = coupling, config, data
-        self._found: dict[tuple[str, ...], ScoredGroups] = {}
+        self._scored: dict[tuple[str, ...], ScoredGroups] = {}
 
     def plan(self, allocation: Allocation) -> PrunePlan:
         """The allocation as what goes from the network.
@@ -49,11 +49,11 @@ class PlanCutter:
         Raises StageError when the network cannot be traced, or narrows two groups differently that have become one.
         """
         dropped = tuple(dict.fromkeys(allocation.dropped))
-        if dropped not in self._found:
-            self._found[dropped] = self._without(dropped)
-        found = self._found[dropped]
+        if dropped not in self._scored:
+            self._scored[dropped] = self._without(dropped)
+        scored = self._scored[dropped]
         home = {
-            member.layer: group for group in found.groups if not group.attended for member in group.makers
+            member.layer: group for group in scored.groups if not group.attended for member in group.makers
         }
         widths: dict[str, int] = {}
         for group in self._coupling.groups:
@@ -63,8 +63,8 @@ class PlanCutter:
             for layer in {home[maker].layer for maker in group.makers if maker in home}:
                 if widths.setdefault(layer, width) != width:
                     raise StageError("prune", f"without {', '.join(dropped)}, {layer} would have two widths")
-        before = found.cost.macs({})
-        return PrunePlan((), self._macs, before, dropped).then(found.plan(widths))
+        before = scored.cost.macs({})
+        return PrunePlan((), self._macs, before, dropped).then(scored.plan(widths))
 
     def _without(self, dropped: tuple[str, ...]) -> ScoredGroups:
         shallow = self._module
