@@ -288,7 +288,7 @@ HELD_HERE = {
     "building/cluster/executor.py": "the folder that the store made for a cluster of its own, and its link to it",
     "building/reading.py": "samples that it wrote for a worker itself",
     "bundle/placing.py": "marked partials: the tests above",
-    "compress/pruning/iterate.py": "a checkpoint in the stage's scratch folder",
+    "compress/pruning/distilling.py": "a checkpoint in the stage's scratch folder",
     "devices/local.py": "files of this run, named by a random number",
     "devices/ssh/results.py": "a partial file of its own work folder",
     "docker/exporting.py": "a partial archive, named by a random number",

@@ -9,21 +9,30 @@ from edgekit.building.code import code_digest
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.basis import PlanBasis
 from edgekit.building.variants.distilled import job_for, train_pruned, trained, with_opened
-from edgekit.building.variants.halving import EPOCHS_BY_TIME, RUNGS, Contest, epochs_that_fit, halved
+from edgekit.building.variants.halving import LENGTHS_BY_TIME, RUNGS, Contest, epochs_that_fit, halved
 from edgekit.building.variants.job import PruneJob
 from edgekit.building.variants.proposing import TimedPlan
 from edgekit.building.variants.pruned import LEAST_TRAINING_S
-from edgekit.building.variants.training import STEP_BATCHES, at_least, seconds_left, validator
+from edgekit.building.variants.training import (
+    STEP_BATCHES,
+    at_least,
+    seconds_left,
+    training_for,
+    validator,
+)
 from edgekit.compress import PruneConfig, TeacherOutputs, look_at
 from edgekit.types import Rejection
 
-__all__ = ["MOST_CONTENDERS", "Contender", "contested", "train_winner", "with_untrained"]
+__all__ = ["MOST_CONTENDERS", "Contender", "Standing", "contested", "train_winner", "with_untrained"]
 
 MOST_CONTENDERS = 4
 """Plans that are trained a little: the untrained network tells the others from them."""
 
 FEWEST = 50
 """Training samples of which some can be held aside to rank plans by."""
+
+CONTEST_SHARE = 1 / 3
+"""Of the time that is left for training."""
 
 ASIDE, MOST_ASIDE = 0.1, 2000
 """Of the training samples, for ranking plans: a share, and no more samples than these."""
@@ -61,28 +70,50 @@ def with_untrained(
     return tuple(contenders)
 
 
-def contested(context: MakerContext, contenders: Sequence[Contender]) -> tuple[Contest, float | None]:
-    """The few that look best, halved until one is left; and how many seconds an epoch of that one takes, if known."""
+@dataclass(frozen=True)
+class Standing:
+    """How a contest ended. `epoch_s`: seconds that an epoch of the winner takes, where one was seen whole.
+
+    `rungs`: the winner's own short trainings.
+    """
+
+    contest: Contest
+    epoch_s: float | None = None
+    rungs: tuple[PruneJob, ...] = ()
+
+
+def contested(context: MakerContext, contenders: Sequence[Contender]) -> Standing:
+    """The few that look best, halved until one is left.
+
+    With a time limit all that are on a rung have the same time, and the contest a third of what is left: most of the
+    time belongs to the winner.
+    """
     order = sorted(range(len(contenders)), key=lambda index: (-contenders[index].untrained, index))
     named = {contenders[index].plan.id: contenders[index].plan for index in order[:MOST_CONTENDERS]}
     if len(context.splits.train or ()) < FEWEST:
-        return Contest(next(iter(named)), {}), None
+        return Standing(Contest(next(iter(named)), {}))
     context = replace(context, teacher_outputs=TeacherOutputs())
+    # A rung takes as long as the first: half of the plans, twice the length.
+    first_s = CONTEST_SHARE * seconds_left(context.time_limit) / (len(RUNGS) * len(named))
     epoch_s: dict[str, float] = {}
+    jobs: dict[str, tuple[PruneJob, ...]] = {}
 
     def score(name: str, share: float) -> float:
+        limit = training_for(context.time_limit, first_s * share / RUNGS[0])
         job = rung_job(context, named[name], share)
-        meta = trained(context, job, f"Training {name} a little")[0].meta
-        epoch_s[name] = meta["seconds"] / job.train.epochs
-        return float(meta["aside"])
+        entry, cut = trained(replace(context, time_limit=limit), job, f"Training {name} a little")
+        jobs[name] = (*jobs.get(name, ()), job)
+        if cut is None:
+            epoch_s[name] = entry.meta["seconds"] / job.train.epochs
+        return float(entry.meta["aside"])
 
     def may_go_on() -> bool:
         return seconds_left(context.time_limit) > LEAST_TRAINING_S
 
     contest = halved(list(named), RUNGS, score, may_go_on)
-    if contest.winner not in epoch_s and has_only_a_limit(context) and may_go_on():
+    if contest.winner not in jobs and has_only_a_limit(context) and may_go_on():
         score(contest.winner, RUNGS[0])  # for its pace
-    return contest, epoch_s.get(contest.winner)
+    return Standing(contest, epoch_s.get(contest.winner), jobs.get(contest.winner, ()))
 
 
 def rung_job(context: MakerContext, plan: TimedPlan, share: float) -> PruneJob:
@@ -106,24 +137,42 @@ def has_only_a_limit(context: MakerContext) -> bool:
 
 
 def train_winner(
-    context: MakerContext, plan: TimedPlan, epoch_s: float | None
+    context: MakerContext, plan: TimedPlan, standing: Standing
 ) -> Iterator[MadeVariant | Rejection]:
     """The plan's network, trained wholly: as long as the time that is left allows where nothing else says how long.
 
-    A training that is in the store is taken, the longest first. Raises StageError, TimeLimitReached.
+    Where the time limit cut that so short that a training of the contest led to more, its network is taken. Raises
+    StageError, TimeLimitReached.
     """
-    job = planned_job(context, plan)
-    if not has_only_a_limit(context):
+    job = whole_job(context, plan, standing.epoch_s)
+    _, cut = trained(context, job)
+    if cut is None:
         yield from train_pruned(context, job)
         return
+    best = max((job, *standing.rungs), key=lambda shorter: validated(context, shorter))
+    yield from train_pruned(context, best)
+    if best is not job:
+        yield cut.cut_short(f"the whole training of {plan.id}")
+
+
+def whole_job(context: MakerContext, plan: TimedPlan, epoch_s: float | None) -> PruneJob:
+    """Of the length that was asked for; else the longest one in the store, or one that fits into the time."""
+    job = planned_job(context, plan)
+    if not has_only_a_limit(context):
+        return job
     store = context.cache.store
-    lengths = [max(epochs, job.train.epochs) for epochs in sorted(EPOCHS_BY_TIME, reverse=True)]
-    longer = [replace(job, train=replace(job.train, epochs=epochs)) for epochs in lengths]
-    kept = [job for job in longer if store.holds("pruned", with_opened(job, store).key_parts())]
-    if kept:
-        yield from train_pruned(context, kept[0])
-        return
-    fitting = job.train.epochs
-    if epoch_s is not None:
-        fitting = max(fitting, epochs_that_fit(seconds_left(context.time_limit), epoch_s))
-    yield from train_pruned(context, replace(job, train=replace(job.train, epochs=fitting)))
+    default = job.train.epochs
+    for length in sorted(LENGTHS_BY_TIME, reverse=True):
+        longer = replace(job, train=replace(job.train, epochs=length * default))
+        if store.holds("pruned", with_opened(longer, store).key_parts()):
+            return longer
+    if epoch_s is None:
+        return job
+    fitting = epochs_that_fit(default, seconds_left(context.time_limit), epoch_s)
+    return replace(job, train=replace(job.train, epochs=fitting))
+
+
+def validated(context: MakerContext, job: PruneJob) -> float:
+    """The accuracy on the validation split of a network that has been trained."""
+    accuracy: float = trained(context, job)[0].meta["steps"][-1]["accuracy"]
+    return accuracy

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["EPOCHS_BY_TIME", "RUNGS", "Contest", "epochs_that_fit", "halved"]
+__all__ = ["LENGTHS_BY_TIME", "RUNGS", "Contest", "epochs_that_fit", "halved"]
 
 RUNGS = (1 / 16, 1 / 8)
 """Shares of the whole training that plans get before half of them goes."""
 
-EPOCHS_BY_TIME = (12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
-"""Lengths that a training may have where only a time limit bounds it: few, so that a rerun finds its own again."""
+LENGTHS_BY_TIME = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""Of the default length: what a training may have where only a time limit bounds it. Few, so that a rerun finds its own.
+"""
 
 SPARE = 1.1
 """Of a training's expected time: a machine may slow down."""
@@ -63,7 +64,7 @@ def best(left: Sequence[str], scores: Mapping[str, tuple[float, ...]]) -> str:
     return max(left, key=lambda name: (scores[name][rung - 1], -left.index(name)))
 
 
-def epochs_that_fit(left_s: float, epoch_s: float) -> float:
-    """The longest of EPOCHS_BY_TIME that fits into the time; the shortest where none does."""
-    fitting = [epochs for epochs in EPOCHS_BY_TIME if SPARE * epochs * epoch_s <= left_s]
-    return max(fitting, default=EPOCHS_BY_TIME[0])
+def epochs_that_fit(default: float, left_s: float, epoch_s: float) -> float:
+    """The longest of LENGTHS_BY_TIME, from so many epochs by default, that fits into the time; the shortest if none."""
+    lengths = [default * length for length in LENGTHS_BY_TIME]
+    return max((epochs for epochs in lengths if SPARE * epochs * epoch_s <= left_s), default=lengths[0])

@@ -72,9 +72,10 @@ class PlannedMaker:
             yield from PrunedMaker().make(context)
             return
         contenders = with_untrained(context, way.basis, looked.within)
-        contest, epoch_s = contested(context, contenders)
+        standing = contested(context, contenders)
+        contest = standing.contest
         plan = next(other.plan for other in contenders if other.plan.id == contest.winner)
-        made = list(train_winner(context, plan, epoch_s))
+        made = list(train_winner(context, plan, standing))
         became = next((part.variant.id for part in made if isinstance(part, MadeVariant)), "")
         yield told(looked, contenders, contest.scores, {plan.id: became})
         yield from made

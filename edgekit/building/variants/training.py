@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.building.request import TrainOptions
@@ -24,6 +25,7 @@ __all__ = [
     "seconds_left",
     "training_config",
     "training_deadline",
+    "training_for",
     "validator",
 ]
 
@@ -63,6 +65,14 @@ def at_least(batches: int, epochs: float, samples: int, batch_size: int) -> floa
 def training_deadline(limit: TimeLimit | None) -> float | None:
     """When training has to be over so that the rest fits into the time limit, on time.monotonic()'s clock."""
     return None if limit is None else limit.ends - max(RESERVE_S, RESERVE_SHARE * limit.limit_s)
+
+
+def training_for(limit: TimeLimit | None, seconds: float) -> TimeLimit | None:
+    """The limit, with training over after so many seconds at the latest."""
+    if limit is None:
+        return None
+    reserve_s = max(RESERVE_S, RESERVE_SHARE * limit.limit_s)
+    return replace(limit, ends=min(limit.ends, time.monotonic() + seconds + reserve_s))
 
 
 def seconds_left(limit: TimeLimit | None) -> float:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.building.variants.halving import EPOCHS_BY_TIME, RUNGS, epochs_that_fit, halved
+from edgekit.building.variants.halving import LENGTHS_BY_TIME, RUNGS, epochs_that_fit, halved
 
 NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=9, unique=True)
 
@@ -57,10 +57,13 @@ def test_a_contest_of_nobody_is_refused() -> None:
         halved([], RUNGS, lambda name, rung: 0.0)
 
 
-@given(st.floats(0, 1e6), st.floats(1e-3, 1e4))
-def test_a_training_fits_into_the_time_or_is_the_shortest(left_s: float, epoch_s: float) -> None:
-    epochs = epochs_that_fit(left_s, epoch_s)
-    assert epochs in EPOCHS_BY_TIME
-    assert epochs * epoch_s <= left_s or epochs == EPOCHS_BY_TIME[0]
-    longer = [other for other in EPOCHS_BY_TIME if other > epochs]
+@given(st.floats(1, 100), st.floats(0, 1e6), st.floats(1e-3, 1e4))
+def test_a_training_fits_into_the_time_or_is_the_shortest(
+    default: float, left_s: float, epoch_s: float
+) -> None:
+    lengths = [default * length for length in LENGTHS_BY_TIME]
+    epochs = epochs_that_fit(default, left_s, epoch_s)
+    assert epochs in lengths
+    assert epochs * epoch_s <= left_s or epochs == lengths[0]
+    longer = [other for other in lengths if other > epochs]
     assert not longer or longer[0] * epoch_s * 1.2 > left_s
