@@ -12,7 +12,7 @@ RUNGS = (1 / 16, 1 / 8)
 """Shares of the whole training that plans get before half of them goes."""
 
 LENGTHS_BY_TIME = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""Of the default length: what a training may have where only a time limit bounds it. Few: a rerun finds its own again."""
+"""Of the default length: what a training may have where only a time limit bounds it. Few: a rerun finds its own."""
 
 SPARE = 1.1
 """Of a training's expected time: a machine may slow down."""
