@@ -85,7 +85,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     begun: list[str] = []
     train = distilled.train
 
-    def counted(context: MakerContext, job: PruneJob, folder: Path) -> dict[str, object]:
+    def counted(context: MakerContext, job: PruneJob, folder: Path, title: str) -> dict[str, object]:
         begun.append("")
         return train(context, job, folder)
 
