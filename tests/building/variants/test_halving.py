@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.building.variants.halving import LENGTHS_BY_TIME, RUNGS, epochs_that_fit, halved
@@ -11,6 +11,7 @@ from edgekit.building.variants.halving import LENGTHS_BY_TIME, RUNGS, epochs_tha
 NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=9, unique=True)
 
 
+@settings(deadline=None)  # a busy machine
 @given(NAMES, st.data())
 def test_with_steady_scores_the_best_wins_and_the_better_half_goes_on(
     names: list[str], data: st.DataObject
@@ -36,6 +37,7 @@ def test_with_steady_scores_the_best_wins_and_the_better_half_goes_on(
     }
 
 
+@settings(deadline=None)  # a busy machine
 @given(NAMES, st.integers(0, 12))
 def test_without_time_the_best_so_far_wins(names: list[str], trained: int) -> None:
     left = iter(range(trained))
@@ -57,6 +59,7 @@ def test_a_contest_of_nobody_is_refused() -> None:
         halved([], RUNGS, lambda name, rung: 0.0)
 
 
+@settings(deadline=None)  # a busy machine
 @given(st.floats(1, 100), st.floats(0, 1e6), st.floats(1e-3, 1e4))
 def test_a_training_fits_into_the_time_or_is_the_shortest(
     default: float, left_s: float, epoch_s: float
