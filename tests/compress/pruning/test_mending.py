@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -135,6 +135,7 @@ def test_a_forward_that_makes_other_calls_in_training_keeps_its_sizes() -> None:
     assert prunable(module, X, PruneConfig(importance="magnitude", round_to=4)) == ()
 
 
+@settings(deadline=None)
 @given(front=st.integers(1, 4), width=st.integers(2, 6), behind=st.integers(1, 4))
 def test_channels_survive_being_merged_and_split_again(front: int, width: int, behind: int) -> None:
     sets = ChannelSets()
@@ -151,6 +152,7 @@ def test_channels_survive_being_merged_and_split_again(front: int, width: int, b
     assert len({sets.root(element) for element in source.ids}) == width
 
 
+@settings(deadline=None)
 @given(heads=st.integers(2, 5), width=st.integers(2, 5))
 def test_a_split_axis_is_followed_along_the_heads_or_the_channels_of_one(heads: int, width: int) -> None:
     for wanted, axis, apart in ((frozenset({heads}), 1, heads), (frozenset(), 2, width)):
