@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from edgekit.building.board import Board
@@ -40,12 +41,16 @@ class LayerTimes:
     @property
     def runtime(self) -> BackendName | None:
         """The one that a given table is of; None where it may be any."""
-        return None if self.given == TABLE_AUTO else load_table(Path(self.given)).measured_on.runtime
+        return None if self._table is None else self._table.measured_on.runtime
 
-    def table_for(self, onnx: Path, lead: Candidate) -> LatencyTable:
-        """Times for the float network at `onnx` built like `lead`. Raises StageError where there are none."""
-        if self.given != TABLE_AUTO:
-            return load_table(Path(self.given))
+    @cached_property
+    def _table(self) -> LatencyTable | None:
+        return None if self.given == TABLE_AUTO else load_table(Path(self.given))
+
+    def table_for(self, onnx: Path, runtime: BackendName, precision: UnitPrecision) -> LatencyTable:
+        """Times for the float network at `onnx` in that runtime. Raises StageError where there are none."""
+        if self._table is not None:
+            return self._table
         if not self.board.is_real:
             raise StageError(
                 "plan",
@@ -53,18 +58,15 @@ class LayerTimes:
                 "give a table that was measured there: edgekit latency measure",
             )
         try:
-            return self._measured(onnx, lead)
+            return self._measured(onnx, runtime, precision)
         except UserError as error:
             raise StageError("plan", str(error)) from error
 
-    def _measured(self, onnx: Path, lead: Candidate) -> LatencyTable:
-        measured_on = describe_device(self.device, lead.backend, self.threads)
+    def _measured(self, onnx: Path, runtime: BackendName, precision: UnitPrecision) -> LatencyTable:
+        measured_on = describe_device(self.device, runtime, self.threads)
         path = default_table_path(measured_on)
         table = open_table(path, measured_on)
-        precision = timed_precision(lead)
-        if precision is None:
-            raise StageError("plan", f"layers are not timed in {lead.precision}")
-        network = units_of(onnx, lead.backend, precision)
+        network = units_of(onnx, runtime, precision)
         rule = self.board.target.int8_rule(self.board.features)
         options = TimingOptions(self.threads, integers=Integers(rule.activation, rule.weight))
         ends_s = None if self.limit is None else self.limit.left_s() * (1 - TABLE_SHARE)

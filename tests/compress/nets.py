@@ -196,3 +196,13 @@ def half_of_all(module: nn.Module, example: Example, config: PruneConfig) -> Pru
         for group in prunable(module, example, config)
     }
     return propose_widths(module, example, widths, config)
+
+
+class ProgressRecorder:
+    """A Step that keeps the fractions that it is told."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def advance(self, fraction: float, text: str = "") -> None:
+        self.seen.append(fraction)

@@ -91,9 +91,7 @@ def measured_harm(
     config: PruneConfig,
 ) -> Sensitivity:
     """The harm of all that can be done to the network, from the store or measured now."""
-    size = min(SensitivityConfig.batch_size, len(samples))
-    count = min(SensitivityConfig.samples, size * (len(samples) // size))
-    settings = SensitivityConfig(samples=count, batch_size=size)
+    settings = SensitivityConfig.for_samples(len(samples))
 
     def make(_: Any) -> dict[str, Any]:
         with reporter.step("Measuring what each group, block and layer is worth") as step:

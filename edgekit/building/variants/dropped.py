@@ -68,10 +68,7 @@ def block_influence(
     cache: Cache, reporter: Reporter, model: GivenModel, source: DataSource, samples: Split
 ) -> dict[str, float]:
     """Each droppable block's harm when it alone is bypassed, on calibration samples."""
-    size = min(SensitivityConfig.batch_size, len(samples))
-    config = SensitivityConfig(
-        samples=min(SensitivityConfig.samples, size * (len(samples) // size)), batch_size=size
-    )
+    config = SensitivityConfig.for_samples(len(samples))
 
     def make(_: Any) -> dict[str, Any]:
         with reporter.step("Asking each block for its influence") as step:

@@ -91,7 +91,7 @@ def found_way(context: MakerContext) -> _Way:
     lead = lead_of(context, budget, times)
     precision = timed_precision(lead)
     assert precision is not None
-    table = times.table_for(Path(context.original.onnx_path), lead)
+    table = times.table_for(Path(context.original.onnx_path), lead.backend, precision)
     config = prune_config(context.request.train, context.target.channel_multiple(lead.precision))
     basis = plan_basis(
         context.cache,

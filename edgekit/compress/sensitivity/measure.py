@@ -68,6 +68,12 @@ class SensitivityConfig:
                 allowed="a batch of 2 or more, and samples for a batch",
             )
 
+    @classmethod
+    def for_samples(cls, count: int) -> SensitivityConfig:
+        """As usual, with no more samples than there are, in whole batches. Raises UserError for fewer than 2."""
+        size = min(cls.batch_size, count)
+        return cls(samples=min(cls.samples, size * (count // max(1, size))), batch_size=size)
+
 
 def sensitivity_parts(
     model_digest: str, samples_digest: str, pruning: PruneConfig, config: SensitivityConfig

@@ -159,6 +159,7 @@ def test_a_plan_that_cannot_be_made_is_told_and_costs_no_other(
 
 def test_every_plan_within_is_a_network_that_runs(real_basis: PlanBasis, tmp_path: Path) -> None:
     looked, _, _ = searched(real_basis, 0.6, 1.0, begun=1.0)
+    assert looked.within
     for plan in looked.within[:2]:
         export_onnx(
             apply_plan(real_basis.module, EXAMPLE, plan.pruning), EXAMPLE, tmp_path / f"{plan.id}.onnx"

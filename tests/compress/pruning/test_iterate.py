@@ -120,14 +120,7 @@ def test_the_outcome_is_rebuilt_from_plan_and_weights(tmp_path: Path) -> None:
 
 
 def test_progress_never_falls_and_ends_at_one() -> None:
-    class Recorder:
-        def __init__(self) -> None:
-            self.seen: list[float] = []
-
-        def advance(self, fraction: float, text: str) -> None:
-            self.seen.append(fraction)
-
-    recorder = Recorder()
+    recorder = nets.ProgressRecorder()
     run(progress=recorder, target=0.8)
     assert recorder.seen == sorted(recorder.seen)
     assert recorder.seen[-1] == 1.0

@@ -166,14 +166,7 @@ def test_a_plan_of_another_network_is_refused() -> None:
 
 
 def test_progress_rises_to_one() -> None:
-    class Recorder:
-        def __init__(self) -> None:
-            self.seen: list[float] = []
-
-        def advance(self, fraction: float, text: str) -> None:
-            self.seen.append(fraction)
-
-    recorder = Recorder()
+    recorder = nets.ProgressRecorder()
     trained(progress=recorder)
     assert recorder.seen == sorted(recorder.seen)
     assert recorder.seen[-1] == 1.0

@@ -182,14 +182,7 @@ def test_a_diverging_loss_is_told_and_leaves_no_checkpoint(tmp_path: Path) -> No
 
 
 def test_progress_rises_to_one() -> None:
-    class Recorder:
-        def __init__(self) -> None:
-            self.seen: list[float] = []
-
-        def advance(self, fraction: float, text: str) -> None:
-            self.seen.append(fraction)
-
-    recorder = Recorder()
+    recorder = nets.ProgressRecorder()
     trained(progress=recorder)
     assert recorder.seen == sorted(recorder.seen)
     assert recorder.seen[-1] == 1.0
