@@ -128,3 +128,15 @@ def test_a_failing_command_says_its_last_lines() -> None:
     with pytest.raises(StageError, match="exit code 125: one / no such base"):
         follow([sys.executable, "-u", "-c", code], "build image", lines.append)
     assert lines == ["one", "no such base"]
+
+
+def test_a_program_that_does_not_end_is_ended_with_all_that_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.docker.running.GRACE_S", 0.5)
+    stubborn = f"trap '' TERM; sleep 60 & echo $! > {tmp_path / 'child'}; while :; do sleep 0.1; done"
+    with pytest.raises(StageError, match="had not ended after 0.5 s"):
+        follow(["sh", "-c", stubborn], "run image", timeout_s=0.5)
+    child = int((tmp_path / "child").read_text())
+    status = Path(f"/proc/{child}/status")
+    assert not status.exists() or "Z (zombie)" in status.read_text()
