@@ -135,7 +135,7 @@ def test_a_program_that_does_not_end_is_ended_with_all_that_it_has_started(
 ) -> None:
     monkeypatch.setattr("edgekit.docker.running.GRACE_S", 0.5)
     stubborn = f"trap '' TERM; sleep 60 & echo $! > {tmp_path / 'child'}; while :; do sleep 0.1; done"
-    with pytest.raises(StageError, match="had not ended after 0.5 s"):
+    with pytest.raises(StageError, match=r"had not ended after 0\.5 s"):
         follow(["sh", "-c", stubborn], "run image", timeout_s=0.5)
     child = int((tmp_path / "child").read_text())
     status = Path(f"/proc/{child}/status")
