@@ -2,15 +2,16 @@
 
 usage: python benchmarks/images.py [--work DIR] [--engine buildah] [--platforms amd64,arm64] [--runtimes litert,…]
 
-Needs root, mmdebstrap, an engine, and for the other architecture qemu-user with binfmt_misc. No registry is asked: the
-base image is Debian's bookworm with its own Python 3.11, made here and known to the engine by the name that the
-Dockerfiles have. So sizes are told with the base's own beside them. Prints one JSON object.
+Needs root, mmdebstrap, an engine, and for the other architecture arch-test and qemu-user with binfmt_misc. No registry
+is asked: the base image is Debian's bookworm with its own Python 3.11, made here and known to the engine by the name
+that the Dockerfiles have. So sizes are told with the base's own beside them. Prints one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -69,22 +70,21 @@ def make_base(engine: Engine, platform: str, work: Path) -> None:
         packed.unlink()
 
 
-def make_target(work: Path) -> Path:
-    """A board of the user's own: any 64-bit Arm CPU, with OpenVINO, for which no board that ships has a row."""
+def make_target() -> None:
+    """A board of the user's own, in ./targets: any 64-bit Arm CPU, with OpenVINO, which no such board has that ships."""
     from edgekit.hardware import data_dir
 
     text = (data_dir("targets") / "generic-arm64.toml").read_text(encoding="utf-8")
     text = text.replace('name = "generic-arm64"', 'name = "arm64-all"', 1)
-    place = work / "targets" / "arm64-all.toml"
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place = Path("targets") / "arm64-all.toml"
+    place.parent.mkdir(exist_ok=True)
     head, mark, tail = text.partition("[[int8]]")
     place.write_text(head + OPENVINO_ROW.lstrip() + "\n" + mark + tail, encoding="utf-8")
-    return place
 
 
 def make_bundle(target: str, runtime: str, work: Path) -> Path:
     """The bundle of a small untrained network for that runtime; of an absent board, its first candidate."""
-    out = work / f"out-{target.rpartition('/')[2]}-{runtime}"
+    out = work / f"out-{target}-{runtime}"
     if not (out / "bundle" / "manifest.json").exists():
         import torch
         from mobilenet import make
@@ -122,7 +122,7 @@ def size_bytes(engine: Engine, tag: str) -> int:
 
 def build(engine: Engine, platform: str, runtime: str, options: argparse.Namespace) -> dict[str, Any]:
     """One image with its bundle: what `edgekit docker build` says, its size, and how long it took."""
-    target = str(make_target(options.work)) if platform == "arm64" else TARGETS[platform]
+    target = TARGETS[platform]
     bundle = make_bundle(target, runtime, options.work)
     tag = f"localhost/edgekit-{runtime}:{platform}"
     since = time.perf_counter()
@@ -165,6 +165,8 @@ def main() -> None:
     options = parser.parse_args()
     options.work = options.work.resolve()
     options.work.mkdir(parents=True, exist_ok=True)
+    os.chdir(options.work)
+    make_target()
     engine = find_engine(options.engine)
     rows, bases = [], {}
     for platform in options.platforms.split(","):
