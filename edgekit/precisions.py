@@ -25,8 +25,8 @@ class PrecisionRow:
     `golden_tolerance`: how far an output may be from the golden one, relative to the largest golden magnitude of that
     output. Kernels of another CPU add in another order and, in int8, round some values to the neighbouring step
     (ONNX Runtime and OpenVINO requantize with different instructions on AVX2, AVX-512 and Arm): this leaves room for
-    that, not for another network. fp32 sums in float32, w8 in OpenVINO too. A bundle's own tolerance may be wider, by how far its
-    outputs are from float themselves (`bundle/tolerance.py`).
+    that, not for another network. fp32 sums in float32, w8 in OpenVINO too. A bundle's own tolerance may be wider, by
+    how far its outputs are from float themselves (`bundle/tolerance.py`).
     """
 
     name: Precision
