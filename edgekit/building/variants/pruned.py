@@ -31,6 +31,7 @@ __all__ = [
     "leaders",
     "may_fit_pruned",
     "never_pruned",
+    "never_trained",
     "with_energy",
     "with_free_memory",
 ]
@@ -161,13 +162,18 @@ def with_energy(
 
 def never_pruned(request: BuildRequest, model: GivenModel, splits: Splits) -> Rejection | None:
     """Why nothing is pruned whatever is measured; None where it may be."""
-    kind = model.ref.kind
     if not request.prune:
         return Rejection("pruning", "left out by the request")
+    return never_trained(model, splits)
+
+
+def never_trained(model: GivenModel, splits: Splits) -> Rejection | None:
+    """Why no smaller network can be trained from this one whatever is asked for; None where one may be."""
+    kind = model.ref.kind
     if kind in ("onnx", "pt2"):
         return Rejection(
             "pruning",
-            f"a .{kind} file is quantized and measured as it is: its layers cannot be made narrower",
+            f"a .{kind} file is quantized and measured as it is: its layers cannot be made narrower, nor be trained",
             "give the network as net.py:factory with --weights",
         )
     if splits.train is None:
