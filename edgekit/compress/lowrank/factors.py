@@ -63,7 +63,7 @@ def kept_shares(layer: Any, moments: InputMoments) -> torch.Tensor:
     """[r - 1]: the share of the outputs' variance that rank r keeps; of linear layers and 1x1 convolutions. float64."""
     import torch
 
-    root, _ = _roots(moments.covariance)
+    root, _ = _roots(_moment(layer, moments))
     values = torch.linalg.svdvals(_times(layer.weight.detach().double().flatten(1), root)).square()
     return values.cumsum(0) / values.sum().clamp_min(1e-300)
 
@@ -100,7 +100,7 @@ def _weights(layer: Any, step: FactorStep, moments: InputMoments) -> list[torch.
     import torch
 
     weight = layer.weight.detach().double()
-    root, inverse = _roots(moments.covariance)
+    root, inverse = _roots(_moment(layer, moments))
     if step.form == "svd":
         first, last = _halves(_times(weight.flatten(1), root), step.ranks[0])
         return [_times(first, inverse), last]
@@ -118,6 +118,19 @@ def _weights(layer: Any, step: FactorStep, moments: InputMoments) -> list[torch.
     right = torch.linalg.svd(seen.transpose(0, 1).flatten(1), full_matrices=False).U[:, :rank_in]
     core = torch.einsum("oihw,op,iq->pqhw", seen, left, right)
     return [right.T @ inverse, core, left]
+
+
+def _moment(layer: Any, moments: InputMoments) -> torch.Tensor:
+    """The covariance; where zeros are padded, with the mean as one direction more.
+
+    At an image's edge the mean is seen in part, which no bias makes good.
+    """
+    import torch
+
+    covariance, mean = moments.covariance, moments.mean
+    if not any(getattr(layer, "padding", ())):
+        return covariance
+    return covariance + (mean.square() if covariance.ndim == 1 else torch.outer(mean, mean))
 
 
 def _halves(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
