@@ -132,7 +132,7 @@ def try_own_loss(context: Context) -> None:
     if request.train.loss is None and request.train.step is None:
         return
     trains = request.prune or request.low_rank is not None or request.student is not None
-    if train is not None and trains and never_trained(setting.model, setting.splits) is None:
+    if train is not None and trains and never_trained(setting.model, setting.splits, "", "") is None:
         try_training(setting.model.load(), train, training_config(request.train, request.seed, len(train)))
 
 
@@ -150,7 +150,7 @@ def refuse_blocks(context: Context) -> None:
 def refuse_others(context: Context) -> None:
     """Ranks that no layer can have, and a student that does not fit the original. Raises UserError."""
     setting = context.setting
-    if never_trained(setting.model, setting.splits) is not None:
+    if never_trained(setting.model, setting.splits, "", "") is not None:
         return
     try:
         refuse_unknown_ranks(setting.request, setting.model, setting.source)

@@ -260,7 +260,7 @@ def locate_student(request: BuildRequest) -> GivenModel | None:
             network = unwrapped(given)
             student = GivenModel(locate_module(network), network, type(network).__name__)
     except ModelError as problem:
-        came, allowed, remedy = problem.parts
+        came, allowed, remedy = (part.replace("--weights", "--student-weights") for part in problem.parts)
         raise ModelError(f"student: {came}", allowed=allowed, remedy=remedy) from problem
     if student.ref.kind not in ("factory", "module"):
         raise ModelError(

@@ -48,7 +48,7 @@ class StudentPlan:
     @property
     def lines(self) -> tuple[str, ...]:
         """Whose student it is, for people."""
-        return (f"student: {self.name}, {self.fraction:.3g} times the original's MACs",)
+        return (f"student: {self.name}, {self.fraction:.0%} of the original's MACs",)
 
     def to_json(self) -> str:
         """One JSON object."""

@@ -28,10 +28,10 @@ __all__ = ["Made", "MadeVariant", "MakerContext", "ProbeStructures", "VariantMak
 
 MAKERS: Mapping[str, tuple[str, str]] = {
     "dropped": ("edgekit.building.variants.dropped", "DroppedMaker"),
+    "student": ("edgekit.building.variants.student", "StudentMaker"),
     "low-rank": ("edgekit.building.variants.low_rank", "LowRankMaker"),
     "planned": ("edgekit.building.variants.planned", "PlannedMaker"),
     "pruned": ("edgekit.building.variants.pruned", "PrunedMaker"),
-    "student": ("edgekit.building.variants.student", "StudentMaker"),
 }
 """Name → module and class, in the order in which they are asked; the original itself is there before them."""
 

@@ -53,9 +53,9 @@ class LowRankMaker:
         request = context.request
         if request.low_rank is None:
             return None
-        never = never_trained(context.model, context.splits)
+        never = never_trained(context.model, context.splits, WHAT, "its layers cannot be factorized")
         if never is not None:
-            return replace(never, what=WHAT)
+            return never
         if not leaders(context.attempts, context.measurements, request.budget):
             return Rejection(WHAT, "no build of the original could be measured")
         if context.time_limit is not None and seconds_left(context.time_limit) < LEAST_TRAINING_S:

@@ -164,21 +164,24 @@ def never_pruned(request: BuildRequest, model: GivenModel, splits: Splits) -> Re
     """Why nothing is pruned whatever is measured; None where it may be."""
     if not request.prune:
         return Rejection("pruning", "left out by the request")
-    return never_trained(model, splits)
+    return never_trained(model, splits, "pruning", "its layers cannot be made narrower")
 
 
-def never_trained(model: GivenModel, splits: Splits) -> Rejection | None:
-    """Why no smaller network can be trained from this one whatever is asked for; None where one may be."""
+def never_trained(model: GivenModel, splits: Splits, what: str, cannot: str) -> Rejection | None:
+    """Why `what` is not trained from this network or with it as the teacher; None where it may be.
+
+    `cannot`: the end of the sentence on a file that is no torch network.
+    """
     kind = model.ref.kind
     if kind in ("onnx", "pt2"):
         return Rejection(
-            "pruning",
-            f"a .{kind} file is quantized and measured as it is: its layers cannot be made narrower, nor be trained",
+            what,
+            f"a .{kind} file is quantized and measured as it is: {cannot}",
             "give the network as net.py:factory with --weights",
         )
     if splits.train is None:
         return Rejection(
-            "pruning", "there are no training samples to train a pruned network with", "give a train part"
+            what, "there are no training samples to train a smaller network with", "give a train part"
         )
     return None
 

@@ -18,6 +18,9 @@ from edgekit.types import Rejection
 __all__ = ["StudentMaker", "refuse_unfit_student"]
 
 
+WHAT = "the student"
+
+
 class StudentMaker:
     """Trains the network that the request gives beside the original, with the original as the teacher."""
 
@@ -25,11 +28,11 @@ class StudentMaker:
         """See VariantMaker."""
         if context.student is None:
             return None
-        never = never_trained(context.model, context.splits)
+        never = never_trained(context.model, context.splits, WHAT, "it cannot be a teacher")
         if never is not None:
-            return replace(never, what="the student")
+            return never
         if context.time_limit is not None and seconds_left(context.time_limit) < LEAST_TRAINING_S:
-            return context.time_limit.not_tried("the student")
+            return context.time_limit.not_tried(WHAT)
         return None
 
     def make(self, context: MakerContext) -> Iterator[Made]:
