@@ -6,7 +6,7 @@ from edgekit.compress.base import NetworkPlan, Samples
 from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
 from edgekit.compress.lowrank.applying import asked_ranks, sample_batches
 from edgekit.compress.lowrank.plan import FactorStep, LowRankPlan
-from edgekit.compress.lowrank.ranks import RankOption, chosen_steps, plan_at, rank_options
+from edgekit.compress.lowrank.ranks import RankOption, chosen_steps, plan_of, rank_options
 from edgekit.compress.lowrank.training import factorized, load_low_rank, train_low_rank
 from edgekit.compress.norms import reestimate_norms
 from edgekit.compress.pruning.distilling import METHOD
@@ -85,7 +85,7 @@ __all__ = [
     "look_at",
     "measure_blocks",
     "measure_sensitivity",
-    "plan_at",
+    "plan_of",
     "propose",
     "propose_depth",
     "propose_widths",

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edgekit.building.code import code_digest
+from edgekit.building.layer_times import timed_precision
 from edgekit.building.request import LOW_RANK_AUTO, BuildRequest
 from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import Made, MakerContext
 from edgekit.building.variants.distilled import SLACK_TO_FRACTION, job_for, train_pruned
-from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
+from edgekit.building.variants.factor_times import FactorTimes, factor_times, widest_steps
+from edgekit.building.variants.factor_timing import FactorTiming, time_factors, untrained_factors
+from edgekit.building.variants.original import example_inputs
 from edgekit.building.variants.pruned import LEAST_TRAINING_S, leaders, never_trained, with_free_memory
 from edgekit.building.variants.training import seconds_left, validator
 from edgekit.compress import (
+    FactorStep,
     LowRankPlan,
     PruneConfig,
     RankOption,
     asked_ranks,
     chosen_steps,
     factorized,
-    plan_at,
+    plan_of,
     rank_options,
     sample_batches,
 )
 from edgekit.data import DataSource
 from edgekit.errors import StageError
-from edgekit.model import export_onnx
-from edgekit.plan import Structure, shortfall
-from edgekit.types import Candidate, Estimate, Rejection, Signature, Variant
+from edgekit.plan import shortfall
+from edgekit.types import Candidate, Rejection
 
 __all__ = ["LowRankMaker", "refuse_unknown_ranks"]
 
@@ -72,7 +75,7 @@ class LowRankMaker:
         plan: LowRankPlan | None
         if isinstance(asked, tuple):
             plan = asked_ranks(context.model.load(), example_inputs(context.source), asked)
-            timing = timed(context, lead, {"lowrank-asked": plan})
+            timing = time_factors(context, lead, {"lowrank-asked": plan})
             slower = timing.why_not_faster("lowrank-asked", plan.text())
             if slower:
                 yield Rejection(WHAT, slower)
@@ -86,93 +89,38 @@ class LowRankMaker:
         yield from train_pruned(context, job)
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Untrained structures by name, timed against the network as it is, in the build `lead`."""
-
-    lead: Candidate
-    original: Structure
-    structures: Mapping[str, Structure]
-
-    def is_faster(self, name: str, *, clearly: bool) -> bool:
-        """Whether its median is below the network's own; `clearly`: their intervals are apart."""
-        mine, its = self.structures.get(name), self.original.median
-        if mine is None or mine.median is None or its is None:
-            return False
-        return mine.median.high < its.low if clearly else mine.median.value < its.value
-
-    def why_not_faster(self, name: str, text: str, *, clearly: bool = True) -> str:
-        """The two times, in words; "" where it is faster."""
-        if self.is_faster(name, clearly=clearly):
-            return ""
-        mine, its = self.structures.get(name), self.original.median
-        if mine is None or mine.median is None or its is None:
-            return f"{text} could not be timed"
-        return (
-            f"not faster on the board: with {text} the network takes {ms_text(mine.median)}, as it is {ms_text(its)} "
-            f"(median, {self.lead.backend} {self.lead.precision})"
-        )
-
-
-def timed(context: MakerContext, lead: Candidate, plans: Mapping[str, LowRankPlan]) -> Timing:
-    """The networks of the plans, untrained, beside the original. Raises StageError where that has no latency."""
-    variants = [untrained(context, name, plan) for name, plan in plans.items()]
-    structures = context.probe([context.original, *variants], context.original, [lead])
-    by_name = {structure.variant: structure for structure in structures}
-    original = by_name.pop(context.original.id, None)
-    if original is None:
-        raise StageError("probe", "the latency of the network as it is could not be measured")
-    return Timing(lead, original, by_name)
-
-
-def untrained(context: MakerContext, name: str, plan: LowRankPlan) -> Variant:
-    """The network with the plan's layers factorized, as ONNX."""
-    train, example = context.splits.train, example_inputs(context.source)
-    assert train is not None
-
-    def write(path: Path) -> Signature:
-        return export_onnx(factorized(context.model.load(), example, plan, train), example, path)
-
-    parts = {"model": context.model.ref.digest, "train_data": train.digest, "low_rank": plan.to_json()}
-    return make_variant(context.cache, name, "low-rank", ORIGINAL, "untrained factors", parts, write)
-
-
 def chosen_plan(
     context: MakerContext, lead: Candidate, asked: float | str
 ) -> tuple[list[Rejection], LowRankPlan | None]:
     """What is not faster with its times, and the plan that is trained: at the share asked for, or the best of several.
 
     Layers are looked at first, one at a time, at the lowest ranks that may be chosen: what is not faster there is not
-    faster at higher ones. Then the networks of what is left.
+    faster at higher ones. By the table of layers' times, which then chooses form and rank, or where that does not tell,
+    in the network. Then the networks of what is left.
     """
     energies = ENERGIES if asked == LOW_RANK_AUTO else (float(asked),)
     options = options_of(context, context.target.channel_multiple(lead.precision))
-    module, example = context.model.load(), example_inputs(context.source)
-    candidates = chosen_steps(options, energies[-1])
-    if not candidates:
-        reason = f"no layer keeps {energies[-1]:.0%} of its outputs' variance with fewer MACs"
+    if not chosen_steps(options, energies[-1]):
+        reason = f"no layer keeps {energies[-1]:g} of its outputs' variance with fewer MACs"
         return [Rejection(WHAT, reason, "a lower share, as --low-rank 0.7, or ranks of your own")], None
-    by_saving = sorted(candidates, key=lambda name: (-candidates[name].saved, name))
-    parts = {name: [name] for name in by_saving[:MOST_ALONE]}
-    if by_saving[MOST_ALONE:]:
-        parts["the other layers"] = by_saving[MOST_ALONE:]
-    plans = {
-        f"lowrank-part-{number}": plan_at(module, example, options, names, energies[-1])
-        for number, names in enumerate(parts.values())
-    }
-    timing = timed(context, lead, plans)
-    rejections, staying = [], list[str]()
-    for (part, names), (key, plan) in zip(parts.items(), plans.items(), strict=True):
-        slower = timing.why_not_faster(key, shown(plan), clearly=False)
-        if slower:
-            rejections.append(Rejection(f"{WHAT} of {part}", slower))
-        else:
-            staying += names
-    if not staying:
+    times = times_of(context, lead, options)
+    rejections, known, cost = list[Rejection](), frozenset[str](), macs_of
+    if times is not None:
+        options, rejections, known = times.kept_and_rejected(options, energies[-1])
+        cost = times.cost
+    lowest = chosen_steps(options, energies[-1], cost)
+    untold = {name: option for name, option in lowest.items() if name not in known}
+    slow = slow_layers(context, lead, untold)
+    rejections += dict.fromkeys(slow.values())
+    plans = {}
+    for energy in energies:
+        chosen = chosen_steps(options, energy, cost)
+        steps = [option.step for name, option in chosen.items() if name in lowest and name not in slow]
+        if steps:
+            plans[f"lowrank-{energy:g}"] = planned_of(context, steps)
+    if not plans:
         return rejections, None
-    plans = {f"lowrank-{energy:g}": plan_at(module, example, options, staying, energy) for energy in energies}
-    plans = {name: plan for name, plan in plans.items() if plan.changes}
-    timing = timed(context, lead, plans)
+    timing = time_factors(context, lead, plans)
     faster = [name for name in plans if timing.is_faster(name, clearly=True)]
     if not faster:
         last = list(plans)[-1]
@@ -182,8 +130,60 @@ def chosen_plan(
     return [*rejections, *told], plans[name] if name else None
 
 
+def slow_layers(
+    context: MakerContext, lead: Candidate, options: Mapping[str, RankOption]
+) -> dict[str, Rejection]:
+    """The layers that do not get faster by their options, each timed in the network alone; those of a rest together."""
+    if not options:
+        return {}
+    by_saving = sorted(options, key=lambda name: (-options[name].saved, name))
+    parts = {name: [name] for name in by_saving[:MOST_ALONE]}
+    if by_saving[MOST_ALONE:]:
+        parts["the other layers"] = by_saving[MOST_ALONE:]
+    plans = {
+        f"lowrank-part-{number}": planned_of(context, [options[name].step for name in names])
+        for number, names in enumerate(parts.values())
+    }
+    timing = time_factors(context, lead, plans)
+    slow: dict[str, Rejection] = {}
+    for (part, names), (key, plan) in zip(parts.items(), plans.items(), strict=True):
+        slower = timing.why_not_faster(key, shown(plan), clearly=False)
+        if slower:
+            slow |= dict.fromkeys(names, Rejection(f"{WHAT} of {part}", slower))
+    return slow
+
+
+def times_of(context: MakerContext, lead: Candidate, options: Sequence[RankOption]) -> FactorTimes | None:
+    """What the table of layers' times says of the options; None without one for the leading build."""
+    times, precision = context.layer_times, timed_precision(lead)
+    if times is None or precision is None or times.runtime not in (None, lead.backend):
+        return None
+    networks = []
+    try:
+        for number, steps in enumerate(widest_steps(options)):
+            variant = untrained_factors(context, f"lowrank-widest-{number}", planned_of(context, steps))
+            networks.append((steps, Path(variant.onnx_path)))
+            times.table_for(Path(variant.onnx_path), lead.backend, precision)
+        original = Path(context.original.onnx_path)
+        table = times.table_for(original, lead.backend, precision)
+        return factor_times(table, lead.backend, precision, original, networks)
+    except StageError as error:
+        context.reporter.say(f"factors are timed in whole networks: {error.cause}")
+        return None
+
+
+def planned_of(context: MakerContext, steps: Sequence[FactorStep]) -> LowRankPlan:
+    """The plan of these steps."""
+    return plan_of(context.model.load(), example_inputs(context.source), steps)
+
+
+def macs_of(option: RankOption) -> float:
+    """Of its factors."""
+    return option.macs
+
+
 def picked(
-    context: MakerContext, timing: Timing, plans: Mapping[str, LowRankPlan], asked: float | str
+    context: MakerContext, timing: FactorTiming, plans: Mapping[str, LowRankPlan], asked: float | str
 ) -> tuple[str, list[Rejection]]:
     """Of the plans that are faster, the highest share first, the one that is trained; "" with the reason for none.
 
@@ -257,11 +257,6 @@ def refuse_unknown_ranks(request: BuildRequest, model: GivenModel, source: DataS
     """Every layer that is named has to be one that can be factorized, with ranks below full. Raises UserError."""
     if isinstance(request.low_rank, tuple):
         asked_ranks(model.load(), example_inputs(source), request.low_rank)
-
-
-def ms_text(latency: Estimate) -> str:
-    """The value with its interval."""
-    return f"{latency.value:.4g} ms [{latency.low:.4g}, {latency.high:.4g}]"
 
 
 def shown(plan: LowRankPlan, most: int = 4) -> str:

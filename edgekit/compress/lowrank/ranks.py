@@ -7,7 +7,7 @@ alike, whatever its weights' scale; a weight's own singular values would keep di
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["RankOption", "chosen_steps", "plan_at", "rank_options"]
+__all__ = ["RankOption", "chosen_steps", "plan_of", "rank_options"]
 
 FRACTIONS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
 """Of the MACs of a k x k convolution: the ranks that are tried are those whose factors take about so much."""
@@ -84,27 +84,26 @@ def rank_options(
     return tuple(options)
 
 
-def chosen_steps(options: Sequence[RankOption], energy: float) -> dict[str, RankOption]:
-    """Of each layer the cheapest way that keeps at least that share of its outputs' variance, by layer."""
+def chosen_steps(
+    options: Sequence[RankOption],
+    energy: float,
+    cost: Callable[[RankOption], float] = lambda option: option.macs,
+) -> dict[str, RankOption]:
+    """Of each layer the cheapest way that keeps at least that share of its outputs' variance, by layer.
+
+    `cost`: what is compared between the options of a layer.
+    """
     chosen: dict[str, RankOption] = {}
     for option in options:
         now = chosen.get(option.step.layer)
-        if option.kept >= energy and (now is None or (option.macs, -option.kept) < (now.macs, -now.kept)):
+        if option.kept >= energy and (now is None or (cost(option), -option.kept) < (cost(now), -now.kept)):
             chosen[option.step.layer] = option
     return chosen
 
 
-def plan_at(
-    module: torch.nn.Module,
-    example: Example,
-    options: Sequence[RankOption],
-    names: Sequence[str],
-    energy: float,
-) -> LowRankPlan:
-    """The plan that keeps the share `energy` in each of the layers `names` that has a way to."""
-    chosen = chosen_steps(options, energy)
-    steps = tuple(chosen[name].step for name in chosen if name in names)
-    return counted(folded(module), example, steps)
+def plan_of(module: torch.nn.Module, example: Example, steps: Sequence[FactorStep]) -> LowRankPlan:
+    """The steps with what the network multiplies before and after. Raises StageError where they do not fit."""
+    return counted(folded(module), example, tuple(steps))
 
 
 def _steps(name: str, layer: Any, form: FactorForm, round_to: int) -> list[tuple[FactorStep, float]]:

@@ -22,7 +22,7 @@ from edgekit.compress import (
     chosen_steps,
     factorized,
     load_low_rank,
-    plan_at,
+    plan_of,
     rank_options,
     sample_batches,
     save_pruned,
@@ -155,7 +155,7 @@ def test_options_save_macs_and_plans_keep_what_they_say(kind: Any) -> None:
     fractions = []
     for energy in (0.95, 0.8, 0.6):
         chosen = chosen_steps(options, energy)
-        plan = plan_at(original, EXAMPLE, options, list(chosen), energy)
+        plan = plan_of(original, EXAMPLE, [option.step for option in chosen.values()])
         assert plan.original_macs - plan.macs == sum(option.saved for option in chosen.values())
         fractions.append(plan.fraction)
     assert fractions == sorted(fractions, reverse=True)
