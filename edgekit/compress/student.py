@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["StudentPlan", "load_student", "refuse_other_outputs", "train_student"]
+__all__ = ["load_student", "refuse_other_outputs", "train_student"]
 
 REASON = "distilled"
 

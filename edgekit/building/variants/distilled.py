@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     Arrays = tuple[NDArray[np.generic], ...]
 
-__all__ = ["job_for", "train_pruned", "trained", "trained_already", "with_opened"]
+__all__ = ["SLACK_TO_FRACTION", "job_for", "train_pruned", "trained", "trained_already", "with_opened"]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have

@@ -33,7 +33,7 @@ from edgekit.compress import (
     sample_batches,
 )
 from edgekit.data import DataSource
-from edgekit.errors import StageError
+from edgekit.errors import StageError, UserError
 from edgekit.plan import shortfall
 from edgekit.types import Candidate, Rejection
 
@@ -167,8 +167,9 @@ def times_of(context: MakerContext, lead: Candidate, options: Sequence[RankOptio
         original = Path(context.original.onnx_path)
         table = times.table_for(original, lead.backend, precision)
         return factor_times(table, lead.backend, precision, original, networks)
-    except StageError as error:
-        context.reporter.say(f"factors are timed in whole networks: {error.cause}")
+    except (StageError, UserError) as error:
+        cause = error.cause if isinstance(error, StageError) else error.parts[0]
+        context.reporter.say(f"factors are timed in whole networks: {cause}")
         return None
 
 

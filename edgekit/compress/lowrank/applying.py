@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["apply_low_rank", "asked_ranks", "factorizable", "forms_of", "sample_batches"]
+__all__ = ["apply_low_rank", "asked_ranks", "counted", "factorizable", "forms_of", "sample_batches"]
 
 SAMPLES = 512
 """Training samples that decide what a factor keeps."""

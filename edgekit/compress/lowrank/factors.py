@@ -65,7 +65,8 @@ def kept_shares(layer: Any, moments: InputMoments) -> torch.Tensor:
 
     root, _ = _roots(_moment(layer, moments))
     values = torch.linalg.svdvals(_times(layer.weight.detach().double().flatten(1), root)).square()
-    return values.cumsum(0) / values.sum().clamp_min(1e-300)
+    shares: torch.Tensor = values.cumsum(0) / values.sum().clamp_min(1e-300)
+    return shares
 
 
 def _structure(layer: Any, step: FactorStep) -> list[Any]:
@@ -166,8 +167,8 @@ def _bias(layer: Any, weights: list[torch.Tensor], moments: InputMoments) -> tor
     after = mean
     for weight in weights[:-1]:
         after = _summed(weight) @ after
-    lost = before @ mean - _summed(weights[-1]) @ after
-    return lost if layer.bias is None else layer.bias.detach() + lost
+    lost: torch.Tensor = before @ mean - _summed(weights[-1]) @ after
+    return lost if layer.bias is None else lost + layer.bias.detach()
 
 
 def _summed(weight: torch.Tensor) -> torch.Tensor:

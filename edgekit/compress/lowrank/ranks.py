@@ -128,20 +128,17 @@ def _steps(name: str, layer: Any, form: FactorForm, round_to: int) -> list[tuple
 
 def _share(layer: Any, form: FactorForm, ranks: tuple[int, ...]) -> float:
     """Of the layer's own MACs that the factors take. A stride makes the first of several work on more positions."""
-    weight = layer.weight
-    out, channels = weight.shape[:2]
+    out, channels, *kernel = (int(size) for size in layer.weight.shape)
     if form == "svd":
         return ranks[0] * (out + channels) / (out * channels)
-    height, width = weight.shape[2:]
+    height, width = kernel
     whole = out * channels * height * width
-    down, across = layer.stride
+    down, across = int(layer.stride[0]), int(layer.stride[1])
     if form == "spatial":
-        return float(ranks[0] * (channels * height * across + out * width)) / whole
+        return ranks[0] * (channels * height * across + out * width) / whole
     rank_in, rank_out = ranks
-    return (
-        float(channels * rank_in * down * across + rank_in * rank_out * height * width + rank_out * out)
-        / whole
-    )
+    taken = channels * rank_in * down * across + rank_in * rank_out * height * width + rank_out * out
+    return taken / whole
 
 
 def _errors(
