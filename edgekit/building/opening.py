@@ -156,7 +156,7 @@ def refuse_others(context: Context) -> None:
         refuse_unknown_ranks(setting.request, setting.model, setting.source)
     except StageError as error:
         raise UserError(f"nothing can be factorized: {error.cause}") from error
-    refuse_unfit_student(setting.student, setting.model, setting.source)
+    refuse_unfit_student(setting.request, setting.student, setting.model, setting.source)
 
 
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:

@@ -23,6 +23,7 @@ __all__ = [
     "LowRank",
     "TrainOptions",
     "read_blocks",
+    "read_features",
     "read_low_rank",
 ]
 
@@ -72,7 +73,8 @@ class BuildRequest:
     prints the board's power in watts. `latency_table`: the file of a table of layers' times, by which widths and blocks
     are chosen, or "auto": it is measured; None: networks are pruned by their MACs.
     `low_rank`: how layers are factorized in a variant of its own (see LowRank). `student`: another network, a path or a
-    live module, that learns from the model as a variant of its own; `student_weights`: what it begins with.
+    live module, that learns from the model as a variant of its own; `student_weights`: what it begins with;
+    `student_features`: layers of the model and of the student, whose outputs it learns too.
     """
 
     target: str
@@ -110,6 +112,7 @@ class BuildRequest:
     low_rank: LowRank | None = None
     student: str | Path | torch.nn.Module | None = None
     student_weights: Path | None = None
+    student_features: tuple[tuple[str, str], ...] = ()
 
     def describe_model(self) -> str:
         """How the model was named, for people."""
@@ -130,6 +133,26 @@ def read_blocks(given: str | Iterable[str] | None) -> tuple[str, ...]:
     ):
         raise UserError(f"drop is {given!r}", allowed="names of blocks, as blocks.3,blocks.7, or auto:2")
     return tuple(name.strip() for name in names)
+
+
+def read_features(given: object) -> tuple[tuple[str, str], ...]:
+    """Layers of model and student, "layer2=blocks.1,layer4=blocks.3" or a dict, as pairs. Raises UserError."""
+    if given is None:
+        return ()
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, str):
+        pairs = [(theirs.strip(), ours.strip()) for theirs, _, ours in map(_divided, given.split(","))]
+    else:
+        pairs = []
+    if not pairs or not all(isinstance(name, str) and name for pair in pairs for name in pair):
+        allowed = "layers of the model and of the student, as layer2=blocks.1,layer4=blocks.3"
+        raise UserError(f"student_features is {given!r}", allowed=allowed)
+    return tuple(pairs)
+
+
+def _divided(text: str) -> tuple[str, str, str]:
+    return text.partition("=")
 
 
 def read_low_rank(given: object) -> LowRank | None:

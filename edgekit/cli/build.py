@@ -124,6 +124,11 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     help="What the student begins with.  [default: as its factory makes it]",
 )
 @click.option(
+    "--student-features",
+    metavar="PAIRS",
+    help="Layers of the model whose outputs the student learns too, and its own, as layer2=blocks.1,layer4=blocks.3.",
+)
+@click.option(
     "--latency-table",
     metavar="FILE|auto",
     help="Choose widths and blocks together by the times of layers, from `edgekit latency measure`; "

@@ -28,7 +28,7 @@ __all__ = ["read_request"]
 
 def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildRequest:
     """What is to be built; `given`: the command line, without the program's name. Raises UserError."""
-    from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_low_rank
+    from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
 
     limit = options["max_latency"]
     budget = Budget(
@@ -71,6 +71,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         low_rank=read_low_rank(options["low_rank"]),
         student=options["student"],
         student_weights=options["student_weights"],
+        student_features=read_features(options["student_features"]),
         train=train,
         metric=options["metric"],
         calibration_samples=options["calibration_samples"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.base import Samples, example_tensors, flat_outputs
+from edgekit.compress.features import FeaturePairs, refuse_unfit_features, with_features
 from edgekit.compress.folding import folded
 from edgekit.compress.pruning.cost import layer_macs
 from edgekit.compress.pruning.outcome import PruneOutcome
@@ -34,11 +35,12 @@ _FORWARD_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AssertionEr
 
 @dataclass(frozen=True)
 class StudentPlan:
-    """A student by its name and MACs, beside the original's. Its structure is its own."""
+    """A student by its name and MACs, and the features that it learns. Its structure is its own."""
 
     name: str
     original_macs: int
     macs: int
+    features: tuple[tuple[str, str], ...] = ()
 
     @property
     def fraction(self) -> float:
@@ -48,16 +50,25 @@ class StudentPlan:
     @property
     def lines(self) -> tuple[str, ...]:
         """Whose student it is, for people."""
-        return (f"student: {self.name}, {self.fraction:.0%} of the original's MACs",)
+        pairs = ",".join(f"{theirs}={ours}" for theirs, ours in self.features)
+        features = (f"features learnt: {pairs}",) if pairs else ()
+        return (f"student: {self.name}, {self.fraction:.0%} of the original's MACs", *features)
 
     def to_json(self) -> str:
         """One JSON object."""
-        fields = {"student": self.name, "original_macs": self.original_macs, "macs": self.macs}
+        fields = {
+            "student": self.name,
+            "original_macs": self.original_macs,
+            "macs": self.macs,
+            "features": self.features,
+        }
         return json.dumps(fields, separators=(",", ":"))
 
 
-def refuse_other_outputs(student: torch.nn.Module, original: torch.nn.Module, example: Example) -> None:
-    """Both have to take the example's inputs and give outputs of the same names and shapes.
+def refuse_other_outputs(
+    student: torch.nn.Module, original: torch.nn.Module, example: Example, features: FeaturePairs = ()
+) -> None:
+    """Both have to take the example's inputs and give outputs of the same names and shapes, and features that match.
 
     Raises ModelError in one line, with what each gives.
     """
@@ -67,6 +78,8 @@ def refuse_other_outputs(student: torch.nn.Module, original: torch.nn.Module, ex
             f"the student gives {_text(given)}, the original {_text(wanted)}",
             remedy="a student learns from the original's outputs: give it the same ones, in the same order",
         )
+    if features:
+        refuse_unfit_features(folded(original), folded(student), example, features)
 
 
 def train_student(
@@ -79,26 +92,32 @@ def train_student(
     train_config: TrainConfig,
     *,
     limit: float,
+    features: FeaturePairs = (),
     progress: Step | None = None,
     folder: Path | None = None,
     deadline: float | None = None,
 ) -> PruneOutcome:
     """Train a copy of `student` with the original as its teacher; see `train_planned` for the rest.
 
-    All of its parameters learn, but for those that its author froze. A teacher that is worse than it is told of.
+    All of its parameters learn, but for those that its author froze. `features`: layers of both whose outputs it learns
+    too, by the standard loss. A teacher that is worse than it is told of. Raises ModelError for features that do not
+    match.
     """
     learning = copy.deepcopy(folded(student)).eval()
     before, after = (
         sum(layer.macs for layer in layer_macs(network, example)) for network in (original, learning)
     )
-    plan, untrained = StudentPlan(name, before, after), validate(learning)
+    plan, untrained = StudentPlan(name, before, after, tuple(features)), validate(learning)
+    teacher, pupil, judge = folded(original), learning, validate
+    if features:
+        teacher, pupil = with_features(teacher, learning, example, features, train_config.seed)
+        judge = lambda shown: validate(shown.network)  # noqa: E731
     outcome = train_once(
-        original, learning, train, validate, plan, train_config, REASON, limit=limit, progress=progress,
+        teacher, pupil, train, judge, plan, train_config, REASON, limit=limit, progress=progress,
         folder=folder, deadline=deadline,
     )  # fmt: skip
-    return dataclasses.replace(
-        outcome, notes=notes(outcome.baseline, untrained, outcome.history[-1].accuracy)
-    )
+    told = notes(outcome.baseline, untrained, outcome.history[-1].accuracy)
+    return dataclasses.replace(outcome, module=learning, notes=told)
 
 
 def notes(teacher: float, before: float, after: float) -> tuple[str, ...]:

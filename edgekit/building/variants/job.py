@@ -50,6 +50,7 @@ class PruneJob:
     ends it. `dropped`: blocks that go whole, before any channel. `plan`: what goes from the network, all at once, as
     `PrunePlan` writes it; "": it is found step by step. `low_rank`: which layers are factorized, as `LowRankPlan`
     writes it; "": none. `student`: the digest of another network that learns from the original; "": it learns itself.
+    `features`: layers of the original and of the student that it learns from.
     `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they read when they
     are called, as far as a training has told (`with_opened`). What a time limit cut short has a key of its own
     (`cut_parts`), so that a longer one goes on.
@@ -69,6 +70,7 @@ class PruneJob:
     plan: str = ""
     low_rank: str = ""
     student: str = ""
+    features: tuple[tuple[str, str], ...] = ()
 
     @property
     def trains_another(self) -> bool:
@@ -83,7 +85,7 @@ class PruneJob:
         parts: dict[str, Any] = {**msgspec.to_builtins(self), "method": METHOD}
         if not (self.code or self.opened):
             del parts["opened"]
-        for name in ("dropped", "plan", "low_rank", "student"):
+        for name in ("dropped", "plan", "low_rank", "student", "features"):
             if not parts[name]:
                 del parts[name]
         return parts
@@ -188,7 +190,7 @@ def another(
         )  # fmt: skip
     return train_student(
         module, student.module, student.name, example, samples, validate, job.train,
-        limit=job.limit, progress=step, folder=scratch, deadline=deadline,
+        limit=job.limit, features=job.features, progress=step, folder=scratch, deadline=deadline,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import edgekit
+from edgekit.building.request import read_features
 from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.student import StudentMaker
@@ -111,6 +112,22 @@ def test_why_a_student_cannot_learn_is_a_rejection(context: MakerContext, change
     assert told in rejection.reason
 
 
+@pytest.mark.parametrize(
+    ("given", "pairs"),
+    [(None, ()), ("a.1=b", (("a.1", "b"),)), ({"a": "b", "c": "d"}, (("a", "b"), ("c", "d")))],
+)
+def test_features_are_read_from_texts_and_dicts(given: Any, pairs: Any) -> None:
+    assert read_features(given) == pairs
+
+
+@pytest.mark.parametrize("given", ["", "a", "a=", "=b", "a=b,", {}, {"a": 1}, [("a", "b")], 3])
+def test_what_names_no_pairs_of_layers_is_refused(given: Any) -> None:
+    with pytest.raises(
+        UserError, match=r"student_features is .*; allowed: layers of the model and of the student"
+    ):
+        read_features(given)
+
+
 def test_without_a_student_nothing_is_made(context: MakerContext) -> None:
     without = replace(context, student=None)
     assert StudentMaker().why_not(without) is None
@@ -155,6 +172,12 @@ def test_a_student_is_trained_described_kept_and_fed_as_the_original(
         ({"student_weights": "w.pt"}, "weights are given for a student, but no student; give --student as well"),
         ({"student": "net.py:make_small", "student_weights": "w.pt"}, "student: w.pt: no such file"),
         ({"student": Small().eval(), "student_weights": "w.pt"}, "student: weights are given beside a live Small"),
+        ({"student_features": "first=first"}, "features are to be learnt, but by no student; give --student as well"),
+        ({"student": "net.py:make_small", "student_features": "fist=first"}, "has no layer 'fist'; near it: first"),
+        (
+            {"student": "net.py:make_small", "student_features": {"first": "first"}, "loss": lambda a, b, c: a.sum()},
+            "features are learnt by the standard loss, and another one is given",
+        ),
         ({"low_rank": "first=64"}, "low rank: first has a full rank of 64, and 64 would not be lower"),
         ({"low_rank": "furst=6"}, r"'furst' is no layer that can be factorized; .*did you mean 'first'"),
     ],
@@ -199,7 +222,9 @@ def test_a_build_measures_student_and_factors_beside_the_original(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(NETS)
-    result = build(tmp_path, student="net.py:make_small", low_rank={"first": 8})
+    result = build(
+        tmp_path, student="net.py:make_small", student_features="first=first", low_rank={"first": 8}
+    )
     assert not result.failures
     kinds = {variant.kind: variant for variant in result.variants}
     assert kinds["student"].description.startswith("net.py:make_small: ")
