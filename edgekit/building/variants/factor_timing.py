@@ -19,11 +19,15 @@ __all__ = ["FactorTiming", "time_factors", "untrained_factors"]
 
 @dataclass(frozen=True)
 class FactorTiming:
-    """Untrained structures by name, timed against the network as it is, in the build `lead`."""
+    """Untrained structures by name, timed against the network as it is, in the build `lead`.
+
+    `is_estimate`: the board is not here, and nothing was measured.
+    """
 
     lead: Candidate
     original: Structure
     structures: Mapping[str, Structure]
+    is_estimate: bool = False
 
     def is_faster(self, name: str, *, clearly: bool) -> bool:
         """Whether its median is below the network's own; `clearly`: their intervals are apart."""
@@ -39,8 +43,9 @@ class FactorTiming:
         mine, its = self.structures.get(name), self.original.median
         if mine is None or mine.median is None or its is None:
             return f"{text} could not be timed"
+        told = "by the estimates" if self.is_estimate else "as measured"
         return (
-            f"not faster on the board: with {text} the network takes {ms_text(mine.median)}, as it is {ms_text(its)} "
+            f"not faster {told}: with {text} the network takes {ms_text(mine.median)}, as it is {ms_text(its)} "
             f"(median, {self.lead.backend} {self.lead.precision})"
         )
 
@@ -53,7 +58,8 @@ def time_factors(context: MakerContext, lead: Candidate, plans: Mapping[str, Low
     original = by_name.pop(context.original.id, None)
     if original is None:
         raise StageError("probe", "the latency of the network as it is could not be measured")
-    return FactorTiming(lead, original, by_name)
+    is_estimate = context.measurements[lead.id].origin == "estimated"
+    return FactorTiming(lead, original, by_name, is_estimate)
 
 
 def untrained_factors(context: MakerContext, name: str, plan: LowRankPlan) -> Variant:

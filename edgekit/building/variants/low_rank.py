@@ -102,7 +102,7 @@ def chosen_plan(
     options = options_of(context, context.target.channel_multiple(lead.precision))
     if not chosen_steps(options, energies[-1]):
         reason = f"no layer keeps {energies[-1]:g} of its outputs' variance with fewer MACs"
-        return [Rejection(WHAT, reason, "a lower share, as --low-rank 0.7, or ranks of your own")], None
+        return [Rejection(WHAT, reason, "a lower share, or ranks of your own")], None
     times = times_of(context, lead, options)
     rejections, known, cost = list[Rejection](), frozenset[str](), macs_of
     if times is not None:

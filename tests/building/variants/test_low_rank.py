@@ -159,6 +159,17 @@ def test_ranks_that_are_not_clearly_faster_are_rejected_with_the_two_times(
         assert "as it is 1 ms [0.98, 1.02] (median, onnxruntime int8)" in rejection.reason
 
 
+@pytest.mark.parametrize(("origin", "told"), [("device", "as measured"), ("estimated", "by the estimates")])
+def test_times_that_nobody_measured_are_called_estimates(
+    context: MakerContext, origin: Any, told: str
+) -> None:
+    asked = asking(context, "conv1=8", lambda name: 1.2)
+    measured = {name: replace(row, origin=origin) for name, row in asked.measurements.items()}
+    (rejection,) = LowRankMaker().make(replace(asked, measurements=measured))
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason.startswith(f"not faster {told}: with conv1=8")
+
+
 def test_what_could_not_be_timed_is_told(context: MakerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     made, plan = trained_plan(asking(context, "conv1=8", lambda name: 0.0), monkeypatch)
     assert plan is None
