@@ -111,7 +111,7 @@ def train_student(
     teacher, pupil, judge = folded(original), learning, validate
     if features:
         teacher, pupil = with_features(teacher, learning, example, features, train_config.seed)
-        judge = lambda shown: validate(shown.network)  # noqa: E731
+        judge = lambda showing: validate(showing.get_submodule("network"))  # noqa: E731
     outcome = train_once(
         teacher, pupil, train, judge, plan, train_config, REASON, limit=limit, progress=progress,
         folder=folder, deadline=deadline,
