@@ -18,7 +18,7 @@ from edgekit.arguments import (
     refuse_unknown,
 )
 from edgekit.building.preview import preview_build
-from edgekit.building.request import BuildRequest, TrainOptions, read_blocks
+from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
 from edgekit.building.run import run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
 from edgekit.files import only_one_in
@@ -39,6 +39,10 @@ OTHER_OPTIONS = (
     "threads",
     "prune",
     "drop",
+    "low_rank",
+    "student",
+    "student_weights",
+    "student_features",
     "latency_table",
     "classes",
     "seed",
@@ -109,6 +113,10 @@ def build(
     `BuildRequest` and `Budget` (percentile, threads, prune, drop, classes, seed, recipe, …); `input_shapes` may be
     "x=1x3x320x320" or {"x": (1, 3, 320, 320)}; `weights_prefix` and `weights_key` say which weights of a file count;
     `drop` names residual blocks that a variant of its own goes without, "blocks.3,blocks.7", a list, or "auto:2".
+    `low_rank` has layers factorized in a variant of its own, "auto", 0.9 (of each layer's output variance) or ranks,
+    {"fc1": 32, "conv2": (16, 16)}; `student` is another network, `net.py:make_small` or a live module, that learns
+    from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
+    of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
     it to standard error wherever that goes, as the log of a batch job.
@@ -168,15 +176,22 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         precisions=read_names("precision", precisions if given["precision"] is None else given["precision"]),
         backends=read_names("runtime", backends if given["runtime"] is None else given["runtime"]),
         preprocess=read_preprocessing(given["preprocess"]),
-        weights=None if weights is None else Path(weights),
+        weights=_path(weights),
         time_limit_s=time_limit_s,
         input_shapes=read_input_shapes(options.pop("input_shapes", ())),
         drop=read_blocks(options.pop("drop", None)),
+        low_rank=read_low_rank(options.pop("low_rank", None)),
+        student_weights=_path(options.pop("student_weights", None)),
+        student_features=read_features(options.pop("student_features", None)),
         out=Path(given["out"]),
         store=Path(given["store"]),
         **options,
     )
     return request, _reporter(given["reporter"], given["quiet"])
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _quantities(given: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
 from edgekit.building.variants.dropped import refuse_unknown_blocks
+from edgekit.building.variants.low_rank import refuse_unknown_ranks
 from edgekit.building.variants.original import original_variant
-from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never_pruned
+from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never_pruned, never_trained
+from edgekit.building.variants.student import refuse_unfit_student
 from edgekit.building.variants.training import training_config
 from edgekit.compress import try_training
 from edgekit.data import DataSource, compare_classes, multiplied_pixels, unnormalised, unscaled_pixels
@@ -102,6 +104,7 @@ def opened(context: Context) -> Opening:
     )
     try_own_loss(context)
     refuse_blocks(context)
+    refuse_others(context)
     plan = planned(context, original)
     smaller = never_pruned(setting.request, setting.model, setting.splits) is None
     target = setting.board.target
@@ -128,7 +131,8 @@ def try_own_loss(context: Context) -> None:
     request, train = setting.request, setting.splits.train
     if request.train.loss is None and request.train.step is None:
         return
-    if train is not None and never_pruned(request, setting.model, setting.splits) is None:
+    trains = request.prune or request.low_rank is not None or request.student is not None
+    if train is not None and trains and never_trained(setting.model, setting.splits, "", "") is None:
         try_training(setting.model.load(), train, training_config(request.train, request.seed, len(train)))
 
 
@@ -141,6 +145,18 @@ def refuse_blocks(context: Context) -> None:
             refuse_unknown_blocks(request, setting.model, setting.source)
         except StageError as error:
             raise UserError(f"no block can be dropped: {error.cause}") from error
+
+
+def refuse_others(context: Context) -> None:
+    """Ranks that no layer can have, and a student that does not fit the original. Raises UserError."""
+    setting = context.setting
+    if never_trained(setting.model, setting.splits, "", "") is not None:
+        return
+    try:
+        refuse_unknown_ranks(setting.request, setting.model, setting.source)
+    except StageError as error:
+        raise UserError(f"nothing can be factorized: {error.cause}") from error
+    refuse_unfit_student(setting.request, setting.student, setting.model, setting.source)
 
 
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:

@@ -14,7 +14,7 @@ from edgekit.building.time_limit import TIMING_S
 from edgekit.building.variants.contest import MOST_CONTENDERS
 from edgekit.building.variants.halving import RUNGS
 from edgekit.building.variants.probing import PROBE_SHARE
-from edgekit.building.variants.pruned import never_pruned
+from edgekit.building.variants.pruned import never_pruned, never_trained
 from edgekit.building.variants.training import STEP_BATCHES, at_least, training_config
 from edgekit.compress import forward_seconds
 from edgekit.plan import FRACTIONS
@@ -33,6 +33,9 @@ PRUNING_STEPS = (2, 9)
 
 PLANS = (3, 15)
 """Plans that are timed, in one to three rounds."""
+
+FACTORIZED = (2, 16)
+"""Networks with factorized layers that are timed."""
 
 LAYERS_S = 600.0
 """A table of a network like ResNet-20, from nothing."""
@@ -111,7 +114,11 @@ def previewed(context: Context) -> Preview:
         structures=probed_fractions(setting.request, unpruned),
         rejected=(*opening.rejections, *opening.ruled_out, *((unpruned,) if unpruned else ())),
         warnings=setting.warnings,
-        steps=(*unpruned_steps(context, opening), *(() if unpruned else pruning_steps(context, opening))),
+        steps=(
+            *unpruned_steps(context, opening),
+            *(() if unpruned else pruning_steps(context, opening)),
+            *other_steps(context, opening),
+        ),
     )
 
 
@@ -194,6 +201,33 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
     again = unpruned_steps(context, opening)
     low_s, high_s = sum(part.low_s for part in again), sum(part.high_s for part in again)
     steps.append(step("the same for its candidates, timed with the others", low_s, 2 * high_s))
+    return tuple(steps)
+
+
+def other_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]:
+    """Factorizing, teaching a student, and the candidates of what comes of it."""
+    setting, request, train = context.setting, context.setting.request, context.setting.splits.train
+    low_rank, student = request.low_rank is not None, request.student is not None
+    if not (low_rank or student) or train is None or never_trained(setting.model, setting.splits, "", ""):
+        return ()
+    options, count = request.train, len(train)
+    batch_s = forward_seconds(setting.model.load(), train, options.batch_size, options.device)
+    epochs = training_config(options, request.seed, count).epochs
+    epoch_s = batch_s * max(1, count // min(options.batch_size, count))
+    low_s, high_s = (trained * epoch_s * epochs for trained in TRAINED_BATCH)
+    again = unpruned_steps(context, opening)
+    steps = []
+    if low_rank:
+        once_s = slowest(context, "network") + slowest(context, "export")
+        timed_s = 0.0 if setting.board.absent else 2 * PROBE_SHARE * request.timed_s
+        few, many = (networks * (once_s + timed_s) for networks in FACTORIZED)
+        steps.append(PreviewStep("timing factorized layers and networks", few, many))
+        steps.append(PreviewStep("distilling the one that is chosen", 0.0, high_s))
+    if student:
+        steps.append(PreviewStep("distilling the student", low_s, high_s))
+    often = low_rank + student
+    low_s, high_s = sum(part.low_s for part in again), sum(part.high_s for part in again)
+    steps.append(PreviewStep("the same for their candidates", 0.0 if low_rank else low_s, often * high_s))
     return tuple(steps)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,10 +16,25 @@ from edgekit.types.measurements import TIMED_S
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DROP_AUTO", "BuildRequest", "TrainOptions", "read_blocks"]
+__all__ = [
+    "DROP_AUTO",
+    "LOW_RANK_AUTO",
+    "BuildRequest",
+    "LowRank",
+    "TrainOptions",
+    "read_blocks",
+    "read_features",
+    "read_low_rank",
+]
 
 DROP_AUTO = "auto:"
 """Before the number of blocks that edgekit chooses itself."""
+
+LOW_RANK_AUTO = "auto"
+"""In the place of a share or of ranks: edgekit chooses."""
+
+LowRank = float | str | tuple[tuple[str, tuple[int, ...]], ...]
+"""The share of a layer's output variance that its factors keep, LOW_RANK_AUTO, or layers with their ranks."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,9 @@ class BuildRequest:
     `strict`: a throttled or drifting measurement is a failure, not only marked. `meter`: a command, word by word, that
     prints the board's power in watts. `latency_table`: the file of a table of layers' times, by which widths and blocks
     are chosen, or "auto": it is measured; None: networks are pruned by their MACs.
+    `low_rank`: how layers are factorized in a variant of its own (see LowRank). `student`: another network, a path or a
+    live module, that learns from the model as a variant of its own; `student_weights`: what it begins with;
+    `student_features`: layers of the model and of the student, whose outputs it learns too.
     """
 
     target: str
@@ -91,6 +109,10 @@ class BuildRequest:
     strict: bool = False
     meter: tuple[str, ...] = ()
     latency_table: Path | str | None = None
+    low_rank: LowRank | None = None
+    student: str | Path | torch.nn.Module | None = None
+    student_weights: Path | None = None
+    student_features: tuple[tuple[str, str], ...] = ()
 
     def describe_model(self) -> str:
         """How the model was named, for people."""
@@ -111,3 +133,64 @@ def read_blocks(given: str | Iterable[str] | None) -> tuple[str, ...]:
     ):
         raise UserError(f"drop is {given!r}", allowed="names of blocks, as blocks.3,blocks.7, or auto:2")
     return tuple(name.strip() for name in names)
+
+
+def read_features(given: object) -> tuple[tuple[str, str], ...]:
+    """Layers of model and student, "layer2=blocks.1,layer4=blocks.3" or a dict, as pairs. Raises UserError."""
+    if given is None:
+        return ()
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, str):
+        pairs = [(theirs.strip(), ours.strip()) for theirs, _, ours in map(_divided, given.split(","))]
+    else:
+        pairs = []
+    if not pairs or not all(isinstance(name, str) and name for pair in pairs for name in pair):
+        allowed = "layers of the model and of the student, as layer2=blocks.1,layer4=blocks.3"
+        raise UserError(f"student_features is {given!r}", allowed=allowed)
+    return tuple(pairs)
+
+
+def _divided(text: str) -> tuple[str, str, str]:
+    return text.partition("=")
+
+
+def read_low_rank(given: object) -> LowRank | None:
+    """Low rank as `BuildRequest.low_rank` has it, from a text (auto, 0.9, fc1=32,conv2=16x16), a number or a dict.
+
+    Ranks are those of a layer's factors: one, or two of Tucker-2. None is none. Raises UserError.
+    """
+    allowed = "auto, a share of each layer's output variance, as 0.9, or ranks, as fc1=32,conv2=16x16"
+    refusal = UserError(f"low_rank is {given!r}", allowed=allowed)
+    if given is None or given == LOW_RANK_AUTO:
+        return given if given is None else LOW_RANK_AUTO
+    if isinstance(given, Mapping):
+        pairs = [
+            (name, ranks if isinstance(ranks, (list, tuple)) else (ranks,)) for name, ranks in given.items()
+        ]
+    elif isinstance(given, str) and "=" in given:
+        parts = [part.rpartition("=") for part in given.split(",")]
+        pairs = [(name.strip(), tuple(ranks.strip().split("x"))) for name, _, ranks in parts]
+    else:
+        try:
+            share = float(given) if not isinstance(given, bool) else 0.0  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise refusal from None
+        if not 0.0 < share < 1.0:
+            raise refusal
+        return share
+    read = tuple((name, tuple(map(_rank, ranks))) for name, ranks in pairs)
+    names = [name for name, _ in read]
+    is_good = all(isinstance(name, str) and name for name in names) and all(
+        1 <= len(ranks) <= 2 and all(ranks) for _, ranks in read
+    )
+    if not read or not is_good or len(set(names)) < len(names):
+        raise refusal
+    return read
+
+
+def _rank(given: object) -> int:
+    """A whole number from 1 on; 0 for anything else."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return max(0, given)
+    return int(given) if isinstance(given, str) and given.isascii() and given.isdigit() else 0

@@ -204,6 +204,7 @@ def maker_context(
         probe=structure_probe(context, original),
         executor=context.executor if is_elsewhere(setting.request.executor) else None,
         layer_times=layer_times(context),
+        student=setting.student,
     )
 
 

@@ -64,7 +64,8 @@ class GivenModel:
 class Setting:
     """A request with everything it names found and checked. `started` is on time.monotonic()'s clock.
 
-    `facts`: what the device says of itself; `host`: this machine, which exports and compares.
+    `facts`: what the device says of itself; `host`: this machine, which exports and compares. `student`: the network
+    that is to learn from the model, if there is one.
     """
 
     request: BuildRequest
@@ -80,6 +81,7 @@ class Setting:
     project: Path
     started: float
     warnings: tuple[str, ...]
+    student: GivenModel | None = None
 
     @property
     def time_limit(self) -> TimeLimit | None:
@@ -105,6 +107,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     if isinstance(request.data, (str, Path)):
         check_place(request.data, named=request.classes is not None)
     model = locate_model(request)
+    student = locate_student(request)
     store = Store.open(request.store, warn)
     device = make_device(
         request.device, store.workspace("device"), tell=lambda told: warn(told) if told else None
@@ -131,6 +134,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         project=project,
         started=started,
         warnings=warnings,
+        student=student,
     )
 
 
@@ -186,7 +190,7 @@ def check_references(request: BuildRequest, project: Path) -> None:
         raise UserError(
             f"latency_table is a {type(request.latency_table).__name__}", allowed='a file, or "auto"'
         )
-    if request.latency_table is not None and not request.prune:
+    if request.latency_table is not None and not request.prune and request.low_rank is None:
         raise UserError(
             "layers' times are given, but nothing is to be trained", remedy="leave out --no-prune"
         )
@@ -220,15 +224,50 @@ def locate_model(request: BuildRequest) -> GivenModel:
     name = request.describe_model()
     part = WeightsPart(request.weights_prefix, request.weights_key)
     if isinstance(request.model, (str, Path)):
-        ref = locate(request.model, request.weights, part)
-        if ref.weights is not None:
-            with closing(make_executor(DEFAULT_EXECUTOR)) as executor:  # a file of this machine
-                read_weights(executor, ref.weights)
-        return GivenModel(identified(ref), None, name)
+        return located(request.model, request.weights, part, name)
     if request.weights is not None or part.options():
         raise ModelError(f"weights are given beside a live {name}", remedy="load them into it before")
     network = unwrapped(request.model)
     return GivenModel(locate_module(network), network, name)
+
+
+def located(spec: str | Path, weights: Path | None, part: WeightsPart, name: str) -> GivenModel:
+    """A network that is given by name."""
+    ref = locate(spec, weights, part)
+    if ref.weights is not None:
+        with closing(make_executor(DEFAULT_EXECUTOR)) as executor:  # a file of this machine
+            read_weights(executor, ref.weights)
+    return GivenModel(identified(ref), None, name)
+
+
+def locate_student(request: BuildRequest) -> GivenModel | None:
+    """Where the student is, if one is asked for. Raises ModelError, which says that it is about the student."""
+    given, weights = request.student, request.student_weights
+    if given is None:
+        if weights is not None:
+            raise ModelError(
+                "weights are given for a student, but no student", remedy="give --student as well"
+            )
+        return None
+    try:
+        if isinstance(given, (str, Path)):
+            student = located(given, weights, WeightsPart(), str(given))
+        elif weights is not None:
+            raise ModelError(
+                f"weights are given beside a live {type(given).__name__}", remedy="load them before"
+            )
+        else:
+            network = unwrapped(given)
+            student = GivenModel(locate_module(network), network, type(network).__name__)
+    except ModelError as problem:
+        came, allowed, remedy = (part.replace("--weights", "--student-weights") for part in problem.parts)
+        raise ModelError(f"student: {came}", allowed=allowed, remedy=remedy) from problem
+    if student.ref.kind not in ("factory", "module"):
+        raise ModelError(
+            f"student: a .{student.ref.kind} file cannot be trained",
+            allowed="net.py:factory, or a live module",
+        )
+    return student
 
 
 def open_data(request: BuildRequest, cache: Path) -> DataSource:

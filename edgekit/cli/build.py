@@ -99,12 +99,35 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     show_default=True,
     help="Set aside; a recipe uses as many as it says.",
 )
-@click.option("--no-prune/--prune", help="Quantize only; no training.")
+@click.option(
+    "--no-prune/--prune", help="Quantize only; no training but what --low-rank and --student ask for."
+)
 @click.option(
     "--drop",
     metavar="BLOCKS",
     help="Also train a variant without these residual blocks, as blocks.3,blocks.7; auto:2: "
     "the two that matter least.",
+)
+@click.option(
+    "--low-rank",
+    metavar="auto|SHARE|RANKS",
+    help="Also train a variant whose layers are products of smaller ones, where the board runs them faster. SHARE: of "
+    "the variance of a layer's outputs that is kept, as 0.9; RANKS: as fc1=32,conv2=16x16 (channels in x out).",
+)
+@click.option(
+    "--student",
+    metavar="NET",
+    help="Also train this network, net.py:factory, with the model as its teacher, and build it as any variant.",
+)
+@click.option(
+    "--student-weights",
+    type=click.Path(path_type=Path),
+    help="What the student begins with.  [default: as its factory makes it]",
+)
+@click.option(
+    "--student-features",
+    metavar="PAIRS",
+    help="Layers of the model whose outputs the student learns too, and its own, as layer2=blocks.1,layer4=blocks.3.",
 )
 @click.option(
     "--latency-table",

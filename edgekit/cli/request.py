@@ -28,7 +28,7 @@ __all__ = ["read_request"]
 
 def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildRequest:
     """What is to be built; `given`: the command line, without the program's name. Raises UserError."""
-    from edgekit.building.request import BuildRequest, TrainOptions, read_blocks
+    from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
 
     limit = options["max_latency"]
     budget = Budget(
@@ -68,6 +68,10 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         prune=not options["no_prune"],
         drop=read_blocks(options["drop"]),
         latency_table=options["latency_table"],
+        low_rank=read_low_rank(options["low_rank"]),
+        student=options["student"],
+        student_weights=options["student_weights"],
+        student_features=read_features(options["student_features"]),
         train=train,
         metric=options["metric"],
         calibration_samples=options["calibration_samples"],

@@ -1,9 +1,13 @@
-"""Compression of float networks with torch: structured pruning, fine-tuning, distillation."""
+"""Compression of float networks with torch: structured pruning, low rank, fine-tuning, distillation."""
 
 from __future__ import annotations
 
-from edgekit.compress.base import Samples
+from edgekit.compress.base import NetworkPlan, Samples
 from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
+from edgekit.compress.lowrank.applying import asked_ranks, sample_batches
+from edgekit.compress.lowrank.plan import FactorStep, LowRankPlan
+from edgekit.compress.lowrank.ranks import RankOption, chosen_steps, plan_of, rank_options
+from edgekit.compress.lowrank.training import factorized, load_low_rank, train_low_rank
 from edgekit.compress.norms import reestimate_norms
 from edgekit.compress.pruning.distilling import METHOD
 from edgekit.compress.pruning.dropping import propose_depth
@@ -27,6 +31,7 @@ from edgekit.compress.sensitivity.measure import (
     measure_sensitivity,
     sensitivity_parts,
 )
+from edgekit.compress.student import load_student, refuse_other_outputs, train_student
 from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.custom import load_loss, load_step
@@ -40,15 +45,19 @@ from edgekit.compress.training.trial import try_training
 __all__ = [
     "METHOD",
     "BlockHarm",
+    "FactorStep",
     "GroupHarm",
     "IterateConfig",
     "LayerHarm",
+    "LowRankPlan",
     "MeasuredWidth",
+    "NetworkPlan",
     "Prunable",
     "PruneConfig",
     "PruneOutcome",
     "PrunePlan",
     "PruneStep",
+    "RankOption",
     "ResidualBlock",
     "Samples",
     "Sensitivity",
@@ -60,25 +69,36 @@ __all__ = [
     "accuracy",
     "agreement",
     "apply_plan",
+    "asked_ranks",
+    "chosen_steps",
     "droppable_blocks",
+    "factorized",
     "finetune",
     "fits",
     "forward_seconds",
     "hold_aside",
     "load_loss",
+    "load_low_rank",
     "load_pruned",
     "load_step",
+    "load_student",
     "look_at",
     "measure_blocks",
     "measure_sensitivity",
+    "plan_of",
     "propose",
     "propose_depth",
     "propose_widths",
     "prunable",
     "prune_iteratively",
+    "rank_options",
     "reestimate_norms",
+    "refuse_other_outputs",
+    "sample_batches",
     "save_pruned",
     "sensitivity_parts",
+    "train_low_rank",
     "train_planned",
+    "train_student",
     "try_training",
 ]

@@ -1,4 +1,4 @@
-"""What compression asks of the parts around it: samples and example inputs."""
+"""What compression asks of the parts around it: samples, example inputs, plans of networks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Example",
+    "NetworkPlan",
     "Samples",
     "example_tensors",
     "flat_outputs",
@@ -39,6 +40,21 @@ class Samples(Protocol):
 
     def subset(self, places: NDArray[np.int64]) -> Samples:
         """Some of the samples, by their places in the stored order."""
+
+
+class NetworkPlan(Protocol):
+    """How a smaller network comes about, as plain data that a store can hold."""
+
+    @property
+    def fraction(self) -> float:
+        """Its MACs divided by the original's."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was done, for people."""
+
+    def to_json(self) -> str:
+        """All of it."""
 
 
 def whole_batches(data: Samples, batch_size: int, seed: int) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -94,7 +94,9 @@ def measure_units(
             batch = points[start : start + AT_ONCE // 2]
             table = table.with_timed(_measured(device, table, batch, options, progress))
             keep(table)
-        points = further_points(table, units)
+        # What these are subtracted from may not be known either: of the coarse grid only the large ones were thinned.
+        further = _with_subtracted(further_points(table, units), table.measured_on.runtime)
+        points = missing(table, further)
         if not points:
             break
     return table

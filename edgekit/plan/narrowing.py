@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgekit.types import Budget
+from edgekit.types import Budget, Estimate
 
 __all__ = ["FRACTIONS", "MARGIN", "Structure", "shortfall", "widest_that_fits"]
 
@@ -21,7 +21,7 @@ class Structure:
     """One untrained structure, exported like the original's build `like`. `latency_ms` is the interval's high end.
 
     `energy_mj`: of one inference, taken to go with its time; None where the original's is not known. `variant`: the
-    network's own id.
+    network's own id. `median`: its interval, milliseconds; of an estimate its one value.
     """
 
     fraction: float
@@ -31,6 +31,7 @@ class Structure:
     like: str = ""
     energy_mj: float | None = None
     variant: str = ""
+    median: Estimate | None = None
 
 
 def widest_that_fits(structures: Sequence[Structure], budget: Budget) -> Structure | None:

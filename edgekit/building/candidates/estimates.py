@@ -100,6 +100,7 @@ def estimate_structures(
                     peak_memory_bytes=variant.cost.weight_bytes + variant.cost.activation_bytes,
                     like=lead.id,
                     variant=variant.id,
+                    median=Estimate(latency_ms.value, latency_ms.value, latency_ms.value),
                 )
             )
     return structures

@@ -28,6 +28,8 @@ __all__ = ["Made", "MadeVariant", "MakerContext", "ProbeStructures", "VariantMak
 
 MAKERS: Mapping[str, tuple[str, str]] = {
     "dropped": ("edgekit.building.variants.dropped", "DroppedMaker"),
+    "student": ("edgekit.building.variants.student", "StudentMaker"),
+    "low-rank": ("edgekit.building.variants.low_rank", "LowRankMaker"),
     "planned": ("edgekit.building.variants.planned", "PlannedMaker"),
     "pruned": ("edgekit.building.variants.pruned", "PrunedMaker"),
 }
@@ -46,7 +48,7 @@ class MakerContext:
 
     `cache` keeps what a maker made; training keeps to `time_limit` by itself. `executor`: what takes trainings
     elsewhere; None: they run in this process. `layer_times`: what plans are made by, where the request asks for it.
-    `teacher_outputs`: what trainings in this process share.
+    `teacher_outputs`: what trainings in this process share. `student`: the other network that the request gives.
     """
 
     request: BuildRequest
@@ -65,6 +67,7 @@ class MakerContext:
     executor: Executor | None = None
     layer_times: LayerTimes | None = None
     teacher_outputs: TeacherOutputs | None = None
+    student: GivenModel | None = None
 
 
 @dataclass(frozen=True)

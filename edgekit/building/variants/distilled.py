@@ -1,4 +1,4 @@
-"""One pruned network: what its training depends on, the training itself, and what a time limit leaves of it."""
+"""One smaller network: what its training depends on, the training itself, and what a time limit leaves of it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
-from edgekit.building.variants.job import CutShortError, PruneJob, distil
+from edgekit.building.variants.job import CutShortError, PruneJob, Student, distil
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
 from edgekit.building.variants.training import (
     STEP_BATCHES,
@@ -24,9 +24,12 @@ from edgekit.building.variants.training import (
 from edgekit.building.variants.training_task import train_elsewhere, why_it_stays
 from edgekit.compress import (
     IterateConfig,
+    LowRankPlan,
     PruneConfig,
     fits,
+    load_low_rank,
     load_pruned,
+    load_student,
 )
 from edgekit.errors import UserError
 from edgekit.files import sha256_file
@@ -36,13 +39,21 @@ from edgekit.opened import digests_now, native_files
 from edgekit.reference import is_installed, load_function, local_sources, locate_reference
 from edgekit.result import TrainedStep
 from edgekit.store import Store, StoreEntry
-from edgekit.types import Rejection, Signature
+from edgekit.types import Rejection, Signature, VariantKind
 
-__all__ = ["job_for", "train_pruned", "trained", "trained_already", "with_opened"]
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    Arrays = tuple[NDArray[np.generic], ...]
+
+__all__ = ["SLACK_TO_FRACTION", "job_for", "train_pruned", "trained", "trained_already", "with_opened"]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
 TITLE = "Pruning and distilling"
+LONGEST_RANKS = 60  # characters of a description; the variant's history has all
 SLACK, SLACK_TO_FRACTION = 0.03, 0.10
 """How far above the accuracy limit a step may be before pruning ends: its short training leaves much to the final one.
 
@@ -139,21 +150,52 @@ def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant |
     entry, cut = trained(context, job)
 
     def write(path: Path) -> Signature:
-        module, _ = load_pruned(entry.path / "pruned.safetensors", context.model.load(), example)
+        module = loaded(context, job, entry.path / "pruned.safetensors", example)
+        if job.student:  # fed and judged as the original is, whatever its file calls inputs and outputs
+            inputs, outputs = context.original.signature.inputs, context.original.signature.outputs
+            names = [port.name for port in inputs], [port.name for port in outputs]
+            return export_onnx(module, example, path, input_names=names[0], output_names=names[1])
         return export_onnx(module, example, path)
 
     fraction = entry.meta["fraction"]
-    kind = "planned" if job.plan else "shallow" if job.dropped else "pruned"
-    name = f"{kind}-{round(100 * fraction)}"
-    without = f"without {', '.join(job.dropped)}: " if job.dropped else ""
-    description = f"{without}{fraction:.0%} of the MACs, distilled from the original"
+    name = f"{name_stem(job)}-{round(100 * fraction)}"
+    description = f"{done_to(context, job)}{fraction:.0%} of the MACs, distilled from the original"
+    kind: VariantKind = "student" if job.student else "low-rank" if job.low_rank else "pruned"
     # What was trained is handed over: its export is outside of what the makers' limit keeps free.
     cache = replace(context.cache, time_limit=None)
-    variant = make_variant(cache, name, "pruned", ORIGINAL, description, {"pruned": entry.key}, write)
+    variant = make_variant(cache, name, kind, ORIGINAL, description, {"pruned": entry.key}, write)
     steps = msgspec.convert(entry.meta["steps"], tuple[TrainedStep, ...])
     yield MadeVariant(variant, tuple(entry.meta["history"]), steps)
     if cut is not None:
         yield cut.cut_short(f"training of {name}")
+
+
+def loaded(context: MakerContext, job: PruneJob, path: Path, example: Arrays) -> torch.nn.Module:
+    """The trained network at `path` as a module. Raises ModelError."""
+    if job.student:
+        assert context.student is not None
+        return load_student(path, context.student.load())
+    if job.low_rank:
+        return load_low_rank(path, context.model.load(), example)
+    return load_pruned(path, context.model.load(), example)[0]
+
+
+def name_stem(job: PruneJob) -> str:
+    """What the network's id begins with."""
+    if job.trains_another:
+        return "student" if job.student else "lowrank"
+    return "planned" if job.plan else "shallow" if job.dropped else "pruned"
+
+
+def done_to(context: MakerContext, job: PruneJob) -> str:
+    """What a description begins with: all that was done but for channels."""
+    if job.student:
+        assert context.student is not None
+        return f"{context.student.name}: "
+    if job.low_rank:
+        text = LowRankPlan.from_json(job.low_rank).text()
+        return f"low rank {text if len(text) <= LONGEST_RANKS else text[:LONGEST_RANKS] + '…'}: "
+    return f"without {', '.join(job.dropped)}: " if job.dropped else ""
 
 
 def trained(context: MakerContext, job: PruneJob, title: str = TITLE) -> tuple[StoreEntry, TimeLimit | None]:
@@ -192,12 +234,16 @@ def train(context: MakerContext, job: PruneJob, folder: Path, title: str = TITLE
     store, samples = context.cache.store, context.splits.train
     assert samples is not None
     if context.executor is not None:
-        stays = why_it_stays(context)
+        stays = why_it_stays(context, job)
         if not stays:
             with context.reporter.step(f"{title} on the cluster"):
                 return train_elsewhere(context, context.executor, job, folder)
         context.reporter.say(f"training stays in this process: {stays}")
     module = context.model.load()
+    student = None
+    if job.student:
+        assert context.student is not None
+        student = Student(context.student.load(), context.student.name)
     own = job.train.loss is not None or job.train.step is not None
     if samples.labelled and not own and not fits(samples, module):
         context.reporter.say(
@@ -217,4 +263,5 @@ def train(context: MakerContext, job: PruneJob, folder: Path, title: str = TITLE
             step,
             folder,
             context.teacher_outputs,
+            student,
         )

@@ -1,4 +1,4 @@
-"""One pruned network by all that its weights depend on, and its training from values alone."""
+"""One smaller network by all that its weights depend on, and its training from values alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from edgekit.building.variants.training import validator
 from edgekit.compress import (
     METHOD,
     IterateConfig,
+    LowRankPlan,
     PruneConfig,
     PruneOutcome,
     PrunePlan,
@@ -23,7 +24,9 @@ from edgekit.compress import (
     TrainConfig,
     prune_iteratively,
     save_pruned,
+    train_low_rank,
     train_planned,
+    train_student,
 )
 from edgekit.errors import StageError
 from edgekit.model.state import not_finite
@@ -36,18 +39,21 @@ if TYPE_CHECKING:
     from edgekit.data import DataSource, Split
     from edgekit.progress import Step
 
-__all__ = ["CutShortError", "PruneJob", "distil"]
+__all__ = ["CutShortError", "PruneJob", "Student", "distil"]
 
 
 @dataclass(frozen=True)
 class PruneJob:
-    """One pruned network, by all that its weights depend on. `limit`: the largest accuracy drop, a fraction.
+    """One pruned network, or another smaller one, by all that its weights depend on.
 
-    `fraction`: of the original's MACs to stop at; None: the limit alone ends it. `dropped`: blocks that go whole,
-    before any channel. `plan`: what goes from the network, all at once, as `PrunePlan` writes it; "": it is found step
-    by step. `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that
-    they read when they are called, as far as a training has told (`with_opened`). What a time limit cut short has a
-    key of its own (`cut_parts`), so that a longer one goes on.
+    `limit`: the largest accuracy drop, a fraction. `fraction`: of the original's MACs to stop at; None: the limit alone
+    ends it. `dropped`: blocks that go whole, before any channel. `plan`: what goes from the network, all at once, as
+    `PrunePlan` writes it; "": it is found step by step. `low_rank`: which layers are factorized, as `LowRankPlan`
+    writes it; "": none. `student`: the digest of another network that learns from the original; "": it learns itself.
+    `features`: layers of the original and of the student that it learns from.
+    `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they read when they
+    are called, as far as a training has told (`with_opened`). What a time limit cut short has a key of its own
+    (`cut_parts`), so that a longer one goes on.
     """
 
     model_digest: str
@@ -62,16 +68,24 @@ class PruneJob:
     opened: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
     plan: str = ""
+    low_rank: str = ""
+    student: str = ""
+    features: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def trains_another(self) -> bool:
+        """Whether what is trained is no pruned network."""
+        return bool(self.low_rank or self.student)
 
     def key_parts(self) -> dict[str, Any]:
-        """Every field; files only where something may read any, blocks and a plan only where there are.
+        """Every field; files only where something may read any, and what is done at once only where it is.
 
         In the place of our code's digest stands the number of its method: trainings are long.
         """
         parts: dict[str, Any] = {**msgspec.to_builtins(self), "method": METHOD}
         if not (self.code or self.opened):
             del parts["opened"]
-        for name in ("dropped", "plan"):
+        for name in ("dropped", "plan", "low_rank", "student", "features"):
             if not parts[name]:
                 del parts[name]
         return parts
@@ -79,6 +93,14 @@ class PruneJob:
     def cut_parts(self, limit: TimeLimit) -> dict[str, Any]:
         """What a network depends on whose training `limit` cut short."""
         return {**self.key_parts(), "time_limit_s": limit.limit_s}
+
+
+@dataclass(frozen=True)
+class Student:
+    """A network of another architecture, in eval mode, and what it is called."""
+
+    module: torch.nn.Module
+    name: str
 
 
 class CutShortError(Exception):
@@ -103,13 +125,18 @@ def distil(
     step: Step,
     folder: Path,
     shared: TeacherOutputs | None = None,
+    student: Student | None = None,
 ) -> dict[str, Any]:
     """The training of a job on its network and data. `scratch`: for checkpoints; `deadline`: see prune_iteratively.
 
-    `shared`: what the original gave in trainings on the same batches, of plans.
+    `shared`: what the original gave in trainings on the same batches, of plans. `student`: whom the job trains, if it
+    is not the network itself.
 
     Raises StageError, CutShortError.
     """
+    if job.trains_another:
+        outcome = another(module, source, samples, validation, job, scratch, deadline, step, student)
+        return kept_outcome(outcome, job, folder)
     if job.plan:
         outcome = train_planned(
             module,
@@ -141,6 +168,30 @@ def distil(
         deadline=deadline,
     )
     return kept_outcome(outcome, job, folder)
+
+
+def another(
+    module: torch.nn.Module,
+    source: DataSource,
+    samples: Split,
+    validation: Split,
+    job: PruneJob,
+    scratch: Path,
+    deadline: float | None,
+    step: Step,
+    student: Student | None,
+) -> PruneOutcome:
+    """A training whose network is no pruned one: factorized, or a student."""
+    example, validate = example_inputs(source), validator(validation, module)
+    if student is None:
+        return train_low_rank(
+            module, example, samples, validate, LowRankPlan.from_json(job.low_rank), job.train,
+            limit=job.limit, progress=step, folder=scratch, deadline=deadline,
+        )  # fmt: skip
+    return train_student(
+        module, student.module, student.name, example, samples, validate, job.train,
+        limit=job.limit, features=job.features, progress=step, folder=scratch, deadline=deadline,
+    )  # fmt: skip
 
 
 def kept_outcome(outcome: PruneOutcome, job: PruneJob, folder: Path) -> dict[str, Any]:
@@ -178,12 +229,13 @@ def trained_steps(outcome: PruneOutcome) -> tuple[TrainedStep, ...]:
 
 
 def history_lines(outcome: PruneOutcome) -> list[str]:
-    """The blocks that were dropped, one line per step, why pruning ended, and what kept its width."""
-    lines = [f"blocks dropped: {', '.join(outcome.plan.dropped)}"] if outcome.plan.dropped else []
+    """What was done at once, one line per step, why it ended, what is worth knowing, and what kept its width."""
+    lines = list(outcome.plan.lines)
     lines += [
         f"{record.kind}: {record.plan.fraction:.0%} of the MACs, accuracy {record.accuracy:.2%} "
         f"(drop {100 * record.drop:+.2f} points), {record.seconds:.0f} s"
         + ("" if record.accepted else ", too much")
         for record in outcome.history
     ]
-    return [*lines, outcome.reason, *([f"at full width: {outcome.kept}"] if outcome.kept else ())]
+    kept = [f"at full width: {outcome.kept}"] if outcome.kept else []
+    return [*lines, outcome.reason, *outcome.notes, *kept]

@@ -123,6 +123,7 @@ def time_structures(
                     peak_memory_bytes=measured.peak_memory_bytes,
                     like=lead.id,
                     variant=variant.id,
+                    median=measured.latency.p50,
                 )
             )
     return structures

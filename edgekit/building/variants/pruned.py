@@ -31,6 +31,7 @@ __all__ = [
     "leaders",
     "may_fit_pruned",
     "never_pruned",
+    "never_trained",
     "with_energy",
     "with_free_memory",
 ]
@@ -161,18 +162,26 @@ def with_energy(
 
 def never_pruned(request: BuildRequest, model: GivenModel, splits: Splits) -> Rejection | None:
     """Why nothing is pruned whatever is measured; None where it may be."""
-    kind = model.ref.kind
     if not request.prune:
         return Rejection("pruning", "left out by the request")
+    return never_trained(model, splits, "pruning", "its layers cannot be made narrower")
+
+
+def never_trained(model: GivenModel, splits: Splits, what: str, cannot: str) -> Rejection | None:
+    """Why `what` is not trained from this network or with it as the teacher; None where it may be.
+
+    `cannot`: the end of the sentence on a file that is no torch network.
+    """
+    kind = model.ref.kind
     if kind in ("onnx", "pt2"):
         return Rejection(
-            "pruning",
-            f"a .{kind} file is quantized and measured as it is: its layers cannot be made narrower",
+            what,
+            f"a .{kind} file is quantized and measured as it is: {cannot}",
             "give the network as net.py:factory with --weights",
         )
     if splits.train is None:
         return Rejection(
-            "pruning", "there are no training samples to train a pruned network with", "give a train part"
+            what, "there are no training samples to train a smaller network with", "give a train part"
         )
     return None
 

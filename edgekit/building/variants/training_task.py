@@ -111,11 +111,13 @@ class TrainTask:
                 return Trained(cut.save(folder), True)
 
 
-def why_it_stays(context: MakerContext) -> str:
+def why_it_stays(context: MakerContext, job: PruneJob) -> str:
     """What keeps a training in this process, in words; "" where it may travel."""
     request = context.request
     if context.model.module is not None:
         return "a live network cannot travel"
+    if job.student:
+        return "a student is trained where the build runs"
     if not isinstance(request.data, (str, Path)):
         return "data that is given from Python cannot travel"
     for spec in (request.train.loss, request.train.step):

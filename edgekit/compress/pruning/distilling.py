@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.compress.base import Samples
+from edgekit.compress.base import NetworkPlan, Samples
 from edgekit.compress.pruning.outcome import StepRecord
-from edgekit.compress.pruning.plan import PrunePlan
 from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig
@@ -78,7 +77,7 @@ class Distilling:
         kind: Literal["step", "final"],
         name: str,
         student: torch.nn.Module,
-        plan: PrunePlan,
+        plan: NetworkPlan,
         train_config: TrainConfig,
         baseline: float,
         allowed: float,
@@ -140,7 +139,7 @@ def distilling(
     return Distilling(original, train, aside, validate, progress, folder, shared)
 
 
-def fingerprint_of(student: torch.nn.Module, plan: PrunePlan, config: TrainConfig, samples: int) -> str:
+def fingerprint_of(student: torch.nn.Module, plan: NetworkPlan, config: TrainConfig, samples: int) -> str:
     """What a training on so many samples ends with depends on this, and on which samples they are."""
     state = hashlib.sha256(json.dumps([plan.to_json(), config.digest, samples, METHOD]).encode())
     for name, tensor in student.state_dict().items():

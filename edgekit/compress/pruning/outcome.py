@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.compress.pruning.plan import PrunePlan
+from edgekit.compress.base import NetworkPlan
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ class StepRecord:
     """
 
     kind: Literal["step", "final"]
-    plan: PrunePlan
+    plan: NetworkPlan
     accuracy: float
     drop: float
     accepted: bool
@@ -33,15 +33,15 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class PruneOutcome:
-    """The pruned, trained network (eval mode, CPU) and how it came about.
+    """The smaller, trained network (eval mode, CPU) and how it came about.
 
     `reason` says why pruning ended, `kept` which layers kept their width and why ("" if none had to). `shortened`: the
     deadline left out steps, or part of the final training. `opened`: files that the user's own loss or step has read,
-    path → SHA-256. `aside`: the network's score on the training samples held aside, None without any.
+    path → SHA-256. `aside`: the network's score on training samples held aside, None without any. `notes`: in words.
     """
 
     module: torch.nn.Module
-    plan: PrunePlan
+    plan: NetworkPlan
     baseline: float
     history: tuple[StepRecord, ...]
     reason: str
@@ -49,3 +49,4 @@ class PruneOutcome:
     shortened: bool = False
     opened: Mapping[str, str] = field(default_factory=dict)
     aside: float | None = None
+    notes: tuple[str, ...] = ()

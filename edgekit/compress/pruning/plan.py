@@ -54,6 +54,11 @@ class PrunePlan:
         return self.macs / self.original_macs if self.original_macs else 1.0
 
     @property
+    def lines(self) -> tuple[str, ...]:
+        """Which blocks went, for people."""
+        return (f"blocks dropped: {', '.join(self.dropped)}",) if self.dropped else ()
+
+    @property
     def widths(self) -> Mapping[str, int]:
         """Channels left in each pruned group, by the name of its first layer."""
         return {step.layer: len(step.kept) for step in self.steps}

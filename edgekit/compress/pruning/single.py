@@ -1,4 +1,4 @@
-"""One pruning plan applied at once: looked at untrained, or trained."""
+"""One plan applied at once: looked at untrained, or trained."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.compress.base import Samples
+from edgekit.compress.base import NetworkPlan, Samples
 from edgekit.compress.folding import folded
 from edgekit.compress.norms import norm_batches, reestimate_norms
 from edgekit.compress.pruning.distilling import SharedProgress, distilling, fingerprint_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["look_at", "train_planned"]
+__all__ = ["look_at", "train_once", "train_planned"]
 
 PLANNED = "planned"
 
@@ -68,21 +68,48 @@ def train_planned(
     if not plan.changes:
         raise StageError("prune", "the plan takes nothing away")
     original = folded(original)
+    student = apply_plan(original, example, plan)
+    outcome = train_once(
+        original, student, train, validate, plan, train_config, PLANNED, limit=limit, baseline=baseline,
+        shared=shared, progress=progress, folder=folder, deadline=deadline,
+    )  # fmt: skip
+    retrace(student, example)
+    return outcome
+
+
+def train_once(
+    original: torch.nn.Module,
+    student: torch.nn.Module,
+    train: Samples,
+    validate: Callable[[torch.nn.Module], float],
+    plan: NetworkPlan,
+    train_config: TrainConfig,
+    reason: str,
+    *,
+    limit: float,
+    baseline: float | None = None,
+    shared: TeacherOutputs | None = None,
+    progress: Step | None = None,
+    folder: Path | None = None,
+    deadline: float | None = None,
+) -> PruneOutcome:
+    """Distil `student`, which `plan` says how it came about, in place from the original; the rest as `train_planned`.
+
+    `reason`: what the outcome says of its end, and what its files in `folder` begin with.
+    """
     share = SharedProgress(progress or SilentStep(), train_config.epochs)
     trainings = distilling(original, train, validate, train_config, share, folder, shared)
-    student = apply_plan(original, example, plan)
     before = validate(original) if baseline is None else baseline
     left_s = None if deadline is None else max(1.0, deadline - time.monotonic())
-    name = f"planned-{fingerprint_of(student, plan, train_config, len(trainings.train))[:12]}"
+    name = f"{reason}-{fingerprint_of(student, plan, train_config, len(trainings.train))[:12]}"
     record = trainings.trained("final", name, student, plan, train_config, before, limit, left_s=left_s)
-    retrace(student, example)
-    share.end(PLANNED)
+    share.end(reason)
     return PruneOutcome(
         module=student,
         plan=plan,
         baseline=before,
         history=(record,),
-        reason=PLANNED,
+        reason=reason,
         shortened=record.shortened,
         opened=trainings.opened,
         aside=record.aside,

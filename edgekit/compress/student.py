@@ -1,0 +1,176 @@
+"""A student of an architecture of its own, which learns from the original: what both have to share, its training."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.compress.base import Samples, example_tensors, flat_outputs
+from edgekit.compress.features import FeaturePairs, refuse_unfit_features, with_features
+from edgekit.compress.folding import folded
+from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.outcome import PruneOutcome
+from edgekit.compress.pruning.saved import load_saved
+from edgekit.compress.pruning.single import train_once
+from edgekit.compress.training.config import TrainConfig
+from edgekit.errors import ModelError, in_one_line
+from edgekit.progress import Step
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress.base import Example
+
+__all__ = ["load_student", "refuse_other_outputs", "train_student"]
+
+REASON = "distilled"
+
+_FORWARD_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AssertionError, AttributeError)
+
+
+@dataclass(frozen=True)
+class StudentPlan:
+    """A student by its name and MACs, and the features that it learns. Its structure is its own."""
+
+    name: str
+    original_macs: int
+    macs: int
+    features: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def fraction(self) -> float:
+        """Its MACs divided by the original's (1.0 when nothing is counted)."""
+        return self.macs / self.original_macs if self.original_macs else 1.0
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Whose student it is, for people."""
+        pairs = ",".join(f"{theirs}={ours}" for theirs, ours in self.features)
+        features = (f"features learnt: {pairs}",) if pairs else ()
+        return (f"student: {self.name}, {self.fraction:.0%} of the original's MACs", *features)
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        fields = {
+            "student": self.name,
+            "original_macs": self.original_macs,
+            "macs": self.macs,
+            "features": self.features,
+        }
+        return json.dumps(fields, separators=(",", ":"))
+
+
+def refuse_other_outputs(
+    student: torch.nn.Module, original: torch.nn.Module, example: Example, features: FeaturePairs = ()
+) -> None:
+    """Both have to take the example's inputs and give outputs of the same names and shapes, and features that match.
+
+    Raises ModelError in one line, with what each gives.
+    """
+    wanted, given = _outputs(original, example, "the original"), _outputs(student, example, "the student")
+    if given != wanted:
+        raise ModelError(
+            f"the student gives {_text(given)}, the original {_text(wanted)}",
+            remedy="a student learns from the original's outputs: give it the same ones, in the same order",
+        )
+    if features:
+        refuse_unfit_features(folded(original), folded(student), example, features)
+
+
+def train_student(
+    original: torch.nn.Module,
+    student: torch.nn.Module,
+    name: str,
+    example: Example,
+    train: Samples,
+    validate: Callable[[torch.nn.Module], float],
+    train_config: TrainConfig,
+    *,
+    limit: float,
+    features: FeaturePairs = (),
+    progress: Step | None = None,
+    folder: Path | None = None,
+    deadline: float | None = None,
+) -> PruneOutcome:
+    """Train a copy of `student` with the original as its teacher; see `train_planned` for the rest.
+
+    All of its parameters learn, but for those that its author froze. `features`: layers of both whose outputs it learns
+    too, by the standard loss. A teacher that is worse than it is told of. Raises ModelError for features that do not
+    match.
+    """
+    learning = copy.deepcopy(folded(student)).eval()
+    before, after = (
+        sum(layer.macs for layer in layer_macs(network, example)) for network in (original, learning)
+    )
+    plan, untrained = StudentPlan(name, before, after, tuple(features)), validate(learning)
+    teacher, pupil, judge = folded(original), learning, validate
+    if features:
+        teacher, pupil = with_features(teacher, learning, example, features, train_config.seed)
+        judge = lambda showing: validate(showing.get_submodule("network"))  # noqa: E731
+    outcome = train_once(
+        teacher, pupil, train, judge, plan, train_config, REASON, limit=limit, progress=progress,
+        folder=folder, deadline=deadline,
+    )  # fmt: skip
+    told = notes(outcome.baseline, untrained, outcome.history[-1].accuracy)
+    return dataclasses.replace(outcome, module=learning, notes=told)
+
+
+def notes(teacher: float, before: float, after: float) -> tuple[str, ...]:
+    """Sentences on scores (fractions) of the original and of the student before and after its training."""
+    told = []
+    if before > teacher:
+        told.append(
+            f"the teacher is worse than the student was before it learnt: {teacher:.2%} against {before:.2%}; "
+            "labels alone may serve it better (--alpha 1)"
+        )
+    elif after > teacher:
+        told.append(f"the student has become better than its teacher: {after:.2%} against {teacher:.2%}")
+    if after < before:
+        told.append(f"the training has cost the student accuracy: {before:.2%} before, {after:.2%} after")
+    return tuple(told)
+
+
+def load_student(path: Path, student: torch.nn.Module) -> torch.nn.Module:
+    """The trained student on a copy of `student` as it was given. Raises ModelError when it does not fit."""
+    return load_saved(path, lambda _: copy.deepcopy(folded(student)).eval())
+
+
+def _outputs(
+    module: torch.nn.Module, example: Example, whose: str
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Name ("" without one) and shape of each output, in order."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            outputs = module.eval()(*example_tensors(example))
+    except _FORWARD_ERRORS as error:
+        shapes = ", ".join(f"{array.dtype} {list(array.shape)}".removeprefix("torch.") for array in example)
+        raise ModelError(
+            f"{whose} does not take the inputs ({shapes}): {type(error).__name__}: {in_one_line(error)}",
+            remedy="both networks are given the same samples, preprocessed alike",
+        ) from error
+    return tuple(_named(outputs))
+
+
+def _named(value: Any, name: str = "") -> list[tuple[str, tuple[int, ...]]]:
+    if isinstance(value, Mapping):
+        return [
+            pair
+            for key, part in value.items()
+            for pair in _named(part, f"{name}.{key}" if name else str(key))
+        ]
+    if isinstance(value, (tuple, list)):
+        return [pair for part in value for pair in _named(part, name)]
+    return [(name, tuple(tensor.shape)) for tensor in flat_outputs(value)]
+
+
+def _text(outputs: Sequence[tuple[str, tuple[int, ...]]]) -> str:
+    if not outputs:
+        return "no output"
+    return ", ".join(f"{name} {list(shape)}".strip() for name, shape in outputs)
