@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from edgekit.building.executor import DEFAULT_EXECUTOR
 from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.errors import UserError
-from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess
+from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess, QatChoice
 from edgekit.types.measurements import TIMED_S
 
 if TYPE_CHECKING:
@@ -21,14 +21,13 @@ __all__ = ["DROP_AUTO", "BuildRequest", "TrainOptions", "read_blocks"]
 DROP_AUTO = "auto:"
 """Before the number of blocks that edgekit chooses itself."""
 
-
 @dataclass(frozen=True)
 class TrainOptions:
     """How pruned networks are trained.
 
     `epochs` is the length of the final fine-tuning (None: 12, or what the time limit affords); each pruning
     step before it trains for `step_epochs`. `temperature` and `alpha` are T and α of the distillation loss.
-    `loss` and `step` are Python references (`file.py:function`).
+    `loss` and `step` are Python references (`file.py:function`). `qat_epochs`: of quantization-aware training (None: 6).
     """
 
     epochs: float | None = None
@@ -42,6 +41,7 @@ class TrainOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     loss: str | None = None
     step: str | None = None
+    qat_epochs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class BuildRequest:
     `drop`: residual blocks, by their modules' names, that a variant of its own goes without; or ("auto:2",).
     `strict`: a throttled or drifting measurement is a failure, not only marked. `meter`: a command, word by word, that
     prints the board's power in watts. `latency_table`: the file of a table of layers' times, by which widths and blocks
-    are chosen, or "auto": it is measured; None: networks are pruned by their MACs.
+    are chosen, or "auto": it is measured; None: networks are pruned by their MACs. `qat`: when networks are trained for
+    the integers of a runtime; see QatChoice.
     """
 
     target: str
@@ -91,6 +92,7 @@ class BuildRequest:
     strict: bool = False
     meter: tuple[str, ...] = ()
     latency_table: Path | str | None = None
+    qat: QatChoice = "auto"
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

@@ -51,6 +51,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         device=options["train_on"],
         loss=options["loss"],
         step=options["train_step"],
+        qat_epochs=options["qat_epochs"],
     )
     return BuildRequest(
         target=options["target"],
@@ -68,6 +69,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         prune=not options["no_prune"],
         drop=read_blocks(options["drop"]),
         latency_table=options["latency_table"],
+        qat=options["qat"],
         train=train,
         metric=options["metric"],
         calibration_samples=options["calibration_samples"],

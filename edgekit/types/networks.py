@@ -90,7 +90,7 @@ class Cost:
     layers: tuple[LayerCost, ...] = ()
 
 
-VariantKind = Literal["original", "pruned"]
+VariantKind = Literal["original", "pruned", "qat"]
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.compress.base import forward_outputs, to_tensor
 from edgekit.compress.training.aside import hold_aside, score_aside
 from edgekit.compress.training.finetune import finetune
 from edgekit.graph.taps import load_graph
 from edgekit.quantize.trained import with_trained
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
     import torch
+    from numpy.typing import NDArray
 
     from edgekit.compress.base import Samples
     from edgekit.compress.training.config import TrainConfig
     from edgekit.progress import Step
     from edgekit.quantize.placement import Placement
 
-__all__ = ["METHOD", "QatOutcome", "simulated_network", "train_for_integers"]
+__all__ = ["METHOD", "QatOutcome", "simulated_network", "simulated_outputs", "train_for_integers"]
 
 METHOD = 1
 """Raised when the same arguments would give other weights than before: no key of a training holds our code."""
+
+BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,25 @@ def simulated_network(onnx_path: str | Path, placement: Placement | None = None)
     from edgekit.compress.qat.network import QatNetwork
 
     return QatNetwork(load_graph(onnx_path), placement).eval()
+
+
+def simulated_outputs(
+    onnx_path: str | Path, placement: Placement | None, samples: Samples
+) -> list[NDArray[np.float32]]:
+    """What the network of the file, its integers simulated, answers to the samples in their order: per output [N, ...].
+
+    Raises StageError for what cannot be carried over.
+    """
+    import numpy as np
+    import torch
+
+    module = simulated_network(onnx_path, placement)
+    parts: list[list[NDArray[np.float32]]] = []
+    with torch.inference_mode():
+        for batch in samples.batches(BATCH):
+            outputs = forward_outputs(module, [to_tensor(array) for array in batch.inputs])
+            parts.append([output.float().numpy() for output in outputs])
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def train_for_integers(
