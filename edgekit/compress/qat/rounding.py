@@ -41,6 +41,7 @@ class _Rounded(torch.autograd.Function):
 
 def rounded(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """`x` on the grid of 256 integers from `low` (0 or less) to `high` (above it), two scalars, zero among them."""
+    low, high = low.double(), high.double()  # as `affine_parameters` computes: the same zero point, always
     scale = (high - low) / LEVELS
     exact = -low / scale
     zero_point = exact + (exact.round() - exact).detach()
