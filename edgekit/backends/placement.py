@@ -10,17 +10,13 @@ from edgekit.errors import StageError
 from edgekit.graph.layers import weighted_layers
 from edgekit.graph.taps import load_graph
 from edgekit.quantize.observers.ranges import Range
-from edgekit.quantize.placement import Placement
+from edgekit.quantize.placement import MOVES, Placement
 
 if TYPE_CHECKING:
     from edgekit.quantize import QuantPlan
     from edgekit.types import Artifact
 
 __all__ = ["read_placement"]
-
-MOVES = frozenset({"Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-"""Operations whose results hold values of their input alone."""
-
 
 def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Placement:
     """The placement of `artifact`, which `plan` says of and which was made of the float network `onnx_path`.

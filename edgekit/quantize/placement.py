@@ -10,7 +10,10 @@ from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_pa
 from edgekit.quantize.simulate import Scheme
 from edgekit.types import BackendName
 
-__all__ = ["Placement"]
+__all__ = ["MOVES", "Placement"]
+
+MOVES = frozenset({"Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operations whose results hold values of their input alone: on its grid, rounding them again changes nothing."""
 
 
 @dataclass(frozen=True)

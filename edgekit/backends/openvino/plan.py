@@ -65,7 +65,11 @@ class OpenVinoPlanner:
         ranges = measured.ranges(recipe)
         names = tuple(layer.name for layer in in_float)
         tensors, groups = place_quantizers(
-            Path(self.variant.onnx_path), self.integers(recipe), names, frozenset(ranges)
+            Path(self.variant.onnx_path),
+            self.integers(recipe),
+            names,
+            frozenset(ranges),
+            trained=recipe.observer == "trained",
         )
         return Settled(*united({name: ranges[name] for name in ranges if name in tensors}, groups))
 

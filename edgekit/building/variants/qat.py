@@ -16,7 +16,7 @@ from edgekit.building.variants.distilled import code_digest, kept_training
 from edgekit.building.variants.original import make_variant
 from edgekit.building.variants.qat_job import NETWORK, STAGE, QatJob, qat_config, train_integers
 from edgekit.building.variants.training import seconds_left, training_deadline, training_for
-from edgekit.compress.qat.training import simulated_outputs
+from edgekit.compress.qat.training import simulated_outputs, untrained_model
 from edgekit.errors import StageError
 from edgekit.measure import agreement_of
 from edgekit.plan import candidate_id
@@ -132,9 +132,6 @@ def _start(context: MakerContext, builds: Int8Builds, network: Variant, attempt:
 
     Raises StageError where something of it does not hold.
     """
-    from edgekit.graph.taps import load_graph
-    from edgekit.quantize.trained import with_trained
-
     backend = attempt.candidate.backend
     with context.reporter.step(f"Reading the integers of {attempt.candidate.id}"):
         observed = builds.placement(network, attempt.candidate, attempt.artifact)
@@ -142,7 +139,7 @@ def _start(context: MakerContext, builds: Int8Builds, network: Variant, attempt:
         def write(path: Path) -> Signature:
             import onnx
 
-            onnx.save(with_trained(load_graph(network.onnx_path), {}, observed.ranges), str(path))
+            onnx.save(untrained_model(network.onnx_path, observed), str(path))
             return network.signature
 
         parts = {"untrained": network.digest, "placement": observed.digest}

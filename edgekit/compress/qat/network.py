@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from edgekit.compress.qat.bounds import ANY, bounds_of, widest
-from edgekit.compress.qat.rounding import rounded
+from edgekit.compress.qat.rounding import LEVELS, rounded
 from edgekit.compress.qat.weights import TrainedWeights
 from edgekit.errors import StageError
+from edgekit.graph.layers import weighted_layers
 from edgekit.graph.to_torch.arithmetic import BINARY, UNARY
 from edgekit.graph.to_torch.editing import constants_of, shapes_of
 from edgekit.graph.to_torch.module import calls_of
 from edgekit.quantize.observers.ranges import Range
+from edgekit.quantize.placement import MOVES
 
 if TYPE_CHECKING:
     import onnx
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["QatNetwork"]
 
 Tensor = torch.Tensor
+Ends = tuple[Tensor, Tensor]
 
 BY_SAMPLE = frozenset({
     "AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "MaxPool",
@@ -82,7 +85,7 @@ class QatNetwork(torch.nn.Module):
             for name, x in zip(self.inputs, given, strict=True)
         }
         for index, (call, node) in enumerate(zip(self.calls, self.nodes, strict=True)):
-            result = self._step(index, call, node, values)
+            result = self._step(index, call, node, values, span)
             several = isinstance(result, (tuple, list))
             for name, value in zip(node.output, result if several else [result], strict=False):
                 values[name] = self.spans.put(name, value, span)
@@ -90,6 +93,13 @@ class QatNetwork(torch.nn.Module):
                 values.pop(name, None)
         results = [self._output(index, name, values, len(given[0])) for index, name in enumerate(self.outputs)]
         return results[0] if len(results) == 1 else tuple(results)
+
+    def trained_weights(self) -> dict[str, NDArray[np.float32]]:
+        """Initializer → its values now, on their grid where a layer is in integers."""
+        with torch.no_grad():
+            span = self.spans.settled()
+            scales = {name: self.spans.scale(name, span) for name in self.spans.input_of}
+        return self.weights.trained({name: scale for name, scale in scales.items() if scale is not None})
 
     def trained_ranges(self) -> dict[str, Range]:
         """Tensor → the range that its integers span now."""
@@ -102,7 +112,9 @@ class QatNetwork(torch.nn.Module):
         value = values[name]
         return value.flatten(0, 1) if value.ndim > 1 and value.shape[1] == 1 else value
 
-    def _step(self, index: int, call: Call, node: onnx.NodeProto, values: Mapping[str, Tensor]) -> Any:
+    def _step(
+        self, index: int, call: Call, node: onnx.NodeProto, values: Mapping[str, Tensor], span: Sequence[Ends]
+    ) -> Any:
         """One node on [N, 1, ...]."""
         taken, fixed = [], []
         for place, operand in enumerate(call.operands):
@@ -111,7 +123,10 @@ class QatNetwork(torch.nn.Module):
                 fixed.append(False)
                 continue
             key = self.stored.get((index, place))
-            taken.append(self.weights.operand(node, place) if key is None else getattr(self, key))
+            if key is None:
+                taken.append(self.weights.operand(node, place, self.spans.scale(node.name, span)))
+            else:
+                taken.append(getattr(self, key))
             fixed.append(True)
         data = [value for value, is_fixed in zip(taken, fixed, strict=True) if not is_fixed]
         if not data:
@@ -134,6 +149,7 @@ class _Spans(torch.nn.Module):
         self.group_of: dict[str, int] = {}
         self.limits: list[tuple[float, float, float]] = []
         self.ends = torch.nn.ParameterList()
+        self.input_of: dict[str, int] = {}
         if placement is None:
             return
         bounds = bounds_of(model)
@@ -147,12 +163,24 @@ class _Spans(torch.nn.Module):
             self.group_of.update(dict.fromkeys(group, len(self.limits)))
             self.limits.append((width, min(lowest, 0.0), max(highest, 0.0)))
             self.ends.append(torch.nn.Parameter(torch.tensor([low / width, high / width])))
+        makers = {name: node for node in model.graph.node for name in node.output}
+        for layer in weighted_layers(model):
+            source = layer.input
+            while source not in self.group_of and source in makers and makers[source].op_type in MOVES:
+                source = makers[source].input[0]
+            if source in self.group_of and layer.name in placement.layers:
+                self.input_of[layer.name] = self.group_of[source]
 
-    def settled(self) -> list[tuple[Tensor, Tensor]]:
+    def scale(self, layer: str, span: Sequence[Ends]) -> Tensor | None:
+        """Of the input of a layer in integers."""
+        index = self.input_of.get(layer)
+        return None if index is None else (span[index][1].detach() - span[index][0].detach()) / LEVELS
+
+    def settled(self) -> list[Ends]:
         """Ends of each group: zero between them, within what its values can be; gradients go straight through."""
         return [self._ends(index) for index in range(len(self.limits))]
 
-    def _ends(self, index: int) -> tuple[Tensor, Tensor]:
+    def _ends(self, index: int) -> Ends:
         width, lowest, highest = self.limits[index]
         ends = self.ends[index].float() * width
         low, high = ends[0], ends[1]
@@ -164,7 +192,7 @@ class _Spans(torch.nn.Module):
         fixed_low = low_kept if lowest == 0.0 else low + (low_kept - low).detach()
         return fixed_low, high + (high_kept - high).detach()
 
-    def put(self, name: str, value: Tensor, span: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def put(self, name: str, value: Tensor, span: Sequence[Ends]) -> Tensor:
         """The tensor on its grid, where it has one."""
         index = self.group_of.get(name)
         return value if index is None else rounded(value.float(), *span[index])

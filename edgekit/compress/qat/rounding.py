@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["LEVELS", "rounded", "rounded_weights"]
+__all__ = ["LEVELS", "rounded", "rounded_bias", "rounded_weights", "weight_scale"]
 
 LEVELS = 255
 """Steps between the least and the largest of 256 integers."""
@@ -52,9 +52,26 @@ def rounded(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Ten
 def rounded_weights(weight: torch.Tensor, axis: int | None, bits: int) -> torch.Tensor:
     """Weights on the grid of `quantize.simulate.fake_quantize_weights`, straight through; `axis` None: one scale."""
     with torch.no_grad():
-        largest = 127 if bits == 8 else 2 ** (bits - 1)
-        others = [other for other in range(weight.ndim) if axis is None or other != axis]
-        edge = weight.abs().amax(others, keepdim=True) if others else weight.abs()
-        scale = torch.where(edge > 0, edge, torch.ones_like(edge)) / largest
+        largest, scale = _largest(bits), weight_scale(weight, axis, bits)
         difference = (weight / scale).round_().clamp_(-largest, largest).mul_(scale).sub_(weight)
     return weight + difference
+
+
+def weight_scale(weight: torch.Tensor, axis: int | None, bits: int) -> torch.Tensor:
+    """Of each channel along `axis`, in a form that broadcasts over the weights; `axis` None: of all of them."""
+    with torch.no_grad():
+        others = [other for other in range(weight.ndim) if axis is None or other != axis]
+        edge = weight.abs().amax(others, keepdim=True) if others else weight.abs()
+        return torch.where(edge > 0, edge, torch.ones_like(edge)) / _largest(bits)
+
+
+def rounded_bias(bias: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """A bias [output channels] as runtimes add it: in 32 bits, on the scale of the sums (input × weights)."""
+    with torch.no_grad():
+        step = scale.reshape(-1).to(torch.float64)
+        difference = (bias.to(torch.float64) / step).round_().mul_(step).to(bias.dtype).sub_(bias)
+    return bias + difference
+
+
+def _largest(bits: int) -> int:
+    return 127 if bits == 8 else 2 ** (bits - 1)

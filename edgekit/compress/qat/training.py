@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgekit.progress import Step
     from edgekit.quantize.placement import Placement
 
-__all__ = ["METHOD", "QatOutcome", "simulated_network", "simulated_outputs", "train_for_integers"]
+__all__ = ["METHOD", "QatOutcome", "simulated_network", "simulated_outputs", "train_for_integers", "untrained_model"]
 
 METHOD = 1
 """Raised when the same arguments would give other weights than before: no key of a training holds our code."""
@@ -59,6 +59,15 @@ def simulated_network(onnx_path: str | Path, placement: Placement | None = None)
     from edgekit.compress.qat.network import QatNetwork
 
     return QatNetwork(load_graph(onnx_path), placement).eval()
+
+
+def untrained_model(onnx_path: str | Path, placement: Placement) -> onnx.ModelProto:
+    """The float ONNX network with weights, biases and ranges on their grids, as training begins with them."""
+    from edgekit.compress.qat.network import QatNetwork
+
+    model = load_graph(onnx_path)
+    network = QatNetwork(model, placement)
+    return with_trained(model, network.trained_weights(), network.trained_ranges())
 
 
 def simulated_outputs(
@@ -116,7 +125,7 @@ def train_for_integers(
     if before is not None and after is not None and not after >= before:
         student.load_state_dict(untrained)
         kept = False
-    written = with_trained(model, student.weights.trained(), student.trained_ranges())
+    written = with_trained(model, student.trained_weights(), student.trained_ranges())
     return QatOutcome(
         student, written, before, after, kept, report.steps, report.stopped, report.seconds, dict(report.opened)
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from edgekit.compress.qat.rounding import rounded_weights
+from edgekit.compress.qat.rounding import rounded_bias, rounded_weights, weight_scale
 from edgekit.graph.layers import WEIGHTED, Layer, weighted_layers
 from edgekit.graph.to_torch.editing import attributes_of, constants_of
 
@@ -88,22 +88,38 @@ class TrainedWeights(torch.nn.Module):
         axis = OPERAND_AXIS.get(node.op_type, 0)
         return rounded_weights(value, axis if per_channel else None, bits)
 
-    def operand(self, node: onnx.NodeProto, place: int) -> Tensor:
-        """As the node takes it, rounded where the layer is in integers."""
+    def operand(self, node: onnx.NodeProto, place: int, scale: Tensor | None = None) -> Tensor:
+        """As the node takes it, rounded where the layer is in integers; `scale`: of its input, None: that is float."""
         operand = self.operands[node.name, place]
-        return operand.form(self._rounded(operand))
+        return operand.form(self._settled(node.name, place, scale))
 
-    def trained(self) -> dict[str, NDArray[np.float32]]:
-        """Initializer → its values now, those of layers in integers on their grid, which a runtime finds again."""
+    def trained(self, scales: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
+        """Initializer → its values now, those of layers in integers on their grid, which a runtime finds again.
+
+        `scales`: layer → scale of its input, where that is in integers.
+        """
         arrays = {}
         with torch.no_grad():
-            for operand in sorted(self.operands.values(), key=lambda operand: operand.bits):
-                arrays[self.names[operand.key]] = self._rounded(operand).cpu().contiguous().numpy().copy()
+            for (layer, place), operand in sorted(self.operands.items(), key=lambda item: item[1].bits):
+                value = self._settled(layer, place, scales.get(layer))
+                arrays[self.names[operand.key]] = value.cpu().contiguous().numpy().copy()
         return arrays
 
+    def _settled(self, layer: str, place: int, scale: Tensor | None) -> Tensor:
+        operand = self.operands[layer, place]
+        weight = self.operands[layer, 1]
+        if place != 2 or scale is None or not weight.bits:
+            return self._rounded(operand)
+        steps = weight_scale(self._value(weight.key), weight.axis, weight.bits)
+        return rounded_bias(self._value(operand.key), steps * scale)
+
     def _rounded(self, operand: _Operand) -> Tensor:
-        value = self.values[operand.key].float() * getattr(self, f"unit_{operand.key}")
+        value = self._value(operand.key)
         return rounded_weights(value, operand.axis, operand.bits) if operand.bits else value
+
+    def _value(self, key: str) -> Tensor:
+        unit: Tensor = getattr(self, f"unit_{key}")
+        return self.values[key].float() * unit
 
     def _parameter(self, name: str, array: NDArray[Any], axis: int | None) -> str:
         """The key of the parameter of an initializer, made where there is none yet."""

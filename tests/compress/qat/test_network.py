@@ -107,7 +107,7 @@ def test_tensors_of_one_scale_have_one_range(tmp_path: Path) -> None:
 def test_trained_weights_are_those_of_the_file_on_their_grid(tmp_path: Path) -> None:
     path = residual_network(tmp_path / "net.onnx")
     network = QatNetwork(load_graph(path), placement(path, bits=7))
-    trained = network.weights.trained()
+    trained = network.trained_weights()
     file = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer}
     assert {"w1", "w2", "w3", "w4", "b1", "b2", "b4"} == set(trained)
     for name, array in trained.items():
