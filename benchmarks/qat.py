@@ -47,27 +47,29 @@ def base_weights(arrays: Path, work: Path, epochs: float) -> Path:
     return path
 
 
-def rows_of(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Per runtime: the best INT8 without training, with and without layers in float, and the trained one."""
-    agreement = "\n".join(line for variant in result["variants"] for line in variant["history"])
-    rows = []
+def figures_of(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Per runtime, drops in points: the best INT8 without training, that with layers in float too, the trained one."""
+    told = "\n".join(line for variant in result["variants"] for line in variant["history"])
+    figures = {}
     for backend, title in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO"), ("litert", "LiteRT")):
-        of_it = [row for row in result["candidates"] if row["backend"] == backend and row["precision"] == "int8"]
-        plain = [row for row in of_it if row["recipe"] != "int8-trained"]
-        whole = [row for row in plain if "mixed" not in row["recipe"]]
-        trained = [row for row in of_it if row["recipe"] == "int8-trained"]
-        if not whole or not trained:
-            rows.append((title, "no figures", "", "", "", ""))
+        of_it = [
+            row for row in result["candidates"] if row["backend"] == backend and row["precision"] == "int8"
+        ]
+        drops = {row["recipe"]: 100 * row["accuracy"]["drop"] for row in of_it}
+        trained = drops.pop("int8-trained", None)
+        whole = [drop for recipe, drop in drops.items() if "mixed" not in recipe]
+        if trained is None or not whole:
+            figures[title] = {"missing": "no INT8 build, or none trained; see the report"}
             continue
-        best = min(row["accuracy"]["drop"] for row in whole)
-        mixed = min(row["accuracy"]["drop"] for row in plain)
-        after = trained[0]["accuracy"]["drop"]
-        told = re.search(rf"{title} and the simulation agree on ([\d.]+%)", agreement)
-        rows.append((
-            title, f"{100 * best:.2f}", f"{100 * mixed:.2f}", f"{100 * after:.2f}",
-            f"{(best - after) / best:.0%}" if best > 0 else "-", told[1] if told else "-",
-        ))  # fmt: skip
-    return rows
+        agreement = re.search(rf"{title} and the simulation agree on ([\d.]+%)", told)
+        figures[title] = {
+            "ptq_drop": round(min(whole), 2),
+            "ptq_drop_with_layers_in_float": round(min(drops.values()), 2),
+            "qat_drop": round(trained, 2),
+            "back": round((min(whole) - trained) / min(whole), 2) if min(whole) > 0 else None,
+            "agreement": agreement[1] if agreement else None,
+        }
+    return figures
 
 
 def main() -> None:
@@ -94,10 +96,8 @@ def main() -> None:
         "--store", str(options.work / "store"),
     )  # fmt: skip
     result = json.loads((out / "result.json").read_text())
-    header = ("runtime", "drop, points", "with layers in float", "trained", "of the loss back", "agreement")
-    show([header, *rows_of(result)])
-    for variant in result["variants"]:
-        print(f"{variant['id']}: {'; '.join(variant['history'])}")
+    histories = {variant["id"]: variant["history"] for variant in result["variants"]}
+    show("qat", {"spread": options.spread, **figures_of(result), "histories": histories})
 
 
 if __name__ == "__main__":

@@ -109,8 +109,8 @@ def build(
     `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
     `BuildRequest` and `Budget` (percentile, threads, prune, drop, classes, seed, recipe, …); `input_shapes` may be
     "x=1x3x320x320" or {"x": (1, 3, 320, 320)}; `weights_prefix` and `weights_key` say which weights of a file count;
-    `drop` names residual blocks that a variant of its own goes without, "blocks.3,blocks.7", a list, or "auto:2". `qat`,
-    "auto", "always" or "never", says when a network is trained for a runtime's own integers (quantization-aware).
+    `drop` names residual blocks that a variant of its own goes without, "blocks.3,blocks.7", a list, or "auto:2";
+    `qat`, "auto", "always" or "never", says when a network is trained for a runtime's own integers.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
     it to standard error wherever that goes, as the log of a batch job.

@@ -61,8 +61,8 @@ class RuntimeRow:
 
     `simulation`: options with which a quantized artifact is computed in float, every rounding included; None where
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
-    facts of a session says in what float layers are computed. `dla_precisions`: what it runs on a DLA. `trained_recipe`: writes down
-    a network that was trained for its integers; "" where none is.
+    facts of a session says in what float layers are computed. `dla_precisions`: what it runs on a DLA.
+    `trained_recipe`: writes down a network that was trained for its integers; "" where none is.
     """
 
     name: BackendName

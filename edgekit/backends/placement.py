@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_placement"]
 
+
 def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Placement:
     """The placement of `artifact`, which `plan` says of and which was made of the float network `onnx_path`.
 
@@ -48,7 +49,9 @@ def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Plac
         if source in ranges or source in moved:
             ranges.pop(name)
     if not ranges:
-        raise StageError("qat", f"{artifact.entry} has no tensor in integers", "build INT8 for another runtime")
+        raise StageError(
+            "qat", f"{artifact.entry} has no tensor in integers", "build INT8 for another runtime"
+        )
     in_float = {layer.name for layer in plan.in_float}
     layers = tuple(layer.name for layer in weighted_layers(model) if layer.name not in in_float)
     shared = (tuple(name for name in group if name in ranges) for group in plan.shared)

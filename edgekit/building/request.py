@@ -21,13 +21,15 @@ __all__ = ["DROP_AUTO", "BuildRequest", "TrainOptions", "read_blocks"]
 DROP_AUTO = "auto:"
 """Before the number of blocks that edgekit chooses itself."""
 
+
 @dataclass(frozen=True)
 class TrainOptions:
     """How pruned networks are trained.
 
     `epochs` is the length of the final fine-tuning (None: 12, or what the time limit affords); each pruning
     step before it trains for `step_epochs`. `temperature` and `alpha` are T and α of the distillation loss.
-    `loss` and `step` are Python references (`file.py:function`). `qat_epochs`: of quantization-aware training (None: 6).
+    `loss` and `step` are Python references (`file.py:function`). `qat_epochs`: of quantization-aware training (None:
+    6, or as many as hold 200 batches).
     """
 
     epochs: float | None = None

@@ -182,7 +182,8 @@ def refuse_impossible_qat(request: BuildRequest, target: Target) -> None:
     trainable = [name for name, row in RUNTIMES.items() if row.trained_recipe]
     if request.precisions is not None and "int8" not in request.precisions:
         raise UserError(
-            "--qat always trains for INT8, which --precision leaves out", remedy="add int8 to it, or leave out --qat"
+            "--qat always trains for INT8, which --precision leaves out",
+            remedy="add int8 to it, or leave out --qat",
         )
     having = [runtime.name for runtime in target.runtimes if "int8" in runtime.precisions]
     if not having:

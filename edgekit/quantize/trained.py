@@ -1,4 +1,4 @@
-"""Ranges that were trained with a network, carried in its ONNX file: what it is quantized with belongs to its weights."""
+"""Ranges that were trained with a network, carried in its ONNX file: they belong to its weights."""
 
 from __future__ import annotations
 
@@ -57,4 +57,6 @@ def trained_ranges(model: onnx.ModelProto) -> dict[str, Range]:
         ends = msgspec.json.decode(written, type=dict[str, tuple[float, float]])
         return {name: Range(low, high) for name, (low, high) in ends.items()}
     except (ValueError, msgspec.DecodeError) as error:
-        raise StageError("quantize", f"the network's trained ranges are damaged: {error}", "train it anew") from error
+        raise StageError(
+            "quantize", f"the network's trained ranges are damaged: {error}", "train it anew"
+        ) from error

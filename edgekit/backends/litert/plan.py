@@ -165,7 +165,9 @@ def collect(
     with open_all(path, threads) as network:
         tensors = network.interpreter.get_tensor_details()
         names = {int(tensor["index"]): str(tensor["name"]) for tensor in tensors}
-        observers = {index: make_observer(observer_of(recipe), recipe.percentile) for index in network.tensors}
+        observers = {
+            index: make_observer(observer_of(recipe), recipe.percentile) for index in network.tensors
+        }
         for arrays in data.chunks(1, recipe.samples):
             feeds = [
                 np.moveaxis(array, 1, -1) if port.channels_last else array

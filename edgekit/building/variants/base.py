@@ -39,7 +39,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Int8Builds", "Made", "MadeVariant", "MakerContext", "ProbeStructures", "VariantMaker", "made_by", "open_makers"]
+__all__ = [
+    "Int8Builds",
+    "Made",
+    "MadeVariant",
+    "MakerContext",
+    "ProbeStructures",
+    "VariantMaker",
+    "made_by",
+    "open_makers",
+]
 
 MAKERS: Mapping[str, tuple[str, str]] = {
     "dropped": ("edgekit.building.variants.dropped", "DroppedMaker"),

@@ -39,7 +39,15 @@ from edgekit.result import TrainedStep
 from edgekit.store import Store, StoreEntry
 from edgekit.types import Rejection, Signature
 
-__all__ = ["code_digest", "job_for", "kept_training", "train_pruned", "trained", "trained_already", "with_opened"]
+__all__ = [
+    "code_digest",
+    "job_for",
+    "kept_training",
+    "train_pruned",
+    "trained",
+    "trained_already",
+    "with_opened",
+]
 
 STAGE = "pruned"
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
@@ -174,7 +182,11 @@ def trained(context: MakerContext, job: PruneJob, title: str = TITLE) -> tuple[S
 
 
 def kept_training(
-    cache: Cache, limit: TimeLimit | None, stage: str, job: Job, perform: Callable[[Job, Path], dict[str, Any]]
+    cache: Cache,
+    limit: TimeLimit | None,
+    stage: str,
+    job: Job,
+    perform: Callable[[Job, Path], dict[str, Any]],
 ) -> tuple[StoreEntry, TimeLimit | None]:
     """A trained network's entry: the whole training, or what the time limit, given beside it, left of it.
 

@@ -102,7 +102,11 @@ def wanted(context: MakerContext) -> dict[str, tuple[Attempt, ...]]:
     best: dict[str, dict[BackendName, Attempt]] = {}
     for attempt in context.attempts:
         candidate = attempt.candidate
-        if candidate.precision != "int8" or not RUNTIMES[candidate.backend].trained_recipe or candidate.device:
+        if (
+            candidate.precision != "int8"
+            or not RUNTIMES[candidate.backend].trained_recipe
+            or candidate.device
+        ):
             continue
         of_network = best.setdefault(candidate.variant, {})
         known = of_network.get(candidate.backend)
@@ -112,7 +116,8 @@ def wanted(context: MakerContext) -> dict[str, tuple[Attempt, ...]]:
         name: tuple(
             attempt
             for attempt in of_network.values()
-            if asked or (limit is not None and attempt.accuracy.drop.value > limit and not _too_slow(context, attempt))
+            if asked
+            or (limit is not None and attempt.accuracy.drop.value > limit and not _too_slow(context, attempt))
         )
         for name, of_network in best.items()
     }
@@ -183,10 +188,10 @@ def _alike(starts: Sequence[_Start]) -> list[list[_Start]]:
 def _trained(
     context: MakerContext, network: Variant, group: Sequence[_Start], *, number: int, left: int
 ) -> Iterator[MadeVariant | Rejection]:
-    """The training number `number` of a network, and what it gave; `left`: how many trainings still share the time, this
-    one included."""
+    """The training number `number` of a network, and what it gave; `left`: how many trainings still share the time."""
     train, request, builds = context.splits.train, context.request, context.int8
-    assert train is not None and builds is not None
+    assert train is not None
+    assert builds is not None
     backends = tuple(start.attempt.candidate.backend for start in group)
     told = ", ".join(RUNTIMES[backend].title for backend in backends)
     options = request.train
@@ -249,7 +254,7 @@ def _history(
 
 
 def _compared(context: MakerContext, builds: Int8Builds, variant: Variant, start: _Start) -> str:
-    """How far the trained network's simulation is what its runtime computes. A build that fails is told by its check."""
+    """How far the trained network's simulation is what its runtime computes. A build that fails is checked later."""
     backend = start.attempt.candidate.backend
     title = RUNTIMES[backend].title
     try:
@@ -259,7 +264,8 @@ def _compared(context: MakerContext, builds: Int8Builds, variant: Variant, start
         agreement = _agreement(builds, artifact, variant, placement, context.splits.validation)
     except StageError as problem:
         return f"{title} could not be compared with the simulation: {problem.cause}"
-    return f"{title} and the simulation agree on {agreement:.2%} of the predictions, before training {start.agreement:.2%}"
+    before = f"before training on {start.agreement:.2%}"
+    return f"{title} and the simulation agree on {agreement:.2%} of the predictions, {before}"
 
 
 def _candidate(variant: str, backend: BackendName) -> Candidate:

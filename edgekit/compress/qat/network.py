@@ -5,7 +5,7 @@ Imports torch: loaded by functions only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,8 @@ Tensor = torch.Tensor
 Ends = tuple[Tensor, Tensor]
 
 BY_SAMPLE = frozenset({
-    "AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "MaxPool",
+    "AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "GlobalMaxPool",
+    "MaxPool",
 })  # fmt: skip
 """Operations that treat each sample of a batch [N, ...] alone, whatever N is."""
 
@@ -49,9 +50,9 @@ NARROWEST = 0.02
 class QatNetwork(torch.nn.Module):
     """The network of `model`, of batch 1, for batches of any size: float32 [N, ...] per input as the file has it.
 
-    Every sample is computed as alone. Between operations a tensor is [N, 1, ...]: the batch, then the shape of the file.
-    Without a `placement` it is the float network. Batch norms are those of the file, folded or frozen. Raises StageError
-    for what cannot be carried over to torch.
+    Every sample is computed as alone. Between operations a tensor is [N, 1, ...]: the batch, then the file's shape.
+    Without a `placement` it is the float network. Batch norms are those of the file, folded or frozen. Raises
+    StageError for what cannot be carried over to torch.
     """
 
     def __init__(self, model: onnx.ModelProto, placement: Placement | None = None) -> None:
@@ -91,7 +92,9 @@ class QatNetwork(torch.nn.Module):
                 values[name] = self.spans.put(name, value, span)
             for name in self.last_use.get(index, ()):
                 values.pop(name, None)
-        results = [self._output(index, name, values, len(given[0])) for index, name in enumerate(self.outputs)]
+        results = [
+            self._output(index, name, values, len(given[0])) for index, name in enumerate(self.outputs)
+        ]
         return results[0] if len(results) == 1 else tuple(results)
 
     def trained_weights(self) -> dict[str, NDArray[np.float32]]:
@@ -133,7 +136,10 @@ class QatNetwork(torch.nn.Module):
             count = len(next(iter(values.values())))
             return _repeated(call.function(*taken), count)
         if node.op_type in BY_SAMPLE and len(data) == 1 and data[0].ndim > 2 and data[0].shape[1] == 1:
-            flat = [value if is_fixed else value.flatten(0, 1) for value, is_fixed in zip(taken, fixed, strict=True)]
+            flat = [
+                value if is_fixed else value.flatten(0, 1)
+                for value, is_fixed in zip(taken, fixed, strict=True)
+            ]
             return call.function(*flat).unsqueeze(1)
         if node.op_type in ANYWHERE or _aligned(node.op_type, taken, fixed):
             return call.function(*taken)
@@ -217,7 +223,9 @@ def _check_batch(inputs: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -
         if not shape or shape[0] != 1:
             told = "x".join(map(str, shape)) or "no static shape"
             raise StageError(
-                "qat", f"input {name} is {told}: only networks of batch 1 are trained", "quantize without training"
+                "qat",
+                f"input {name} is {told}: only networks of batch 1 are trained",
+                "quantize without training",
             )
 
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.compress.base import forward_outputs, to_tensor
 from edgekit.compress.training.aside import hold_aside, score_aside
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from edgekit.progress import Step
     from edgekit.quantize.placement import Placement
 
-__all__ = ["METHOD", "QatOutcome", "simulated_network", "simulated_outputs", "train_for_integers", "untrained_model"]
+__all__ = [
+    "METHOD",
+    "QatOutcome",
+    "simulated_network",
+    "simulated_outputs",
+    "train_for_integers",
+    "untrained_model",
+]
 
 METHOD = 1
 """Raised when the same arguments would give other weights than before: no key of a training holds our code."""
@@ -127,5 +134,13 @@ def train_for_integers(
         kept = False
     written = with_trained(model, student.trained_weights(), student.trained_ranges())
     return QatOutcome(
-        student, written, before, after, kept, report.steps, report.stopped, report.seconds, dict(report.opened)
+        student,
+        written,
+        before,
+        after,
+        kept,
+        report.steps,
+        report.stopped,
+        report.seconds,
+        dict(report.opened),
     )

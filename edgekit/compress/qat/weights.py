@@ -31,7 +31,7 @@ OPERAND_AXIS = {"ConvTranspose": 1}
 
 @dataclass(frozen=True)
 class _Operand:
-    """An operand of a node: `key` of its parameter, how it comes of that, and how it is rounded (`bits` 0: it is not)."""
+    """An operand of a node: `key` of its parameter, how it comes of that, how it is rounded (`bits` 0: it is not)."""
 
     key: str
     form: FromFile
@@ -42,8 +42,8 @@ class _Operand:
 class TrainedWeights(torch.nn.Module):
     """Constants that layers multiply with and add, each once.
 
-    Weights are trained in units of the largest of their channel, so that a step moves a channel of small weights as far,
-    measured by its own grid, as one of large weights. A constant that something else reads too stays as it is.
+    Weights are trained in units of the largest of their channel, so that a step moves a channel of small weights as
+    far, measured by its own grid, as one of large weights. A constant that something else reads too stays as it is.
     """
 
     def __init__(self, model: onnx.ModelProto, placement: Placement | None) -> None:

@@ -13,7 +13,8 @@ KIND = onnx.TensorProto.FLOAT
 
 def bounds(*nodes: onnx.NodeProto) -> dict[str, tuple[float, float]]:
     constants = [
-        onnx.numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("zero", 0), ("six", 6))
+        onnx.numpy_helper.from_array(np.array(value, np.float32), name)
+        for name, value in (("zero", 0), ("six", 6))
     ]
     taken = helper.make_tensor_value_info("x", KIND, [1, 4])
     given = helper.make_tensor_value_info("y", KIND, [1, 4])

@@ -43,7 +43,9 @@ def placement(path: Path, *, bits: int = 8, **ranges: tuple[float, float]) -> Pl
 
 
 @pytest.mark.parametrize("kind", [TinyConvNet, TinyTransformer])
-def test_without_integers_it_is_the_file_s_network_for_any_batch(tmp_path: Path, kind: type[nn.Module]) -> None:
+def test_without_integers_it_is_the_file_s_network_for_any_batch(
+    tmp_path: Path, kind: type[nn.Module]
+) -> None:
     path = exported(kind(), tmp_path)
     network = QatNetwork(load_graph(path)).eval()
     with torch.no_grad():
@@ -71,10 +73,16 @@ def test_a_tensor_with_a_range_is_on_its_grid(tmp_path: Path) -> None:
 
 def test_all_that_is_trained_gets_a_gradient(tmp_path: Path) -> None:
     path = residual_network(tmp_path / "net.onnx")
-    network = QatNetwork(load_graph(path), placement(path, pixels=(-2.0, 2.0), r1=(0.0, 2.0), scores=(-1.0, 1.0)))
+    network = QatNetwork(
+        load_graph(path), placement(path, pixels=(-2.0, 2.0), r1=(0.0, 2.0), scores=(-1.0, 1.0))
+    )
     network(torch.from_numpy(samples(7))).square().sum().backward()
     assert len(list(network.parameters())) == 4 + 3 + 3
-    assert all(float(parameter.grad.abs().sum()) > 0 for parameter in network.parameters() if parameter.grad is not None)
+    assert all(
+        float(parameter.grad.abs().sum()) > 0
+        for parameter in network.parameters()
+        if parameter.grad is not None
+    )
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
@@ -92,7 +100,11 @@ def test_a_range_stays_where_an_activation_lets_values_be(tmp_path: Path) -> Non
 def test_tensors_of_one_scale_have_one_range(tmp_path: Path) -> None:
     path = residual_network(tmp_path / "net.onnx")
     tied = Placement(
-        "litert", Scheme(), {"c3": Range(-1.0, 1.0), "p1": Range(-1.0, 1.0), "r3": Range(0.0, 1.0)}, (("c3", "p1"),), ()
+        "litert",
+        Scheme(),
+        {"c3": Range(-1.0, 1.0), "p1": Range(-1.0, 1.0), "r3": Range(0.0, 1.0)},
+        (("c3", "p1"),),
+        (),
     )
     network = QatNetwork(load_graph(path), tied)
     assert len(network.spans.ends) == 2
@@ -108,7 +120,9 @@ def test_trained_weights_are_those_of_the_file_on_their_grid(tmp_path: Path) -> 
     path = residual_network(tmp_path / "net.onnx")
     network = QatNetwork(load_graph(path), placement(path, bits=7))
     trained = network.trained_weights()
-    file = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer}
+    file = {
+        tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer
+    }
     assert {"w1", "w2", "w3", "w4", "b1", "b2", "b4"} == set(trained)
     for name, array in trained.items():
         edge = np.abs(file[name]).max()

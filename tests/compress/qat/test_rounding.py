@@ -72,7 +72,9 @@ def test_weights_are_rounded_as_a_plan_simulates_them(bits: int, per_channel: bo
 
 @settings(deadline=None, max_examples=40)
 @given(st.booleans(), st.integers(0, 100))
-def test_rounded_weights_are_found_again_by_a_runtime_that_rounds_them_anew(per_channel: bool, seed: int) -> None:
+def test_rounded_weights_are_found_again_by_a_runtime_that_rounds_them_anew(
+    per_channel: bool, seed: int
+) -> None:
     weights = torch.from_numpy(np.random.default_rng(seed).normal(size=(4, 6)).astype(np.float32))
     axis = 1 if per_channel else None
     once = rounded_weights(weights, axis, 8)

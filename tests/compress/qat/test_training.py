@@ -26,7 +26,14 @@ from edgekit.types import Preprocess
 from tests.compress.nets import PowerCut
 
 SHORT = TrainConfig(
-    epochs=4, learning_rate=2e-3, optimizer="adamw", weight_decay=0.0, batch_size=32, device="cpu", aside=0.1, average=0.9
+    epochs=4,
+    learning_rate=2e-3,
+    optimizer="adamw",
+    weight_decay=0.0,
+    batch_size=32,
+    device="cpu",
+    aside=0.1,
+    average=0.9,
 )
 
 
@@ -39,7 +46,11 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Split, Split
     torch.manual_seed(0)
     torch.set_num_threads(1)
     network = TinyConvNet()
-    finetune(network, splits.train, TrainConfig(epochs=6, learning_rate=0.1, alpha=1.0, batch_size=32, device="cpu"))
+    finetune(
+        network,
+        splits.train,
+        TrainConfig(epochs=6, learning_rate=0.1, alpha=1.0, batch_size=32, device="cpu"),
+    )
     export_onnx(network, (np.zeros((1, 1, 8, 8), np.float32),), folder / "net.onnx")
     return folder / "net.onnx", splits.train, splits.validation
 
@@ -61,11 +72,14 @@ def test_training_gives_back_most_of_what_coarse_integers_took(digits: tuple[Pat
     full, before = (accuracy(simulated_network(path, where), validation) for where in (None, coarse))
     outcome = train_for_integers(path, coarse, train, SHORT)
     after = accuracy(outcome.module, validation)
-    assert full is not None and before is not None and after is not None
+    assert full is not None
+    assert before is not None
+    assert after is not None
     assert full - before > 0.03
     assert full - after < (full - before) / 3
     assert outcome.kept
-    assert outcome.before is not None and outcome.after is not None
+    assert outcome.before is not None
+    assert outcome.after is not None
     assert outcome.after > outcome.before
 
 
@@ -89,7 +103,11 @@ def test_the_same_arguments_give_the_same_network_and_a_stopped_training_goes_on
     digits: tuple[Path, Split, Split], tmp_path: Path
 ) -> None:
     path, train, _ = digits
-    eight, config, checkpoint = placed(path, train, bits=8), replace(SHORT, epochs=2), tmp_path / "c.safetensors"
+    eight, config, checkpoint = (
+        placed(path, train, bits=8),
+        replace(SHORT, epochs=2),
+        tmp_path / "c.safetensors",
+    )
     whole = train_for_integers(path, eight, train, config).model.SerializeToString()
     with pytest.raises(PowerCut):
         train_for_integers(path, eight, _Failing(train, 45), config, checkpoint=checkpoint)
@@ -98,13 +116,16 @@ def test_the_same_arguments_give_the_same_network_and_a_stopped_training_goes_on
     assert again.model.SerializeToString() == whole
 
 
-def test_a_time_limit_shortens_the_training_and_its_network_can_be_used(digits: tuple[Path, Split, Split]) -> None:
+def test_a_time_limit_shortens_the_training_and_its_network_can_be_used(
+    digits: tuple[Path, Split, Split],
+) -> None:
     path, train, _ = digits
     outcome = train_for_integers(
         path, placed(path, train, bits=8), train, replace(SHORT, epochs=500), time_limit_s=1.0
     )
     assert outcome.stopped == "time"
-    assert outcome.after is not None and outcome.before is not None
+    assert outcome.after is not None
+    assert outcome.before is not None
     assert outcome.after >= outcome.before
 
 
