@@ -29,7 +29,7 @@ def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Plac
     integers = plan.integers
     if integers.symmetric or integers.weight != "int8":
         kind = "symmetric activations" if integers.symmetric else f"{integers.weight} weights"
-        raise StageError("qat", f"{kind} are not simulated", "train for ONNX Runtime, OpenVINO or LiteRT")
+        raise StageError("qat", f"{kind} are not simulated", "train for another runtime")
     model = load_graph(onnx_path)
     known = {port.name for port in model.graph.input}
     known.update(name for node in model.graph.node for name in node.output)
@@ -38,8 +38,8 @@ def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Plac
     with open_reader(artifact) as reader:
         for facts in reader.tensors:
             if facts.grid is not None:
-                found = known.intersection(facts.names)
-                ranges.update(dict.fromkeys(found, Range(facts.grid.low, facts.grid.high)))
+                names = known.intersection(facts.names)
+                ranges.update(dict.fromkeys(names, Range(facts.grid.low, facts.grid.high)))
     for node in model.graph.node:  # on the same grid before and after: rounding again changes nothing
         if node.op_type in MOVES and node.output[0] in ranges:
             same = any({node.input[0], node.output[0]} <= set(group) for group in plan.shared)
