@@ -77,7 +77,7 @@ class MeasuredNetwork:
             )
 
         parts = {"observer": observer, "percentile": percentile, "samples": samples, "symmetric": symmetric}
-        ranges = self.recall("ranges", parts, make, dict[str, Range])
+        ranges: Mapping[str, Range] = self.recall("ranges", parts, make, dict[str, Range])
         return {**ranges, **self.trained(ranges)} if recipe.observer == "trained" else ranges
 
     def trained(self, observed: Mapping[str, Range]) -> dict[str, Range]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = [
     "METHOD",
     "QatOutcome",
-    "simulated_network",
     "simulated_outputs",
     "train_for_integers",
     "untrained_model",

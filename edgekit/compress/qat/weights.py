@@ -119,7 +119,8 @@ class TrainedWeights(torch.nn.Module):
 
     def _value(self, key: str) -> Tensor:
         unit: Tensor = getattr(self, f"unit_{key}")
-        return self.values[key].float() * unit
+        value: Tensor = self.values[key].float() * unit
+        return value
 
     def _parameter(self, name: str, array: NDArray[Any], axis: int | None) -> str:
         """The key of the parameter of an initializer, made where there is none yet."""
