@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekit.building.request import TrainOptions
@@ -16,12 +17,14 @@ from edgekit.building.variants.qat import QatMaker, trained_candidates, wanted
 from edgekit.building.variants.qat_job import QatJob, qat_config
 from edgekit.compress import TrainConfig
 from edgekit.compress.qat.training import METHOD
+from edgekit.data import from_arrays, make_splits
 from edgekit.errors import StageError
 from edgekit.quantize import Range, Scheme, find_recipe
 from edgekit.quantize.placement import Placement
 from edgekit.runtimes import RUNTIMES
 from edgekit.store import Store
-from edgekit.types import Artifact, BackendName, Candidate, Choice, Failure, Rejection, Variant
+from edgekit.testing.onnx_networks import OUTPUT, as_variant, residual_network, samples
+from edgekit.types import Artifact, BackendName, Candidate, Choice, Failure, Preprocess, Rejection, Variant
 from tests.building.parts import attempt, budget, measurement
 from tests.building.variants.contexts import maker_context
 
@@ -201,3 +204,24 @@ def _variant() -> Variant:
     from edgekit.types import Cost, Signature
 
     return Variant("original", "original", None, "", "", "", Signature((), ()), Cost(1000, 1, 1, 1))
+
+
+def test_a_simulation_that_does_not_explain_the_runtime_is_not_trained(
+    context: MakerContext, tmp_path: Path
+) -> None:
+    network = as_variant(residual_network(tmp_path / "net.onnx"))
+    splits = make_splits(from_arrays(samples(320), np.arange(320) % 5, preprocess=Preprocess()), seed=0)
+    chance = np.random.default_rng(0).standard_normal((len(splits.validation), 5)).astype(np.float32)
+    wide = Placement(
+        "onnxruntime", Scheme(), {"pixels": Range(-3.0, 3.0), "scores": Range(-6.0, 6.0)}, (), ("stem",)
+    )
+    told = replace(
+        context,
+        attempts=context.attempts[:2],
+        networks={"original": network},
+        splits=splits,
+        int8=Int8Builds(lambda *_: context.attempts[0].artifact, lambda *_: wide, lambda _: {OUTPUT: chance}),
+    )
+    (failure,) = QatMaker().make(told)
+    assert isinstance(failure, Failure)
+    assert "training would be for other integers" in failure.cause
