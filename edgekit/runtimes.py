@@ -63,6 +63,7 @@ class RuntimeRow:
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
     facts of a session says in what float layers are computed. `dla_precisions`: what it runs on a DLA.
     `trained_recipe`: writes down a network that was trained for its integers; "" where none is.
+    `linear_precisions`: what it has for linear layers alone.
     """
 
     name: BackendName
@@ -80,6 +81,7 @@ class RuntimeRow:
     float_fact: str = ""
     dla_precisions: tuple[Precision, ...] = ()
     trained_recipe: str = ""
+    linear_precisions: tuple[Precision, ...] = ()
 
     @property
     def extra(self) -> str:
@@ -113,6 +115,7 @@ print(", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.g
     int8_recipe="int8-minmax",
     colour="#0072B2",
     trained_recipe=TRAINED,
+    linear_precisions=("w8", "w4", "int8-dynamic"),
     simulation={"session.disable_quant_qdq": "1"},
 )
 
@@ -136,6 +139,7 @@ print("devices: " + ", ".join(openvino.Core().available_devices))
         ),
     ),
     int8_recipe="int8-nncf-mse",
+    linear_precisions=("w4",),
     colour="#D55E00",
     trained_recipe=TRAINED,
     # A property of its CPU plugin (src/plugins/intel_cpu/src/config.cpp; seen in 2026.4.1).
