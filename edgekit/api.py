@@ -44,6 +44,7 @@ OTHER_OPTIONS = (
     "student_weights",
     "student_features",
     "latency_table",
+    "qat",
     "classes",
     "seed",
     "recipe",
@@ -116,7 +117,8 @@ def build(
     `low_rank` has layers factorized in a variant of its own, "auto", 0.9 (of each layer's output variance) or ranks,
     {"fc1": 32, "conv2": (16, 16)}; `student` is another network, `net.py:make_small` or a live module, that learns
     from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
-    of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too.
+    of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too;
+    `qat`, "auto", "always" or "never", says when a network is trained for a runtime's own integers.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
     it to standard error wherever that goes, as the log of a batch job.

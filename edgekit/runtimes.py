@@ -62,6 +62,7 @@ class RuntimeRow:
     `simulation`: options with which a quantized artifact is computed in float, every rounding included; None where
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
     facts of a session says in what float layers are computed. `dla_precisions`: what it runs on a DLA.
+    `trained_recipe`: writes down a network that was trained for its integers; "" where none is.
     `linear_precisions`: what it has for linear layers alone.
     """
 
@@ -79,6 +80,7 @@ class RuntimeRow:
     float_options: Mapping[str, str] = field(default_factory=dict)
     float_fact: str = ""
     dla_precisions: tuple[Precision, ...] = ()
+    trained_recipe: str = ""
     linear_precisions: tuple[Precision, ...] = ()
 
     @property
@@ -88,6 +90,8 @@ class RuntimeRow:
 
 
 ONNX = ModelFile(".onnx", ".onnx", ("{name}.data", "{name}_data", "{stem}.data"))
+
+TRAINED = "int8-trained"
 
 ONNXRUNTIME = RuntimeRow(
     name="onnxruntime",
@@ -110,6 +114,7 @@ print(", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.g
     ),
     int8_recipe="int8-minmax",
     colour="#0072B2",
+    trained_recipe=TRAINED,
     linear_precisions=("w8", "w4", "int8-dynamic"),
     simulation={"session.disable_quant_qdq": "1"},
 )
@@ -136,6 +141,7 @@ print("devices: " + ", ".join(openvino.Core().available_devices))
     int8_recipe="int8-nncf-mse",
     linear_precisions=("w4",),
     colour="#D55E00",
+    trained_recipe=TRAINED,
     # A property of its CPU plugin (src/plugins/intel_cpu/src/config.cpp; seen in 2026.4.1).
     simulation={"LP_TRANSFORMS_MODE": "NO"},
     # Without a hint it computes float networks in bf16 where the CPU has it (docs.openvino.ai, "Precision Control").
@@ -171,6 +177,7 @@ print("interpreter with XNNPACK; convert, quantize and run")
     ),
     int8_recipe="int8-minmax",
     colour="#009E73",
+    trained_recipe=TRAINED,
 )
 
 TENSORRT = RuntimeRow(

@@ -21,7 +21,7 @@ __all__ = ["Cache"]
 
 Answer = TypeVar("Answer")
 
-LASTING = frozenset({"pruned"})
+LASTING = frozenset({"pruned", "qat"})
 """Stages whose products outlive an update of edgekit: hours of training."""
 
 

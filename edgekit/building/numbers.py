@@ -11,6 +11,7 @@ from typing import get_args, get_type_hints
 from edgekit.building.request import BuildRequest, TrainOptions
 from edgekit.errors import BudgetError, DataError, UserError
 from edgekit.labels import ERROR_METRICS
+from edgekit.types import QatChoice
 from edgekit.types.measurements import LARGEST_SEED, Percentile
 
 __all__ = ["refuse_bad_numbers"]
@@ -64,21 +65,24 @@ TRAIN = {
     "epochs": POSITIVE,
     "step_epochs": POSITIVE,
     "learning_rate": POSITIVE,
+    "qat_epochs": POSITIVE,
     "batch_size": NumberRange(2, 2**31 - 1, "2 or more (batch norm needs two samples)", whole=True),
     "temperature": POSITIVE,
     "alpha": NumberRange(0.0, 1.0, "0 (teacher alone) to 1 (labels alone)"),
     "step_ratio": NumberRange(0.0, 1.0, "between 0 and 1, as 0.1", closed=False),
 }
 PREPROCESS = {"resize": COUNT, "crop": COUNT}
-OPTIONAL = frozenset((*BUDGET, "time_limit_s", "epochs", "learning_rate", "resize", "crop"))
+OPTIONAL = frozenset((*BUDGET, "time_limit_s", "epochs", "learning_rate", "qat_epochs", "resize", "crop"))
 """None says: not asked for."""
 CHOICES = {"percentile": get_args(Percentile)}
+REQUEST_CHOICES = {"qat": get_args(QatChoice)}
 TRAIN_CHOICES = {name: get_args(get_type_hints(TrainOptions)[name]) for name in ("importance", "device")}
 
 
 def refuse_bad_numbers(request: BuildRequest) -> None:
     """Raises UserError (BudgetError, DataError) for the first value that makes no sense, with what is allowed."""
     _refuse_other(BudgetError, request.budget, CHOICES)
+    _refuse_other(UserError, request, REQUEST_CHOICES)
     _refuse_other(UserError, request.train, TRAIN_CHOICES)
     budget = {**BUDGET, "max_drop": NOT_NEGATIVE} if request.metric in ERROR_METRICS else BUDGET
     for error, part, table in (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from edgekit.building.executor import DEFAULT_EXECUTOR
 from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.errors import UserError
-from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess
+from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess, QatChoice
 from edgekit.types.measurements import TIMED_S
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class TrainOptions:
 
     `epochs` is the length of the final fine-tuning (None: 12, or what the time limit affords); each pruning
     step before it trains for `step_epochs`. `temperature` and `alpha` are T and α of the distillation loss.
-    `loss` and `step` are Python references (`file.py:function`).
+    `loss` and `step` are Python references (`file.py:function`). `qat_epochs`: of quantization-aware training (None:
+    6, or as many as hold 200 batches).
     """
 
     epochs: float | None = None
@@ -57,6 +58,7 @@ class TrainOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     loss: str | None = None
     step: str | None = None
+    qat_epochs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class BuildRequest:
     are chosen, or "auto": it is measured; None: networks are pruned by their MACs.
     `low_rank`: how layers are factorized in a variant of its own (see LowRank). `student`: another network, a path or a
     live module, that learns from the model as a variant of its own; `student_weights`: what it begins with;
-    `student_features`: layers of the model and of the student, whose outputs it learns too.
+    `student_features`: layers of the model and of the student, whose outputs it learns too. `qat`: when networks are
+    trained for the integers of a runtime; see QatChoice.
     """
 
     target: str
@@ -113,6 +116,7 @@ class BuildRequest:
     student: str | Path | torch.nn.Module | None = None
     student_weights: Path | None = None
     student_features: tuple[tuple[str, str], ...] = ()
+    qat: QatChoice = "auto"
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

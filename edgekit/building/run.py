@@ -28,6 +28,7 @@ from edgekit.building.request import BuildRequest
 from edgekit.building.setup import Setting
 from edgekit.building.values import Attempt, BuildState, Outcome
 from edgekit.building.variants.base import (
+    Int8Builds,
     MadeVariant,
     MakerContext,
     ProbeStructures,
@@ -35,6 +36,7 @@ from edgekit.building.variants.base import (
     open_makers,
 )
 from edgekit.building.variants.probing import time_structures
+from edgekit.building.variants.qat import trained_candidates
 from edgekit.errors import TimeLimitReached
 from edgekit.files import only_one_in
 from edgekit.measure import read_environment
@@ -112,6 +114,7 @@ def varied(
         context.leaving_room_for(2 * len(state.attempts)), state, original, measurements, choice
     )
     for name, maker in open_makers(context.setting.request):
+        asked = replace(asked, attempts=state.attempts, networks=state.networks)
         for made in made_by(name, maker, asked, context.setting.store.folder / LOG):
             if isinstance(made, Rejection):
                 state = state.plus(rejections=[made])
@@ -121,9 +124,13 @@ def varied(
                 state = replace(state, planning=made)
             else:
                 variant = made.variant
-                plan = planned(context, variant)
-                state = state.with_network(variant, made.described()).plus(ruled_out=plan.rejections)
-                state = tried(context, state, reference, variant, plan.candidates)
+                state = state.with_network(variant, made.described())
+                if made.trained_for:
+                    candidates = trained_candidates(variant, made.trained_for)
+                else:
+                    plan = planned(context, variant)
+                    candidates, state = plan.candidates, state.plus(ruled_out=plan.rejections)
+                state = tried(context, state, reference, variant, candidates)
     return state
 
 
@@ -205,6 +212,11 @@ def maker_context(
         executor=context.executor if is_elsewhere(setting.request.executor) else None,
         layer_times=layer_times(context),
         student=setting.student,
+        int8=Int8Builds(
+            context.exporter.export,
+            context.exporter.placement,
+            lambda artifact: context.evaluator.outputs(artifact, context.validation(original.signature)),
+        ),
     )
 
 

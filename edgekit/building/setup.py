@@ -24,7 +24,7 @@ from edgekit.choose import check_budget
 from edgekit.compress import load_loss, load_step
 from edgekit.data import Splits, check_data, check_place, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEFAULT_DEVICE, Device, check_device, local_machine, make_device
-from edgekit.errors import ModelError, OutputError, UserError
+from edgekit.errors import DataError, ModelError, OutputError, UserError
 from edgekit.files import check_own_file
 from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
@@ -102,6 +102,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
     target = asked_target(request, project, warn)
     refuse_impossible_runtimes(request, target)
     refuse_impossible_precisions(request, target)
+    refuse_impossible_qat(request, target)
     check_references(request, project)
     check_output(request.out)
     if isinstance(request.data, (str, Path)):
@@ -119,6 +120,8 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         refuse_foreign_table(request.latency_table, board, request.threads)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
+    if request.qat == "always" and splits.train is None:
+        raise DataError("--qat always: there are no training samples", remedy="give the data a train part")
     warnings = (*model.ref.notes, *splits.warnings, *check_data(source, splits, metric=request.metric))
     return Setting(
         request=request,
@@ -173,6 +176,31 @@ def refuse_impossible_precisions(request: BuildRequest, target: Target) -> None:
         reason = f"{lacking.reason}; {lacking.instead}" if lacking else ""
         raise UserError(
             f"{target.name} cannot run {asked}", allowed=", ".join(sorted(offered)), remedy=reason
+        )
+
+
+def refuse_impossible_qat(request: BuildRequest, target: Target) -> None:
+    """Training for integers that is asked for needs a runtime with INT8 that it can be for. Raises UserError."""
+    if request.qat != "always":
+        return
+    trainable = [name for name, row in RUNTIMES.items() if row.trained_recipe]
+    if request.precisions is not None and "int8" not in request.precisions:
+        raise UserError(
+            "--qat always trains for INT8, which --precision leaves out",
+            remedy="add int8 to it, or leave out --qat",
+        )
+    having = [runtime.name for runtime in target.runtimes if "int8" in runtime.precisions]
+    if not having:
+        lack = target.lacks("int8")
+        raise UserError(
+            f"--qat always: {target.name} has no int8" + (f": {lack.reason}" if lack else ""),
+            allowed="--qat auto, --qat never",
+            remedy=lack.instead if lack else "",
+        )
+    if not set(request.wants(having)).intersection(trainable):
+        raise UserError(
+            f"--qat always: networks are not trained for the integers of {', '.join(request.wants(having) or having)}",
+            allowed=", ".join(trainable),
         )
 
 

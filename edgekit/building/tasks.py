@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from edgekit.hardware import Target
+from edgekit.quantize.placement import Placement
 from edgekit.quantize.recipe import Recipe
 from edgekit.types import Artifact, BackendName, Candidate, Examination, Variant
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ExportTask", "LintTask", "stream_samples"]
+    from edgekit.backends.base import ExportRequest
+
+__all__ = ["ExportTask", "LintTask", "PlacementTask", "stream_samples"]
 
 CALIBRATION_BATCH = 32
 
@@ -66,9 +69,14 @@ class ExportTask:
 
     def perform(self, folder: Path) -> Artifact:
         """See executor.Task."""
+        from edgekit.backends import get_backend
+
+        return get_backend(self.candidate.backend).export(self.request(folder))
+
+    def request(self, folder: Path) -> ExportRequest:
+        """As the backend takes it; its files go into `folder`."""
         import numpy as np
 
-        from edgekit.backends import get_backend
         from edgekit.backends.base import ExportRequest
         from edgekit.building.memo import store_memo
         from edgekit.graph import CalibrationData
@@ -77,7 +85,7 @@ class ExportTask:
         if self.samples:
             count = int(np.load(self.samples[0], mmap_mode="r", allow_pickle=False).shape[0])
             calibration = CalibrationData(stream_samples(self.samples), count, self.samples_digest)
-        request = ExportRequest(
+        return ExportRequest(
             variant=self.variant,
             candidate=self.candidate,
             target=self.target,
@@ -88,7 +96,30 @@ class ExportTask:
             threads=self.threads,
             memo=store_memo(Path(self.store)) if self.store else None,
         )
-        return get_backend(self.candidate.backend).export(request)
+
+
+@dataclass(frozen=True)
+class PlacementTask:
+    """Where an INT8 artifact, which `export` gave, has integers."""
+
+    export: ExportTask
+    artifact: Artifact
+
+    stage: ClassVar[str] = "placement"
+    answer_type: ClassVar[Any] = Placement
+    timeout_s: ClassVar[float | None] = None
+
+    def key_parts(self) -> dict[str, Any]:
+        """What the answer depends on."""
+        return {"export": self.export.key_parts(), "files": msgspec.to_builtins(self.artifact.files)}
+
+    def perform(self, folder: Path) -> Placement:
+        """See executor.Task; no file is made."""
+        from edgekit.backends import get_backend
+        from edgekit.backends.placement import read_placement
+
+        plan = get_backend(self.artifact.backend).plan(self.export.request(folder))
+        return read_placement(self.artifact, plan, Path(self.export.variant.onnx_path))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -16,6 +16,7 @@ from edgekit.cli.reporting import reporter_of, reporting_options
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
+from edgekit.types import QatChoice
 from edgekit.types.measurements import LARGEST_SEED, TIMED_S
 
 __all__ = ["build"]
@@ -135,6 +136,14 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     help="Choose widths and blocks together by the times of layers, from `edgekit latency measure`; "
     "auto: times are measured now, and kept.  [default: one width for all, by MACs]",
 )
+@click.option(
+    "--qat",
+    type=click.Choice(get_args(QatChoice)),
+    default="auto",
+    show_default=True,
+    help="Train for a runtime's own integers (quantization-aware); auto: where no INT8 build of it keeps --max-drop.",
+)
+@click.option("--qat-epochs", type=float, callback=positive, help="Of that training.  [default: 6]")
 @click.option("--epochs", type=float, callback=positive, help="Of the last fine-tuning.  [default: 12]")
 @click.option("--learning-rate", type=float, callback=positive, help="Peak of the one-cycle schedule.")
 @click.option(

@@ -51,6 +51,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         device=options["train_on"],
         loss=options["loss"],
         step=options["train_step"],
+        qat_epochs=options["qat_epochs"],
     )
     return BuildRequest(
         target=options["target"],
@@ -72,6 +73,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         student=options["student"],
         student_weights=options["student_weights"],
         student_features=read_features(options["student_features"]),
+        qat=options["qat"],
         train=train,
         metric=options["metric"],
         calibration_samples=options["calibration_samples"],

@@ -13,6 +13,7 @@ from edgekit.quantize.collect import collect_ranges
 from edgekit.quantize.observers.ranges import Range
 from edgekit.quantize.sensitivity import LayerSensitivity, sensitivity
 from edgekit.quantize.simulate import Scheme
+from edgekit.quantize.trained import OBSERVED, trained_ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -60,7 +61,7 @@ class MeasuredNetwork:
 
     def ranges(self, recipe: Recipe, *, symmetric: bool = False) -> Mapping[str, Range]:
         """Tensor → range of every float activation, by the recipe's observer."""
-        observer = RANKING_OBSERVER if recipe.observer == "nncf" else recipe.observer
+        observer = {"nncf": RANKING_OBSERVER, "trained": OBSERVED}.get(recipe.observer, recipe.observer)
         percentile = recipe.percentile if observer == "percentile" else 0.0
         samples = min(recipe.samples, self.data.samples)
 
@@ -76,7 +77,12 @@ class MeasuredNetwork:
             )
 
         parts = {"observer": observer, "percentile": percentile, "samples": samples, "symmetric": symmetric}
-        return self.recall("ranges", parts, make, dict[str, Range])
+        ranges: Mapping[str, Range] = self.recall("ranges", parts, make, dict[str, Range])
+        return {**ranges, **self.trained(ranges)} if recipe.observer == "trained" else ranges
+
+    def trained(self, observed: Mapping[str, Range]) -> dict[str, Range]:
+        """The trained ranges of those tensors. Raises StageError for a network that has none."""
+        return {name: values for name, values in trained_ranges(self.model).items() if name in observed}
 
     def ranking(self, recipe: Recipe, scheme: Scheme) -> tuple[LayerSensitivity, ...]:
         """Layers with weights, the most sensitive first."""

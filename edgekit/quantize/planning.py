@@ -37,6 +37,7 @@ class Refusal:
 
 
 OBSERVES_ITSELF = Refusal("ranges are left to NNCF, which OpenVINO has", "use int8-mse")
+NOT_TRAINED_FOR = Refusal("no network is trained for its symmetric integers", "use int8-mse")
 TAKES_FLOAT = Refusal("its artifacts take and give float", 'write io = "float"')
 
 
@@ -128,11 +129,16 @@ def make_plan(
     return replace(decode_plan(recall("plan", parts, make)), recipe=recipe.name)
 
 
-def refused_keys(recipe: Recipe, *, nncf: bool = False, int8_io: bool = False) -> Mapping[str, Refusal]:
-    """Keys that a runtime refuses which has no NNCF, or whose artifacts take and give float alone, and why."""
+def refused_keys(
+    recipe: Recipe, *, nncf: bool = False, int8_io: bool = False, trained: bool = True
+) -> Mapping[str, Refusal]:
+    """Keys that a runtime refuses which has no NNCF, whose artifacts take and give float alone, or for whose integers
+    nothing is `trained`, and why."""
     refused = {}
     if recipe.observer == "nncf" and not nncf:
         refused["observer"] = OBSERVES_ITSELF
+    if recipe.observer == "trained" and not trained:
+        refused["observer"] = NOT_TRAINED_FOR
     if recipe.io == "int8" and not int8_io:
         refused["io"] = TAKES_FLOAT
     return refused

@@ -18,13 +18,14 @@ from edgekit.types import BackendName
 
 __all__ = ["ObserverKind", "Recipe", "all_recipes", "find_recipe", "ladder", "load_recipe_file"]
 
-ObserverKind = Literal["minmax", "percentile", "entropy", "mse", "nncf"]
+ObserverKind = Literal["minmax", "percentile", "entropy", "mse", "nncf", "trained"]
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a candidate is calibrated and quantized. The file `calibration/NAME.toml` holds the same keys.
 
-    `observer`: how activation ranges come about; `nncf` leaves them to the runtime's own quantizer.
+    `observer`: how activation ranges come about; `nncf` leaves them to the runtime's own quantizer, `trained` takes
+    those that were trained with the network's weights.
     `percentile`: percent of the values kept between both ends (observer `percentile` only).
     `keep_float`: how many of the most sensitive layers stay in float: 0 none, below 1 a fraction, else a count.
     `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
@@ -124,7 +125,7 @@ def _allowed(message: str) -> str:
     if "unknown field" in message:
         return ", ".join(Recipe.__struct_fields__)
     choices: Mapping[str, str] = {
-        "$.observer": "minmax, percentile, entropy, mse, nncf",
+        "$.observer": "minmax, percentile, entropy, mse, nncf, trained",
         "$.granularity": "per-channel, per-tensor",
         "$.bias_correction": "none, fast, full",
         "$.io": "float, int8",

@@ -18,7 +18,7 @@ from edgekit.types.artifacts import (
     QuantizationSummary,
 )
 from edgekit.types.candidates import BackendName, Candidate, Examination, Failure, Issue, Precision, Rejection
-from edgekit.types.choices import Budget, Choice, Verdict
+from edgekit.types.choices import Budget, Choice, QatChoice, Verdict
 from edgekit.types.measurements import (
     Accuracy,
     Agreement,
@@ -80,6 +80,7 @@ __all__ = [
     "PlanningResult",
     "Precision",
     "Preprocess",
+    "QatChoice",
     "QuantizationSummary",
     "Rejection",
     "SensorReading",

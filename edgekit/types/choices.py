@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgekit.types.measurements import Percentile
 
-__all__ = ["Budget", "Choice", "Verdict"]
+__all__ = ["Budget", "Choice", "QatChoice", "Verdict"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,14 @@ class Budget:
     max_memory_bytes: int | None = None
     confidence: float | None = None
     max_energy_mj: float | None = None
+
+
+QatChoice = Literal["auto", "always", "never"]
+"""When networks are trained for the integers of a runtime (quantization-aware training).
+
+`auto`: where no INT8 build of a network keeps the accuracy limit, unless nothing is to be trained or the budget is met
+without.
+"""
 
 
 Verdict = Literal["MEETS", "MISSES", "INFEASIBLE", "PROVISIONAL"]

@@ -90,7 +90,7 @@ class Cost:
     layers: tuple[LayerCost, ...] = ()
 
 
-VariantKind = Literal["original", "pruned", "low-rank", "student"]
+VariantKind = Literal["original", "pruned", "low-rank", "student", "qat"]
 
 
 @dataclass(frozen=True)

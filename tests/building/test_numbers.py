@@ -36,7 +36,16 @@ PARTS: dict[str, tuple[type[UserError], tuple[str, ...]]] = {
     "budget": (BudgetError, ("max_latency_ms", "max_drop", "max_size_bytes", "max_memory_bytes")),
     "train": (
         UserError,
-        ("epochs", "step_epochs", "learning_rate", "batch_size", "temperature", "alpha", "step_ratio"),
+        (
+            "epochs",
+            "step_epochs",
+            "learning_rate",
+            "qat_epochs",
+            "batch_size",
+            "temperature",
+            "alpha",
+            "step_ratio",
+        ),
     ),
     "request": (UserError, ("threads", "calibration_samples", "seed", "time_limit_s", "timed_s")),
     "preprocess": (DataError, ("resize", "crop")),

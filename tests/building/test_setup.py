@@ -58,6 +58,22 @@ def test_a_request_is_resolved_and_nothing_is_loaded_or_written_but_the_store(
         ({"data": (samples(200), None, None)}, DataError, "data is a tuple of 3"),
         ({"calibration_samples": 2}, DataError, "2 calibration samples"),
         ({"train": TrainOptions(loss="gone.py:loss")}, UserError, "gone.py"),
+        (
+            {"qat": "always", "target": "jetson-nano", "backends": None},
+            UserError,
+            "--qat always: jetson-nano has no int8: ",
+        ),
+        (
+            {"qat": "always", "target": "jetson-orin-nano", "backends": ("tensorrt",)},
+            UserError,
+            "networks are not trained for the integers of tensorrt; allowed: onnxruntime, openvino, litert",
+        ),
+        ({"qat": "always", "precisions": ("fp32",)}, UserError, "--qat always trains for INT8"),
+        (
+            {"qat": "always", "data": {"val": (samples(200), np.arange(200) % 5)}},
+            DataError,
+            "--qat always: there are no training samples",
+        ),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused_with_what_would_do(

@@ -287,6 +287,7 @@ HELD_HERE = {
     "board/tuned.py": "a tuned.json that proves itself its own by its digest",
     "building/cluster/executor.py": "the folder that the store made for a cluster of its own, and its link to it",
     "building/reading.py": "samples that it wrote for a worker itself",
+    "building/variants/qat_job.py": "a checkpoint in the stage's scratch folder",
     "bundle/placing.py": "marked partials: the tests above",
     "compress/pruning/distilling.py": "a checkpoint in the stage's scratch folder",
     "devices/local.py": "files of this run, named by a random number",

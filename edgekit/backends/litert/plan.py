@@ -23,6 +23,7 @@ from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.observers.ranges import SMALLEST_WIDTH
 from edgekit.quantize.plan import Part, followed
 from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys, unique_layers
+from edgekit.quantize.trained import OBSERVED
 from edgekit.quiet import quiet
 from edgekit.types import FloatLayer
 
@@ -91,7 +92,7 @@ class LiteRtPlanner:
 
         settings = {
             "file": sha256_file(self.path),
-            "observer": recipe.observer,
+            "observer": observer_of(recipe),
             "percentile": recipe.percentile if recipe.observer == "percentile" else 0.0,
             "samples": min(recipe.samples, measured.data.samples),
             "versions of LiteRT": self.versions,
@@ -102,6 +103,8 @@ class LiteRtPlanner:
             lambda: collect(self.path, measured.data, recipe, self.inputs, measured.threads),
             dict[str, Range],
         )
+        if recipe.observer == "trained":
+            ranges = {**ranges, **measured.trained(ranges)}
         flat = [name for name, kept in ranges.items() if kept.high - kept.low < SMALLEST_WIDTH]
         notes = []
         if flat:
@@ -162,7 +165,9 @@ def collect(
     with open_all(path, threads) as network:
         tensors = network.interpreter.get_tensor_details()
         names = {int(tensor["index"]): str(tensor["name"]) for tensor in tensors}
-        observers = {index: make_observer(recipe.observer, recipe.percentile) for index in network.tensors}
+        observers = {
+            index: make_observer(observer_of(recipe), recipe.percentile) for index in network.tensors
+        }
         for arrays in data.chunks(1, recipe.samples):
             feeds = [
                 np.moveaxis(array, 1, -1) if port.channels_last else array
@@ -181,6 +186,11 @@ def collect(
         return {names[index]: watcher.range() for index, watcher in observers.items()}
     except ValueError as error:
         raise StageError("calibrate", f"{error}", "give calibration samples") from error
+
+
+def observer_of(recipe: Recipe) -> str:
+    """What observes the tensors of the file."""
+    return OBSERVED if recipe.observer == "trained" else recipe.observer
 
 
 def _same_scale(ops: Sequence[Op]) -> Iterator[tuple[str, str]]:

@@ -122,7 +122,10 @@ def prepared(path: Path) -> onnx.ModelProto:
     opset = opset_of(model)
     if opset < LOWEST_OPSET:
         try:
+            notes = list(model.metadata_props)
             model = onnx.version_converter.convert_version(model, LOWEST_OPSET)
+            del model.metadata_props[:]
+            model.metadata_props.extend(notes)  # trained ranges among them
         except (RuntimeError, onnx.version_converter.ConvertError) as error:
             raise StageError(
                 "export",

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVinoPlanner"]
 
+COARSE = Refusal(
+    "without VNNI its weights have 7 bits, in steps of 2/127 of a channel's largest (NNCF's overflow fix), which NNCF "
+    "does not find again in weights that were trained on them",
+    "train for ONNX Runtime or LiteRT, or use int8-nncf-mse",
+)
+
 
 @dataclass(frozen=True)
 class OpenVinoPlanner:
@@ -38,7 +44,10 @@ class OpenVinoPlanner:
         return "OpenVINO"
 
     def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
-        return refused_keys(recipe, nncf=True)
+        refused = dict(refused_keys(recipe, nncf=True))
+        if recipe.observer == "trained" and self.rule.weight_bits != 8:
+            refused["observer"] = COARSE
+        return refused
 
     def depends_on(self) -> Mapping[str, object]:
         return {"versions": self.versions, "small": self._small_products()}
@@ -65,7 +74,11 @@ class OpenVinoPlanner:
         ranges = measured.ranges(recipe)
         names = tuple(layer.name for layer in in_float)
         tensors, groups = place_quantizers(
-            Path(self.variant.onnx_path), self.integers(recipe), names, frozenset(ranges)
+            Path(self.variant.onnx_path),
+            self.integers(recipe),
+            names,
+            frozenset(ranges),
+            trained=recipe.observer == "trained",
         )
         return Settled(*united({name: ranges[name] for name in ranges if name in tensors}, groups))
 

@@ -69,7 +69,9 @@ def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: Ca
     limit = min(plan.samples, NNCF_SAMPLES)
     try:
         with quiet_nncf() as nncf:
-            pipeline = _pipeline(nncf, plan.integers, ignored, limit, plan.bias_correction)
+            pipeline = _pipeline(
+                nncf, plan.integers, ignored, limit, plan.bias_correction, trained=plan.observer == "trained"
+            )
             result = _run(nncf, pipeline, model, nncf.Dataset(_Samples(data, inputs, limit)), plan)
     except (RuntimeError, ValueError, AssertionError) as problem:
         if isinstance(problem, StageError):
@@ -102,7 +104,7 @@ def compress_weights(onnx_path: str, bits: int) -> Any:
 
 
 def place_quantizers(
-    onnx_path: Path, integers: Scheme, in_float: Sequence[str], known: Set[str]
+    onnx_path: Path, integers: Scheme, in_float: Sequence[str], known: Set[str], *, trained: bool = False
 ) -> tuple[frozenset[str], list[set[str]]]:
     """Tensors, of those `known`, that NNCF quantizes, and its groups that share one scale. No sample is looked at.
 
@@ -122,7 +124,8 @@ def place_quantizers(
         with quiet_nncf() as nncf:
             from nncf.common.factory import build_graph
 
-            pipeline, graph = _pipeline(nncf, integers, ignored, NNCF_SAMPLES, "none"), build_graph(model)
+            pipeline = _pipeline(nncf, integers, ignored, NNCF_SAMPLES, "none", trained=trained)
+            graph = build_graph(model)
             pipeline.get_statistic_points_for_step(0, model, graph)  # places the quantizers
             points, groups = pipeline.pipeline_steps[0][0]._get_quantization_target_points(model, graph)
     except (RuntimeError, ValueError, AssertionError) as problem:
@@ -131,10 +134,13 @@ def place_quantizers(
     return tensors, [{name_of(point) for point in group} - {""} for group in groups]
 
 
-def _pipeline(nncf: Any, integers: Scheme, ignored: list[str], limit: int, bias_correction: str) -> Any:
+def _pipeline(
+    nncf: Any, integers: Scheme, ignored: list[str], limit: int, bias_correction: str, *, trained: bool
+) -> Any:
     """NNCF's steps of post-training quantization.
 
-    Weights have 7 bits where u8 x s8 products saturate in 16 bits (AVX2 and AVX-512 without VNNI).
+    Weights have 7 bits where u8 x s8 products saturate in 16 bits (AVX2 and AVX-512 without VNNI). What goes into a
+    depthwise convolution has a range per channel, but not where ranges are `trained`: those are one per tensor.
     """
     from nncf.quantization.advanced_parameters import QuantizationParameters
     from nncf.quantization.algorithms.post_training.pipeline import create_ptq_pipeline
@@ -149,6 +155,7 @@ def _pipeline(nncf: Any, integers: Scheme, ignored: list[str], limit: int, bias_
             overflow_fix=nncf.OverflowFix.ENABLE if integers.weight_bits == 7 else nncf.OverflowFix.DISABLE,
             disable_bias_correction=bias_correction == "none",
             weights_quantization_params=QuantizationParameters(per_channel=integers.per_channel),
+            activations_quantization_params=QuantizationParameters(per_channel=False) if trained else None,
         ),
     )
 

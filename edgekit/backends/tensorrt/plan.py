@@ -45,7 +45,7 @@ class TensorRtPlanner:
         return "TensorRT"
 
     def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
-        return refused_keys(recipe)
+        return refused_keys(recipe, trained=False)
 
     def depends_on(self) -> Mapping[str, object]:
         return {

@@ -11,10 +11,11 @@ from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor
 from edgekit.building.samples import SampleStore
 from edgekit.building.side_by_side import side_by_side
-from edgekit.building.tasks import ExportTask, LintTask
+from edgekit.building.tasks import ExportTask, LintTask, PlacementTask
 from edgekit.data import Split
 from edgekit.hardware import Target
 from edgekit.quantize import find_recipe
+from edgekit.quantize.placement import Placement
 from edgekit.types import Artifact, BackendName, Candidate, Issue, Variant
 
 __all__ = ["Export", "Exporter"]
@@ -41,6 +42,11 @@ class Exporter:
         """Raises StageError when the artifact cannot be made."""
         artifact, folder = self.cache.answer(self.executor, self._task(variant, candidate))
         return replace(artifact, folder=str(folder), candidate=candidate.id)
+
+    def placement(self, variant: Variant, candidate: Candidate, artifact: Artifact) -> Placement:
+        """Where the INT8 artifact of a candidate has integers. Raises StageError where that cannot be simulated."""
+        placed, _ = self.cache.answer(self.executor, PlacementTask(self._task(variant, candidate), artifact))
+        return placed
 
     def exported_ahead(self, wanted: Sequence[tuple[Variant, Candidate]]) -> Export:
         """`export`, for which those that are not in the store were made side by side where the executor has room.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor, as_stage_error
@@ -21,10 +21,34 @@ from edgekit.errors import EdgekitError, StageError, TimeLimitReached
 from edgekit.hardware import Target
 from edgekit.plan import Structure
 from edgekit.progress import Reporter
+from edgekit.quantize.placement import Placement
 from edgekit.result import TrainedStep, VariantResult
-from edgekit.types import Candidate, Choice, Failure, Measurement, PlanningResult, Rejection, Variant
+from edgekit.types import (
+    Artifact,
+    BackendName,
+    Candidate,
+    Choice,
+    Failure,
+    Measurement,
+    PlanningResult,
+    Rejection,
+    Variant,
+)
 
-__all__ = ["Made", "MadeVariant", "MakerContext", "ProbeStructures", "VariantMaker", "made_by", "open_makers"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Int8Builds",
+    "Made",
+    "MadeVariant",
+    "MakerContext",
+    "ProbeStructures",
+    "VariantMaker",
+    "made_by",
+    "open_makers",
+]
 
 MAKERS: Mapping[str, tuple[str, str]] = {
     "dropped": ("edgekit.building.variants.dropped", "DroppedMaker"),
@@ -32,6 +56,7 @@ MAKERS: Mapping[str, tuple[str, str]] = {
     "low-rank": ("edgekit.building.variants.low_rank", "LowRankMaker"),
     "planned": ("edgekit.building.variants.planned", "PlannedMaker"),
     "pruned": ("edgekit.building.variants.pruned", "PrunedMaker"),
+    "qat": ("edgekit.building.variants.qat", "QatMaker"),
 }
 """Name → module and class, in the order in which they are asked; the original itself is there before them."""
 
@@ -43,12 +68,26 @@ ProbeStructures = Callable[[Sequence[Variant], Variant, Sequence[Candidate]], li
 
 
 @dataclass(frozen=True)
+class Int8Builds:
+    """What training for integers asks of INT8 builds: to make one, where it has integers, what it answers.
+
+    Each raises StageError. `outputs`: of the validation split, in its order; output name → [N, ...].
+    """
+
+    export: Callable[[Variant, Candidate], Artifact]
+    placement: Callable[[Variant, Candidate, Artifact], Placement]
+    outputs: Callable[[Artifact], Mapping[str, NDArray[np.generic]]]
+
+
+@dataclass(frozen=True)
 class MakerContext:
     """What a maker may know of a build whose original has been judged, and what it may use.
 
     `cache` keeps what a maker made; training keeps to `time_limit` by itself. `executor`: what takes trainings
     elsewhere; None: they run in this process. `layer_times`: what plans are made by, where the request asks for it.
     `teacher_outputs`: what trainings in this process share. `student`: the other network that the request gives.
+    `networks`: the original and those made so far, by id; `attempts` are theirs. `int8`: None where nothing can be
+    trained for integers.
     """
 
     request: BuildRequest
@@ -68,15 +107,21 @@ class MakerContext:
     layer_times: LayerTimes | None = None
     teacher_outputs: TeacherOutputs | None = None
     student: GivenModel | None = None
+    networks: Mapping[str, Variant] = field(default_factory=dict)
+    int8: Int8Builds | None = None
 
 
 @dataclass(frozen=True)
 class MadeVariant:
-    """A network and how it was made: `history`, a line per step for people, and the steps of its training."""
+    """A network and how it was made: `history`, a line per step for people, and the steps of its training.
+
+    `trained_for`: the runtimes for whose integers it was trained; it is built for them in INT8 alone. Empty: any.
+    """
 
     variant: Variant
     history: tuple[str, ...] = ()
     steps: tuple[TrainedStep, ...] = ()
+    trained_for: tuple[BackendName, ...] = ()
 
     def described(self) -> VariantResult:
         """What the result says of it."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgekit.building.cache import Cache
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
-from edgekit.building.variants.job import CutShortError, PruneJob, Student, distil
+from edgekit.building.variants.job import CutShortError, Job, PruneJob, Student, TrainingJob, distil
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
 from edgekit.building.variants.training import (
     STEP_BATCHES,
@@ -48,8 +49,18 @@ if TYPE_CHECKING:
 
     Arrays = tuple[NDArray[np.generic], ...]
 
-__all__ = ["SLACK_TO_FRACTION", "job_for", "train_pruned", "trained", "trained_already", "with_opened"]
+__all__ = [
+    "SLACK_TO_FRACTION",
+    "code_digest",
+    "job_for",
+    "kept_training",
+    "train_pruned",
+    "trained",
+    "trained_already",
+    "with_opened",
+]
 
+STAGE = "pruned"
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
 TITLE = "Pruning and distilling"
@@ -109,17 +120,21 @@ def source_file(function: Callable[..., Any]) -> str:
         return ""
 
 
-PartsOf = Callable[[PruneJob], dict[str, Any]]
+def whole_parts(job: TrainingJob) -> dict[str, Any]:
+    """What the whole training depends on."""
+    return job.key_parts()
 
 
-def with_opened(job: PruneJob, store: Store, parts_of: PartsOf = PruneJob.key_parts) -> PruneJob:
+def with_opened(
+    job: Job, store: Store, parts_of: Callable[[Job], dict[str, Any]] = whole_parts, stage: str = STAGE
+) -> Job:
     """The job with the files that its loss or step is known to read when it is called, as they are now.
 
     An entry of the store tells what its training read; if that has changed since, the job with what lies there now is
     another, whose own entry is asked in turn. The end is an entry that was made from the files as they are, or none.
     """
     while job.code:
-        entry = store.peek("pruned", parts_of(job))
+        entry = store.peek(stage, parts_of(job))
         if entry is None:
             break
         read: dict[str, str] = entry.meta.get("opened", {})
@@ -127,7 +142,7 @@ def with_opened(job: PruneJob, store: Store, parts_of: PartsOf = PruneJob.key_pa
         known = tuple(sorted(now.items()))
         if known == job.opened or all(now[path] == digest for path, digest in read.items()):
             break
-        job = replace(job, opened=known)
+        job = job.having_opened(known)
     return job
 
 
@@ -199,31 +214,51 @@ def done_to(context: MakerContext, job: PruneJob) -> str:
 
 
 def trained(context: MakerContext, job: PruneJob, title: str = TITLE) -> tuple[StoreEntry, TimeLimit | None]:
-    """The trained network's entry: the whole training, or what the time limit, given beside it, left of it."""
-    cache, limit = context.cache, context.time_limit
-    job = with_opened(job, cache.store)
-    if limit is None or cache.store.holds("pruned", job.key_parts()):
-        return cache.entry("pruned", job.key_parts(), lambda folder: train(context, job, folder, title)), None
-    job = with_opened(job, cache.store, lambda known: known.cut_parts(limit))
+    """The pruned network's entry; see kept_training."""
+    return kept_training(
+        context.cache,
+        context.time_limit,
+        STAGE,
+        job,
+        lambda known, folder: train(context, known, folder, title),
+    )
+
+
+def kept_training(
+    cache: Cache,
+    limit: TimeLimit | None,
+    stage: str,
+    job: Job,
+    perform: Callable[[Job, Path], dict[str, Any]],
+) -> tuple[StoreEntry, TimeLimit | None]:
+    """A trained network's entry: the whole training, or what the time limit, given beside it, left of it.
+
+    `perform` trains, writes into a folder and gives the meta of its entry; it may raise CutShortError.
+    """
+    job = with_opened(job, cache.store, stage=stage)
+    if limit is None or cache.store.holds(stage, job.key_parts()):
+        whole = job
+        return cache.entry(stage, job.key_parts(), lambda folder: perform(whole, folder)), None
+    job = cut = with_opened(job, cache.store, lambda known: known.cut_parts(limit), stage)
     parts = job.cut_parts(limit)
-    if not cache.store.holds("pruned", parts):
+    if not cache.store.holds(stage, parts):
         try:
-            return cache.entry(
-                "pruned", job.key_parts(), lambda folder: train(context, job, folder, title)
-            ), None
-        except CutShortError as cut:
-            save = cut.save
+            return cache.entry(stage, job.key_parts(), lambda folder: perform(cut, folder)), None
+        except CutShortError as short:
+            save = short.save
             cache = replace(cache, time_limit=None)
-            return cache.entry("pruned", parts, save), limit
-    return cache.entry("pruned", parts, lambda folder: train_anyhow(context, job, folder, title)), limit
+            return cache.entry(stage, parts, save), limit
+    return cache.entry(stage, parts, lambda folder: performed_anyhow(perform, cut, folder)), limit
 
 
-def train_anyhow(context: MakerContext, job: PruneJob, folder: Path, title: str) -> dict[str, Any]:
+def performed_anyhow(
+    perform: Callable[[Job, Path], dict[str, Any]], job: Job, folder: Path
+) -> dict[str, Any]:
     """What the time limit allows, where a network that it cut short is stored, but damaged. Raises StageError."""
     try:
-        return train(context, job, folder, title)
-    except CutShortError as cut:
-        return cut.save(folder)
+        return perform(job, folder)
+    except CutShortError as short:
+        return short.save(folder)
 
 
 def train(context: MakerContext, job: PruneJob, folder: Path, title: str = TITLE) -> dict[str, Any]:

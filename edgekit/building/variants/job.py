@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -35,11 +35,37 @@ from edgekit.result import TrainedStep
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Self
 
     from edgekit.data import DataSource, Split
     from edgekit.progress import Step
 
-__all__ = ["CutShortError", "PruneJob", "Student", "distil"]
+__all__ = ["CutShortError", "Job", "PruneJob", "Student", "TrainingJob", "distil"]
+
+
+class TrainingJob(Protocol):
+    """One training, by all that its weights depend on.
+
+    `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they read.
+    """
+
+    @property
+    def code(self) -> tuple[str, ...]: ...
+
+    @property
+    def opened(self) -> tuple[tuple[str, str], ...]: ...
+
+    def key_parts(self) -> dict[str, Any]:
+        """Every field, and the number of its method."""
+
+    def cut_parts(self, limit: TimeLimit) -> dict[str, Any]:
+        """What a network depends on whose training `limit` cut short."""
+
+    def having_opened(self, opened: tuple[tuple[str, str], ...]) -> Self:
+        """The same where these files are read."""
+
+
+Job = TypeVar("Job", bound=TrainingJob)
 
 
 @dataclass(frozen=True)
@@ -93,6 +119,10 @@ class PruneJob:
     def cut_parts(self, limit: TimeLimit) -> dict[str, Any]:
         """What a network depends on whose training `limit` cut short."""
         return {**self.key_parts(), "time_limit_s": limit.limit_s}
+
+    def having_opened(self, opened: tuple[tuple[str, str], ...]) -> PruneJob:
+        """The same where these files are read."""
+        return replace(self, opened=opened)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from edgekit.graph.to_torch.node import Call, NodeView, Refused
 
-__all__ = ["OPS"]
+__all__ = ["BINARY", "OPS", "UNARY"]
 
 Tensor = torch.Tensor
 Builder = Callable[[NodeView], Call]

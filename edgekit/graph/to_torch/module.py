@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-__all__ = ["Converted", "onnx_to_torch", "unsupported"]
+__all__ = ["Converted", "calls_of", "onnx_to_torch", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def unsupported(onnx_path: str | Path) -> tuple[Issue, ...]:
 
     Raises ModelError for what is no ONNX file.
     """
-    _, _, refused = _calls(ready_graph(Path(onnx_path)).model)
+    _, _, refused = calls_of(ready_graph(Path(onnx_path)).model)
     return tuple(
         Issue("error", node.name, reason, "replace the operation, or build for another runtime")
         for node, reason in refused
@@ -63,7 +63,7 @@ def onnx_to_torch(onnx_path: str | Path) -> Converted:
     """
     ready = ready_graph(Path(onnx_path))
     model = ready.model
-    calls, nodes, refused = _calls(model)
+    calls, nodes, refused = calls_of(model)
     if refused:
         told = "; ".join(f"{node.name}: {reason}" for node, reason in refused[:5])
         more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
@@ -82,10 +82,10 @@ def onnx_to_torch(onnx_path: str | Path) -> Converted:
     )
 
 
-def _calls(
+def calls_of(
     model: onnx.ModelProto,
 ) -> tuple[list[Call], list[onnx.NodeProto], list[tuple[onnx.NodeProto, str]]]:
-    """Every node's call, and the nodes that are refused."""
+    """Every node's call with the nodes, in graph order, and the nodes that are refused. Shapes must be inferred."""
     try:
         from edgekit.graph.to_torch.arithmetic import OPS
         from edgekit.graph.to_torch.layers import LAYERS
