@@ -18,7 +18,7 @@ from edgekit.latency.unit import Family, Unit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["UNSIGNED", "Integers", "subtracted", "write_onnx"]
+__all__ = ["UNSIGNED", "Integers", "OnnxLayers", "subtracted", "write_onnx"]
 
 OPSET = 17
 CHAINED = ("add", "pointwise", "norm", "softmax")
@@ -88,7 +88,7 @@ def write_onnx(unit: Unit, copies: int, path: Path, integers: Integers) -> None:
     Side by side, each gives an output of its own, thinned by a pooling where it is large; with a residual each adds the
     result of the one before; poolings stand on a chain of additions. See `subtracted`.
     """
-    writer = _Writer(unit, integers)
+    writer = OnnxLayers(unit, integers)
     family = unit.family
     last = writer.residual_input() if family.residual else writer.begun
     for index in range(copies):
@@ -106,7 +106,7 @@ def write_onnx(unit: Unit, copies: int, path: Path, integers: Integers) -> None:
     write_model(writer.model(), path)
 
 
-class _Writer:
+class OnnxLayers:
     """Collects nodes and constants. Tensors between layers are the float side of a Q/DQ pair."""
 
     def __init__(self, unit: Unit, integers: Integers) -> None:
@@ -124,7 +124,11 @@ class _Writer:
             self.constant("zero", np.array(self.integers.zero(False)))
             self.constant("positive.scale", np.array(CLIP_HIGH / 255))
             self.constant("positive.zero", np.array(self.integers.zero(True)))
-        self.begun = self.given("input", self.shape(unit.channels_in, self.family.size))
+        self.begun = self.begin()
+
+    def begin(self) -> str:
+        """The tensor that layers start from."""
+        return self.given("input", self.shape(self.unit.channels_in, self.family.size))
 
     def shape(self, channels: int, size: tuple[int, int]) -> tuple[int, ...]:
         if self.is_image:

@@ -27,6 +27,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `observer`: how activation ranges come about; `nncf` leaves them to the runtime's own quantizer.
     `percentile`: percent of the values kept between both ends (observer `percentile` only).
     `keep_float`: how many of the most sensitive layers stay in float: 0 none, below 1 a fraction, else a count.
+    `float_time`: the share of the INT8 network's time that layers in float may add to it. Where the times of the board's
+    layers are known, those stay float that take most noise off within it; else as many as `keep_float` says.
     `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
     `io`: what the artifact itself takes and gives where its runtime leaves the choice (LiteRT); callers see float.
     A backend that cannot honour a key refuses the recipe and names the key.
@@ -41,6 +43,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: int = 512
     bias_correction: Literal["none", "fast", "full"] = "none"
     keep_float: float = 0.0
+    float_time: float = 0.0
     keep_float_ops: tuple[str, ...] = ()
     io: Literal["float", "int8"] = "float"
     next: str = ""
@@ -111,6 +114,14 @@ def _check(recipe: Recipe, path: Path) -> None:
         f"keep_float is {recipe.keep_float:g}": (
             recipe.keep_float >= 0 and (recipe.keep_float < 1 or recipe.keep_float == int(recipe.keep_float)),
             "0, a fraction below 1, or a whole number of layers",
+        ),
+        f"float_time is {recipe.float_time:g}": (
+            0 <= recipe.float_time <= 10,
+            "0, or a share of the time, as 0.1 for a tenth; at most 10",
+        ),
+        f"float_time is {recipe.float_time:g} beside keep_float = {recipe.keep_float:g}": (
+            recipe.keep_float > 0 or not recipe.float_time,
+            "keep_float above 0 too, for boards whose layers' times are not known",
         ),
         f'next is "{recipe.next}"': (recipe.next != recipe.name, "another recipe"),
     }

@@ -83,7 +83,7 @@ class LiteRtPlanner:
 
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         in_file = self._computed()
-        return frozenset(layer.name for layer in weighted_layers(model) if layer.result not in in_file)
+        return frozenset(node for node, tensor in computed_tensors(model).items() if tensor not in in_file)
 
     def settle(self, measured: MeasuredNetwork, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
         """Ranges of the file's own tensors: its converter merges, splits and pads what the ONNX network has."""

@@ -81,6 +81,7 @@ class OpenVinoBackend:
             request.calibration,
             memo=request.memo,
             threads=request.threads,
+            times=request.times,
         )
 
     def export(self, request: ExportRequest) -> Artifact:
