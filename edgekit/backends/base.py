@@ -34,8 +34,8 @@ class ExportRequest:
     """Everything an export may depend on. `folder` exists, is empty, and belongs to this export alone.
 
     `features` are the CPU features of the board (e.g. {"avx2", "avx512_vnni"}); they decide signedness.
-    `memo` keeps what its quantization plan takes long to measure; None: nothing is kept. `times`: of its layers in float
-    and in int8 on the board, where they are known.
+    `memo` keeps what its quantization plan takes long to measure; None: nothing is kept. `times`: of its layers in
+    float and in int8 on the board, where they are known.
     """
 
     variant: Variant

@@ -77,14 +77,14 @@ class PrecisionGraph:
             told = table.predict(entry.transition).latency_ms
             if told is None:
                 raise StageError(
-                    "plan", f"the table does not hold {entry.transition.text()}, which is between layers", REMEDY
+                    "plan",
+                    f"the table does not hold {entry.transition.text()}, which is between layers",
+                    REMEDY,
                 )
             borders.append(Border(entry.tensor, entry.maker, entry.readers, told.value))
         place = table.measured_on
         where = f"{place.cpu or place.machine} with {place.runtime} {place.version}, threads: {place.threads}"
-        return PrecisionTimes(
-            tuple(units), tuple(borders), total, FUSING[self.runtime].rounds_results, where
-        )
+        return PrecisionTimes(tuple(units), tuple(borders), total, FUSING[self.runtime].rounds_results, where)
 
 
 REMEDY = "measure them there: edgekit latency measure --mixed, or give --latency-table auto"
@@ -127,7 +127,9 @@ class _Reader:
     def read(self, runtime: BackendName) -> PrecisionGraph:
         between = []
         for tensor, maker in self.makers.items():
-            readers = tuple(dict.fromkeys(place for place in self.read_by(tensor) if place != maker or place is None))
+            readers = tuple(
+                dict.fromkeys(place for place in self.read_by(tensor) if place != maker or place is None)
+            )
             size, channels = self.shapes.size_and_channels(tensor)
             if readers and channels and min(size) > 0 and (maker, readers) != (None, (None,)):
                 between.append(Between(tensor, maker, readers, transition(size, channels)))

@@ -1,8 +1,8 @@
 """What it costs to go from one precision to the other between two layers, measured by chains of layers.
 
 Six alike layers stand one behind the other: all in int8, all in float, and by turns. What the third takes beyond the
-mean of the two others are its five borders, whatever a runtime does there: a node of its own, a layer that writes another
-type, a layout that has to be changed. Half of them are entered, half left: what is told is the mean of one.
+mean of the two others are its five borders, whatever a runtime does there: a node of its own, a layer that writes
+another type, a layout that has to be changed. Half of them are entered, half left: what is told is the mean of one.
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ def transition_ms(rounds: Sequence[Sequence[float]]) -> tuple[float, tuple[float
     return (quartiles[2] - (quartiles[0] + quartiles[1]) / 2) / BORDERS, by_round
 
 
-def write_chain(
-    unit: Unit, chain: str, runtime: BackendName, path: Path, integers: Integers
-) -> None:
+def write_chain(unit: Unit, chain: str, runtime: BackendName, path: Path, integers: Integers) -> None:
     """The network of one chain for a transition. Raises MissingExtraError."""
     if runtime == "litert":
         try:

@@ -67,9 +67,7 @@ def choose_in_float(
     Units with a node of `float_anyway` are float already and cost nothing; units of which all nodes are `never_float`
     stay int8.
     """
-    anyway = [
-        place for place, unit in enumerate(times.units) if not set(float_anyway).isdisjoint(unit.nodes)
-    ]
+    anyway = [place for place, unit in enumerate(times.units) if not set(float_anyway).isdisjoint(unit.nodes)]
     free = [
         place
         for place, unit in enumerate(times.units)
@@ -182,7 +180,7 @@ class _Program:
     def solved(
         self, objective: NDArray[np.float64], limits: list[tuple[NDArray[np.float64], float]]
     ) -> tuple[int, ...] | None:
-        """Places in float that make the objective least within the limits (row, largest value); None: there are none."""
+        """Places in float that make the objective least within limits (row, largest value); None: there are none."""
         import numpy as np
         from scipy.optimize import Bounds, LinearConstraint, milp
 

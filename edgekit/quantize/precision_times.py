@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Optional
 
 __all__ = ["Border", "Place", "PrecisionTimes", "SwitchableUnit"]
 
-Place = Optional[int]  # noqa: UP007 a name for a type, which Python 3.10 has to evaluate
+Place = int | None
 """Of a unit in `PrecisionTimes.units`; None: outside of the network, where all is float."""
 
 

@@ -27,8 +27,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `observer`: how activation ranges come about; `nncf` leaves them to the runtime's own quantizer.
     `percentile`: percent of the values kept between both ends (observer `percentile` only).
     `keep_float`: how many of the most sensitive layers stay in float: 0 none, below 1 a fraction, else a count.
-    `float_time`: the share of the INT8 network's time that layers in float may add to it. Where the times of the board's
-    layers are known, those stay float that take most noise off within it; else as many as `keep_float` says.
+    `float_time`: the share of the INT8 network's time that layers in float may add to it. Where the times of the
+    board's layers are known, those stay float that take most noise off within it; else as many as `keep_float` says.
     `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
     `io`: what the artifact itself takes and gives where its runtime leaves the choice (LiteRT); callers see float.
     A backend that cannot honour a key refuses the recipe and names the key.

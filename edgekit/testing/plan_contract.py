@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,24 +16,10 @@ from edgekit.files import sha256_file
 from edgekit.quantize import QuantPlan, Recipe, find_recipe
 from edgekit.quantize.plan import decode_plan, encode_plan
 from edgekit.testing.exports import Exports
+from edgekit.testing.memo import CountingMemo
 from edgekit.types import Artifact
 
-__all__ = ["CountingMemo", "PlanContract"]
-
-
-class CountingMemo:
-    """Keeps everything; `made` counts what was made by stage."""
-
-    def __init__(self) -> None:
-        self.made: Counter[str] = Counter()
-        self._kept: dict[bytes, bytes] = {}
-
-    def __call__(self, stage: str, parts: Mapping[str, object], make: Callable[[], bytes]) -> bytes:
-        key = msgspec.json.encode((stage, parts), order="sorted")
-        if key not in self._kept:
-            self._kept[key] = make()
-            self.made[stage] += 1
-        return self._kept[key]
+__all__ = ["PlanContract"]
 
 
 class PlanContract(Exports):
