@@ -84,8 +84,9 @@ class LayerTimes:
             try:
                 self.told[key] = self._precision_times(Path(variant.onnx_path), runtime)
             except (UserError, StageError) as error:
+                why = f"{error.cause}; {error.remedy}" if isinstance(error, StageError) else str(error)
                 self.reporter.say(
-                    f"{variant.id} in {RUNTIMES[runtime].title}: layers in float are chosen by accuracy alone: {error}"
+                    f"{variant.id} in {RUNTIMES[runtime].title}: layers in float are chosen by accuracy alone: {why}"
                 )
                 self.told[key] = None
         return self.told[key]
