@@ -39,6 +39,10 @@ class Refusal:
 
 
 OBSERVES_ITSELF = Refusal("ranges are left to NNCF, which OpenVINO has", "use int8-mse")
+FLOAT_IS_FP32: Mapping[str, Refusal] = {
+    precision: Refusal("what it has in float it computes in fp32", "leave float_as out")
+    for precision in ("fp16", "bf16")
+}
 TAKES_FLOAT = Refusal("its artifacts take and give float", 'write io = "float"')
 
 
@@ -133,13 +137,22 @@ def make_plan(
     return replace(decode_plan(recall("plan", parts, make)), recipe=recipe.name)
 
 
-def refused_keys(recipe: Recipe, *, nncf: bool = False, int8_io: bool = False) -> Mapping[str, Refusal]:
-    """Keys that a runtime refuses which has no NNCF, or whose artifacts take and give float alone, and why."""
+def refused_keys(
+    recipe: Recipe,
+    *,
+    nncf: bool = False,
+    int8_io: bool = False,
+    float_as: Mapping[str, Refusal] = FLOAT_IS_FP32,
+) -> Mapping[str, Refusal]:
+    """Keys that a runtime refuses which has no NNCF, or whose artifacts take and give float alone, and why. `float_as`:
+    the values of that key that it does not have."""
     refused = {}
     if recipe.observer == "nncf" and not nncf:
         refused["observer"] = OBSERVES_ITSELF
     if recipe.io == "int8" and not int8_io:
         refused["io"] = TAKES_FLOAT
+    if recipe.float_as in float_as:
+        refused["float_as"] = float_as[recipe.float_as]
     return refused
 
 
@@ -182,6 +195,7 @@ def _plan(
         # Layers in float have nothing to correct.
         biases={layer: bias for layer, bias in biases.items() if layer not in names},
         io=recipe.io,
+        float_as=recipe.float_as,
         left_to_runtime=left,
         notes=(*settled.notes, *kept.notes),
     )

@@ -29,6 +29,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `keep_float`: how many of the most sensitive layers stay in float: 0 none, below 1 a fraction, else a count.
     `float_time`: the share of the INT8 network's time that layers in float may add to it. Where the times of the
     board's layers are known, those stay float that take most noise off within it; else as many as `keep_float` says.
+    `float_as`: what layers in float compute in, where a runtime leaves the choice; "": as the runtime has it by itself.
     `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
     `io`: what the artifact itself takes and gives where its runtime leaves the choice (LiteRT); callers see float.
     A backend that cannot honour a key refuses the recipe and names the key.
@@ -44,6 +45,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bias_correction: Literal["none", "fast", "full"] = "none"
     keep_float: float = 0.0
     float_time: float = 0.0
+    float_as: Literal["", "fp32", "fp16", "bf16"] = ""
     keep_float_ops: tuple[str, ...] = ()
     io: Literal["float", "int8"] = "float"
     next: str = ""
@@ -139,6 +141,7 @@ def _allowed(message: str) -> str:
         "$.granularity": "per-channel, per-tensor",
         "$.bias_correction": "none, fast, full",
         "$.io": "float, int8",
+        "$.float_as": "fp32, fp16, bf16",
     }
     where = re.search(r"`(\$\.\w+)", message)
     return choices.get(where.group(1), "") if where else ""

@@ -103,6 +103,19 @@ class PlanContract(Exports):
             assert plan.io == "int8"
             assert self._files(tmp_path, io="int8") != self._files(tmp_path, io="float")
 
+    @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+    def test_what_layers_in_float_compute_in_is_the_recipe_s_or_refused(
+        self, tmp_path: Path, precision: str
+    ) -> None:
+        """Other kinds of CPU have other refusals: the features of this request are those of AVX2."""
+        plan = self._plan_or_refusal(tmp_path, "float_as", float_as=precision)
+        if plan is not None:
+            assert plan.float_as == precision
+            recipe = self._recipe(float_as=precision, keep_float=1.0)
+            artifact = self._export(tmp_path, recipe=recipe)
+            if self.make_backend().on_host(artifact) == artifact:
+                assert precision in {layer.precision for layer in artifact.audit.layers}
+
     def test_ranges_in_the_artifact_are_those_of_the_plan(self, tmp_path: Path) -> None:
         recipe = self._recipe()
         plan = self.make_backend().plan(self._request(tmp_path, recipe=recipe))
