@@ -19,7 +19,7 @@ from edgekit.types import BackendName
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["PrecisionGraph", "precision_graph"]
+__all__ = ["Between", "PrecisionGraph", "precision_graph"]
 
 MOVES = FREE | {"Transpose"}
 """Nodes that have the precision of what they move."""

@@ -23,7 +23,7 @@ from edgekit.types import BackendName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CHAINS", "carrier", "transition", "transition_ms", "write_chain"]
+__all__ = ["CHAINS", "transition", "transition_ms", "write_chain"]
 
 CHAINS = ("iiiiii", "ffffff", "ififif")
 """Layers in int8 (i) and in float (f)."""

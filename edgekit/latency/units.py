@@ -18,7 +18,7 @@ from edgekit.types import BackendName
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["FREE", "FUSING", "Fusing", "NetworkUnits", "unit_graph", "units_of"]
+__all__ = ["FREE", "FUSING", "NetworkUnits", "unit_graph", "units_of"]
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 FREE = frozenset(

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.quantize.precision_times import Place, PrecisionTimes
+from edgekit.quantize.precision_times import UnitPlace, PrecisionTimes
 from edgekit.quiet import quiet_descriptor
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Noise:
 class FloatChoice:
     """`chosen`: places of units, ascending. `extra_ms` beyond int8, of which `borders_ms` more for transitions.
 
-    `noise_before`, `noise_after`: with none of them in float, and with these. `each`: place → what it alone would take
+    `noise_before`, `noise_after`: with none of them in float, and with these. `by_unit`: place → what it alone would take
     back in milliseconds, and what noise it would bring back, were it int8 among the other chosen ones.
     """
 
@@ -50,7 +50,7 @@ class FloatChoice:
     borders_ms: float
     noise_before: float
     noise_after: float
-    each: Mapping[int, tuple[float, float]]
+    by_unit: Mapping[int, tuple[float, float]]
 
 
 def choose_in_float(
@@ -90,13 +90,13 @@ def choose_in_float(
 
 
 def _told(times: PrecisionTimes, noise: Noise, anyway: list[int], chosen: tuple[int, ...]) -> FloatChoice:
-    before: set[Place] = {*anyway, None}
-    after: set[Place] = {*before, *chosen}
+    before: set[UnitPlace] = {*anyway, None}
+    after: set[UnitPlace] = {*before, *chosen}
 
-    def noise_of(in_float: set[Place]) -> float:
+    def noise_of(in_float: set[UnitPlace]) -> float:
         return times.noise(in_float, noise.weights, noise.tensors)
 
-    each = {
+    by_unit = {
         place: (times.extra_ms(after, after - {place}), noise_of(after - {place}) - noise_of(after))
         for place in chosen
     }
@@ -106,7 +106,7 @@ def _told(times: PrecisionTimes, noise: Noise, anyway: list[int], chosen: tuple[
         borders_ms=times.borders_ms(after) - times.borders_ms(before),
         noise_before=noise_of(before),
         noise_after=noise_of(after),
-        each=each,
+        by_unit=by_unit,
     )
 
 
@@ -121,7 +121,7 @@ class _Program:
         import numpy as np
 
         self.times, self.noise, self.free = times, noise, free
-        self.fixed: set[Place] = {*anyway, None}
+        self.fixed: set[UnitPlace] = {*anyway, None}
         self.columns = {place: column for column, place in enumerate(free)}
         count, borders = len(free), times.borders
         self.width = count + 2 * len(borders)
@@ -153,7 +153,7 @@ class _Program:
         sides: list[float] = []
         count, borders = len(self.free), self.times.borders
 
-        def row(*terms: tuple[float, Place]) -> None:
+        def row(*terms: tuple[float, UnitPlace]) -> None:
             """Σ factor × (whether the place is float) + what `at` got before ≤ 0."""
             side = 0.0
             for factor, place in terms:

@@ -46,7 +46,7 @@ def kept_by_time(
     layers: list[FloatLayer] = []
     for place in choice.chosen:
         unit = times.units[place]
-        extra_ms, back = choice.each[place]
+        extra_ms, back = choice.by_unit[place]
         weighted = not {*unit.nodes}.isdisjoint(noise.weights)
         share = back / choice.noise_before if choice.noise_before else 0.0
         first, *others = _named(unit, kinds)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Border", "Place", "PrecisionTimes", "SwitchableUnit"]
+__all__ = ["Border", "UnitPlace", "PrecisionTimes", "SwitchableUnit"]
 
-Place = int | None
+UnitPlace = int | None
 """Of a unit in `PrecisionTimes.units`; None: outside of the network, where all is float."""
 
 
@@ -32,12 +32,12 @@ class Border:
     readers: tuple[int | None, ...]
     ms: float
 
-    def is_crossed(self, in_float: Collection[Place]) -> bool:
+    def is_crossed(self, in_float: Collection[UnitPlace]) -> bool:
         """Whether it is brought into another precision; `in_float` are places, None among them."""
         made = self.maker in in_float
         return any((reader in in_float) != made for reader in self.readers)
 
-    def is_rounded(self, in_float: Collection[Place], *, rounds_results: bool) -> bool:
+    def is_rounded(self, in_float: Collection[UnitPlace], *, rounds_results: bool) -> bool:
         """Whether its values pass through int8."""
         reads = any(reader not in in_float for reader in self.readers)
         return reads or (rounds_results and self.maker not in in_float)
@@ -56,18 +56,18 @@ class PrecisionTimes:
     rounds_results: bool
     measured_on: str
 
-    def extra_ms(self, in_float: Collection[Place], besides: Collection[Place]) -> float:
+    def extra_ms(self, in_float: Collection[UnitPlace], besides: Collection[UnitPlace]) -> float:
         """What these units in float take beyond the network where only those of `besides` are; None is in both."""
         own = sum(self.units[place].extra_ms or 0.0 for place in in_float if place is not None)
         own -= sum(self.units[place].extra_ms or 0.0 for place in besides if place is not None)
         return own + self.borders_ms(in_float) - self.borders_ms(besides)
 
-    def borders_ms(self, in_float: Collection[Place]) -> float:
+    def borders_ms(self, in_float: Collection[UnitPlace]) -> float:
         """Of all tensors that are brought into another precision."""
         return sum(border.ms for border in self.borders if border.is_crossed(in_float))
 
     def noise(
-        self, in_float: Collection[Place], weights: Mapping[str, float], tensors: Mapping[str, float]
+        self, in_float: Collection[UnitPlace], weights: Mapping[str, float], tensors: Mapping[str, float]
     ) -> float:
         """What int8 adds at the outputs where these units are in float: rounded weights by node, rounded tensors."""
         own = sum(

@@ -73,8 +73,8 @@ def test_what_is_told_of_a_choice_is_what_it_does(network: tuple[PrecisionTimes,
     assert told.noise_after == pytest.approx(noise_of(times, noise, told.chosen))
     own = sum(times.units[place].extra_ms or 0.0 for place in told.chosen)
     assert told.extra_ms == pytest.approx(own + told.borders_ms)
-    assert set(told.each) == set(told.chosen)
-    for place, (extra_ms, back) in told.each.items():
+    assert set(told.by_unit) == set(told.chosen)
+    for place, (extra_ms, back) in told.by_unit.items():
         without = tuple(other for other in told.chosen if other != place)
         assert extra_ms == pytest.approx(told.extra_ms - extra_of(times, without))
         assert back == pytest.approx(noise_of(times, noise, without) - told.noise_after)
@@ -116,7 +116,7 @@ def test_two_neighbours_share_the_border_between_them() -> None:
 def test_a_unit_between_two_stays_float_where_going_back_costs_more() -> None:
     told = choose(chain(5.0, 0.1, 0.2, 0.1, 5.0), {"b": 1.0, "d": 1.0}, 2.0)
     assert told.chosen == (1, 2, 3)
-    assert told.each[2] == (pytest.approx(0.2 - 2 * 0.25), 0.0)
+    assert told.by_unit[2] == (pytest.approx(0.2 - 2 * 0.25), 0.0)
 
 
 def test_a_unit_that_is_faster_in_float_is_taken_without_any_time_to_spend() -> None:
