@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.quantize.precision_times import UnitPlace, PrecisionTimes
+from edgekit.quantize.precision_times import PrecisionTimes, UnitPlace
 from edgekit.quiet import quiet_descriptor
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Noise:
 class FloatChoice:
     """`chosen`: places of units, ascending. `extra_ms` beyond int8, of which `borders_ms` more for transitions.
 
-    `noise_before`, `noise_after`: with none of them in float, and with these. `by_unit`: place → what it alone would take
-    back in milliseconds, and what noise it would bring back, were it int8 among the other chosen ones.
+    `noise_before`, `noise_after`: with none of them in float, and with these. `by_unit`: place → what it alone would
+    take back in milliseconds, and what noise it would bring back, were it int8 among the other chosen ones.
     """
 
     chosen: tuple[int, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Border", "UnitPlace", "PrecisionTimes", "SwitchableUnit"]
+__all__ = ["Border", "PrecisionTimes", "SwitchableUnit", "UnitPlace"]
 
 UnitPlace = int | None
 """Of a unit in `PrecisionTimes.units`; None: outside of the network, where all is float."""
