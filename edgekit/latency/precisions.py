@@ -52,7 +52,7 @@ class PrecisionGraph:
             if unit is not None and unit.family.precision == "int8"
             for precision in ("int8", "fp32")
         ]
-        return tuple(dict.fromkeys((*both, *(entry.transition for entry in self.between))))  # type: ignore[arg-type]
+        return tuple(dict.fromkeys((*both, *(entry.transition for entry in self.between))))
 
     def times(self, table: LatencyTable) -> PrecisionTimes:
         """By the table. Units that it does not tell in both precisions cannot be chosen.

@@ -158,7 +158,7 @@ class _Program:
             side = 0.0
             for factor, place in terms:
                 if place in self.columns:
-                    at.append((len(sides), self.columns[place], factor))  # type: ignore[index]
+                    at.append((len(sides), self.columns[place], factor))
                 elif place in self.fixed:
                     side -= factor
             sides.append(side)
