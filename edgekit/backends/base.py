@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgekit.graph import CalibrationData
     from edgekit.hardware import Target
-    from edgekit.quantize import Memo, QuantPlan, Recipe
+    from edgekit.quantize import Memo, PrecisionTimes, QuantPlan, Recipe
     from edgekit.types import (
         Artifact,
         Audit,
@@ -34,7 +34,8 @@ class ExportRequest:
     """Everything an export may depend on. `folder` exists, is empty, and belongs to this export alone.
 
     `features` are the CPU features of the board (e.g. {"avx2", "avx512_vnni"}); they decide signedness.
-    `memo` keeps what its quantization plan takes long to measure; None: nothing is kept.
+    `memo` keeps what its quantization plan takes long to measure; None: nothing is kept. `times`: of its layers in
+    float and in int8 on the board, where they are known.
     """
 
     variant: Variant
@@ -46,6 +47,7 @@ class ExportRequest:
     calibration: CalibrationData | None = None
     threads: int = 1
     memo: Memo | None = None
+    times: PrecisionTimes | None = None
 
 
 class Session(Protocol):

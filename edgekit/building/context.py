@@ -8,6 +8,7 @@ from edgekit.building.cache import Cache
 from edgekit.building.candidates.exporting import Exporter
 from edgekit.building.candidates.timing import Timer
 from edgekit.building.executor import Executor
+from edgekit.building.layer_times import LayerTimes
 from edgekit.building.measuring import Bench, Evaluator
 from edgekit.building.samples import SampleStore, SplitFiles
 from edgekit.building.setup import Setting
@@ -34,6 +35,7 @@ class Context:
     exporter: Exporter
     evaluator: Evaluator
     timer: Timer
+    layer_times: LayerTimes | None = None
 
     def validation(self, signature: Signature) -> SplitFiles:
         """The validation split as such a network takes it."""
@@ -53,13 +55,15 @@ class Context:
         """The same with that time limit. None: for what hands over what is finished."""
         cache = replace(self.cache, time_limit=limit)
         samples = replace(self.samples, cache=cache)
+        layer_times = self.layer_times and replace(self.layer_times, limit=limit)
         return replace(
             self,
             cache=cache,
             samples=samples,
-            exporter=replace(self.exporter, cache=cache, samples=samples),
+            exporter=replace(self.exporter, cache=cache, samples=samples, layer_times=layer_times),
             evaluator=replace(self.evaluator, cache=cache),
             timer=replace(self.timer, cache=cache),
+            layer_times=layer_times,
         )
 
 
@@ -74,6 +78,9 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
     cache = Cache(setting.store, run, setting.time_limit)
     samples = SampleStore(cache)
     bench = Bench(device, setting.facts, request.threads, board.origin)
+    given, layer_times = request.latency_table, None
+    if given is not None:
+        layer_times = LayerTimes(given, device, board, request.threads, reporter, setting.time_limit)
     exporter = Exporter(
         cache=cache,
         executor=executor,
@@ -84,6 +91,7 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
         threads=request.threads,
         versions=versions,
         project=setting.project,
+        layer_times=layer_times,
     )
     return Context(
         setting=setting,
@@ -105,4 +113,5 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
             request.timed_s,
             request.repeat,
         ),
+        layer_times=layer_times,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from edgekit.building.board import Board
@@ -11,12 +12,16 @@ from edgekit.building.time_limit import TimeLimit
 from edgekit.devices import Device
 from edgekit.errors import StageError, TimeLimitReached, UserError
 from edgekit.latency import LatencyTable, load_table, open_table, save_table, units_of
-from edgekit.latency.measuring import TimingOptions, describe_device, measure_units
+from edgekit.latency.measuring import TimingOptions, describe_device, measure_exactly, measure_units
 from edgekit.latency.onnx_layers import Integers
+from edgekit.latency.precisions import precision_graph
 from edgekit.latency.stored import default_table_path
 from edgekit.latency.unit import UnitPrecision
+from edgekit.latency.units import FUSING
 from edgekit.progress import Reporter
-from edgekit.types import BackendName, Candidate
+from edgekit.quantize import PrecisionTimes
+from edgekit.runtimes import RUNTIMES
+from edgekit.types import BackendName, Candidate, Variant
 
 __all__ = ["TABLE_AUTO", "LayerTimes", "refuse_foreign_table", "timed_precision"]
 
@@ -29,7 +34,10 @@ TABLE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class LayerTimes:
-    """`given`: the file, or TABLE_AUTO. `limit`: the build's, of which measuring takes a quarter at most."""
+    """`given`: the file, or TABLE_AUTO. `limit`: the build's, of which measuring takes a quarter at most.
+
+    `table`: what the file holds. `told`: network and runtime → what was given of them before.
+    """
 
     given: Path | str
     device: Device
@@ -37,20 +45,27 @@ class LayerTimes:
     threads: int
     reporter: Reporter
     limit: TimeLimit | None = None
+    table: LatencyTable | None = None
+    told: dict[tuple[str, BackendName], PrecisionTimes | None] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        # Read once for all that come of this one with another limit: the file may change meanwhile.
+        if self.table is None and self.given != TABLE_AUTO:
+            object.__setattr__(self, "table", load_table(Path(self.given)))
 
     @property
     def runtime(self) -> BackendName | None:
         """The one that a given table is of; None where it may be any."""
-        return None if self._table is None else self._table.measured_on.runtime
+        return None if self._given is None else self._given.measured_on.runtime
 
-    @cached_property
-    def _table(self) -> LatencyTable | None:
-        return None if self.given == TABLE_AUTO else load_table(Path(self.given))
+    @property
+    def _given(self) -> LatencyTable | None:
+        return None if self.given == TABLE_AUTO else self.table
 
     def table_for(self, onnx: Path, runtime: BackendName, precision: UnitPrecision) -> LatencyTable:
         """Times for the float network at `onnx` in that runtime. Raises StageError where there are none."""
-        if self._table is not None:
-            return self._table
+        if self._given is not None:
+            return self._given
         if not self.board.is_real:
             raise StageError(
                 "plan",
@@ -62,11 +77,39 @@ class LayerTimes:
         except UserError as error:
             raise StageError("plan", str(error)) from error
 
+    def precision_times(self, variant: Variant, runtime: BackendName) -> PrecisionTimes | None:
+        """Times of a network's layers in float and in int8; None where they are not known, which is told once."""
+        key = (variant.digest, runtime)
+        if key not in self.told:
+            try:
+                self.told[key] = self._precision_times(Path(variant.onnx_path), runtime)
+            except (UserError, StageError) as error:
+                why = f"{error.cause}; {error.remedy}" if isinstance(error, StageError) else str(error)
+                self.reporter.say(
+                    f"{variant.id} in {RUNTIMES[runtime].title}: layers in float are chosen by accuracy alone: {why}"
+                )
+                self.told[key] = None
+        return self.told[key]
+
+    def _precision_times(self, onnx: Path, runtime: BackendName) -> PrecisionTimes | None:
+        if runtime not in FUSING or self.runtime not in (None, runtime):
+            return None
+        graph = precision_graph(onnx, runtime)
+        if self._given is not None:
+            return graph.times(self._given)
+        if not self.board.is_real:
+            raise StageError("plan", f"{self.board.target.name} is not here, so its layers cannot be timed")
+        return graph.times(self._keeping(runtime, partial(measure_exactly, units=graph.wanted())))
+
     def _measured(self, onnx: Path, runtime: BackendName, precision: UnitPrecision) -> LatencyTable:
+        network = units_of(onnx, runtime, precision)
+        return self._keeping(runtime, partial(measure_units, units=network.units))
+
+    def _keeping(self, runtime: BackendName, measure: Callable[..., LatencyTable]) -> LatencyTable:
+        """The table in edgekit's cache with what `measure` adds to it, as far as the time limit lets it."""
         measured_on = describe_device(self.device, runtime, self.threads)
         path = default_table_path(measured_on)
         table = open_table(path, measured_on)
-        network = units_of(onnx, runtime, precision)
         rule = self.board.target.int8_rule(self.board.features)
         options = TimingOptions(self.threads, integers=Integers(rule.activation, rule.weight))
         ends_s = None if self.limit is None else self.limit.left_s() * (1 - TABLE_SHARE)
@@ -85,7 +128,7 @@ class LayerTimes:
                     raise TimeLimitReached("a quarter of the time limit went into timing layers")
 
             try:
-                return measure_units(self.device, table, network.units, options, progress=tell, keep=keep)
+                return measure(self.device, table, options=options, progress=tell, keep=keep)
             except TimeLimitReached as reached:
                 self.reporter.say(f"{reached}: plans use what was timed until then")
                 return kept[0]

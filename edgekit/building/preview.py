@@ -40,6 +40,9 @@ FACTORIZED = (2, 16)
 LAYERS_S = 600.0
 """A table of a network like ResNet-20, from nothing."""
 
+PRECISIONS_S = 60.0
+"""The layers of such a network in float and in int8, in one runtime, with what is between them."""
+
 TRAINED_BATCH = (2.0, 4.0)
 """A training step in forward passes: the teacher's, and the narrower student's there and back."""
 
@@ -149,6 +152,13 @@ def unpruned_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...
     count = len(opening.candidates)
     told = f"exporting and checking {count} candidate" + ("s" if count != 1 else "")
     steps = [PreviewStep(told, low_s, high_s)]
+    if context.setting.request.latency_table == TABLE_AUTO and not context.setting.board.absent:
+        runtimes = {candidate.backend for candidate in opening.candidates if candidate.recipe}
+        told, sometimes = (
+            "timing layers in float and in int8",
+            "only where INT8 loses more than the budget allows",
+        )
+        steps += [PreviewStep(told, 0.0, PRECISIONS_S * len(runtimes), sometimes)] if runtimes else []
     if not context.setting.board.absent:
         timing = TIMING_S * len(opening.candidates), REPEATED * TIMING_S * attempts
         steps.append(PreviewStep("timing them against each other", *timing))

@@ -73,7 +73,8 @@ class BuildRequest:
     `drop`: residual blocks, by their modules' names, that a variant of its own goes without; or ("auto:2",).
     `strict`: a throttled or drifting measurement is a failure, not only marked. `meter`: a command, word by word, that
     prints the board's power in watts. `latency_table`: the file of a table of layers' times, by which widths and blocks
-    are chosen, or "auto": it is measured; None: networks are pruned by their MACs.
+    are chosen, and the layers that INT8 leaves in float, or "auto": it is measured; None: networks are pruned by their
+    MACs, and the most sensitive layers stay in float.
     `low_rank`: how layers are factorized in a variant of its own (see LowRank). `student`: another network, a path or a
     live module, that learns from the model as a variant of its own; `student_weights`: what it begins with;
     `student_features`: layers of the model and of the student, whose outputs it learns too. `qat`: when networks are

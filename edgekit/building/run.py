@@ -16,7 +16,6 @@ from edgekit.building.candidates.ladder import try_all
 from edgekit.building.candidates.timing import time_attempts
 from edgekit.building.context import LOG, Context
 from edgekit.building.executor import is_elsewhere
-from edgekit.building.layer_times import LayerTimes
 from edgekit.building.opening import in_run, opened, planned
 from edgekit.building.outcome.assemble import assemble, run_info
 from edgekit.building.outcome.bundling import Bundler, hand_over
@@ -210,24 +209,13 @@ def maker_context(
         reporter=context.reporter,
         probe=structure_probe(context, original),
         executor=context.executor if is_elsewhere(setting.request.executor) else None,
-        layer_times=layer_times(context),
+        layer_times=context.layer_times,
         student=setting.student,
         int8=Int8Builds(
             context.exporter.export,
             context.exporter.placement,
             lambda artifact: context.evaluator.outputs(artifact, context.validation(original.signature)),
         ),
-    )
-
-
-def layer_times(context: Context) -> LayerTimes | None:
-    """What plans are made by; None where none are asked for."""
-    setting = context.setting
-    given = setting.request.latency_table
-    if given is None:
-        return None
-    return LayerTimes(
-        given, setting.device, setting.board, setting.request.threads, context.reporter, context.time_limit
     )
 
 

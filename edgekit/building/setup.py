@@ -218,10 +218,6 @@ def check_references(request: BuildRequest, project: Path) -> None:
         raise UserError(
             f"latency_table is a {type(request.latency_table).__name__}", allowed='a file, or "auto"'
         )
-    if request.latency_table is not None and not request.prune and request.low_rank is None:
-        raise UserError(
-            "layers' times are given, but nothing is to be trained", remedy="leave out --no-prune"
-        )
     if request.recipe is not None:
         ladder(request.recipe, project)
     if request.train.loss is not None:

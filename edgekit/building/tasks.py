@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from edgekit.hardware import Target
+from edgekit.quantize import PrecisionTimes, Recipe
 from edgekit.quantize.placement import Placement
-from edgekit.quantize.recipe import Recipe
 from edgekit.types import Artifact, BackendName, Candidate, Examination, Variant
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class ExportTask:
 
     `recipe` and `samples` (.npy files [N, ...], one per network input, with their digest) are there where the
     candidate is calibrated. `features`: of the board's CPU, sorted. `versions`: of the packages that export. `store`:
-    the folder of the store that keeps what a quantization plan takes long to measure; "": nothing is kept.
+    the folder of the store that keeps what a quantization plan takes long to measure; "": nothing is kept. `times`: of
+    the network's layers on the board, for a recipe that chooses by them.
     """
 
     variant: Variant
@@ -44,6 +45,7 @@ class ExportTask:
     threads: int
     versions: Mapping[str, str]
     store: str = ""
+    times: PrecisionTimes | None = None
 
     stage: ClassVar[str] = "export"
     answer_type: ClassVar[Any] = Artifact
@@ -65,6 +67,7 @@ class ExportTask:
             "features": self.features,
             "threads": self.threads,
             "versions": dict(self.versions),
+            "times": msgspec.to_builtins(self.times),
         }
 
     def perform(self, folder: Path) -> Artifact:
@@ -95,6 +98,7 @@ class ExportTask:
             calibration=calibration,
             threads=self.threads,
             memo=store_memo(Path(self.store)) if self.store else None,
+            times=self.times,
         )
 
 

@@ -133,8 +133,9 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--latency-table",
     metavar="FILE|auto",
-    help="Choose widths and blocks together by the times of layers, from `edgekit latency measure`; "
-    "auto: times are measured now, and kept.  [default: one width for all, by MACs]",
+    help="Choose widths and blocks together by the times of layers, from `edgekit latency measure`, and where INT8 "
+    "loses too much, the layers in float; auto: times are measured now, and kept.  [default: one width for all, by "
+    "MACs; the most sensitive layers in float]",
 )
 @click.option(
     "--qat",

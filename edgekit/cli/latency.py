@@ -76,18 +76,25 @@ def _model_options(command: Any) -> Any:
     show_default=True,
     help="Whole networks of random widths that sums are corrected by; of a torch module only. 0, or 3 and more.",
 )
+@click.option(
+    "--mixed",
+    is_flag=True,
+    help="Instead: this very network's layers in float and in int8, and what it costs to go from one to the other.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random widths.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def measure(**options: Any) -> int:
     """Measure what a table lacks for every width that a pruned child of this network may have.
 
-    What was measured before is not measured again; what was measured is kept when the command is stopped.
+    What was measured before is not measured again; what was measured is kept when the command is stopped. With --mixed
+    it is what a build chooses layers in float by, where INT8 loses too much.
     """
     from edgekit.devices import check_device, make_device
     from edgekit.hardware import find_target
     from edgekit.latency import open_table, save_table, units_of
-    from edgekit.latency.measuring import TimingOptions, describe_device, measure_units
+    from edgekit.latency.measuring import TimingOptions, describe_device, measure_exactly, measure_units
     from edgekit.latency.onnx_layers import Integers
+    from edgekit.latency.precisions import precision_graph
     from edgekit.latency.stored import default_table_path
 
     if options["networks"] in (1, 2):
@@ -100,9 +107,10 @@ def measure(**options: Any) -> int:
         measured_on = describe_device(device, options["backend"], options["threads"])
         path = options["table"] or default_table_path(measured_on)
         table = open_table(path, measured_on)
-        network = units_of(_onnx(options, scratch / "network.onnx"), options["backend"], options["precision"])
+        onnx = _onnx(options, scratch / "network.onnx")
+        network = units_of(onnx, options["backend"], options["precision"])
         timing = TimingOptions(threads=options["threads"], seed=options["seed"])
-        if options["precision"] == "int8":
+        if options["precision"] == "int8" or options["mixed"]:
             rule = target.int8_rule(frozenset(measured_on.features))
             timing = TimingOptions(
                 threads=options["threads"],
@@ -110,13 +118,14 @@ def measure(**options: Any) -> int:
                 integers=Integers(rule.activation, rule.weight),
             )
         known = len(table.timed)
-        table = measure_units(
-            device, table, network.units, timing, progress=progress, keep=lambda now: save_table(now, path)
+        wanted = precision_graph(onnx, options["backend"]).wanted() if options["mixed"] else network.units
+        table = (measure_exactly if options["mixed"] else measure_units)(
+            device, table, wanted, timing, progress=progress, keep=lambda now: save_table(now, path)
         )
         told = [f"{len(table.timed) - known} points measured, {known} were known"]
         if network.unmeasured:
             told.append(f"not in the table: {', '.join(network.unmeasured)}")
-        if options["networks"]:
+        if options["networks"] and not options["mixed"]:
             from edgekit.cli.latency_networks import corrected
 
             table, said = corrected(device, table, options, timing, target, scratch, progress)

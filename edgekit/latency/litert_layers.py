@@ -16,7 +16,7 @@ from edgekit.backends.litert.flatbuffer import pack_graph
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.latency.unit import Unit
 
-__all__ = ["write_tflite"]
+__all__ = ["FlatbufferLayers", "write_tflite"]
 
 VERSION = 3
 SCALE = 1 / 64
@@ -33,7 +33,7 @@ def write_tflite(unit: Unit, copies: int, path: Path) -> None:
     if unit.family.kind not in ("conv", "depthwise", "linear", "add", "maxpool", "average"):
         raise StageError("measure", f"LiteRT has no single operation for {unit.text()}")
     try:
-        writer = _Writer(unit)
+        writer = FlatbufferLayers(unit)
     except ModuleNotFoundError as error:
         raise MissingExtraError("ai-edge-litert", "tflite") from error
     if unit.family.kind == "add":
@@ -46,7 +46,7 @@ def write_tflite(unit: Unit, copies: int, path: Path) -> None:
     path.write_bytes(writer.content())
 
 
-class _Writer:
+class FlatbufferLayers:
     """Collects tensors, buffers and operators; tensors are told by their place."""
 
     def __init__(self, unit: Unit) -> None:
@@ -61,7 +61,11 @@ class _Writer:
         self.codes: list[int] = []
         self.operators: list[Any] = []
         self.outputs: list[int] = []
-        self.begun = self.activation(self.shape(unit.channels_in, self.family.size))
+        self.begun = self.begin()
+
+    def begin(self) -> int:
+        """The tensor that layers start from."""
+        return self.activation(self.shape(self.unit.channels_in, self.family.size))
 
     def shape(self, channels: int, size: tuple[int, int]) -> tuple[int, ...]:
         """Images have their channels last; sequences are [1, tokens, channels]."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.backends.onnxruntime.export import KEEP_FLOAT
 from edgekit.board.machine import first_cpus
 from edgekit.errors import DeviceError, StageError
 from edgekit.latency.grid import first_points, further_points, missing
@@ -19,13 +20,14 @@ from edgekit.latency.interpolation import LEAST_MS
 from edgekit.latency.litert_layers import write_tflite
 from edgekit.latency.onnx_layers import UNSIGNED, Integers, subtracted, write_onnx
 from edgekit.latency.table import LatencyTable, MeasuredOn, TimedUnit
+from edgekit.latency.transitions import CHAINS, transition_ms, write_chain
 from edgekit.latency.unit import Unit
 from edgekit.types import Artifact, BackendName, Estimate
 
 if TYPE_CHECKING:
     from edgekit.devices.base import Device, JobProgress
 
-__all__ = ["TimingOptions", "describe_device", "measure_units", "measure_wholes"]
+__all__ = ["TimingOptions", "describe_device", "measure_exactly", "measure_units", "measure_wholes"]
 
 FEW, MANY = 1, 5
 """Copies of a unit in its two networks: what they differ by is copies alone, whatever a session costs besides."""
@@ -38,6 +40,9 @@ QUARTILE = 0.25
 
 OPTIONS: Mapping[BackendName, Mapping[str, str]] = {"openvino": {"INFERENCE_PRECISION_HINT": "f32"}}
 """With what the runtimes open single units: as edgekit's exporters have it for float and INT8 networks."""
+
+MIXED: Mapping[BackendName, Mapping[str, str]] = {"onnxruntime": KEEP_FLOAT}
+"""Further options of networks in both precisions, as edgekit's exporters have them."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,56 @@ def measure_units(
         if not points:
             break
     return table
+
+
+def measure_exactly(
+    device: Device,
+    table: LatencyTable,
+    units: Sequence[Unit],
+    options: TimingOptions = TimingOptions(),
+    *,
+    progress: JobProgress | None = None,
+    keep: Callable[[LatencyTable], None] = lambda table: None,
+) -> LatencyTable:
+    """The table with these very units, of which it may tell some already; transitions among them. See measure_units."""
+    lacking = [unit for unit in dict.fromkeys(units) if table.predict(unit).latency_ms is None]
+    layers = [unit for unit in lacking if unit.family.kind != "transition"]
+    points = missing(table, _with_subtracted(layers, table.measured_on.runtime))
+    for start in range(0, len(points), AT_ONCE // 2):
+        batch = points[start : start + AT_ONCE // 2]
+        table = table.with_timed(_measured(device, table, batch, options, progress))
+        keep(table)
+    borders = [unit for unit in lacking if unit.family.kind == "transition"]
+    for start in range(0, len(borders), AT_ONCE // len(CHAINS)):
+        some = borders[start : start + AT_ONCE // len(CHAINS)]
+        table = table.with_timed(_transitions(device, table.measured_on.runtime, some, options, progress))
+        keep(table)
+    return table
+
+
+def _transitions(
+    device: Device,
+    runtime: BackendName,
+    batch: Sequence[Unit],
+    options: TimingOptions,
+    progress: JobProgress | None,
+) -> list[TimedUnit]:
+    """One job of chains."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-latency-") as scratch:
+        artifacts = []
+        for index, unit in enumerate(batch):
+            for chain in CHAINS:
+                path = Path(scratch) / f"{index}-{chain}{'.tflite' if runtime == 'litert' else '.onnx'}"
+                write_chain(unit, chain, runtime, path, options.integers)
+                artifacts.append((path.stem, path, {**OPTIONS.get(runtime, {}), **MIXED.get(runtime, {})}))
+        rounds = _timed(device, runtime, artifacts, options, progress)
+    timed = []
+    for index, unit in enumerate(batch):
+        value, by_round = transition_ms([rounds[f"{index}-{chain}"] for chain in CHAINS])
+        value = max(value, LEAST_MS)
+        error = 1.96 * _error(by_round)
+        timed.append(TimedUnit(unit, Estimate(value, max(value - error, LEAST_MS), value + error)))
+    return timed
 
 
 def _with_subtracted(points: Sequence[Unit], runtime: BackendName) -> tuple[Unit, ...]:

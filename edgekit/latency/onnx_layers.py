@@ -18,7 +18,7 @@ from edgekit.latency.unit import Family, Unit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["UNSIGNED", "Integers", "subtracted", "write_onnx"]
+__all__ = ["UNSIGNED", "Integers", "OnnxLayers", "subtracted", "write_onnx"]
 
 OPSET = 17
 CHAINED = ("add", "pointwise", "norm", "softmax")
@@ -27,6 +27,9 @@ POSITIVE = ("Relu", "Clip")
 SCALE = np.float32(1 / 64)
 WEIGHT_SCALE = np.float32(1 / 512)
 CLIP_HIGH = np.float32(6.0)
+THINNINGS = {"layer1": (1, 2), "layer2": (2, 1), "layer3": (3, 2), "layer4": (2, 3)}
+"""Kernels of further poolings that thin the same tensor, beside the first of 2 by 2."""
+
 FLAT = 512
 """Values of an output that are handed out whole; of larger ones a few are taken, so that copying them costs nothing."""
 
@@ -54,7 +57,7 @@ def subtracted(unit: Unit) -> tuple[Unit, ...]:
     """What each copy of the unit in such a network costs besides the unit itself: units in their own right."""
     family = unit.family
     more = []
-    if family.kind in POOLS:  # equal ones on one tensor would be computed once
+    if family.kind in POOLS and not _is_thin(family):  # equal ones on one tensor would be computed once
         more.append(Unit(Family("add", family.size, family.precision), unit.channels_in, unit.channels_in))
     if _is_thinned(unit) and _is_image(family):
         height, width = family.size_out
@@ -77,6 +80,11 @@ def _is_thinned(unit: Unit) -> bool:
     return not is_chain and _is_large(height * width, unit.channels_out)
 
 
+def _is_thin(family: Family) -> bool:
+    """Whether a pooling gives one value of each channel: it may then differ from others and take the same time."""
+    return family.kind == "maxpool" and family.size_out == (1, 1) and not any(family.padding)
+
+
 def _is_large(positions: int, channels: int) -> bool:
     """Whether an output is thinned; one without positions cannot be."""
     return positions > 1 and positions * channels > FLAT
@@ -88,15 +96,17 @@ def write_onnx(unit: Unit, copies: int, path: Path, integers: Integers) -> None:
     Side by side, each gives an output of its own, thinned by a pooling where it is large; with a residual each adds the
     result of the one before; poolings stand on a chain of additions. See `subtracted`.
     """
-    writer = _Writer(unit, integers)
+    writer = OnnxLayers(unit, integers)
     family = unit.family
     last = writer.residual_input() if family.residual else writer.begun
+    if _is_thin(family):
+        writer.begun = writer.convolved()
     for index in range(copies):
         if family.kind in CHAINED:
             last = writer.layer(index, last)
         elif family.residual:
             last = writer.layer(index, writer.begun, last)
-        elif family.kind in POOLS:
+        elif family.kind in POOLS and not _is_thin(family):
             last = writer.summed(index, last)
             writer.output(writer.layer(index, last))
         else:
@@ -106,7 +116,7 @@ def write_onnx(unit: Unit, copies: int, path: Path, integers: Integers) -> None:
     write_model(writer.model(), path)
 
 
-class _Writer:
+class OnnxLayers:
     """Collects nodes and constants. Tensors between layers are the float side of a Q/DQ pair."""
 
     def __init__(self, unit: Unit, integers: Integers) -> None:
@@ -124,7 +134,11 @@ class _Writer:
             self.constant("zero", np.array(self.integers.zero(False)))
             self.constant("positive.scale", np.array(CLIP_HIGH / 255))
             self.constant("positive.zero", np.array(self.integers.zero(True)))
-        self.begun = self.given("input", self.shape(unit.channels_in, self.family.size))
+        self.begun = self.begin()
+
+    def begin(self) -> str:
+        """The tensor that layers start from."""
+        return self.given("input", self.shape(self.unit.channels_in, self.family.size))
 
     def shape(self, channels: int, size: tuple[int, int]) -> tuple[int, ...]:
         if self.is_image:
@@ -189,6 +203,14 @@ class _Writer:
         positive = self.family.activation in POSITIVE
         return self.requantized(made, positive=positive) if self.quantized else str(made)
 
+    def convolved(self) -> str:
+        """What a convolution makes: a runtime has it in a layout of its own, in which what is handed out is thinned."""
+        channels = self.unit.channels_in
+        weight = self.weight("begun.weight", (channels, 1, 3, 3), 0)
+        inputs = [self.begun, weight, self.bias("begun.bias", channels)]
+        made = self.node("Conv", inputs, "begun", kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=channels)
+        return self.requantized(made) if self.quantized else made
+
     def summed(self, index: int, tensor: str) -> str:
         """A tensor of its own, for nodes that would be the same on one."""
         made = self.node("Add", [tensor, self.begun], f"sum{index}")
@@ -240,11 +262,14 @@ class _Writer:
 
     def _maxpool(self, name: str, tensor: str) -> str:
         family = self.family
+        kernel = list(family.kernel)
+        if _is_thin(family) and name != "layer0":  # runtimes compute equal ones once
+            kernel = [min(size, THINNINGS[name][axis]) for axis, size in enumerate(family.size)]
         return self.node(
             "MaxPool",
             [tensor],
             f"{name}.out",
-            kernel_shape=family.kernel,
+            kernel_shape=kernel,
             strides=family.stride,
             pads=family.padding,
         )

@@ -10,10 +10,12 @@ from edgekit.errors import UserError
 __all__ = ["Family", "Kind", "Padding", "Unit", "UnitPrecision"]
 
 Kind = Literal[
-    "conv", "depthwise", "linear", "product", "add", "maxpool", "average", "pointwise", "norm", "softmax"
-]
+    "conv", "depthwise", "linear", "product", "add", "maxpool", "average", "pointwise", "norm", "softmax",
+    "transition",
+]  # fmt: skip
 """`linear`: a product with stored weights; `product`: of two activations, as attention has two of them; `pointwise`: an
-activation that is fused into nothing, or an operation with a stored vector; `average`: over an image."""
+activation that is fused into nothing, or an operation with a stored vector; `average`: over an image; `transition`: no
+layer, but bringing a tensor from int8 into float or back, as neighbours of different precision need it."""
 
 UnitPrecision = Literal["fp32", "int8"]
 """In what it is computed."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UserError
+from edgekit.graph.layers import name_nodes
 from edgekit.graph.proto import read_model
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.latency.shapes import Shapes
@@ -17,7 +18,7 @@ from edgekit.types import BackendName
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["NetworkUnits", "units_of"]
+__all__ = ["FREE", "FUSING", "NetworkUnits", "unit_graph", "units_of"]
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 FREE = frozenset(
@@ -34,17 +35,22 @@ SMALL_SHARE = 0.005
 
 @dataclass(frozen=True)
 class Fusing:
-    """What a runtime runs at once. `residual`: in which precisions a convolution adds another tensor itself."""
+    """What a runtime runs at once. `residual`: in which precisions a convolution adds another tensor itself.
+
+    `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it.
+    """
 
     residual: frozenset[UnitPrecision]
     small_in_float: bool = False
+    rounds_results: bool = True
 
 
 FUSING: dict[BackendName, Fusing] = {
     # core/optimizer/conv_add_act_fusion.cc and nchwc_transformer.cc; its QLinearAdd is a node of its own.
     "onnxruntime": Fusing(frozenset({"fp32"})),
     # intel_cpu/src/graph_optimizer.cpp, FuseConvolutionSumAndConvolutionSumActivation.
-    "openvino": Fusing(frozenset({"fp32", "int8"}), small_in_float=True),
+    # NNCF puts quantizers before layers alone: an integer layer hands out float where nothing in int8 reads it.
+    "openvino": Fusing(frozenset({"fp32", "int8"}), small_in_float=True, rounds_results=False),
     # XNNPACK adds in an operator of its own.
     "litert": Fusing(frozenset()),
 }
@@ -66,13 +72,17 @@ def units_of(model: Path, runtime: BackendName, precision: UnitPrecision) -> Net
     """
     if runtime not in FUSING:
         raise UserError(f'layers of "{runtime}" are not timed', allowed=", ".join(FUSING))
+    return _Reader(unit_graph(model), FUSING[runtime], precision).read()
+
+
+def unit_graph(model: Path) -> onnx.ModelProto:
+    """The graph that units are read from; nodes have the names that quantization knows them by. Raises ModelError."""
     import onnx
 
     graph = onnx.shape_inference.infer_shapes(read_model(model), data_prop=True)
+    name_nodes(graph)
     means_to_pooling(graph)
-    return _Reader(
-        onnx.shape_inference.infer_shapes(graph, data_prop=True), FUSING[runtime], precision
-    ).read()
+    return onnx.shape_inference.infer_shapes(graph, data_prop=True)
 
 
 class _Reader:

@@ -9,6 +9,7 @@ from edgekit.quantize.observers.kinds import OBSERVERS, Observer, make_observer
 from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_parameters
 from edgekit.quantize.plan import QuantPlan
 from edgekit.quantize.planning import make_plan
+from edgekit.quantize.precision_times import Border, PrecisionTimes, SwitchableUnit
 from edgekit.quantize.recipe import ObserverKind, Recipe, all_recipes, find_recipe, ladder, load_recipe_file
 from edgekit.quantize.sensitivity import LayerSensitivity, sensitivity
 from edgekit.quantize.simulate import Scheme
@@ -16,14 +17,17 @@ from edgekit.quantize.simulate import Scheme
 __all__ = [
     "OBSERVERS",
     "AffineParameters",
+    "Border",
     "LayerSensitivity",
     "Memo",
     "Observer",
     "ObserverKind",
+    "PrecisionTimes",
     "QuantPlan",
     "Range",
     "Recipe",
     "Scheme",
+    "SwitchableUnit",
     "affine_parameters",
     "all_recipes",
     "collect_ranges",

@@ -27,7 +27,8 @@ class QuantPlan:
     `ranges`: tensor → range that its integers span, in the order of the graph; tensors of one group of `shared` have
     the same one. Tensors are named as the runtime's own quantizer names them. `observer` found the ranges.
     `in_float`: nodes of the ONNX network that stay float. `biases`: node → its corrected bias, float32 in little-endian
-    bytes [output channels] (`bias`). `io`: what the artifact itself takes and gives.
+    bytes [output channels] (`bias`). `io`: what the artifact itself takes and gives. `float_as`: what its layers in
+    float compute in, "" for what the runtime has by itself.
     `left_to_runtime`: what the runtime's own quantizer decides while it writes, on the first `samples` calibration
     samples; the plan then says nothing of it. `notes`: sentences for the report on what was unusual.
     """
@@ -44,6 +45,7 @@ class QuantPlan:
     bias_correction: Literal["none", "fast", "full"]
     biases: Mapping[str, bytes]
     io: Literal["float", "int8"] = "float"
+    float_as: Literal["", "fp32", "fp16", "bf16"] = ""
     left_to_runtime: tuple[Part, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.errors import StageError
 from edgekit.quantize.apart import MOST_APART
+from edgekit.quantize.kept_by_time import Kept, kept_by_time
 from edgekit.quantize.measured import MeasuredNetwork, Memo, measure, remember_nothing, versions
 from edgekit.quantize.observers.ranges import Range
 from edgekit.quantize.plan import Part, QuantPlan, decode_plan, encode_plan
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekit.graph.calibration import CalibrationData
+    from edgekit.quantize.precision_times import PrecisionTimes
     from edgekit.quantize.recipe import Recipe
 
 __all__ = ["Planner", "Refusal", "Settled", "make_plan", "named_by_recipe", "refused_keys", "unique_layers"]
@@ -38,6 +40,10 @@ class Refusal:
 
 OBSERVES_ITSELF = Refusal("ranges are left to NNCF, which OpenVINO has", "use int8-mse")
 NOT_TRAINED_FOR = Refusal("no network is trained for its symmetric integers", "use int8-mse")
+FLOAT_IS_FP32: Mapping[str, Refusal] = {
+    precision: Refusal("what it has in float it computes in fp32", "leave float_as out")
+    for precision in ("fp16", "bf16")
+}
 TAKES_FLOAT = Refusal("its artifacts take and give float", 'write io = "float"')
 
 
@@ -74,7 +80,7 @@ class Planner(Protocol):
         that it cannot keep so."""
 
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
-        """Layers that it can only run in integers, since its file has no operation of their own."""
+        """Nodes that it can only run in integers, since its file has no operation of their own."""
 
     def settle(self, measured: MeasuredNetwork, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
         """The ranges of the tensors that it quantizes, and which of them share a scale."""
@@ -91,8 +97,9 @@ def make_plan(
     *,
     memo: Memo | None = None,
     threads: int = 1,
+    times: PrecisionTimes | None = None,
 ) -> QuantPlan:
-    """The plan for the float ONNX file `network`.
+    """The plan for the float ONNX file `network`. `times`: of its layers on the board, where they are known.
 
     Raises StageError without a recipe and samples, for a key of the recipe that the runtime cannot honour, and when
     the network cannot be prepared or measured.
@@ -107,11 +114,12 @@ def make_plan(
         )
     refuse(planner, recipe)
     digest, recall = sha256_file(network), memo or remember_nothing
+    used = times if recipe.float_time else None
 
     def make() -> bytes:
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
             measured = measure(planner.network(Path(folder)), data, recall, threads)
-            return encode_plan(_plan(planner, measured, recipe, digest))
+            return encode_plan(_plan(planner, measured, recipe, digest, used))
 
     settings = {key: getattr(recipe, key) for key in recipe.__struct_fields__ if key not in NO_SETTINGS}
     parts = {
@@ -124,16 +132,22 @@ def make_plan(
         "calibration": data.digest,
         "samples": data.samples,
         "threads": threads,
+        "times": used,
         "versions": versions(),
     }
     return replace(decode_plan(recall("plan", parts, make)), recipe=recipe.name)
 
 
 def refused_keys(
-    recipe: Recipe, *, nncf: bool = False, int8_io: bool = False, trained: bool = True
+    recipe: Recipe,
+    *,
+    nncf: bool = False,
+    int8_io: bool = False,
+    trained: bool = True,
+    float_as: Mapping[str, Refusal] = FLOAT_IS_FP32,
 ) -> Mapping[str, Refusal]:
     """Keys that a runtime refuses which has no NNCF, whose artifacts take and give float alone, or for whose integers
-    nothing is `trained`, and why."""
+    nothing is `trained`, and why. `float_as`: the values of that key that it does not have."""
     refused = {}
     if recipe.observer == "nncf" and not nncf:
         refused["observer"] = OBSERVES_ITSELF
@@ -141,6 +155,8 @@ def refused_keys(
         refused["observer"] = NOT_TRAINED_FOR
     if recipe.io == "int8" and not int8_io:
         refused["io"] = TAKES_FLOAT
+    if recipe.float_as in float_as:
+        refused["float_as"] = float_as[recipe.float_as]
     return refused
 
 
@@ -155,10 +171,17 @@ def refuse(planner: Planner, recipe: Recipe) -> None:
         )
 
 
-def _plan(planner: Planner, measured: MeasuredNetwork, recipe: Recipe, network: str) -> QuantPlan:
+def _plan(
+    planner: Planner, measured: MeasuredNetwork, recipe: Recipe, network: str, times: PrecisionTimes | None
+) -> QuantPlan:
     integers, left = planner.integers(recipe), planner.leaves(recipe)
     fixed = planner.in_float(measured, recipe)
-    in_float = (*fixed, *_most_sensitive(planner, measured, recipe, integers, fixed))
+    if times is None or not recipe.keep_float:
+        kept = Kept(_most_sensitive(planner, measured, recipe, integers, fixed))
+    else:
+        bound = planner.cannot_keep(measured.model)
+        kept = kept_by_time(measured, recipe, integers, times, fixed, bound)
+    in_float = (*fixed, *kept.layers)
     settled = Settled({}) if "ranges" in left else planner.settle(measured, recipe, in_float)
     names = {layer.name for layer in in_float}
     biases: Mapping[str, Any] = {} if "biases" in left else measured.biases(recipe, integers)
@@ -176,8 +199,9 @@ def _plan(planner: Planner, measured: MeasuredNetwork, recipe: Recipe, network: 
         # Layers in float have nothing to correct.
         biases={layer: bias for layer, bias in biases.items() if layer not in names},
         io=recipe.io,
+        float_as=recipe.float_as,
         left_to_runtime=left,
-        notes=settled.notes,
+        notes=(*settled.notes, *kept.notes),
     )
 
 

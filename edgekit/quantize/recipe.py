@@ -28,6 +28,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     those that were trained with the network's weights.
     `percentile`: percent of the values kept between both ends (observer `percentile` only).
     `keep_float`: how many of the most sensitive layers stay in float: 0 none, below 1 a fraction, else a count.
+    `float_time`: the share of the INT8 network's time that layers in float may add to it. Where the times of the
+    board's layers are known, those stay float that take most noise off within it; else as many as `keep_float` says.
+    `float_as`: what layers in float compute in, where a runtime leaves the choice; "": as the runtime has it by itself.
     `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
     `io`: what the artifact itself takes and gives where its runtime leaves the choice (LiteRT); callers see float.
     A backend that cannot honour a key refuses the recipe and names the key.
@@ -42,6 +45,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: int = 512
     bias_correction: Literal["none", "fast", "full"] = "none"
     keep_float: float = 0.0
+    float_time: float = 0.0
+    float_as: Literal["", "fp32", "fp16", "bf16"] = ""
     keep_float_ops: tuple[str, ...] = ()
     io: Literal["float", "int8"] = "float"
     next: str = ""
@@ -113,6 +118,14 @@ def _check(recipe: Recipe, path: Path) -> None:
             recipe.keep_float >= 0 and (recipe.keep_float < 1 or recipe.keep_float == int(recipe.keep_float)),
             "0, a fraction below 1, or a whole number of layers",
         ),
+        f"float_time is {recipe.float_time:g}": (
+            0 <= recipe.float_time <= 10,
+            "0, or a share of the time, as 0.1 for a tenth; at most 10",
+        ),
+        f"float_time is {recipe.float_time:g} beside keep_float = {recipe.keep_float:g}": (
+            recipe.keep_float > 0 or not recipe.float_time,
+            "keep_float above 0 too, for boards whose layers' times are not known",
+        ),
         f'next is "{recipe.next}"': (recipe.next != recipe.name, "another recipe"),
     }
     for came, (holds, allowed) in problems.items():
@@ -129,6 +142,7 @@ def _allowed(message: str) -> str:
         "$.granularity": "per-channel, per-tensor",
         "$.bias_correction": "none, fast, full",
         "$.io": "float, int8",
+        "$.float_as": "fp32, fp16, bf16",
     }
     where = re.search(r"`(\$\.\w+)", message)
     return choices.get(where.group(1), "") if where else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,16 @@ import numpy as np
 
 from edgekit.graph.layers import weighted_layers
 from edgekit.graph.taps import load_graph, open_taps
+from edgekit.quantize.float_choice import Noise
 from edgekit.quantize.simulate import Scheme, simulated
 
 if TYPE_CHECKING:
+    import onnx
+
     from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.observers.ranges import Range
 
-__all__ = ["LayerSensitivity", "sensitivity"]
+__all__ = ["LayerSensitivity", "rounding_noise", "sensitivity"]
 
 BEST_DB = 150.0
 """Reported where quantizing a layer changes nothing that float32 can show."""
@@ -47,31 +50,73 @@ def sensitivity(
     `samples` samples. The result is plain data, fit for JSON.
     """
     model = load_graph(onnx_path)
-    outputs = tuple(output.name for output in model.graph.output)
-    reference = open_taps(model, outputs, threads=threads)
-    chunks = list(data.chunks(reference.batch, samples))
-    expected = [reference.run(chunk) for chunk in chunks]
-    signal = {
-        name: sum(float(np.square(part[name], dtype=np.float64).sum()) for part in expected)
-        for name in outputs
-    }
+    outputs = _Outputs(model, data, samples, threads)
     ranking = []
     for layer in weighted_layers(model):
-        quantized = simulated(model, ranges, {layer.name}, scheme or Scheme())
-        taps = open_taps(quantized, outputs, threads=threads, simulated=True)
-        noise = dict.fromkeys(outputs, 0.0)
-        for chunk, right in zip(chunks, expected, strict=True):
+        noise = outputs.noise(simulated(model, ranges, {layer.name}, scheme or Scheme()))
+        worst = min(_sqnr_db(outputs.signal[name], noise[name]) for name in outputs.names)
+        ranking.append(LayerSensitivity(layer.name, layer.op, worst))
+    return tuple(sorted(ranking, key=lambda entry: entry.sqnr_db))
+
+
+def rounding_noise(
+    onnx_path: str | Path,
+    data: CalibrationData,
+    ranges: Mapping[str, Range],
+    tensors: Sequence[str],
+    *,
+    scheme: Scheme | None = None,
+    samples: int = 32,
+    threads: int = 1,
+) -> Noise:
+    """What the weights of each layer and each of `tensors`, alone in int8, add at the outputs; of several outputs the
+    one that has most of it.
+
+    A tensor without a range adds nothing.
+    """
+    model = load_graph(onnx_path)
+    outputs = _Outputs(model, data, samples, threads)
+    own = scheme or Scheme()
+
+    def share(quantized: onnx.ModelProto) -> float:
+        noise = outputs.noise(quantized)
+        return max(noise[name] / max(outputs.signal[name], 1e-30) for name in outputs.names)
+
+    weights = {
+        layer.name: share(simulated(model, ranges, {layer.name}, own, tensors=()))
+        for layer in weighted_layers(model)
+    }
+    known = [name for name in dict.fromkeys(tensors) if name in ranges]
+    return Noise(weights, {name: share(simulated(model, ranges, (), own, tensors=(name,))) for name in known})
+
+
+class _Outputs:
+    """What the float network answers to the first samples, and how far another graph is from it."""
+
+    def __init__(self, model: onnx.ModelProto, data: CalibrationData, samples: int, threads: int) -> None:
+        self.names = tuple(output.name for output in model.graph.output)
+        self.threads = threads
+        reference = open_taps(model, self.names, threads=threads)
+        self.chunks = list(data.chunks(reference.batch, samples))
+        self.expected = [reference.run(chunk) for chunk in self.chunks]
+        self.signal = {
+            name: sum(float(np.square(part[name], dtype=np.float64).sum()) for part in self.expected)
+            for name in self.names
+        }
+
+    def noise(self, quantized: onnx.ModelProto) -> dict[str, float]:
+        """Output → the energy of its error over all samples."""
+        taps = open_taps(quantized, self.names, threads=self.threads, simulated=True)
+        noise = dict.fromkeys(self.names, 0.0)
+        for chunk, right in zip(self.chunks, self.expected, strict=True):
             parts = [
                 taps.run(tuple(a[i : i + taps.batch] for a in chunk))
                 for i in range(0, len(chunk[0]), taps.batch)
             ]
-            for name in outputs:
+            for name in self.names:
                 wrong = np.concatenate([part[name] for part in parts])
                 noise[name] += float(np.square(wrong - right[name], dtype=np.float64).sum())
-        ranking.append(
-            LayerSensitivity(layer.name, layer.op, min(_sqnr_db(signal[n], noise[n]) for n in outputs))
-        )
-    return tuple(sorted(ranking, key=lambda entry: entry.sqnr_db))
+        return noise
 
 
 def _sqnr_db(signal: float, noise: float) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.graph.layers import Layer, weighted_layers
+from edgekit.graph.layers import weighted_layers
 from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_parameters
 
 if TYPE_CHECKING:
@@ -56,9 +56,14 @@ def fake_quantize_weights(weights: NDArray[Any], scheme: Scheme, channel_axis: i
 
 
 def simulated(
-    model: onnx.ModelProto, ranges: Mapping[str, Range], layers: Collection[str], scheme: Scheme
+    model: onnx.ModelProto,
+    ranges: Mapping[str, Range],
+    layers: Collection[str],
+    scheme: Scheme,
+    *,
+    tensors: Collection[str] | None = None,
 ) -> onnx.ModelProto:
-    """A copy where the named layers have quantized weights and Q/DQ on their input and result.
+    """A copy where the named layers have quantized weights and Q/DQ on their input and result, or on `tensors` instead.
 
     A tensor without a range stays float. Layers are those of `weighted_layers`.
     """
@@ -76,19 +81,18 @@ def simulated(
         private = f"{layer.name}/simulated_weight"
         copy.graph.initializer.append(numpy_helper.from_array(weights, private))
         next(node for node in copy.graph.node if node.name == layer.name).input[1] = private
-    _insert_pairs(copy, chosen, ranges, scheme)
+    if tensors is None:
+        tensors = dict.fromkeys(name for layer in chosen for name in (layer.input, layer.result))
+    _insert_pairs(copy, [name for name in tensors if name in ranges], ranges, scheme)
     return copy
 
 
 def _insert_pairs(
-    model: onnx.ModelProto, layers: Collection[Layer], ranges: Mapping[str, Range], scheme: Scheme
+    model: onnx.ModelProto, tensors: Collection[str], ranges: Mapping[str, Range], scheme: Scheme
 ) -> None:
     """Put Q/DQ behind each quantized tensor, in place. The tensor keeps its name for graph outputs."""
     from onnx import helper
 
-    tensors = dict.fromkeys(
-        name for layer in layers for name in (layer.input, layer.result) if name in ranges
-    )
     outputs = {output.name for output in model.graph.output}
     inputs = {info.name for info in model.graph.input}
     renamed = {}

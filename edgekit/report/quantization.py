@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgekit.types import FloatReason, QuantizationSummary
+from edgekit.types import FloatLayer, FloatReason, QuantizationSummary
 
 __all__ = ["quantization_texts"]
 
 REASONS: Mapping[FloatReason, str] = {
     "sensitive": "most sensitive",
+    "between": "beside those, where going into int8 and back would cost more",
     "recipe": "named by the recipe",
     "small": "too small to gain",
     "runtime": "no integer kernel",
@@ -46,11 +47,18 @@ def _in_float(summary: QuantizationSummary) -> str:
     """Layers by reason, the first few by name."""
     parts = []
     for reason, meaning in REASONS.items():
-        names = [layer.name for layer in summary.in_float if layer.reason == reason]
+        names = [_named(layer) for layer in summary.in_float if layer.reason == reason]
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             parts.append(f"{', '.join(names[:SHOWN])}{more} ({meaning})")
     return "; ".join(parts) or "none"
+
+
+def _named(layer: FloatLayer) -> str:
+    """Its name, with what it costs and gives where it was chosen by that."""
+    if layer.extra_ms is None or layer.noise is None:
+        return layer.name
+    return f"{layer.name} {layer.extra_ms * 1e3:+.3g} us for {layer.noise:.2g} of the noise"
 
 
 def _biases(summary: QuantizationSummary) -> str:

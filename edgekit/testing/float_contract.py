@@ -10,16 +10,26 @@ from typing import Any
 import pytest
 
 from edgekit.backends import open_reader
+from edgekit.backends.base import ExportRequest
 from edgekit.backends.tensors import TensorFacts
 from edgekit.graph.proto import read_model
 from edgekit.graph.signature import signature_of
-from edgekit.quantize import QuantPlan
+from edgekit.quantize import Border, PrecisionTimes, QuantPlan, SwitchableUnit
 from edgekit.quantize.recipe import Recipe
 from edgekit.testing.exports import Exports
-from edgekit.testing.onnx_networks import as_variant, detector_network
+from edgekit.testing.memo import CountingMemo
+from edgekit.testing.onnx_networks import OUTPUT, as_variant, detector_network
 from edgekit.types import Artifact
 
 __all__ = ["FloatContract"]
+
+RESULTS = {
+    "stem": {"c1", "r1"},
+    "inner": {"c2", "r2"},
+    "widen": {"c3"},
+    "head": {OUTPUT},
+}
+"""Layers of `residual_network` → the tensors that a file may name them by."""
 
 
 class FloatContract(Exports):
@@ -46,6 +56,49 @@ class FloatContract(Exports):
         plan, artifact = self._detector(tmp_path, False, keep_float_ops=("Conv",))
         self._expect_float(tmp_path, artifact, plan.kept("recipe"), 4)
 
+    def test_layers_chosen_by_their_times_run_in_float_and_no_others(self, tmp_path: Path) -> None:
+        artifact = self.make_backend().export(self._timed(tmp_path, inner=0.1, widen=0.1))
+        kept = () if artifact.quantization is None else artifact.quantization.in_float
+        chosen = {layer.name: layer for layer in kept if layer.reason == "sensitive"}
+        assert chosen.keys() == {"inner", "widen"}
+        for layer in chosen.values():
+            assert layer.extra_ms == pytest.approx(0.1)
+            assert layer.noise is not None
+            assert 0 < layer.noise < 1
+        for name, results in RESULTS.items():
+            shown = tuple(facts for facts in self._shown(artifact) if results & {facts.name, *facts.names})
+            assert shown, name
+            grids = {facts.weights.grid for facts in shown if facts.weights is not None}
+            assert grids <= ({""} if name in chosen else {"per-channel", "per-tensor"}), name
+        if self.make_backend().on_host(artifact) == artifact:
+            ran = {name: set[str]() for name in RESULTS}
+            for executed in artifact.audit.layers:
+                for name, results in RESULTS.items():
+                    if executed.name in {name, f"{name}_relu", *results}:
+                        ran[name].add(executed.precision)
+            assert {name: kinds == {"fp32"} for name, kinds in ran.items()} == {
+                name: name in chosen for name in RESULTS
+            }
+
+    def test_other_times_make_another_plan(self, tmp_path: Path) -> None:
+        memo = CountingMemo()
+        kept = []
+        for times in ({"head": 0.1}, {"widen": 0.1}, {"head": 0.1}):
+            request = replace(self._timed(tmp_path, **times), memo=memo)
+            kept.append(self.make_backend().plan(request).kept("sensitive"))
+        assert kept == [("head",), ("widen",), ("head",)]
+        assert memo.made["plan"] == 2
+        assert memo.made["noise"] == 1
+
+    def test_a_recipe_without_a_share_of_time_chooses_as_if_there_were_no_times(self, tmp_path: Path) -> None:
+        request = self._timed(tmp_path, inner=0.1)
+        recipe = self._plain_recipe(keep_float=2.0)
+        plans = [
+            self.make_backend().plan(replace(request, recipe=recipe, times=times))
+            for times in (request.times, None)
+        ]
+        assert plans[0] == plans[1]
+
     def test_only_what_the_plan_keeps_is_float(self, tmp_path: Path) -> None:
         plan, artifact = self._detector(tmp_path, False)
         weighted = [facts for facts in self._shown(artifact) if facts.weights is not None]
@@ -68,6 +121,21 @@ class FloatContract(Exports):
         recipe = self._plain_recipe(**changes)
         request = replace(self._request(tmp_path, recipe=recipe), variant=variant)
         return self.make_backend().plan(request), self.make_backend().export(request)
+
+    def _timed(self, tmp_path: Path, **extra_ms: float) -> ExportRequest:
+        """An export of the residual network by a recipe that allows half of its time, where these layers take so much
+        longer in float; of others no time is known."""
+        recipe = self._plain_recipe(keep_float=1.0, float_time=0.5)
+        units = tuple(
+            SwitchableUnit(nodes, extra_ms.get(nodes[0]))
+            for nodes in (("stem", "stem_relu"), ("inner", "inner_relu"), ("widen",), ("head",))
+        )
+        borders = tuple(
+            Border(tensor, maker, readers, 0.0)
+            for tensor, maker, readers in (("r1", 0, (1,)), ("r2", 1, (2,)), ("c3", 2, (None,)))
+        )
+        times = PrecisionTimes(units, borders, 1.0, True, "a board that is made up")
+        return replace(self._request(tmp_path, recipe=recipe), times=times)
 
     def _plain_recipe(self, **changes: Any) -> Recipe:
         """The backend's recipe with ranges that are ours, and no layer kept for its sensitivity."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,24 +16,10 @@ from edgekit.files import sha256_file
 from edgekit.quantize import QuantPlan, Recipe, find_recipe
 from edgekit.quantize.plan import decode_plan, encode_plan
 from edgekit.testing.exports import Exports
+from edgekit.testing.memo import CountingMemo
 from edgekit.types import Artifact
 
-__all__ = ["CountingMemo", "PlanContract"]
-
-
-class CountingMemo:
-    """Keeps everything; `made` counts what was made by stage."""
-
-    def __init__(self) -> None:
-        self.made: Counter[str] = Counter()
-        self._kept: dict[bytes, bytes] = {}
-
-    def __call__(self, stage: str, parts: Mapping[str, object], make: Callable[[], bytes]) -> bytes:
-        key = msgspec.json.encode((stage, parts), order="sorted")
-        if key not in self._kept:
-            self._kept[key] = make()
-            self.made[stage] += 1
-        return self._kept[key]
+__all__ = ["PlanContract"]
 
 
 class PlanContract(Exports):
@@ -118,6 +102,19 @@ class PlanContract(Exports):
         if plan is not None:
             assert plan.io == "int8"
             assert self._files(tmp_path, io="int8") != self._files(tmp_path, io="float")
+
+    @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+    def test_what_layers_in_float_compute_in_is_the_recipe_s_or_refused(
+        self, tmp_path: Path, precision: str
+    ) -> None:
+        """Other kinds of CPU have other refusals: the features of this request are those of AVX2."""
+        plan = self._plan_or_refusal(tmp_path, "float_as", float_as=precision)
+        if plan is not None:
+            assert plan.float_as == precision
+            recipe = self._recipe(float_as=precision, keep_float=1.0)
+            artifact = self._export(tmp_path, recipe=recipe)
+            if self.make_backend().on_host(artifact) == artifact:
+                assert precision in {layer.precision for layer in artifact.audit.layers}
 
     def test_ranges_in_the_artifact_are_those_of_the_plan(self, tmp_path: Path) -> None:
         recipe = self._recipe()

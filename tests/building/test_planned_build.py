@@ -158,12 +158,3 @@ def test_a_table_that_cannot_serve_is_one_line_before_any_work(
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_times_without_training_are_refused(digits_network: UserNetwork, tmp_path: Path) -> None:
-    command = build_arguments(
-        digits_network, tmp_path, latency_table=str(fake_table(digits_network, tmp_path))
-    )
-    done = run([*command, "--no-prune"])
-    assert done.returncode == 2
-    assert "leave out --no-prune" in done.stderr

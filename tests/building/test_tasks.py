@@ -17,7 +17,7 @@ from edgekit.building.tasks import ExportTask, LintTask, stream_samples
 from edgekit.building.worker import ProcessExecutor
 from edgekit.errors import StageError
 from edgekit.hardware import find_target
-from edgekit.quantize import find_recipe
+from edgekit.quantize import PrecisionTimes, SwitchableUnit, find_recipe
 from edgekit.store import Store
 from edgekit.testing.onnx_networks import as_variant, residual_network, samples
 from edgekit.types import Candidate, FileHash
@@ -86,6 +86,7 @@ def perturbed(task: ExportTask | LintTask | LayerLossTask) -> dict[str, Any]:
             "candidate.device": replace(task.candidate, device="dla"),
             "recipe": find_recipe("int8-mse"),
             "samples_digest": "of others",
+            "times": PrecisionTimes((SwitchableUnit(("stem",), 0.25),), (), 1.0, True, "a board"),
         }
     if isinstance(task, LayerLossTask):
         changed = replace(task.before, files=(FileHash("model.onnx", "another", 1),))

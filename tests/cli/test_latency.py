@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from edgekit.cli import cli
 from edgekit.errors import UserError
 from edgekit.latency import load_table, save_table
+from edgekit.latency.precisions import precision_graph
 from edgekit.latency.stored import open_table
 from tests.devices.models import write_classifier
 
@@ -120,3 +121,15 @@ def test_what_is_no_json_is_refused_in_one_line(tmp_path: Path) -> None:
         load_table(tmp_path / "bad.json")
     with pytest.raises(UserError, match="cannot be read"):
         load_table(tmp_path / "none.json")
+
+
+def test_layers_in_both_precisions_and_transitions_serve_a_build(measured: Path, tmp_path: Path) -> None:
+    model, table = str(measured / "net.onnx"), tmp_path / "mixed.json"
+    told = call("measure", "--model", model, "--table", str(table), "--mixed")
+    assert told["notes"][0].endswith("points measured, 0 were known")
+    times = precision_graph(Path(model), "onnxruntime").times(load_table(table))
+    assert all(unit.extra_ms is not None for unit in times.units)
+    assert all(border.ms > 0 for border in times.borders)
+    assert call("measure", "--model", model, "--table", str(table), "--mixed")["notes"][0].startswith(
+        "0 points"
+    )

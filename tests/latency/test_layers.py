@@ -109,9 +109,17 @@ def test_what_each_copy_costs_besides_is_named() -> None:
     conv = units("int8")[0]
     (thin,) = subtracted(conv)
     assert (thin.family.kind, thin.family.size, thin.channels_in) == ("maxpool", (16, 16), 16)
-    (add,) = subtracted(thin)
-    assert add.family.kind == "add"
-    assert subtracted(add) == ()
-    wide = conv.resized(channels_out=1024)
-    ((add,),) = (subtracted(part) for part in subtracted(wide))
-    assert (add.family.kind, add.channels_in) == ("add", 1024)
+    assert subtracted(thin) == ()
+    pool = Unit(Family("maxpool", (16, 16), "int8", (3, 3), (2, 2), SAME), 16, 16)
+    add, thin = subtracted(pool)
+    assert (add.family.kind, add.channels_in) == ("add", 16)
+    assert (thin.family.kind, thin.family.size) == ("maxpool", (8, 8))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_poolings_that_thin_one_tensor_are_all_run(precision: UnitPrecision, tmp_path: Path) -> None:
+    """Behind a convolution, as where they are used; equal ones would be one."""
+    (thin,) = subtracted(Unit(Family("conv", (16, 16), precision, (3, 3), padding=SAME), 16, 16))
+    kinds = optimized(thin, UNSIGNED, tmp_path)
+    assert sum("MaxPool" in kind for kind in kinds) == COPIES
+    assert sum("Conv" in kind for kind in kinds) == 1

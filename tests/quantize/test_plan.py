@@ -35,7 +35,9 @@ PLANS = st.builds(
     shared=st.lists(st.tuples(NAMES, NAMES), max_size=3).map(tuple),
     in_float=st.lists(
         st.builds(
-            FloatLayer, st.text(max_size=8), st.sampled_from(["sensitive", "recipe", "small", "runtime"])
+            FloatLayer,
+            st.text(max_size=8),
+            st.sampled_from(["sensitive", "between", "recipe", "small", "runtime"]),
         )
     ).map(tuple),
     bias_correction=st.sampled_from(["none", "fast", "full"]),

@@ -14,8 +14,8 @@ from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
 from edgekit.quantize import QuantPlan, find_recipe, make_plan
 from edgekit.quantize.measured import measure
+from edgekit.testing.memo import CountingMemo
 from edgekit.testing.onnx_networks import residual_network, samples
-from edgekit.testing.plan_contract import CountingMemo
 
 pytest.importorskip("onnxruntime")
 

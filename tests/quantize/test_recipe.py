@@ -79,6 +79,15 @@ def test_an_unknown_recipe_gets_the_nearest_names() -> None:
         (PLAIN + "percentile = 10.0\n", r"percentile is 10; allowed"),
         (PLAIN + "keep_float = -1.0\n", r"keep_float is -1; allowed"),
         (PLAIN + "keep_float = 2.5\n", r"keep_float is 2\.5; allowed"),
+        (
+            PLAIN + "keep_float = 0.1\nfloat_time = -0.5\n",
+            r"float_time is -0\.5; allowed: 0, or a share of the time",
+        ),
+        (
+            PLAIN + "float_time = 0.1\n",
+            r"float_time is 0\.1 beside keep_float = 0; allowed: keep_float above 0",
+        ),
+        (PLAIN + 'float_as = "fp8"\n', "allowed: fp32, fp16, bf16"),
         (PLAIN + 'next = "mine"\n', r"next is .mine."),
         (PLAIN.replace('"mine"', '"other"'), r"name is .other."),
         (PLAIN.replace('title = "T"\n', ""), r"title"),

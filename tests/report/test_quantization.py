@@ -54,6 +54,14 @@ def test_layers_in_float_are_named_by_their_reason_the_first_few() -> None:
     assert text.endswith("softmax5 and 2 more (no integer kernel)")
 
 
+def test_what_a_layer_in_float_costs_and_gives_is_told_where_it_was_chosen_by_that() -> None:
+    kept = (FloatLayer("stem", "sensitive", 0.0125, 0.4), FloatLayer("add", "between", -0.002, 0.0))
+    text = quantization_texts(replace(SUMMARY, in_float=kept))["in float"]
+    assert text.startswith(
+        "stem +12.5 us for 0.4 of the noise (most sensitive); add -2 us for 0 of the noise (beside"
+    )
+
+
 def test_the_page_has_a_row_for_every_int8_candidate() -> None:
     result = example_result()
     planned = [candidate for candidate in result.candidates if candidate.quantization is not None]

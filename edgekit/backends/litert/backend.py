@@ -93,6 +93,7 @@ class LiteRtBackend:
             request.calibration,
             memo=request.memo,
             threads=request.threads,
+            times=request.times,
         )
 
     def export(self, request: ExportRequest) -> Artifact:

@@ -38,7 +38,8 @@ __all__ = ["LiteRtPlanner", "computed_tensors", "kept_in_file"]
 
 MOVES = frozenset({"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS"})
 JOINS = frozenset({"CONCATENATION", "PACK"})
-"""TFLite's names of operations that only move values, and of those that put tensors side by side."""
+PADS = frozenset({"PAD", "PADV2"})
+"""TFLite's names of operations that only move values, of those that put tensors side by side, and of paddings."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class LiteRtPlanner:
 
     def cannot_keep(self, model: onnx.ModelProto) -> frozenset[str]:
         in_file = self._computed()
-        return frozenset(layer.name for layer in weighted_layers(model) if layer.result not in in_file)
+        return frozenset(node for node, tensor in computed_tensors(model).items() if tensor not in in_file)
 
     def settle(self, measured: MeasuredNetwork, recipe: Recipe, in_float: tuple[FloatLayer, ...]) -> Settled:
         """Ranges of the file's own tensors: its converter merges, splits and pads what the ONNX network has."""
@@ -137,7 +138,8 @@ def kept_in_file(ops: Sequence[Op], tensors: Sequence[str]) -> tuple[str, ...]:
     """By which tensors the operations of the file are found that stay float, where these ONNX results do.
 
     The converter may give a Concat a result of its own and move that into the one of the ONNX network: then the Concat
-    is what has to stay float, and all between.
+    is what has to stay float, and all between. Before a layer that stays float a padding that it alone reads does, too:
+    the converter puts one there where TFLite has no name for the layer's own.
     """
     makers = {output.name: op for op in ops for output in op.outputs}
     kept, open_names = dict.fromkeys(tensors), list(tensors)
@@ -150,6 +152,10 @@ def kept_in_file(ops: Sequence[Op], tensors: Sequence[str]) -> tuple[str, ...]:
             if before is not None and before.kind in MOVES | JOINS and before.name not in kept:
                 kept[before.name] = None
                 open_names.append(before.name)
+    for op in ops:
+        readers = [reader for reader in ops if op.name in {tensor.name for tensor in reader.inputs}]
+        if op.kind in PADS and readers and all(reader.name in kept for reader in readers):
+            kept[op.name] = None
     return tuple(kept)
 
 

@@ -68,6 +68,7 @@ class OnnxRuntimeBackend:
             request.calibration,
             memo=request.memo,
             threads=request.threads,
+            times=request.times,
         )
 
     def export(self, request: ExportRequest) -> Artifact:

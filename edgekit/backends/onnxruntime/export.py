@@ -16,17 +16,22 @@ from edgekit.graph.layers import weighted_layers
 from edgekit.graph.rewrites import keep_padding_in_integers
 from edgekit.quantize.bias import with_biases
 from edgekit.quiet import quiet
+from edgekit.types import FloatReason
 
 if TYPE_CHECKING:
     import onnx
 
     from edgekit.quantize import QuantPlan
 
-__all__ = ["Exported", "export_float", "export_int8"]
+__all__ = ["KEEP_FLOAT", "Exported", "export_float", "export_int8"]
 
 KEEP_FLOAT = {"optimization.disable_specified_optimizers": "WeightBiasQuantization"}
 """Session option without which ONNX Runtime quantizes a float layer behind a DequantizeLinear on its own, weights
 per tensor in 8 bits (core/optimizer/qdq_transformer/weight_bias_quantization.cc, seen in 1.31)."""
+
+
+CHOSEN: tuple[FloatReason, ...] = ("sensitive", "between", "recipe", "apart")
+"""Why nodes stay float that its quantizer would take."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def export_int8(plan: QuantPlan, onnx_path: Path, path: Path, why: str) -> Expor
     sensitive = plan.kept("sensitive")
     if sensitive:
         notes.append(f"Kept in float as the most sensitive: {', '.join(sensitive)}.")
-    return Exported(KEEP_FLOAT if plan.kept("sensitive", "recipe", "apart") else {}, tuple(notes))
+    return Exported(KEEP_FLOAT if plan.kept(*CHOSEN) else {}, (*notes, *plan.notes))
 
 
 def _quantize(model: onnx.ModelProto, plan: QuantPlan) -> onnx.ModelProto:
@@ -88,7 +93,7 @@ def _quantize(model: onnx.ModelProto, plan: QuantPlan) -> onnx.ModelProto:
                 CalibrationMethod.MinMax, {n: tuple(map(np.asarray, pair)) for n, pair in limits.items()}
             ),
             [],
-            sorted(excluded_nodes(model, plan.kept("sensitive", "recipe", "apart"))),
+            sorted(excluded_nodes(model, plan.kept(*CHOSEN))),
             list(QUANTIZED_OPS),
             {"ActivationSymmetric": False, "WeightSymmetric": True} if plan.integers.weight == "int8" else {},
         )

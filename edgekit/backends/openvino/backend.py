@@ -78,17 +78,19 @@ class OpenVinoBackend:
 
     def plan(self, request: ExportRequest) -> QuantPlan:
         """With ranges of our observers unless the recipe leaves them to NNCF; biases are always NNCF's."""
-        from edgekit.backends.openvino.plan import OpenVinoPlanner
+        from edgekit.backends.openvino.plan import OpenVinoPlanner, refused_floats
         from edgekit.quantize import make_plan
 
         rule = request.target.int8_rule(request.features)
+        refused = refused_floats(request.target, request.features)
         return make_plan(
-            OpenVinoPlanner(request.variant, rule, self.versions()),
+            OpenVinoPlanner(request.variant, rule, self.versions(), refused),
             Path(request.variant.onnx_path),
             request.recipe,
             request.calibration,
             memo=request.memo,
             threads=request.threads,
+            times=request.times,
         )
 
     def export(self, request: ExportRequest) -> Artifact:
@@ -105,7 +107,7 @@ class OpenVinoBackend:
         model, notes = _make(request, plan)
         path = request.folder / ENTRY
         write_model(model, path, fp16_weights=precision == "fp16")
-        options = _options(request.target, request.candidate)
+        options = _options(request.target, request.candidate, plan)
         files = (ENTRY, "model.bin")
         built = written_artifact(
             request, NAME, files, versions=versions, started=started, options=options, plan=plan
@@ -184,11 +186,13 @@ def _make(request: ExportRequest, plan: QuantPlan | None) -> tuple[Any, tuple[st
     return read_onnx(request.variant.onnx_path), ()
 
 
-def _options(target: Target, candidate: Candidate) -> dict[str, str]:
+def _options(target: Target, candidate: Candidate, plan: QuantPlan | None) -> dict[str, str]:
     """Device properties that belong to the artifact: device, and precision of its float arithmetic."""
     device = _device(target)
     if device != "CPU":
         return {"DEVICE": device}
+    if plan is not None and plan.float_as:
+        return {"INFERENCE_PRECISION_HINT": HINTS[plan.float_as]}
     runtime = target.runtime(NAME)
     arithmetic = (
         runtime.runs_as.get(candidate.precision, candidate.precision) if runtime else candidate.precision

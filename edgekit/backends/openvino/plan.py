@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,33 @@ from edgekit.types import FloatLayer
 if TYPE_CHECKING:
     import onnx
 
-    from edgekit.hardware import Int8Rule
+    from edgekit.hardware import Int8Rule, Target
     from edgekit.quantize import Recipe
     from edgekit.types import Variant
 
-__all__ = ["OpenVinoPlanner"]
+__all__ = ["OpenVinoPlanner", "refused_floats"]
+
+
+def refused_floats(target: Target, features: frozenset[str]) -> dict[str, Refusal]:
+    """Precisions that layers in float cannot have there, by the target's own rows, and why."""
+    runtime = target.runtime("openvino")
+    if runtime is not None and runtime.device != "CPU":
+        own = Refusal(
+            f"the plugin of the {runtime.device} computes what is in float in fp16", "leave float_as out"
+        )
+        return {"fp32": own, "bf16": own}
+    refused = {
+        "fp16": Refusal(
+            "its CPU plugin stores float16 and computes float32", "use bf16, or leave float_as out"
+        )
+    }
+    missing = None if runtime is None else runtime.missing_feature("bf16", features)
+    if missing is not None:
+        refused["bf16"] = Refusal(missing.reason, "leave float_as out")
+    elif runtime is None or "bf16" not in runtime.precisions:
+        refused["bf16"] = Refusal(f"{target.name} has no bf16", "leave float_as out")
+    return refused
+
 
 COARSE = Refusal(
     "without VNNI its weights have 7 bits, in steps of 2/127 of a channel's largest (NNCF's overflow fix), which NNCF "
@@ -33,18 +55,19 @@ COARSE = Refusal(
 
 @dataclass(frozen=True)
 class OpenVinoPlanner:
-    """See `edgekit.quantize.planning.Planner`. `rule` is the target's for its features."""
+    """See `edgekit.quantize.planning.Planner`. `rule` is the target's for its features; `float_as` what it refuses."""
 
     variant: Variant
     rule: Int8Rule
     versions: Mapping[str, str]
+    float_as: Mapping[str, Refusal] = field(default_factory=dict)
 
     @property
     def runtime(self) -> str:
         return "OpenVINO"
 
     def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
-        refused = dict(refused_keys(recipe, nncf=True))
+        refused = dict(refused_keys(recipe, nncf=True, float_as=self.float_as))
         if recipe.observer == "trained" and self.rule.weight_bits != 8:
             refused["observer"] = COARSE
         return refused

@@ -66,6 +66,7 @@ def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: Ca
         notes.append(f"kept in float, under {SMALL_SHARE:.1%} of the MACs each: {', '.join(small)}")
     if sensitive := plan.kept("sensitive"):
         notes.append(f"kept in float, the most sensitive layers: {', '.join(sensitive)}")
+    notes += plan.notes
     limit = min(plan.samples, NNCF_SAMPLES)
     try:
         with quiet_nncf() as nncf:

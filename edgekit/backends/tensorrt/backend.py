@@ -82,6 +82,7 @@ class TensorRtBackend:
             request.calibration,
             memo=request.memo,
             threads=request.threads,
+            times=request.times,
         )
 
     def export(self, request: ExportRequest) -> Artifact:

@@ -32,6 +32,18 @@ __all__ = ["TensorRtPlanner", "prepared"]
 FLOAT_OPS = frozenset({"Gelu", "LayerNormalization", "Softmax"})
 """TensorRT has no integer kernels for them (TensorRT documentation, "Working with Quantized Types")."""
 
+STRONGLY_TYPED: Mapping[str, Refusal] = {
+    precision: Refusal(
+        "its networks are strongly typed, and what is in float is written as fp32", "leave float_as out"
+    )
+    for precision in ("fp16", "bf16")
+}
+WEAKLY_TYPED: Mapping[str, Refusal] = {
+    "fp32": Refusal("it chooses fp16 or fp32 for each layer in float itself", "use fp16, which allows both"),
+    "bf16": Refusal("it is asked for fp16 beside int8, not for bf16", "use fp16, or leave float_as out"),
+}
+"""By whether precision stands in the network or is the builder's choice."""
+
 
 @dataclass(frozen=True)
 class TensorRtPlanner:
@@ -45,7 +57,8 @@ class TensorRtPlanner:
         return "TensorRT"
 
     def refused(self, recipe: Recipe) -> Mapping[str, Refusal]:
-        return refused_keys(recipe, trained=False)
+        own = STRONGLY_TYPED if self.kit.strong else WEAKLY_TYPED
+        return refused_keys(recipe, trained=False, float_as=own)
 
     def depends_on(self) -> Mapping[str, object]:
         return {

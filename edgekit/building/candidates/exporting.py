@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor
+from edgekit.building.layer_times import LayerTimes
 from edgekit.building.samples import SampleStore
 from edgekit.building.side_by_side import side_by_side
 from edgekit.building.tasks import ExportTask, LintTask, PlacementTask
@@ -26,7 +27,10 @@ Export = Callable[[Variant, Candidate], Artifact]
 
 @dataclass(frozen=True)
 class Exporter:
-    """Exports and lints for one target. `features`: of the board's CPU. `project`: where the user's recipes lie."""
+    """Exports and lints for one target. `features`: of the board's CPU. `project`: where the user's recipes lie.
+
+    `layer_times`: what layers in float are chosen by, where the request asks for it.
+    """
 
     cache: Cache
     executor: Executor
@@ -37,6 +41,7 @@ class Exporter:
     threads: int
     versions: Mapping[str, str]
     project: Path
+    layer_times: LayerTimes | None = None
 
     def export(self, variant: Variant, candidate: Candidate) -> Artifact:
         """Raises StageError when the artifact cannot be made."""
@@ -80,6 +85,9 @@ class Exporter:
         """The export of a candidate."""
         recipe = find_recipe(candidate.recipe, self.project) if candidate.recipe else None
         calibration = self.samples.files(self.calibration, variant.signature) if recipe else None
+        times = None
+        if recipe is not None and recipe.float_time and self.layer_times is not None:
+            times = self.layer_times.precision_times(variant, candidate.backend)
         return ExportTask(
             variant=variant,
             candidate=candidate,
@@ -91,6 +99,7 @@ class Exporter:
             threads=self.threads,
             versions=self.versions,
             store=str(self.cache.store.folder),
+            times=times,
         )
 
     def lint(self, variant: Variant, backend: BackendName) -> tuple[Issue, ...]:

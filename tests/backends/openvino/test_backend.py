@@ -13,6 +13,8 @@ import pytest
 from edgekit.backends.base import ExportRequest
 from edgekit.backends.openvino.audit import audit_model
 from edgekit.backends.openvino.backend import OpenVinoBackend
+from edgekit.backends.openvino.plan import refused_floats
+from edgekit.board.machine import describe
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
@@ -293,6 +295,36 @@ def test_the_most_sensitive_layer_stays_float_and_is_named(
     kept = [name for name in ("first", "second") if layers[name] == "fp32"]
     assert len(kept) == 1
     assert f"kept in float, the most sensitive layers: {kept[0]}" in artifact.audit.notes
+
+
+def test_layers_in_float_compute_in_bf16_where_the_recipe_and_the_cpu_have_it(
+    variant: Variant, calibration: CalibrationData, tmp_path: Path
+) -> None:
+    asked = recipe(keep_float=1, float_as="bf16")
+    features = frozenset({"avx2", "avx512f", "avx512_bf16"})
+    artifact = export(variant, tmp_path / "a", "int8", calibration, asked, features)
+    assert artifact.options == {"INFERENCE_PRECISION_HINT": "bf16"}
+    ran = {layer.name: layer.precision for layer in artifact.audit.layers}
+    here = set(describe()["features"])
+    expected = "bf16" if here & {"avx512_bf16", "amx_bf16"} else "fp32"
+    assert sorted(ran[name] for name in ("first", "second")) == sorted([expected, "int8"])
+    with pytest.raises(
+        StageError, match='float_as = "bf16" is not for OpenVINO: this CPU has no avx512_bf16'
+    ):
+        export(variant, tmp_path / "b", "int8", calibration, asked)
+    with pytest.raises(StageError, match="stores float16 and computes float32"):
+        export(variant, tmp_path / "c", "int8", calibration, recipe(float_as="fp16"), features)
+
+
+def test_what_a_gpu_has_in_float_is_fp16_whatever_the_recipe_says() -> None:
+    target = find_target("generic-cpu")
+    (place,) = (index for index, runtime in enumerate(target.runtimes) if runtime.name == "openvino")
+    changed = msgspec.structs.replace(target.runtimes[place], device="GPU")
+    runtimes = (*target.runtimes[:place], changed, *target.runtimes[place + 1 :])
+    assert set(refused_floats(msgspec.structs.replace(target, runtimes=runtimes), frozenset())) == {
+        "fp32",
+        "bf16",
+    }
 
 
 def test_op_types_of_the_recipe_stay_float(
