@@ -111,6 +111,8 @@ def varied(
     asked = maker_context(
         context.leaving_room_for(2 * len(state.attempts)), state, original, measurements, choice
     )
+    became: dict[str, tuple[Attempt, ...]] = {}
+    asked = replace(asked, became=lambda variant: became.get(variant, ()))
     for name, maker in open_makers(context.setting.request):
         for made in made_by(name, maker, asked, context.setting.store.folder / LOG):
             if isinstance(made, Rejection):
@@ -123,7 +125,9 @@ def varied(
                 variant = made.variant
                 plan = planned(context, variant)
                 state = state.with_network(variant, made.described()).plus(ruled_out=plan.rejections)
+                seen = len(state.attempts)
                 state = tried(context, state, reference, variant, plan.candidates)
+                became[variant.id] = state.attempts[seen:]
     return state
 
 

@@ -46,7 +46,8 @@ class MakerContext:
 
     `cache` keeps what a maker made; training keeps to `time_limit` by itself. `executor`: what takes trainings
     elsewhere; None: they run in this process. `layer_times`: what plans are made by, where the request asks for it.
-    `teacher_outputs`: what trainings in this process share.
+    `teacher_outputs`: what trainings in this process share. `became`: the id of a network that the maker has given → of
+    its builds those that ran.
     """
 
     request: BuildRequest
@@ -65,6 +66,7 @@ class MakerContext:
     executor: Executor | None = None
     layer_times: LayerTimes | None = None
     teacher_outputs: TeacherOutputs | None = None
+    became: Callable[[str], tuple[Attempt, ...]] = lambda variant: ()
 
 
 @dataclass(frozen=True)

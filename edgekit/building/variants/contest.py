@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from edgekit.building.code import code_digest
+from edgekit.building.variants.aiming import Aim, TrainedPlan
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.basis import PlanBasis
 from edgekit.building.variants.distilled import job_for, train_pruned, trained, with_opened
-from edgekit.building.variants.halving import LENGTHS_BY_TIME, RUNGS, Contest, epochs_that_fit, halved
+from edgekit.building.variants.halving import LENGTHS_BY_TIME, RUNGS, SPARE, Contest, epochs_that_fit, halved
 from edgekit.building.variants.job import PruneJob
 from edgekit.building.variants.proposing import TimedPlan
 from edgekit.building.variants.pruned import LEAST_TRAINING_S
@@ -23,7 +28,15 @@ from edgekit.building.variants.training import (
 from edgekit.compress import PruneConfig, TeacherOutputs, look_at
 from edgekit.types import Rejection
 
-__all__ = ["MOST_CONTENDERS", "Contender", "Standing", "contested", "train_winner", "with_untrained"]
+__all__ = [
+    "MOST_CONTENDERS",
+    "Contender",
+    "Standing",
+    "contested",
+    "has_time_for",
+    "train_winner",
+    "with_untrained",
+]
 
 MOST_CONTENDERS = 4
 """Plans that are trained a little: the untrained network tells the others from them."""
@@ -82,16 +95,49 @@ class Standing:
     rungs: tuple[PruneJob, ...] = ()
 
 
-def contested(context: MakerContext, contenders: Sequence[Contender]) -> Standing:
-    """The few that look best, halved until one is left.
+def contested(context: MakerContext, contenders: Sequence[Contender], most: int | None = None) -> Standing:
+    """The few that look best, `most` or MOST_CONTENDERS of them, halved until one is left.
 
     With a time limit all that are on a rung have the same time, and the contest a third of what is left: most of the
-    time belongs to the winner.
+    time belongs to the winner. How far it came in that time is kept: a rerun, for which the trainings cost nothing,
+    ends where it ended.
     """
     order = sorted(range(len(contenders)), key=lambda index: (-contenders[index].untrained, index))
-    named = {contenders[index].plan.id: contenders[index].plan for index in order[:MOST_CONTENDERS]}
+    named = {contenders[index].plan.id: contenders[index].plan for index in order[: most or MOST_CONTENDERS]}
     if len(context.splits.train or ()) < FEWEST:
         return Standing(Contest(next(iter(named)), {}))
+    limit = context.time_limit
+    if limit is None:
+        return halving(context, named)
+    jobs = {
+        name: [
+            with_opened(rung_job(context, plan, share), context.cache.store).key_parts() for share in RUNGS
+        ]
+        for name, plan in named.items()
+    }
+
+    def play(_: Path) -> dict[str, Any]:
+        standing = halving(context, named)
+        return {
+            "winner": standing.contest.winner,
+            "scores": {name: list(scores) for name, scores in standing.contest.scores.items()},
+            "epoch_s": standing.epoch_s,
+            "rungs": len(standing.rungs),
+        }
+
+    # Only what has ended is kept, so no time limit of the cache's is needed.
+    cache = replace(context.cache, time_limit=None)
+    meta = cache.entry("contest", {"time_limit_s": limit.limit_s, "jobs": jobs}, play).meta
+    winner = named[meta["winner"]]
+    return Standing(
+        Contest(winner.id, {name: tuple(scores) for name, scores in meta["scores"].items()}),
+        meta["epoch_s"],
+        tuple(rung_job(context, winner, share) for share in RUNGS[: meta["rungs"]]),
+    )
+
+
+def halving(context: MakerContext, named: Mapping[str, TimedPlan]) -> Standing:
+    """The contest itself; `named` stand in the order of what is expected of them."""
     context = replace(context, teacher_outputs=TeacherOutputs())
     # A rung takes as long as the first: half of the plans, twice the length.
     first_s = CONTEST_SHARE * seconds_left(context.time_limit) / (len(RUNGS) * len(named))
@@ -137,7 +183,7 @@ def has_only_a_limit(context: MakerContext) -> bool:
 
 
 def train_winner(
-    context: MakerContext, plan: TimedPlan, standing: Standing
+    context: MakerContext, plan: TimedPlan, standing: Standing, name: str = ""
 ) -> Iterator[MadeVariant | Rejection]:
     """The plan's network, trained wholly: as long as the time that is left allows where nothing else says how long.
 
@@ -147,18 +193,21 @@ def train_winner(
     job = whole_job(context, plan, standing.epoch_s)
     _, cut = trained(context, job)
     if cut is None:
-        yield from train_pruned(context, job)
+        yield from train_pruned(context, job, name)
         return
     best = max((job, *standing.rungs), key=lambda shorter: validated(context, shorter))
-    yield from train_pruned(context, best)
+    yield from train_pruned(context, best, name)
     if best is not job:
         yield cut.cut_short(f"the whole training of {plan.id}")
 
 
 def whole_job(context: MakerContext, plan: TimedPlan, epoch_s: float | None) -> PruneJob:
-    """Of the length that was asked for; else the longest one in the store, or one that fits into the time."""
-    job = planned_job(context, plan)
-    if not has_only_a_limit(context):
+    """Of the length that was asked for; else the longest one in the store, or one that fits into the time.
+
+    In the store counts also what this very limit has cut short.
+    """
+    job, limit = planned_job(context, plan), context.time_limit
+    if limit is None or not has_only_a_limit(context):
         return job
     store = context.cache.store
     default = job.train.epochs
@@ -166,10 +215,40 @@ def whole_job(context: MakerContext, plan: TimedPlan, epoch_s: float | None) -> 
         longer = replace(job, train=replace(job.train, epochs=length * default))
         if store.holds("pruned", with_opened(longer, store).key_parts()):
             return longer
+        cut = with_opened(longer, store, lambda known: known.cut_parts(limit))
+        if store.holds("pruned", cut.cut_parts(limit)):
+            return longer
     if epoch_s is None:
         return job
     fitting = epochs_that_fit(default, seconds_left(context.time_limit), epoch_s)
     return replace(job, train=replace(job.train, epochs=fitting))
+
+
+def has_time_for(
+    context: MakerContext, last: TimedPlan, trained_plans: Sequence[TrainedPlan], aim: Aim
+) -> bool:
+    """Whether another round fits into the time limit: its contest's third, and a whole training of the usual length.
+
+    `last`: the plan that was trained last, whose pace is taken. It is decided once, so that a rerun, which has more
+    time left, does what its first run did.
+    """
+    limit = context.time_limit
+    if limit is None:
+        return True
+
+    def decide(_: Path) -> dict[str, bool]:
+        job, usual = whole_job(context, last, None), planned_job(context, last)
+        took_s = context.cache.took_s.get("pruned", [0.0])[-1] * usual.train.epochs / job.train.epochs
+        return {"goes_on": seconds_left(limit) * (1 - CONTEST_SHARE) > SPARE * took_s}
+
+    parts = {
+        "model": context.model.ref.digest,
+        "samples": context.splits.validation.digest,
+        "time_limit_s": limit.limit_s,
+        "trained": msgspec.to_builtins(list(trained_plans)),
+        "aim_ms": aim.latency_ms,
+    }
+    return bool(replace(context.cache, time_limit=None).entry("again", parts, decide).meta["goes_on"])
 
 
 def validated(context: MakerContext, job: PruneJob) -> float:

@@ -133,8 +133,11 @@ def trained_already(job: PruneJob, holds: Callable[[PruneJob], bool]) -> PruneJo
     return job
 
 
-def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant | Rejection]:
-    """The network, and what the time limit left out of its training. Raises StageError, TimeLimitReached."""
+def train_pruned(context: MakerContext, job: PruneJob, name: str = "") -> Iterator[MadeVariant | Rejection]:
+    """The network, and what the time limit left out of its training. `name`: what it is called; "": by its MACs.
+
+    Raises StageError, TimeLimitReached.
+    """
     example = example_inputs(context.source)
     entry, cut = trained(context, job)
 
@@ -144,7 +147,7 @@ def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant |
 
     fraction = entry.meta["fraction"]
     kind = "planned" if job.plan else "shallow" if job.dropped else "pruned"
-    name = f"{kind}-{round(100 * fraction)}"
+    name = name or f"{kind}-{round(100 * fraction)}"
     without = f"without {', '.join(job.dropped)}: " if job.dropped else ""
     description = f"{without}{fraction:.0%} of the MACs, distilled from the original"
     # What was trained is handed over: its export is outside of what the makers' limit keeps free.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["LENGTHS_BY_TIME", "RUNGS", "Contest", "epochs_that_fit", "halved"]
+__all__ = ["LENGTHS_BY_TIME", "RUNGS", "SPARE", "Contest", "epochs_that_fit", "halved"]
 
 RUNGS = (1 / 16, 1 / 8)
 """Shares of the whole training that plans get before half of them goes."""

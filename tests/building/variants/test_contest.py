@@ -115,7 +115,7 @@ def test_a_whole_training_that_was_cut_to_nothing_gives_way_to_a_rung(
 ) -> None:
     handed: list[PruneJob] = []
 
-    def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[Rejection]:
+    def train_pruned(context: MakerContext, job: PruneJob, name: str) -> Iterator[Rejection]:
         handed.append(job)
         return iter(())
 
