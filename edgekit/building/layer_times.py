@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from edgekit.building.board import Board
+from edgekit.building.cache import Cache
+from edgekit.building.code import code_digest
 from edgekit.building.time_limit import TimeLimit
 from edgekit.devices import Device
 from edgekit.errors import StageError, TimeLimitReached, UserError
-from edgekit.latency import LatencyTable, load_table, open_table, save_table, units_of
+from edgekit.files import sha256_file
+from edgekit.latency import LatencyTable, MeasuredOn, load_table, open_table, save_table, units_of
 from edgekit.latency.measuring import TimingOptions, describe_device, measure_units
 from edgekit.latency.onnx_layers import Integers
 from edgekit.latency.stored import default_table_path
@@ -29,7 +35,11 @@ TABLE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class LayerTimes:
-    """`given`: the file, or TABLE_AUTO. `limit`: the build's, of which measuring takes a quarter at most."""
+    """`given`: the file, or TABLE_AUTO. `limit`: the build's, of which measuring takes a quarter at most.
+
+    `cache` keeps the table that a network was planned by: the one in edgekit's cache grows with every network, and a
+    rerun by another table would make other plans.
+    """
 
     given: Path | str
     device: Device
@@ -37,6 +47,7 @@ class LayerTimes:
     threads: int
     reporter: Reporter
     limit: TimeLimit | None = None
+    cache: Cache | None = None
 
     @property
     def runtime(self) -> BackendName | None:
@@ -58,15 +69,33 @@ class LayerTimes:
                 "give a table that was measured there: edgekit latency measure",
             )
         try:
-            return self._measured(onnx, runtime, precision)
+            return self._kept(onnx, runtime, precision)
         except UserError as error:
             raise StageError("plan", str(error)) from error
 
-    def _measured(self, onnx: Path, runtime: BackendName, precision: UnitPrecision) -> LatencyTable:
+    def _kept(self, onnx: Path, runtime: BackendName, precision: UnitPrecision) -> LatencyTable:
         measured_on = describe_device(self.device, runtime, self.threads)
+        if self.cache is None:
+            return self._measured(onnx, precision, measured_on)
+
+        def measure(folder: Path) -> dict[str, Any]:
+            save_table(self._measured(onnx, precision, measured_on), folder / "table.json")
+            return {}
+
+        parts = {
+            "network": sha256_file(onnx),
+            "measured_on": msgspec.to_builtins(measured_on),
+            "precision": precision,
+            "target": self.board.target.name,
+            "time_limit_s": None if self.limit is None else self.limit.limit_s,
+            "latency": code_digest(("latency",)),
+        }
+        return load_table(self.cache.entry("times", parts, measure).path / "table.json")
+
+    def _measured(self, onnx: Path, precision: UnitPrecision, measured_on: MeasuredOn) -> LatencyTable:
         path = default_table_path(measured_on)
         table = open_table(path, measured_on)
-        network = units_of(onnx, runtime, precision)
+        network = units_of(onnx, measured_on.runtime, precision)
         rule = self.board.target.int8_rule(self.board.features)
         options = TimingOptions(self.threads, integers=Integers(rule.activation, rule.weight))
         ends_s = None if self.limit is None else self.limit.left_s() * (1 - TABLE_SHARE)

@@ -218,7 +218,13 @@ def layer_times(context: Context) -> LayerTimes | None:
     if given is None:
         return None
     return LayerTimes(
-        given, setting.device, setting.board, setting.request.threads, context.reporter, context.time_limit
+        given,
+        setting.device,
+        setting.board,
+        setting.request.threads,
+        context.reporter,
+        context.time_limit,
+        context.cache,
     )
 
 

@@ -71,12 +71,12 @@ def with_untrained(
     }
     contenders = []
     with context.reporter.step("Looking at plans untrained") as step:
-        score = validator(samples, basis.module)
         for done, plan in enumerate(plans):
             step.advance(done / len(plans), plan.id)
 
             def look(_: object, plan: TimedPlan = plan) -> dict[str, float]:
-                return {"score": score(look_at(basis.module, basis.example, plan.pruning, samples))}
+                network = look_at(basis.module, basis.example, plan.pruning, samples)
+                return {"score": validator(samples, basis.module)(network)}
 
             entry = context.cache.entry("untrained", {**parts, "plan": plan.pruning.to_json()}, look)
             contenders.append(Contender(plan, float(entry.meta["score"])))

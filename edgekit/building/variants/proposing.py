@@ -11,7 +11,7 @@ from edgekit.compress import PrunePlan
 from edgekit.errors import StageError
 from edgekit.plan import Structure, shortfall
 from edgekit.plan.narrowing import MARGIN
-from edgekit.plan.solving import Allocation, PlanProblem, proposals, solve
+from edgekit.plan.solving import Allocation, PlanProblem, proposals
 from edgekit.planning import unchanged
 from edgekit.types import Budget
 
@@ -79,11 +79,13 @@ def search(
     for _ in range(ROUNDS):
         limit_ms = budget.max_latency_ms * (1 - MARGIN) / ratio
         problem = at_limit(basis.assembled.problem, limit_ms)
-        if solve(problem).plan.choices == unchanged(problem).choices:  # which is known to break the budget
+        if (
+            basis.solve(problem).plan.choices == unchanged(problem).choices
+        ):  # which is known to break the budget
             ratio *= limit_ms / (NARROWER * whole_ms)
             problem = at_limit(problem, NARROWER * whole_ms)
         new: list[TimedPlan] = []
-        for proposal in proposals(problem):
+        for proposal in proposals(problem, basis.solve):
             allocation = proposal.solution.plan
             try:
                 pruning = basis.pruning(allocation)

@@ -16,7 +16,6 @@ from edgekit.building.variants.way import Way, timed
 from edgekit.errors import StageError, TimeLimitReached
 from edgekit.plan import Structure, shortfall
 from edgekit.plan.narrowing import MARGIN
-from edgekit.plan.solving import solve
 from edgekit.planning import unchanged
 from edgekit.types import Accuracy, Budget, PlanningResult, Variant
 
@@ -140,7 +139,8 @@ class PlanRounds:
     def _least_harm(self, latency_ms: float) -> float | None:
         """Predicted of the mildest plan within a latency, beyond that of the network as it is."""
         limit_ms = latency_ms * (1 - MARGIN) / self._looked.ratio
-        solution = solve(at_limit(self._way.basis.assembled.problem, limit_ms))
+        basis = self._way.basis
+        solution = basis.solve(at_limit(basis.assembled.problem, limit_ms))
         return solution.plan.harm - self._whole.harm if solution.outcome == "FOUND" else None
 
     def _searched(self, aim: Aim) -> tuple[TimedPlan, ...]:

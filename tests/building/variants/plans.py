@@ -46,7 +46,9 @@ def real_basis(folder: Path) -> PlanBasis:
     harm = measure_sensitivity(network, EXAMPLE, random_samples(64, side=16), CONFIG, told)
     assembled = assemble(units, coupling, formula_table(units.units), harm, PlanLimits(latency_ms=1.0))
     cutter = PlanCutter(network, EXAMPLE, coupling, CONFIG)
-    return PlanBasis(units, network, EXAMPLE, coupling, harm, assembled, digit_splits().calibration, cutter)
+    return PlanBasis(
+        units, lambda: network, EXAMPLE, coupling, harm, assembled, digit_splits().calibration, cutter.plan
+    )
 
 
 def fake_basis(basis: PlanBasis) -> FakeBasis:
