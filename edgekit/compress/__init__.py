@@ -23,6 +23,7 @@ from edgekit.compress.pruning.single import look_at, train_planned
 from edgekit.compress.sensitivity.harm import BlockHarm, GroupHarm, LayerHarm, MeasuredWidth, Sensitivity
 from edgekit.compress.sensitivity.measure import (
     SensitivityConfig,
+    joined,
     measure_blocks,
     measure_sensitivity,
     sensitivity_parts,
@@ -65,6 +66,7 @@ __all__ = [
     "fits",
     "forward_seconds",
     "hold_aside",
+    "joined",
     "load_loss",
     "load_pruned",
     "load_step",

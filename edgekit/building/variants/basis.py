@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["PlanBasis", "plan_basis"]
 
 
+MeasureElsewhere = Callable[[PruneConfig, SensitivityConfig], Sensitivity | None]
+
+
 @dataclass(frozen=True)
 class PlanBasis:
     """The problem of one network in one precision, and the way back from what the solver chose to the network.
@@ -81,8 +84,11 @@ def plan_basis(
     precision: UnitPrecision,
     config: PruneConfig,
     limits: PlanLimits,
+    elsewhere: MeasureElsewhere = lambda pruning, config: None,
 ) -> PlanBasis:
     """The basis of plans over the times of `table`; harm is measured on calibration samples.
+
+    `elsewhere`: what measures it on other machines; None where it has to be done here.
 
     That, what can be chosen, and what each choice cuts are stored: tracing takes seconds. Raises UserError where the
     table does not tell the network's time, StageError where it cannot be traced.
@@ -104,7 +110,7 @@ def plan_basis(
             return {"coupling": msgspec.to_builtins(coupled(load(), example, config))}
 
     coupling = msgspec.convert(cache.entry("coupling", parts, trace).meta["coupling"], Coupling)
-    harm = measured_harm(cache, reporter, model, source, ranked_by, config)
+    harm = measured_harm(cache, reporter, model, source, ranked_by, config, elsewhere)
     assembled = assemble(network, coupling, table, harm, limits)
     cutter = functools.cache(lambda: PlanCutter(load(), example, coupling, config, ranked_by))
     cut = partial(stored_cut, cache, {**parts, "samples": ranked_by.digest}, cutter)
@@ -156,13 +162,14 @@ def measured_harm(
     source: DataSource,
     samples: Split,
     config: PruneConfig,
+    elsewhere: MeasureElsewhere,
 ) -> Sensitivity:
     """The harm of all that can be done to the network, from the store or measured now."""
     settings = SensitivityConfig.for_samples(len(samples))
 
     def make(_: Any) -> dict[str, Any]:
         with reporter.step("Measuring what each group, block and layer is worth") as step:
-            told = measure_sensitivity(
+            told = elsewhere(config, settings) or measure_sensitivity(
                 model.load(), example_inputs(source), samples, config, settings, progress=step
             )
         return {"sensitivity": told.to_json()}

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edgekit.building.code import code_digest
+from edgekit.building.side_by_side import side_by_side
 from edgekit.building.variants.aiming import Aim, TrainedPlan
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.basis import PlanBasis
-from edgekit.building.variants.distilled import job_for, train_pruned, trained, with_opened
+from edgekit.building.variants.distilled import is_trained, job_for, train_pruned, trained, with_opened
 from edgekit.building.variants.halving import LENGTHS_BY_TIME, RUNGS, SPARE, Contest, epochs_that_fit, halved
 from edgekit.building.variants.job import PruneJob
+from edgekit.building.variants.named_task import why_it_stays
 from edgekit.building.variants.proposing import TimedPlan
 from edgekit.building.variants.pruned import LEAST_TRAINING_S
 from edgekit.building.variants.training import (
@@ -26,6 +29,9 @@ from edgekit.building.variants.training import (
     validator,
 )
 from edgekit.compress import PruneConfig, TeacherOutputs, look_at
+from edgekit.errors import StageError
+from edgekit.progress import SilentReporter
+from edgekit.store import StoreEntry
 from edgekit.types import Rejection
 
 __all__ = [
@@ -144,19 +150,37 @@ def halving(context: MakerContext, named: Mapping[str, TimedPlan]) -> Standing:
     epoch_s: dict[str, float] = {}
     jobs: dict[str, tuple[PruneJob, ...]] = {}
 
-    def score(name: str, share: float) -> float:
-        limit = training_for(context.time_limit, first_s * share / RUNGS[0])
+    def train(context: MakerContext, name: str, share: float, beside: int = 1) -> tuple[StoreEntry, bool]:
+        limit = training_for(context.time_limit, beside * first_s * share / RUNGS[0])
         job = rung_job(context, named[name], share)
         entry, cut = trained(replace(context, time_limit=limit), job, f"Training {name} a little")
+        return entry, cut is None
+
+    def score(name: str, share: float) -> float:
+        job = rung_job(context, named[name], share)
+        entry, is_whole = train(context, name, share)
         jobs[name] = (*jobs.get(name, ()), job)
-        if cut is None:
+        if is_whole:
             epoch_s[name] = entry.meta["seconds"] / job.train.epochs
         return float(entry.meta["aside"])
 
     def may_go_on() -> bool:
         return seconds_left(context.time_limit) > LEAST_TRAINING_S
 
-    contest = halved(list(named), RUNGS, score, may_go_on)
+    def ahead(names: Sequence[str], share: float) -> None:
+        missing = [name for name in names if not is_trained(context, rung_job(context, named[name], share))]
+        if context.executor is None or len(missing) < 2 or why_it_stays(context):
+            return
+        beside = min(context.executor.slots, len(missing))
+        silent = replace(context, reporter=SilentReporter())
+        with context.reporter.step(f"Training {len(missing)} plans a little, side by side"):
+            calls = {name: partial(train, silent, name, share, beside) for name in missing}
+            made = side_by_side(context.executor, calls).values()
+        for failure in made:
+            if isinstance(failure, StageError):
+                raise failure
+
+    contest = halved(list(named), RUNGS, score, may_go_on, ahead)
     if contest.winner not in jobs and has_only_a_limit(context) and may_go_on():
         score(contest.winner, RUNGS[0])  # for its pace
     return Standing(contest, epoch_s.get(contest.winner), jobs.get(contest.winner, ()))
@@ -206,17 +230,13 @@ def whole_job(context: MakerContext, plan: TimedPlan, epoch_s: float | None) -> 
 
     In the store counts also what this very limit has cut short.
     """
-    job, limit = planned_job(context, plan), context.time_limit
-    if limit is None or not has_only_a_limit(context):
+    job = planned_job(context, plan)
+    if not has_only_a_limit(context):
         return job
-    store = context.cache.store
     default = job.train.epochs
     for length in sorted(LENGTHS_BY_TIME, reverse=True):
         longer = replace(job, train=replace(job.train, epochs=length * default))
-        if store.holds("pruned", with_opened(longer, store).key_parts()):
-            return longer
-        cut = with_opened(longer, store, lambda known: known.cut_parts(limit))
-        if store.holds("pruned", cut.cut_parts(limit)):
+        if is_trained(context, longer):
             return longer
     if epoch_s is None:
         return job

@@ -14,6 +14,7 @@ import msgspec
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.job import CutShortError, PruneJob, distil
+from edgekit.building.variants.named_task import why_it_stays
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
 from edgekit.building.variants.training import (
     STEP_BATCHES,
@@ -21,7 +22,7 @@ from edgekit.building.variants.training import (
     training_config,
     training_deadline,
 )
-from edgekit.building.variants.training_task import train_elsewhere, why_it_stays
+from edgekit.building.variants.training_task import train_elsewhere
 from edgekit.compress import (
     IterateConfig,
     PruneConfig,
@@ -38,7 +39,7 @@ from edgekit.result import TrainedStep
 from edgekit.store import Store, StoreEntry
 from edgekit.types import Rejection, Signature
 
-__all__ = ["job_for", "train_pruned", "trained", "trained_already", "with_opened"]
+__all__ = ["is_trained", "job_for", "train_pruned", "trained", "trained_already", "with_opened"]
 
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
@@ -177,6 +178,17 @@ def trained(context: MakerContext, job: PruneJob, title: str = TITLE) -> tuple[S
             cache = replace(cache, time_limit=None)
             return cache.entry("pruned", parts, save), limit
     return cache.entry("pruned", parts, lambda folder: train_anyhow(context, job, folder, title)), limit
+
+
+def is_trained(context: MakerContext, job: PruneJob) -> bool:
+    """Whether the store has the network: trained wholly, or as this very time limit cut it short."""
+    store, limit = context.cache.store, context.time_limit
+    if store.holds("pruned", with_opened(job, store).key_parts()):
+        return True
+    if limit is None:
+        return False
+    cut = with_opened(job, store, lambda known: known.cut_parts(limit))
+    return store.holds("pruned", cut.cut_parts(limit))
 
 
 def train_anyhow(context: MakerContext, job: PruneJob, folder: Path, title: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from edgekit.building.layer_times import LayerTimes, timed_precision
@@ -12,6 +13,7 @@ from edgekit.building.variants.basis import PlanBasis, plan_basis
 from edgekit.building.variants.original import ORIGINAL, make_variant
 from edgekit.building.variants.proposing import TimedPlan
 from edgekit.building.variants.pruned import fits_nowhere, leaders, with_energy, with_free_memory
+from edgekit.building.variants.sensitivity_task import measured_elsewhere
 from edgekit.building.variants.training import prune_config
 from edgekit.compress import PrunePlan, apply_plan
 from edgekit.errors import StageError
@@ -60,6 +62,7 @@ def found_way(context: MakerContext) -> Way:
         precision,
         config,
         PlanLimits(latency_ms=budget.max_latency_ms, size_bytes=budget.max_size_bytes),
+        partial(measured_elsewhere, context),
     )
     basis = replace(basis, assembled=with_artifact_size(context, basis.assembled, lead, budget))
     measured = context.measurements[lead.id]
