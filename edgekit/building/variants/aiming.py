@@ -136,12 +136,10 @@ def next_aim(
     decided: Aim | Ended
     if meeting:
         decided = better_one(min(meeting, key=lambda plan: plan.drop), limit_ms, scale, harm_at)
-    elif not inside and (late := [plan for plan in trained if plan.drop <= max_drop < math.inf]):
+    elif not inside and (late := [plan for plan in trained if plan.drop <= max_drop]):
         decided = faster_one(late, limit_ms)
-    elif not inside:
-        decided = faster_one(list(trained), limit_ms)
-    else:
-        decided = milder_one(trained, inside, limit_ms, max_drop, whole_ms, scale, harm_at)
+    else:  # a faster plan would lose more
+        decided = milder_one(trained, inside or trained, limit_ms, max_drop, whole_ms, scale, harm_at)
     if isinstance(decided, Aim) and len(trained) >= MOST_TRAINED:
         return Ended(f"{len(trained)} plans were trained wholly, and no more are")
     return decided

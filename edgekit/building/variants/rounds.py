@@ -13,11 +13,11 @@ from edgekit.building.variants.contest import Contender, contested, has_time_for
 from edgekit.building.variants.planning_result import planning_result
 from edgekit.building.variants.proposing import Search, TimedPlan, at_limit, search
 from edgekit.building.variants.way import Way, timed
-from edgekit.errors import StageError, TimeLimitReached
+from edgekit.errors import StageError, TimeLimitReached, UserError
 from edgekit.plan import Structure, shortfall
 from edgekit.plan.narrowing import MARGIN
 from edgekit.planning import unchanged
-from edgekit.types import Accuracy, Budget, PlanningResult, Variant
+from edgekit.types import Accuracy, Budget, Candidate, PlanningResult, Variant
 
 __all__ = ["PlanRounds"]
 
@@ -55,6 +55,9 @@ class PlanRounds:
             except (StageError, TimeLimitReached) as error:
                 yield self.told(str(error))
                 raise
+            except UserError as error:  # the input was good enough for the first round
+                yield self.told(error.parts[0])
+                raise StageError("plan", str(error)) from error
             if ended:
                 yield self.told(ended)
                 return
@@ -107,13 +110,16 @@ class PlanRounds:
         )
 
     def _times(self, variant: Variant, attempts: tuple[Attempt, ...]) -> list[Structure]:
-        """What the builds take that may count: those that keep the accuracy, and those like the leading one."""
+        """What the builds take that may count: those that keep the accuracy, and those like the leading one.
+
+        Of each runtime and precision the most accurate: recipes differ in what they lose.
+        """
         context, way = self._context, self._way
-        asked = {
-            attempt.candidate.id: attempt.candidate
-            for attempt in attempts
-            if counted(attempt.accuracy, way.budget) <= limit_of(way.budget) or is_like(attempt, way)
-        }
+        asked: dict[object, Candidate] = {}
+        for attempt in sorted(attempts, key=lambda attempt: counted(attempt.accuracy, way.budget)):
+            build = attempt.candidate
+            if counted(attempt.accuracy, way.budget) <= limit_of(way.budget) or is_like(attempt, way):
+                asked.setdefault((build.backend, build.precision, build.device), build)
         return context.probe([variant], context.original, list(asked.values())) if asked else []
 
     def _next(self) -> Aim | Ended:

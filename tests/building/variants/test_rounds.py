@@ -66,7 +66,11 @@ class FakeLab:
         harm = plan.allocation.harm - unchanged(self.basis.assembled.problem).harm
         assert plan.structure is not None
         self.times[name] = plan.structure.latency_ms * self.slower(len(self.begun))
-        self.became[name] = (replace(attempt(f"{name}-int8", drop=self.loss(harm), variant=name)),)
+        drop = self.loss(harm)
+        self.became[name] = (
+            attempt(f"{name}-int8-worse", drop=drop + 0.01, variant=name),
+            attempt(f"{name}-int8", drop=drop, variant=name),
+        )
         yield MadeVariant(
             Variant(name, "pruned", "original", "", "", "", Signature((), ()), Cost(1, 1, 1, 1))
         )
@@ -75,6 +79,7 @@ class FakeLab:
         self, variants: Sequence[Variant], original: object, leads: Sequence[Candidate]
     ) -> list[Structure]:
         (variant,) = variants
+        assert [lead.id for lead in leads] == [f"{variant.id}-int8"]  # of two recipes the better one
         return [
             Structure(0.5, self.times[variant.id], 1, 1, like=lead.id, variant=variant.id) for lead in leads
         ]
