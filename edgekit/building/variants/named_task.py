@@ -21,7 +21,7 @@ from edgekit.model import ModelRef, WeightsPart, identified, locate
 from edgekit.reference import is_reference, locate_reference
 from edgekit.types import Preprocess
 
-__all__ = ["NamedTask", "named_inputs", "why_it_stays"]
+__all__ = ["NamedTask", "Opened", "named_inputs", "why_it_stays"]
 
 
 @dataclass(frozen=True)

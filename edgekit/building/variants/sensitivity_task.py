@@ -24,7 +24,7 @@ from edgekit.compress import (
 )
 from edgekit.model import load_module
 
-__all__ = ["SensitivityTask", "measured_elsewhere"]
+__all__ = ["measured_elsewhere"]
 
 
 MOST_SHARES = 16
