@@ -102,8 +102,8 @@ def search(
         structures = time_plans(new)
         new = [replace(plan, structure=structures.get(plan.id)) for plan in new]
         plans += new
-        before, ratio = ratio, corrected(ratio, new)
-        if abs(ratio / before - 1) <= STEADY and any(fills(plan, budget) for plan in plans):
+        asked, ratio = ratio, corrected(ratio, new)
+        if abs(ratio / asked - 1) <= STEADY and any(fills(plan, budget) for plan in plans):
             break
     within = [plan for plan in plans if plan.structure and not shortfall(plan.structure, budget)]
     within.sort(key=lambda plan: (plan.allocation.harm, plan.id))
