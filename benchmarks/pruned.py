@@ -2,6 +2,7 @@
 
 usage: python benchmarks/pruned.py --data DIR [--target generic-cpu] [--speedup 1.35] [--work DIR]
        python benchmarks/pruned.py … --original FILE.safetensors   (the original trained on, see further.py)
+       python benchmarks/pruned.py … --speedup 2.0 --build-option=--latency-table=auto   (by plans)
 
 The latency budget is NNCF's latency divided by --speedup, as measured at the beginning; the ratio that counts is
 measured at the end, interleaved. Accuracy is on the 8,000 test images.
@@ -37,6 +38,8 @@ def main() -> None:
     parser.add_argument("--target", default="generic-cpu")
     parser.add_argument("--speedup", type=float, default=1.35)
     parser.add_argument("--epochs", type=float, default=12, help="of the build's final fine-tuning")
+    parser.add_argument("--time-limit", default="40m")
+    parser.add_argument("--build-option", action="append", default=[], help="a further word for the build")
     parser.add_argument("--original", type=Path, help="the original's weights after as many further epochs")
     parser.add_argument("--work", type=Path, default=Path(".bench"))
     options = parser.parse_args()
@@ -59,7 +62,8 @@ def main() -> None:
         "build", "--target", options.target, "--model", f"{options.data / 'resnet.py'}:make20",
         "--weights", str(options.data / "resnet20.safetensors"), "--data", str(arrays), *PREPROCESS,
         "--precision", "fp32,int8", "--percentile", "p50", "--max-latency", f"{budget_ms:.4f}ms",
-        "--max-drop", "1%", "--time-limit", "40m", "--epochs", f"{options.epochs:g}",
+        "--max-drop", "1%", "--time-limit", options.time_limit,
+        "--epochs", f"{options.epochs:g}", *options.build_option,
         "--out", str(out), "--store", str(options.work / "store"),
     ]  # fmt: skip
     seconds = []

@@ -33,9 +33,12 @@ SAMPLES = 64
 LARGE = 100 * 10**6
 
 
-def make_bundle(work: Path) -> Path:
-    """mobilenet.py's network as float32 in ONNX Runtime, untrained: what is timed does not depend on its weights."""
-    out = work / "out"
+def make_bundle(work: Path, size: int) -> Path:
+    """mobilenet.py's network as float32 in ONNX Runtime, untrained: what is timed does not depend on its weights.
+
+    Its images are `size` pixels wide and high.
+    """
+    out = work / f"out-{size}"
     if not (out / "bundle" / "manifest.json").exists():
         import torch
         from mobilenet import make
@@ -43,14 +46,14 @@ def make_bundle(work: Path) -> Path:
 
         work.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(0)
-        images = rng.normal(size=(400, 1, 96, 96)).astype(np.float32)
-        np.savez(work / "noise.npz", x=images, y=np.arange(400) % 10)
+        images = rng.normal(size=(400, 1, size, size)).astype(np.float32)
+        np.savez(work / f"noise-{size}.npz", x=images, y=np.arange(400) % 10)
         torch.manual_seed(0)
         save_file(make().state_dict(), work / "net.safetensors")
         edgekit(
             "build", "--target", "generic-cpu", "--model", f"{Path(__file__).parent / 'mobilenet.py'}:make",
             "--weights", str(work / "net.safetensors"),
-            "--data", str(work / "noise.npz"), "--precision", "fp32", "--runtime", "onnxruntime", "--no-prune",
+            "--data", str(work / f"noise-{size}.npz"), "--precision", "fp32", "--runtime", "onnxruntime", "--no-prune",
             "--allow-weak-original", "--max-latency", "1s", "--max-drop", "100%",
             "--out", str(out), "--store", str(work / "store"),
         )  # fmt: skip
@@ -206,13 +209,14 @@ def asked(links: list[Connection], count: int) -> list[Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, help="of one input; without it one is built of mobilenet.py")
+    parser.add_argument("--size", type=int, default=96, help="of its images; larger ones take longer")
     parser.add_argument("--work", type=Path, default=Path("serve-work"))
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--client-processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    bundle = options.bundle or make_bundle(options.work)
+    bundle = options.bundle or make_bundle(options.work, options.size)
     each = options.requests // options.rounds
     with tempfile.TemporaryDirectory() as folder:
         import edgekit as package

@@ -14,6 +14,7 @@ __all__ = [
     "CLASS_METRICS",
     "ERROR_METRICS",
     "IGNORED",
+    "NUMBER_METRICS",
     "LabelKind",
     "holds_scores",
     "label_kind",
@@ -23,6 +24,8 @@ __all__ = [
 LabelKind = Literal["classes", "positions", "values"]
 
 CLASS_METRICS = ("top1", "top5")
+NUMBER_METRICS = (*CLASS_METRICS, "balanced_accuracy", "macro_f1", "roc_auc")
+"""They hold outputs against class numbers, so that these have to be numbered as the outputs are."""
 ERROR_METRICS = ("rmse", "mae")
 """They have the labels' own unit, and less is better."""
 

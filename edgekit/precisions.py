@@ -19,13 +19,14 @@ class PrecisionRow:
 
     `weight_bits`: of one stored weight or value. `arithmetic`: what is multiplied in, unless a target says otherwise.
     `is_calibrated`: activations are quantized with ranges found beforehand, so that a candidate has a recipe.
-    `is_offered`: a build makes it. `marker`: in plots, by matplotlib's name.
+    `is_weight_only`: only weights are stored so, whatever is
+    multiplied. `is_offered`: a build makes it. `marker`: in plots, by matplotlib's name.
 
     `golden_tolerance`: how far an output may be from the golden one, relative to the largest golden magnitude of that
     output. Kernels of another CPU add in another order and, in int8, round some values to the neighbouring step
     (ONNX Runtime and OpenVINO requantize with different instructions on AVX2, AVX-512 and Arm): this leaves room for
-    that, not for another network. fp32 and w8 sum in float32. A bundle's own tolerance may be wider, by how far its
-    outputs are from float themselves (`bundle/tolerance.py`).
+    that, not for another network. fp32 sums in float32, w8 in OpenVINO too. A bundle's own tolerance may be wider, by
+    how far its outputs are from float themselves (`bundle/tolerance.py`).
     """
 
     name: Precision
@@ -34,6 +35,7 @@ class PrecisionRow:
     golden_tolerance: float
     marker: str
     is_calibrated: bool = False
+    is_weight_only: bool = False
     is_offered: bool = True
 
 
@@ -44,7 +46,8 @@ PRECISIONS: Mapping[Precision, PrecisionRow] = {
         PrecisionRow("bf16", 16, "bf16", 5e-2, "s"),
         PrecisionRow("fp16", 16, "fp16", 1e-2, "P"),
         PrecisionRow("int8", 8, "int8", 5e-2, "D", is_calibrated=True),
-        PrecisionRow("w8", 8, "fp32", 1e-3, "^"),
+        PrecisionRow("w8", 8, "fp32", 1e-3, "^", is_weight_only=True),
+        PrecisionRow("w4", 4, "fp32", 5e-2, "p", is_weight_only=True),
         PrecisionRow("int8-dynamic", 8, "int8", 5e-2, "v"),
         PrecisionRow("fp8", 8, "fp8", 1e-1, "*", is_calibrated=True, is_offered=False),
         PrecisionRow("fp4", 4, "fp4", 2e-1, "h", is_calibrated=True, is_offered=False),

@@ -62,6 +62,7 @@ class RuntimeRow:
     `simulation`: options with which a quantized artifact is computed in float, every rounding included; None where
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
     facts of a session says in what float layers are computed. `dla_precisions`: what it runs on a DLA.
+    `linear_precisions`: what it has for linear layers alone.
     """
 
     name: BackendName
@@ -78,6 +79,7 @@ class RuntimeRow:
     float_options: Mapping[str, str] = field(default_factory=dict)
     float_fact: str = ""
     dla_precisions: tuple[Precision, ...] = ()
+    linear_precisions: tuple[Precision, ...] = ()
 
     @property
     def extra(self) -> str:
@@ -108,6 +110,7 @@ print(", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.g
     ),
     int8_recipe="int8-minmax",
     colour="#0072B2",
+    linear_precisions=("w8", "w4", "int8-dynamic"),
     simulation={"session.disable_quant_qdq": "1"},
 )
 
@@ -131,6 +134,7 @@ print("devices: " + ", ".join(openvino.Core().available_devices))
         ),
     ),
     int8_recipe="int8-nncf-mse",
+    linear_precisions=("w4",),
     colour="#D55E00",
     # A property of its CPU plugin (src/plugins/intel_cpu/src/config.cpp; seen in 2026.4.1).
     simulation={"LP_TRANSFORMS_MODE": "NO"},

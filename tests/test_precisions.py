@@ -23,4 +23,4 @@ def test_markers_are_told_apart() -> None:
 
 
 def test_a_build_offers_what_some_backend_makes() -> None:
-    assert OFFERED == ("fp32", "bf16", "fp16", "int8", "w8", "int8-dynamic")
+    assert OFFERED == ("fp32", "bf16", "fp16", "int8", "w8", "w4", "int8-dynamic")

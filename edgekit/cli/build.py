@@ -88,7 +88,8 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--runtime", help=f"Only these, separated by commas: {','.join(RUNTIMES)}.")
 @click.option(
     "--metric",
-    help="top1, top5, miou, r2, rmse, mae, cosine, or file.py:function of (outputs, labels); "
+    help="top1, top5, balanced_accuracy, macro_f1, roc_auc, miou, r2, rmse, mae, cosine, map:file.py:decoder of boxes, "
+    "or file.py:function of (outputs, labels); "
     "without labels of (outputs, the original's outputs).  [default: by the labels: top1, miou or r2]",
 )
 @click.option(

@@ -106,6 +106,12 @@ better; their mean is the accuracy, and a drop is paired sample by sample.
         (scores,) = outputs.values()
         order = np.argsort(-scores, axis=1)
         return (order[:, :2] == labels[:, None]).any(axis=1).astype(float)
+
+Named ones: top1, top5, balanced_accuracy, macro_f1 and roc_auc of class numbers (roc_auc also of labels of 0 and 1, a
+score for each); miou of maps; r2, rmse, mae and cosine of targets. --metric map:net.py:decode is COCO's mean average
+precision, map50: that at an overlap of 0.5: decode(outputs) gives for each sample an array [boxes, 6] of class, score,
+x0, y0, x1, y1, after non-maximum suppression; labels are [N, boxes, 5] of class, x0, y0, x1, y1, padded with rows of
+class -1. Needs pycocotools: pip install 'edgekit[detection]'.
 """
 
 LOSS = """\

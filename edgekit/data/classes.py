@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit.errors import DataError
 from edgekit.files import expanded
-from edgekit.labels import CLASS_METRICS, holds_scores
+from edgekit.labels import NUMBER_METRICS, holds_scores
 from edgekit.types import Signature
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def class_numbers(source: DataSource, metric: str | None) -> NDArray[np.generic]
     labels = source.labels
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
         return None
-    return labels if metric is None or metric in CLASS_METRICS else None
+    return labels if metric is None or metric in NUMBER_METRICS else None
 
 
 def classes_without_samples(source: DataSource, metric: str | None = None) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ class ContainerDevice:
     def run(
         self, job: Mapping[str, Any], *, timeout_s: float, progress: JobProgress | None = None
     ) -> Mapping[str, Any]:
-        """One job in a fresh container; the runner's own limits keep `timeout_s`. Raises StageError when it dies."""
+        """One job in a fresh container. Raises StageError when it dies, or has not ended after `timeout_s`."""
         stem = f"job-{uuid.uuid4().hex}"
         (self.work / f"{stem}.json").write_text(
             json.dumps({**job, "result": f"{stem}.result.json"}), encoding="utf-8"
@@ -91,14 +91,14 @@ class ContainerDevice:
                 told = json.loads(line)["progress"]
                 progress(told["stage"], told["entry"], told["done"], told["total"])
 
-        self._run([*RUNNER, "run", f"{SHARED}/{stem}.json"], tell)
+        self._run([*RUNNER, "run", f"{SHARED}/{stem}.json"], tell, timeout_s)
         try:
             result: dict[str, Any] = read_json(str(self.work / f"{stem}.result.json"))
         except (OSError, ValueError) as problem:
             raise StageError("measure", f"no result came back of {self.tag}: {problem}") from problem
         return result
 
-    def _run(self, words: Sequence[str], tell: Any) -> None:
+    def _run(self, words: Sequence[str], tell: Any, timeout_s: float | None = None) -> None:
         run_in(
             self.engine,
             self.tag,
@@ -107,6 +107,7 @@ class ContainerDevice:
             volumes={self.work.resolve(): SHARED},
             options=self.options,
             tell=tell,
+            timeout_s=timeout_s,
         )
 
     def copy_bundle(self) -> Path:

@@ -21,10 +21,11 @@ def run_in(
     volumes: Mapping[Path, str] | None = None,
     options: Sequence[str] = (),
     tell: Tell | None = None,
+    timeout_s: float | None = None,
 ) -> None:
-    """Run and wait; nothing is left of the container, after Ctrl-C either.
+    """Run and wait; nothing is left of the container, after Ctrl-C or `timeout_s` either.
 
-    Raises StageError when the program in it fails.
+    Raises StageError when the program in it fails or has not ended by then.
     """
     name = f"edgekit-{uuid.uuid4().hex[:12]}"
     steps, tidying = run_commands(
@@ -32,7 +33,7 @@ def run_in(
     )
     try:
         for step in steps:
-            follow(step, "run image", tell)
+            follow(step, "run image", tell, timeout_s)
     except BaseException:
         for step in tidying:
             quietly(step)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from edgekit.errors import DataError
 from edgekit.labels import holds_scores
+from edgekit.measure.detections import find_detection_metric
 from edgekit.measure.groups import group_scores
 from edgekit.measure.maps import miou
+from edgekit.measure.rates import balanced_accuracy, macro_f1, roc_auc
 from edgekit.measure.targets import mae, r2, rmse, target_cosine
 from edgekit.reference import UserCode, is_reference, load_function
 
@@ -92,6 +94,9 @@ def agreement(outputs: Outputs, reference: Outputs) -> Floats:
 METRICS: dict[str, Metric] = {
     "top1": top1,
     "top5": top5,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "roc_auc": roc_auc,
     "miou": miou,
     "r2": r2,
     "rmse": rmse,
@@ -104,6 +109,14 @@ SYNONYMS = {
     "acc": "top1",
     "accuracy": "top1",
     "accuracy_score": "top1",
+    "auc": "roc_auc",
+    "auroc": "roc_auc",
+    "balanced_accuracy_score": "balanced_accuracy",
+    "f1": "macro_f1",
+    "f1_score": "macro_f1",
+    "roc_auc_score": "roc_auc",
+    "coco": "map:file.py:decoder",
+    "mean_average_precision": "map:file.py:decoder",
     "iou": "miou",
     "mean_iou": "miou",
     "mse": "rmse",
@@ -115,6 +128,8 @@ SYNONYMS = {
 def find_metric(spec: str) -> Metric:
     """A built-in metric by name, or a function: 'file.py:function', 'package.module:function', one that is held.
 
+    'map:file.py:decoder' and 'map50:…' are COCO's mean average precision, see `find_detection_metric`.
+
     The function takes (outputs: name → array [N, ...], labels [N, ...]), or, where the data has no labels, (outputs,
     the original's outputs on the same samples by name). It gives one score per sample, [N], or one number for all of
     them, as mAP is; in both cases higher is better. For one number, its uncertainty is found by leaving out groups of
@@ -123,8 +138,11 @@ def find_metric(spec: str) -> Metric:
     """
     if spec in METRICS:
         return METRICS[spec]
+    detection = find_detection_metric(spec)
+    if detection is not None:
+        return detection
     if not is_reference(spec):
-        allowed = f"{', '.join(METRICS)}, file.py:function, package.module:function"
+        allowed = f"{', '.join(METRICS)}, map:file.py:decoder, file.py:function, package.module:function"
         near = SYNONYMS.get(spec.lower()) or next(iter(difflib.get_close_matches(spec, METRICS, n=1)), "")
         raise DataError(f"metric {spec!r}", allowed=allowed, remedy=f"did you mean {near}?" if near else "")
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
-from edgekit.labels import CLASS_METRICS, ERROR_METRICS, label_kind, shapes_told
+from edgekit.labels import ERROR_METRICS, NUMBER_METRICS, label_kind, shapes_told
 from edgekit.measure.kept import kept_variation
 from edgekit.measure.metrics import (
     METRICS,
@@ -91,7 +91,7 @@ def _as_labels(metric: str, reference: Outputs) -> Truth:
     """The original's outputs in the place of labels."""
     if metric not in METRICS:
         return reference
-    if metric in CLASS_METRICS:
+    if metric in NUMBER_METRICS:
         raise DataError(
             f"metric {metric} needs labels",
             remedy="give labelled data, or leave it out: agreement is measured then",

@@ -15,6 +15,10 @@ from edgekit.types import BackendName, Candidate, Precision, Rejection, Variant
 __all__ = ["Plan", "candidate_id", "least_need_bytes", "plan_candidates"]
 
 FLOAT_BITS = 32  # of a weight of a variant
+LINEAR_OPS = ("Gemm", "MatMul")
+LEAST_LINEAR = 0.25
+"""Of a variant's weights in linear layers, for a precision that its runtime has for these alone; edgekit's rule: with
+less, neither size nor time changes by much, and each candidate has to be made and timed."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,10 @@ def plan_candidates(
         for runtime, precision, device in _with_devices(target, pairs):
             recipe = (default_recipes or {}).get(runtime.name, "")
             candidate = _candidate(variant, runtime, precision, recipe, device)
+            unfit = _hardly_linear(runtime, variant, candidate)
+            if unfit is not None:
+                rejections.append(unfit)
+                continue
             need = _need_bytes(variant, precision)
             if target.model_bytes is not None and need > target.model_bytes:
                 too_large.append((need, _too_large(target, candidate, need, target.model_bytes)))
@@ -145,6 +153,19 @@ def _reject(
     if runtime.name in unusable:
         return Rejection(what, f"{runtime.name} is not usable here", unusable[runtime.name])
     return Rejection(what, f"{runtime.name} was left out by the request")
+
+
+def _hardly_linear(runtime: Runtime, variant: Variant, candidate: Candidate) -> Rejection | None:
+    """Why a precision for linear layers alone is not tried on this variant; None where it is."""
+    precision = candidate.precision
+    if precision not in RUNTIMES[runtime.name].linear_precisions:
+        return None
+    linear = sum(layer.parameters for layer in variant.cost.layers if layer.op in LINEAR_OPS)
+    share = linear / max(variant.cost.parameters, 1)
+    if share >= LEAST_LINEAR:
+        return None
+    reason = f"{RUNTIMES[runtime.name].title} has {precision} for linear layers, which hold {share:.0%} of the weights"
+    return Rejection(candidate.id, reason, "int8")
 
 
 def least_need_bytes(target: Target, variant: Variant) -> int:

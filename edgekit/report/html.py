@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.files import check_own_file, write_atomically
+from edgekit.precisions import PRECISIONS
 from edgekit.report import wording
 from edgekit.report.answers import answers
 from edgekit.report.cautions import cautions
@@ -105,6 +106,7 @@ def render_html(result: Result, keep: KeepDrawings = drawn_now) -> str:
             planning=planning_section(result),
             conditions=_timed(listed),
             plots={name: DrawnPlot(plot.caption, Markup(drawings[name])) for name, plot in plots.items()},
+            weight_only=[name for name, row in PRECISIONS.items() if row.is_weight_only],
             colours={item.backend: runtime_colour(item.backend) for item in result.candidates},
             rounds=_rounds(best or next(iter(result.candidates), None)),
             most=MOST_ROWS,

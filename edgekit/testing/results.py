@@ -7,6 +7,7 @@ import random
 import statistics
 from dataclasses import replace
 
+from edgekit.precisions import PRECISIONS
 from edgekit.result import (
     SCHEMA_VERSION,
     AccuracyResult,
@@ -144,7 +145,7 @@ def _quantization(draft: Draft) -> QuantizationSummary | None:
 
 
 def _notes(draft: Draft) -> tuple[str, ...]:
-    if draft.ran_as == draft.precision or draft.precision == "w8":
+    if draft.ran_as == draft.precision or PRECISIONS[draft.precision].is_weight_only:
         return ()
     return (f"asked for {draft.precision}; the runtime ran it as {draft.ran_as} on this CPU",)
 

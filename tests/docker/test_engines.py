@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,24 @@ def test_a_failing_command_says_its_last_lines() -> None:
     with pytest.raises(StageError, match="exit code 125: one / no such base"):
         follow([sys.executable, "-u", "-c", code], "build image", lines.append)
     assert lines == ["one", "no such base"]
+
+
+def test_a_program_that_does_not_end_is_ended_with_all_that_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.docker.running.GRACE_S", 0.5)
+    stubborn = f"trap '' TERM; sleep 60 & echo $! > {tmp_path / 'child'}; while :; do sleep 0.1; done"
+    with pytest.raises(StageError, match=r"had not ended after 0\.5 s"):
+        follow(["sh", "-c", stubborn], "run image", timeout_s=0.5)
+    child = int((tmp_path / "child").read_text())
+    until = time.monotonic() + 30
+    while is_running(child) and time.monotonic() < until:
+        time.sleep(0.05)  # a signal that was sent is obeyed a moment later
+    assert not is_running(child)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

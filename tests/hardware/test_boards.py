@@ -56,7 +56,7 @@ def test_every_missing_precision_has_a_reason_and_something_instead(board: Targe
 
 @each_board
 def test_every_precision_is_had_or_rejected(board: Target) -> None:
-    every = {"fp32", "bf16", "fp16", "int8", "w8", "fp8", "fp4"}
+    every = {"fp32", "bf16", "fp16", "int8", "w8", "w4", "fp8", "fp4"}
     dynamic = {"int8-dynamic"}  # a form of int8 that only some runtimes know
     assert (set(board.precisions) | set(board.rejected)) - dynamic == every
 

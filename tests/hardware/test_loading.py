@@ -42,7 +42,7 @@ def test_a_right_file_is_read(tmp_path: Path, board_text: str) -> None:
         ('name = "onnxruntime"', 'name = "onnx"', 'runtimes[0].name: "onnx"', "onnxruntime, openvino, tensorrt"),
         ('name = "onnxruntime"', 'name = "onnx-runtime"', 'runtimes[0].name: "onnx-runtime"', "mean onnxruntime?"),
         ('name = "onnxruntime"', "name = 3", "runtimes[0].name: 3", "text"),
-        ('"fp32", "int8"]', '"fp32", "int7"]', 'runtimes[0].precisions[1]: "int7"', "int8, int8-dynamic, w8"),
+        ('"fp32", "int8"]', '"fp32", "int7"]', 'runtimes[0].precisions[1]: "int7"', "int8, int8-dynamic, w4, w8"),
         ("{ fp32 = 8 }", "{ fp31 = 8 }", "channels.multiples.fp31: no such key", "bf16, fp16, fp32"),
         ("{ fp32 = 8 }", "{ fp32 = 0 }", "channels.multiples.fp32: 0", "a whole number at least 1"),
         ("{ fp32 = 8 }", '{ fp32 = "8" }', 'channels.multiples.fp32: "8"', "a whole number at least 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,7 @@ from edgekit.errors import UserError
 from edgekit.hardware import Target, all_targets
 from edgekit.plan import Plan, plan_candidates
 from edgekit.runtimes import RUNTIMES
-from edgekit.types import BackendName, Cost, Precision, Rejection, Signature, Variant
+from edgekit.types import BackendName, Cost, LayerCost, Precision, Rejection, Signature, Variant
 
 BOARDS = {target.name: target for target in all_targets(Path(__file__).parent)}
 RECIPES: dict[BackendName, str] = {"onnxruntime": "int8-minmax", "openvino": "int8-nncf"}
@@ -118,6 +119,25 @@ def test_the_recipe_of_a_backend_is_that_of_all_its_int8_candidates() -> None:
     assert ids(found) == [f"original-{name}-int8-mine" for name in ("ov", "ort", "litert")]
 
 
+@pytest.mark.parametrize(("share", "tried"), [(0.1, False), (0.9, True)])
+def test_what_a_runtime_has_for_linear_layers_alone_is_tried_where_these_hold_the_weights(
+    share: float, tried: bool
+) -> None:
+    layers = (
+        LayerCost("fc", "MatMul", 1, round(1000 * share), 1),
+        LayerCost("conv", "Conv", 1, 1000 - round(1000 * share), 1),
+    )
+    cost = Cost(macs=2, parameters=1000, weight_bytes=4000, activation_bytes=10, layers=layers)
+    found = plan("generic-cpu", replace(variant(), cost=cost))
+    wanted = {"original-ort-w8", "original-ort-w4", "original-ort-int8-dynamic", "original-ov-w4"}
+    assert wanted & set(ids(found)) == (wanted if tried else set())
+    assert {"original-ov-w8", "original-litert-int8-dynamic"} <= set(ids(found))
+    if not tried:
+        refused = rejection(found, "original-ort-w4")
+        assert refused.reason == "ONNX Runtime has w4 for linear layers, which hold 10% of the weights"
+        assert refused.instead == "int8"
+
+
 def test_candidates_come_by_variant() -> None:
     found = plan("intel-cpu-avx2", variant("original"), variant("pruned-50"), precisions=("fp32",))
     assert ids(found) == [
@@ -162,8 +182,8 @@ def test_a_runtime_that_the_board_does_not_have_is_told() -> None:
 
 
 def test_a_precision_that_another_runtime_has_is_pointed_to() -> None:
-    found = plan("generic-cpu", precisions=("int8", "w8"))
-    assert "OpenVINO" in rejection(found, "onnxruntime w8").instead
+    found = plan("generic-cpu", precisions=("int8", "bf16"))
+    assert "OpenVINO" in rejection(found, "onnxruntime bf16").instead
 
 
 def test_a_network_larger_than_the_boards_share_is_rejected_by_candidate() -> None:
@@ -242,7 +262,10 @@ def test_every_runtime_and_precision_is_a_candidate_or_a_rejection(request: dict
     asked = request["precisions"] or board.precisions
     for runtime in board.runtimes:
         for precision in asked:
-            assert ((runtime.name, precision) in tried) != (f"{runtime.name} {precision}" in refused)
+            # One that is for linear layers alone is refused by variant.
+            names = {f"{name}-{RUNTIMES[runtime.name].short}-{precision}" for name in request["variants"]}
+            is_refused = f"{runtime.name} {precision}" in refused or names <= set(refused)
+            assert ((runtime.name, precision) in tried) != is_refused
 
 
 @given(requests)

@@ -16,6 +16,8 @@ INTEGER_OPS = frozenset(
     {"ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QAttention", "QGemm"}
 )
 BETWEEN = frozenset({"QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput"})
+BLOCKWISE, IN_INT8 = "MatMulNBits", 4
+"""A product with weights in blocks of few bits, and the level at which its inputs become int8."""
 ARITHMETIC = ("Conv", "Gemm", "MatMul", "Attention", "LSTM", "GRU")
 NAMED_IN_NOTE = 6
 
@@ -88,6 +90,9 @@ def _integer_tensors(graph: Any) -> set[str]:
 
 
 def _precision(node: Any, integers: set[str]) -> str:
+    if node.op_type == BLOCKWISE:
+        levels = [attribute.i for attribute in node.attribute if attribute.name == "accuracy_level"]
+        return "int8" if levels == [IN_INT8] else "fp32"
     return _from_kinds(node.op_type, bool(node.input) and node.input[0] in integers)
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on CPUs: float as is, and static INT8 in Q/DQ form."""
+"""ONNX Runtime on CPUs: float as is, static INT8 in Q/DQ form, and linear layers with smaller weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError, in_one_line
+from edgekit.precisions import PRECISIONS
 from edgekit.types import Artifact, Audit, BackendName, Examination, LayerPart, LayerRow, LayerTime, Variant
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ ENTRY = "model.onnx"
 REFUSED = {
     "fp16": ("its CPU kernels compute float16 by way of float32", "keep fp32, or use int8"),
     "bf16": ("it has no bfloat16 kernels for CPUs", "use OpenVINO on CPUs with AVX512-BF16 or AMX"),
-    "w8": ("weight-only int8 saves no time on convolutions there", "use int8"),
 }
 """Precision → why this backend does not make it, and what to do instead."""
 
@@ -64,7 +64,8 @@ class OnnxRuntimeBackend:
         )
 
     def export(self, request: ExportRequest) -> Artifact:
-        from edgekit.backends.onnxruntime.export import export_float, export_int8
+        from edgekit.backends.onnxruntime.export import Exported, export_float, export_int8
+        from edgekit.backends.onnxruntime.weights import export_dynamic, export_weight_only
 
         versions = self.versions()
         started = time.perf_counter()
@@ -83,6 +84,10 @@ class OnnxRuntimeBackend:
         elif precision == "int8":
             plan = self.plan(request)
             made = export_int8(plan, network, path, request.target.int8_rule(request.features).why)
+        elif precision in ("w8", "w4"):
+            made = Exported(notes=export_weight_only(network, path, PRECISIONS[precision].weight_bits))
+        elif precision == "int8-dynamic":
+            made = Exported(notes=export_dynamic(network, path, request.target.int8_rule(request.features)))
         else:
             cause, remedy = REFUSED.get(precision, ("it does not know this precision", "use fp32 or int8"))
             raise StageError("export", f"ONNX Runtime makes no {precision} candidate: {cause}", remedy)

@@ -23,7 +23,7 @@ MOVES = frozenset(
 """Layers that move, convert or quantize data: their precision decides nothing."""
 
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
-STORED_BITS = {"w8": 8, "fp16": 16}
+STORED_BITS = {"w8": 8, "w4": 4, "fp16": 16}
 SPLIT = "/WithoutBiases"
 LISTED = 8
 

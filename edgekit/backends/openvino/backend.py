@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.errors import MissingExtraError, StageError
+from edgekit.precisions import PRECISIONS
 from edgekit.types import Artifact, BackendName, Examination, Issue
 
 if TYPE_CHECKING:
@@ -27,7 +28,14 @@ NAME: BackendName = "openvino"
 PACKAGES = ("openvino", "nncf", "onnx")
 ENTRY = "model.xml"
 
-HINTS: Mapping[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32", "w8": "f32"}
+HINTS: Mapping[Precision, str] = {
+    "fp32": "f32",
+    "bf16": "bf16",
+    "fp16": "f16",
+    "int8": "f32",
+    "w8": "f32",
+    "w4": "f32",
+}
 """Precision of a candidate → in what its float arithmetic runs.
 
 Without a hint OpenVINO takes bf16 where the CPU has it, also for fp32 models (docs.openvino.ai, "Precision
@@ -168,10 +176,11 @@ def _make(request: ExportRequest, plan: QuantPlan | None) -> tuple[Any, tuple[st
         inputs = tuple(spec.name for spec in request.variant.signature.inputs)
         made = quantize(plan, Path(request.variant.onnx_path), inputs, request.calibration)
         return made.model, made.notes
-    if request.candidate.precision == "w8":
+    bits = PRECISIONS[request.candidate.precision].weight_bits
+    if PRECISIONS[request.candidate.precision].is_weight_only:
         from edgekit.backends.openvino.quantize import compress_weights
 
-        return compress_weights(request.variant.onnx_path), ()
+        return compress_weights(request.variant.onnx_path, bits), ()
     return read_onnx(request.variant.onnx_path), ()
 
 

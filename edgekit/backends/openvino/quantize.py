@@ -22,6 +22,9 @@ __all__ = ["SMALL_SHARE", "QuantizedIr", "compress_weights", "place_quantizers",
 NNCF_SAMPLES = 512
 """NNCF keeps every sample's statistics: this bounds its memory. Our own observers stream all samples."""
 
+BLOCK = 32
+"""Inputs of a layer that share one scale in 4 bits; ONNX Runtime's blocks are as large."""
+
 SMALL_SHARE = 0.005
 """A matrix product below this share of the network's MACs stays in float.
 
@@ -75,12 +78,25 @@ def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: Ca
     return QuantizedIr(result, tuple(notes))
 
 
-def compress_weights(onnx_path: str) -> Any:
-    """The network with weights in 8 bits (asymmetric, per channel) and float arithmetic."""
+def compress_weights(onnx_path: str, bits: int) -> Any:
+    """The network with weights in 8 bits (asymmetric, per channel) or 4 (symmetric, in blocks of 32 inputs).
+
+    In 4 bits are matrix products whose inputs divide into blocks, but the last; other weights have 8. The arithmetic is
+    the runtime's affair.
+    """
     model = read_onnx(onnx_path)
     with quiet_nncf() as nncf:
         try:
-            return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+            if bits == 8:
+                return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+            return nncf.compress_weights(
+                model,
+                mode=nncf.CompressWeightsMode.INT4_SYM,
+                group_size=BLOCK,
+                advanced_parameters=nncf.AdvancedCompressionParameters(
+                    group_size_fallback_mode=nncf.GroupSizeFallbackMode.IGNORE
+                ),
+            )
         except (RuntimeError, ValueError) as problem:
             raise StageError("quantize", f"NNCF: {first_line(problem)}") from problem
 

@@ -207,7 +207,9 @@ def marker(candidate: CandidateResult) -> dict[str, Any]:
 
 def precision_ran(candidate: CandidateResult) -> str:
     """What ran; weight-only candidates keep their name, as their arithmetic is float by design."""
-    return candidate.precision if candidate.precision == "w8" else candidate.ran_as or candidate.precision
+    row = PRECISIONS.get(candidate.precision)
+    is_by_design = row is not None and row.is_weight_only
+    return candidate.precision if is_by_design else candidate.ran_as or candidate.precision
 
 
 def candidate_text(numbered: Numbered) -> str:

@@ -227,7 +227,7 @@ def test_a_foreign_operator_is_forbidden_by_lint(tmp_path: Path) -> None:
     assert [(issue.severity, issue.node) for issue in issues] == [("error", "fancy")]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "w8"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_precisions_it_does_not_make_are_refused_with_the_reason(
     tmp_path: Path, precision: Precision
 ) -> None:

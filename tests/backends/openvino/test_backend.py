@@ -18,6 +18,7 @@ from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
 from edgekit.quantize import Recipe
 from edgekit.testing.layer_times import layer_times
+from edgekit.testing.onnx_networks import as_variant
 from edgekit.types import Artifact, Candidate, Precision, Signature, TensorSpec, Variant
 
 onnx = pytest.importorskip("onnx")
@@ -198,6 +199,21 @@ def test_weight_only_stores_bytes_and_computes_in_float(
     artifact = export(variant, tmp_path / "a", "w8")
     assert any("weights are stored in 8 bits" in note for note in artifact.audit.notes)
     assert sqnr_db(reference(variant, samples), outputs(artifact, samples)) > 30
+
+
+def test_four_bits_are_for_matrix_products(tmp_path: Path) -> None:
+    from tests.backends.onnxruntime.test_weights import perceptron
+
+    network = as_variant(perceptron(tmp_path / "net.onnx"))
+    plain, small = export(network, tmp_path / "a", "fp32"), export(network, tmp_path / "b", "w4")
+    assert small.size_bytes < 0.5 * plain.size_bytes
+    assert any("weights are stored in 4 bits" in note for note in small.audit.notes)
+    sample = {"x": np.random.default_rng(0).normal(size=(1, 4, 256)).astype(np.float32)}
+    answers = []
+    for artifact in (plain, small):
+        with OpenVinoBackend().open(artifact) as session:
+            answers.append(session.run(sample)["y"])
+    assert sqnr_db(*answers) > 15
 
 
 def test_names_of_inputs_and_outputs_are_those_of_the_onnx_file(variant: Variant, tmp_path: Path) -> None:
