@@ -49,7 +49,12 @@ def stored_drawings(folder: Path) -> KeepDrawings:
 def _parts(result: Result) -> dict[str, str]:
     """All that drawings depend on."""
     shown = {name: value for name, value in msgspec.to_builtins(result).items() if name not in UNDRAWN}
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    package = Path(__file__).parents[1]
+    places = [
+        package.glob("*.py"),
+        *((package / room).rglob("*.py") for room in ("choose", "report", "types")),
+    ]
+    sources = sorted(file for place in places for file in place)
     state = hashlib.sha256("".join(sha256_file(file) for file in sources).encode())
     return {
         "result": hashlib.sha256(msgspec.json.encode(shown)).hexdigest(),
