@@ -25,7 +25,7 @@ from edgekit.files import only_one_in
 from edgekit.plan_text import ShownPreview, shown
 from edgekit.progress import Reporter, SilentReporter
 from edgekit.quantities import read_confidence, read_drop, read_input_shapes
-from edgekit.report import write_report
+from edgekit.report import stored_drawings, write_report
 from edgekit.result import Result, load_result, located
 from edgekit.types import Budget, Preprocess
 
@@ -66,7 +66,7 @@ def build_request(request: BuildRequest, reporter: Reporter | None = None) -> Re
     result = run_build(request, reporter or SilentReporter())
     with only_one_in(request.out):
         if load_result(request.out).run.id == result.run.id:
-            write_report(result, request.out / "report.html")
+            write_report(result, request.out / "report.html", stored_drawings(request.store))
     return located(result, request.out)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import OutputError, UserError
 from edgekit.files import atomic_path, check_own_file, is_full
-from edgekit.summary import as_html, as_rows, as_text
+from edgekit.summary import as_html, as_rows, as_text, plain
 from edgekit.types import (
     Agreement,
     BackendName,
@@ -298,8 +298,7 @@ def saving_result(result: Result, path: Path) -> Iterator[None]:
     """
     import msgspec
 
-    # asdict: of a value that was decoded itself, msgspec leaves out the fields that have their defaults.
-    content = msgspec.json.format(msgspec.json.encode(asdict(result)), indent=1)
+    content = msgspec.json.format(msgspec.json.encode(plain(result)), indent=1)
     try:
         msgspec.json.decode(content, type=Result)
     except msgspec.ValidationError as error:

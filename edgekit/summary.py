@@ -1,4 +1,5 @@
-"""A result at a glance, for an interactive session: ten lines, a small HTML table, rows for a DataFrame.
+"""A result at a glance, for an interactive session: ten lines, a small HTML table, rows for a DataFrame;
+and whole, as plain values.
 
 Shares are fractions here, as in `result.json`; the report and the terminal have them in points.
 """
@@ -6,12 +7,14 @@ Shares are fractions here, as in `result.json`; the report and the terminal have
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgekit.result import AccuracyResult, CandidateResult, Result
 
-__all__ = ["as_html", "as_rows", "as_text"]
+__all__ = ["as_html", "as_rows", "as_text", "plain"]
 
 SHOWN = 30  # rows of the HTML table
 WIDTH = 160  # of the explanation
@@ -140,3 +143,17 @@ def cell(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as dicts, with all their fields: of a value that was decoded itself, msgspec leaves out the defaults.
+
+    As dataclasses.asdict, which copies each of ten thousand raw samples by itself.
+    """
+    if is_dataclass(value):
+        return {part.name: plain(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return value if value and isinstance(value[0], float) else [plain(part) for part in value]
+    return value

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import pytest
 
 from edgekit.errors import OutputError, UserError
 from edgekit.result import SCHEMA_VERSION, json_schema, load_result, save_result
+from edgekit.summary import plain
 from edgekit.testing.results import example_result
 from edgekit.types import Verdict
+from tests.report.planned import example_planning, planned
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -85,6 +87,11 @@ def test_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
     save_result(example_result(), path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "later": 1}))
     assert load_result(path) == example_result()
+
+
+def test_every_field_is_written_as_dataclasses_write_it() -> None:
+    result = planned(example_planning())
+    assert json.loads(json.dumps(plain(result))) == json.loads(json.dumps(asdict(result)))
 
 
 def test_the_schema_document_is_in_step_with_the_code() -> None:

@@ -55,7 +55,7 @@ class Context:
         """The same with that time limit. None: for what hands over what is finished."""
         cache = replace(self.cache, time_limit=limit)
         samples = replace(self.samples, cache=cache)
-        layer_times = self.layer_times and replace(self.layer_times, limit=limit)
+        layer_times = self.layer_times and replace(self.layer_times, limit=limit, cache=cache)
         return replace(
             self,
             cache=cache,
@@ -80,7 +80,9 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
     bench = Bench(device, setting.facts, request.threads, board.origin)
     given, layer_times = request.latency_table, None
     if given is not None:
-        layer_times = LayerTimes(given, device, board, request.threads, reporter, setting.time_limit)
+        layer_times = LayerTimes(
+            given, device, board, request.threads, reporter, setting.time_limit, cache=cache
+        )
     exporter = Exporter(
         cache=cache,
         executor=executor,

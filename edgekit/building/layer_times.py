@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from edgekit.building.board import Board
+from edgekit.building.cache import Cache
+from edgekit.building.code import code_digest
 from edgekit.building.time_limit import TimeLimit
 from edgekit.devices import Device
 from edgekit.errors import StageError, TimeLimitReached, UserError
-from edgekit.latency import LatencyTable, load_table, open_table, save_table, units_of
+from edgekit.files import sha256_file
+from edgekit.latency import LatencyTable, MeasuredOn, load_table, open_table, save_table, units_of
 from edgekit.latency.measuring import TimingOptions, describe_device, measure_exactly, measure_units
 from edgekit.latency.onnx_layers import Integers
 from edgekit.latency.precisions import precision_graph
@@ -36,7 +42,9 @@ TABLE_SHARE = 0.25
 class LayerTimes:
     """`given`: the file, or TABLE_AUTO. `limit`: the build's, of which measuring takes a quarter at most.
 
-    `table`: what the file holds. `told`: network and runtime → what was given of them before.
+    `table`: what the file holds. `told`: network and runtime → what was given of them before. `cache` keeps the table
+    that a network was timed by: the one in edgekit's cache grows with every network, and a rerun by another table would
+    make other plans.
     """
 
     given: Path | str
@@ -46,6 +54,7 @@ class LayerTimes:
     reporter: Reporter
     limit: TimeLimit | None = None
     table: LatencyTable | None = None
+    cache: Cache | None = None
     told: dict[tuple[str, BackendName], PrecisionTimes | None] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +82,8 @@ class LayerTimes:
                 "give a table that was measured there: edgekit latency measure",
             )
         try:
-            return self._measured(onnx, runtime, precision)
+            units = units_of(onnx, runtime, precision).units
+            return self._kept(onnx, runtime, precision, partial(measure_units, units=units))
         except UserError as error:
             raise StageError("plan", str(error)) from error
 
@@ -99,15 +109,32 @@ class LayerTimes:
             return graph.times(self._given)
         if not self.board.is_real:
             raise StageError("plan", f"{self.board.target.name} is not here, so its layers cannot be timed")
-        return graph.times(self._keeping(runtime, partial(measure_exactly, units=graph.wanted())))
+        return graph.times(self._kept(onnx, runtime, "both", partial(measure_exactly, units=graph.wanted())))
 
-    def _measured(self, onnx: Path, runtime: BackendName, precision: UnitPrecision) -> LatencyTable:
-        network = units_of(onnx, runtime, precision)
-        return self._keeping(runtime, partial(measure_units, units=network.units))
-
-    def _keeping(self, runtime: BackendName, measure: Callable[..., LatencyTable]) -> LatencyTable:
-        """The table in edgekit's cache with what `measure` adds to it, as far as the time limit lets it."""
+    def _kept(
+        self, onnx: Path, runtime: BackendName, of: str, measure: Callable[..., LatencyTable]
+    ) -> LatencyTable:
+        """The table with what `measure` adds of the network; the store has it for a rerun. `of`: which precisions."""
         measured_on = describe_device(self.device, runtime, self.threads)
+        if self.cache is None:
+            return self._measured(measured_on, measure)
+
+        def write(folder: Path) -> dict[str, Any]:
+            save_table(self._measured(measured_on, measure), folder / "table.json")
+            return {}
+
+        parts = {
+            "network": sha256_file(onnx),
+            "measured_on": msgspec.to_builtins(measured_on),
+            "precision": of,
+            "target": self.board.target.name,
+            "time_limit_s": None if self.limit is None else self.limit.limit_s,
+            "latency": code_digest(("latency",)),
+        }
+        return load_table(self.cache.entry("times", parts, write).path / "table.json")
+
+    def _measured(self, measured_on: MeasuredOn, measure: Callable[..., LatencyTable]) -> LatencyTable:
+        """The table in edgekit's cache with what `measure` adds to it, as far as the time limit lets it."""
         path = default_table_path(measured_on)
         table = open_table(path, measured_on)
         rule = self.board.target.int8_rule(self.board.features)

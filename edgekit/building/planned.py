@@ -84,7 +84,7 @@ def _planned(context: Context, *, table: LatencyTable, precision: UnitPrecision)
         )  # fmt: skip
         problem = basis.assembled.problem
         with context.reporter.step("Solving"):
-            made = proposals(problem)
+            made = proposals(problem, basis.solve)
         plans = tuple(
             PlannedProposal(
                 proposal,

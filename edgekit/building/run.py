@@ -112,6 +112,8 @@ def varied(
     asked = maker_context(
         context.leaving_room_for(2 * len(state.attempts)), state, original, measurements, choice
     )
+    became: dict[str, tuple[Attempt, ...]] = {}
+    asked = replace(asked, became=lambda variant: became.get(variant, ()))
     for name, maker in open_makers(context.setting.request):
         asked = replace(asked, attempts=state.attempts, networks=state.networks)
         for made in made_by(name, maker, asked, context.setting.store.folder / LOG):
@@ -129,7 +131,9 @@ def varied(
                 else:
                     plan = planned(context, variant)
                     candidates, state = plan.candidates, state.plus(ruled_out=plan.rejections)
+                seen = len(state.attempts)
                 state = tried(context, state, reference, variant, candidates)
+                became[variant.id] = state.attempts[seen:]
     return state
 
 

@@ -27,6 +27,7 @@ from edgekit.compress.pruning.single import look_at, train_planned
 from edgekit.compress.sensitivity.harm import BlockHarm, GroupHarm, LayerHarm, MeasuredWidth, Sensitivity
 from edgekit.compress.sensitivity.measure import (
     SensitivityConfig,
+    joined,
     measure_blocks,
     measure_sensitivity,
     sensitivity_parts,
@@ -77,6 +78,7 @@ __all__ = [
     "fits",
     "forward_seconds",
     "hold_aside",
+    "joined",
     "load_loss",
     "load_low_rank",
     "load_pruned",

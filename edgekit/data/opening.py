@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -148,11 +149,28 @@ def from_arrays(
 
 def _digits(preprocess: Preprocess) -> StoredSource:
     """scikit-learn's 1,797 hand-written digits: float32 [N, 1, 8, 8] in 0…1 (16 grey levels / 16)."""
+    images, labels = _stored_digits() or _loaded_digits()
+    x = (images[:, None] / 16).astype(np.float32)
+    names = [str(number) for number in range(10)]
+    return from_arrays(x, labels, preprocess=preprocess, classes=names, name="digits")
+
+
+def _stored_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """Out of scikit-learn's own file, whose package takes a second to import; None where it has no such file."""
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        return None
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if not file.is_file():
+        return None
+    rows = np.loadtxt(file, delimiter=",")  # 64 grey levels, and the digit
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+
+
+def _loaded_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as problem:
         raise MissingExtraError("scikit-learn", "digits") from problem
     digits = load_digits()
-    x = (digits.images[:, None] / 16).astype(np.float32)
-    names = [str(number) for number in range(10)]
-    return from_arrays(x, digits.target, preprocess=preprocess, classes=names, name="digits")
+    return digits.images, digits.target

@@ -111,12 +111,13 @@ def estimate_mean(scores: Floats) -> Estimate:
         raise DataError("no samples to score")
     if not _binary(scores):
         return _student(scores)
-    from scipy.stats import binomtest
-
-    hits = int(scores.sum())
-    interval = binomtest(hits, len(scores)).proportion_ci(method="wilson")
-    value = hits / len(scores)
-    return Estimate(value, min(value, float(interval.low)), max(value, float(interval.high)))
+    # By the formula: importing scipy.stats for it takes longer than all else that a stored score is asked.
+    count, hits = len(scores), int(scores.sum())
+    value, deviate = hits / count, NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    middle = (hits + deviate**2 / 2) / (count + deviate**2)
+    reach = deviate * math.sqrt(value * (1 - value) * count + deviate**2 / 4) / (count + deviate**2)
+    low, high = (0.0 if hits == 0 else middle - reach), (1.0 if hits == count else middle + reach)
+    return Estimate(value, min(value, low), max(value, high))
 
 
 def estimate_drop(scores: Floats, reference: Floats, confidence: float = CONFIDENCE) -> Estimate:

@@ -13,6 +13,7 @@ from edgekit.report import wording
 from edgekit.report.answers import answers
 from edgekit.report.cautions import cautions
 from edgekit.report.checks import checks
+from edgekit.report.drawings import KeepDrawings, drawn_now
 from edgekit.report.planning import planning_section
 from edgekit.report.plots.all import all_plots
 from edgekit.report.plots.figures import NARROW, WIDE, Numbered, Plot, runtime_colour
@@ -73,10 +74,16 @@ class QuantizedRow:
     texts: Mapping[str, str]
 
 
-def render_html(result: Result) -> str:
-    """The page as text. The same result gives the same text. Below 2 MB, however much was measured."""
+def render_html(result: Result, keep: KeepDrawings = drawn_now) -> str:
+    """The page as text. The same result gives the same text. Below 2 MB, however much was measured.
+
+    `keep`: where drawings are kept from page to page.
+    """
+    from markupsafe import Markup
+
     groups = _groups(result)
     plots = all_plots(result, groups[0].rows if groups else ())
+    drawings = keep(result, lambda: {name: _drawn(plot) for name, plot in plots.items()})
     listed = [_first(group) for group in groups]
     best = best_candidate(result)
     return (
@@ -98,7 +105,7 @@ def render_html(result: Result) -> str:
             quantized=_quantized(listed),
             planning=planning_section(result),
             conditions=_timed(listed),
-            plots={name: _drawn(plot) for name, plot in plots.items()},
+            plots={name: DrawnPlot(plot.caption, Markup(drawings[name])) for name, plot in plots.items()},
             weight_only=[name for name, row in PRECISIONS.items() if row.is_weight_only],
             colours={item.backend: runtime_colour(item.backend) for item in result.candidates},
             rounds=_rounds(best or next(iter(result.candidates), None)),
@@ -108,15 +115,15 @@ def render_html(result: Result) -> str:
     )
 
 
-def write_report(result: Result, path: Path) -> Path:
-    """Write the page to `path`, whole or not at all, and return it.
+def write_report(result: Result, path: Path, keep: KeepDrawings = drawn_now) -> Path:
+    """Write the page to `path`, whole or not at all, and return it. `keep`: see render_html.
 
     Raises OutputError where that fails, or where something else than a page of edgekit lies there.
     """
     from edgekit.errors import OutputError
 
     check_own_file(path)
-    page = render_html(result).encode("utf-8")
+    page = render_html(result, keep).encode("utf-8")
     try:
         write_atomically(path, page)
     except OSError as error:
@@ -143,12 +150,8 @@ def _first(group: Group) -> Group:
     return replace(group, rows=group.rows[:MOST_ROWS])
 
 
-def _drawn(plot: Plot) -> DrawnPlot:
-    from markupsafe import Markup
-
-    return DrawnPlot(
-        plot.caption, Markup(inline_svg(plot, WIDE, "wide") + inline_svg(plot, NARROW, "narrow"))
-    )
+def _drawn(plot: Plot) -> str:
+    return inline_svg(plot, WIDE, "wide") + inline_svg(plot, NARROW, "narrow")
 
 
 def _number(candidates: tuple[CandidateResult, ...], start: int) -> tuple[Numbered, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgekit.errors import shortened
 from edgekit.report.verdict import ORIGINS, metric_of
-from edgekit.report.wording import level_text, ms_text, plural
+from edgekit.report.wording import amount_text, level_text, ms_text, plural
 from edgekit.result import Result
 from edgekit.types import Origin, PlanningResult, PlanResult
 
@@ -37,7 +37,7 @@ NAMED, BRIEF = 3, 24  # blocks by name in a sentence, and characters of each
 class PlanRow:
     """A plan as texts. `times`: beside the section's headings; `groups`: names and widths (`16 of 32`).
 
-    `variant`: the network that it became, or "" with `why`.
+    `variant`: the network that it became, or "" with `why`; `reached`: what was measured of that.
     """
 
     id: str
@@ -51,6 +51,7 @@ class PlanRow:
     unlisted: int
     variant: str
     why: str
+    reached: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,16 @@ def _changes(plan: PlanResult) -> str:
     return ", ".join([*parts, f"{_percent(plan.macs)} of the MACs left"])
 
 
+def _reached(plan: PlanResult, planning: PlanningResult, metric: str) -> str:
+    """What the trained network lost, and took, where it was timed; "" where its accuracy was not measured."""
+    if plan.drop is None:
+        return ""
+    lost = f"{amount_text(abs(plan.drop), metric)} {'lost' if plan.drop >= 0 else 'gained'}"
+    if plan.trained_ms is None or planning.origin == "estimated":
+        return f"{lost} once trained"
+    return f"{lost} and {ms_text(plan.trained_ms)} ms once trained"
+
+
 def _row(plan: PlanResult, planning: PlanningResult, metric: str) -> PlanRow:
     own = "–" if plan.latency_ms is None else ms_text(plan.latency_ms)
     predicted = ms_text(plan.predicted_ms)
@@ -192,6 +203,7 @@ def _row(plan: PlanResult, planning: PlanningResult, metric: str) -> PlanRow:
         unlisted=max(0, len(groups) - MOST_GROUPS),
         variant=shortened(plan.variant, NAME),
         why=_sentence(plan.why),
+        reached=_reached(plan, planning, metric),
     )
 
 

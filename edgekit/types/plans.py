@@ -31,7 +31,9 @@ class PlanResult:
     `harm`: what the solver expects, which ranks plans and is no drop of accuracy. `macs`: what is left, a fraction.
     `widths`: narrowed groups → channels left and channels before. `untrained`: its score before any training;
     `scores`: after each rung of the contest, on samples held aside from training (all fractions). `variant`: the
-    network that it became; "" where another plan won, or it breaks the budget, which `why` says.
+    network that it became; "" where another plan won, or it breaks the budget, which `why` says. `drop`, `trained_ms`:
+    of the trained network's best build, as the budget counts accuracy (a fraction) and latency; None where none was
+    measured.
     """
 
     id: str
@@ -45,6 +47,8 @@ class PlanResult:
     scores: tuple[float, ...] = ()
     variant: str = ""
     why: str = ""
+    drop: float | None = None
+    trained_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class PlanningResult:
 
     `table`: where its times were measured, in words; `origin`: of the plans' own times. `limit_ms`: the budget's;
     `original_ms`: the network as it is, predicted. `kept`: layers that stay whole → why. `staircases`: of the layers
-    that take most time. `reason`: how the search ended.
+    that take most time. `reason`: how the search ended, and why nothing more was trained.
     """
 
     runtime: BackendName

@@ -86,6 +86,11 @@ def test_every_plan_is_told_with_what_became_of_it(planned: tuple[Path, list[str
     assert all(plan.why for plan in planning.plans if not plan.variant)
     assert trained.latency_ms is not None
     assert trained.widths or trained.dropped
+    assert trained.drop is not None
+    assert trained.trained_ms is not None
+    assert planning.reason.endswith(
+        f"{trained.id} meets the budget, and no other plan is predicted to be worth its training"
+    )
     ranked = [plan for plan in planning.plans if plan.scores]
     assert len(ranked) != 1  # one alone needs no contest
     assert all(0 <= score <= 1 for plan in ranked for score in plan.scores)

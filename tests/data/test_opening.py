@@ -5,9 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.data import from_arrays, open_source
+from edgekit.data import from_arrays, open_source, opening
 from edgekit.errors import DataError
 from edgekit.types import Preprocess
+
+
+def test_digits_out_of_the_file_are_those_that_their_package_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = open_source("digits", Preprocess(), tmp_path)
+    monkeypatch.setattr(opening, "_stored_digits", lambda: None)
+    loaded = open_source("digits", Preprocess(), tmp_path)
+    assert read.digest == loaded.digest
+    places = np.arange(len(loaded))
+    assert np.array_equal(read.take(places).inputs[0], loaded.take(places).inputs[0])
 
 
 def test_digits_are_grey_images_between_zero_and_one(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def example_planning(groups: int = 14) -> PlanningResult:
         PlanResult(
             "plan-1", 0.1123, 0.1302, 3.1, 0.52, ("2.1",), widths, why="0.130 ms at p90 of 0.12 ms (with 2% to spare)"
         ),
-        PlanResult("plan-2", 0.1007, 0.1166, 4.25, 0.434, ("2.1", "3.1"), widths, 0.614, (0.883, 0.902), "planned-43"),
+        PlanResult("plan-2", 0.1007, 0.1166, 4.25, 0.434, ("2.1", "3.1"), widths, 0.614, (0.883, 0.902), "planned-43",
+                   drop=0.0081, trained_ms=0.1169),
         PlanResult(
             "plan-3", 0.1011, 0.1171, 4.4, 0.452, (), {**widths, "stem": (8, 16)}, 0.583, (0.871,),
             why="another plan learnt better: 87.1% after 1 short training",

@@ -87,7 +87,7 @@ class MakerContext:
     elsewhere; None: they run in this process. `layer_times`: what plans are made by, where the request asks for it.
     `teacher_outputs`: what trainings in this process share. `student`: the other network that the request gives.
     `networks`: the original and those made so far, by id; `attempts` are theirs. `int8`: None where nothing can be
-    trained for integers.
+    trained for integers. `became`: the id of a network that the maker has given → of its builds those that ran.
     """
 
     request: BuildRequest
@@ -109,6 +109,7 @@ class MakerContext:
     student: GivenModel | None = None
     networks: Mapping[str, Variant] = field(default_factory=dict)
     int8: Int8Builds | None = None
+    became: Callable[[str], tuple[Attempt, ...]] = lambda variant: ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from edgekit.building.cache import Cache
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.job import CutShortError, Job, PruneJob, Student, TrainingJob, distil
+from edgekit.building.variants.named_task import why_it_stays
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
 from edgekit.building.variants.training import (
     STEP_BATCHES,
@@ -22,7 +23,7 @@ from edgekit.building.variants.training import (
     training_config,
     training_deadline,
 )
-from edgekit.building.variants.training_task import train_elsewhere, why_it_stays
+from edgekit.building.variants.training_task import train_elsewhere
 from edgekit.compress import (
     IterateConfig,
     LowRankPlan,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SLACK_TO_FRACTION",
     "code_digest",
+    "is_trained",
     "job_for",
     "kept_training",
     "train_pruned",
@@ -159,8 +161,11 @@ def trained_already(job: PruneJob, holds: Callable[[PruneJob], bool]) -> PruneJo
     return job
 
 
-def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant | Rejection]:
-    """The network, and what the time limit left out of its training. Raises StageError, TimeLimitReached."""
+def train_pruned(context: MakerContext, job: PruneJob, name: str = "") -> Iterator[MadeVariant | Rejection]:
+    """The network, and what the time limit left out of its training. `name`: what it is called; "": by its MACs.
+
+    Raises StageError, TimeLimitReached.
+    """
     example = example_inputs(context.source)
     entry, cut = trained(context, job)
 
@@ -173,7 +178,7 @@ def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[MadeVariant |
         return export_onnx(module, example, path)
 
     fraction = entry.meta["fraction"]
-    name = f"{name_stem(job)}-{round(100 * fraction)}"
+    name = name or f"{name_stem(job)}-{round(100 * fraction)}"
     description = f"{done_to(context, job)}{fraction:.0%} of the MACs, distilled from the original"
     kind: VariantKind = "student" if job.student else "low-rank" if job.low_rank else "pruned"
     # What was trained is handed over: its export is outside of what the makers' limit keeps free.
@@ -251,6 +256,17 @@ def kept_training(
     return cache.entry(stage, parts, lambda folder: performed_anyhow(perform, cut, folder)), limit
 
 
+def is_trained(context: MakerContext, job: PruneJob) -> bool:
+    """Whether the store has the network: trained wholly, or as this very time limit cut it short."""
+    store, limit = context.cache.store, context.time_limit
+    if store.holds(STAGE, with_opened(job, store).key_parts()):
+        return True
+    if limit is None:
+        return False
+    cut = with_opened(job, store, lambda known: known.cut_parts(limit))
+    return store.holds(STAGE, cut.cut_parts(limit))
+
+
 def performed_anyhow(
     perform: Callable[[Job, Path], dict[str, Any]], job: Job, folder: Path
 ) -> dict[str, Any]:
@@ -269,7 +285,7 @@ def train(context: MakerContext, job: PruneJob, folder: Path, title: str = TITLE
     store, samples = context.cache.store, context.splits.train
     assert samples is not None
     if context.executor is not None:
-        stays = why_it_stays(context, job)
+        stays = "a student is trained where the build runs" if job.student else why_it_stays(context)
         if not stays:
             with context.reporter.step(f"{title} on the cluster"):
                 return train_elsewhere(context, context.executor, job, folder)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["LENGTHS_BY_TIME", "RUNGS", "Contest", "epochs_that_fit", "halved"]
+__all__ = ["LENGTHS_BY_TIME", "RUNGS", "SPARE", "Contest", "epochs_that_fit", "halved"]
 
 RUNGS = (1 / 16, 1 / 8)
 """Shares of the whole training that plans get before half of them goes."""
@@ -31,12 +31,14 @@ def halved(
     rungs: Sequence[float],
     score: Callable[[str, float], float],
     may_go_on: Callable[[], bool] = lambda: True,
+    ahead: Callable[[Sequence[str], float], None] = lambda names, rung: None,
 ) -> Contest:
     """The best of `names`, which stand in the order of what is expected of them.
 
     On each rung all that are left are scored (higher is better); half of them, rounded up, goes on, until one is left.
     Equal scores go by the order of `names`. Where `may_go_on` says no, the best so far has won (Jamieson & Talwalkar,
-    AISTATS 2016). Raises ValueError without names.
+    AISTATS 2016). `ahead` is told who is scored on a rung before any is, to prepare all of them side by side. Raises
+    ValueError without names.
     """
     if not names:
         raise ValueError("a contest of nobody")
@@ -45,6 +47,8 @@ def halved(
     for rung in rungs:
         if len(left) == 1:
             break
+        if may_go_on():
+            ahead(left, rung)
         for name in left:
             if not may_go_on():
                 # Whoever has not been scored on this rung stands as it did before it.

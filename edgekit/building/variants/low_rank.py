@@ -34,6 +34,7 @@ from edgekit.compress import (
 )
 from edgekit.data import DataSource
 from edgekit.errors import StageError, UserError
+from edgekit.latency import TimedUnit
 from edgekit.plan import shortfall
 from edgekit.types import Candidate, Rejection
 
@@ -158,14 +159,16 @@ def times_of(context: MakerContext, lead: Candidate, options: Sequence[RankOptio
     times, precision = context.layer_times, timed_precision(lead)
     if times is None or precision is None or times.runtime not in (None, lead.backend):
         return None
-    networks = []
+    networks, rows = [], list[TimedUnit]()
     try:
         for number, steps in enumerate(widest_steps(options)):
             variant = untrained_factors(context, f"lowrank-widest-{number}", planned_of(context, steps))
             networks.append((steps, Path(variant.onnx_path)))
-            times.table_for(Path(variant.onnx_path), lead.backend, precision)
+            rows += times.table_for(Path(variant.onnx_path), lead.backend, precision).timed
         original = Path(context.original.onnx_path)
+        # Each network has the table that it was timed by, the original's perhaps from before.
         table = times.table_for(original, lead.backend, precision)
+        table = table.with_timed((*rows, *table.timed))
         return factor_times(table, lead.backend, precision, original, networks)
     except (StageError, UserError) as error:
         cause = error.cause if isinstance(error, StageError) else error.parts[0]

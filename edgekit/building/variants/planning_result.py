@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgekit.building.variants.aiming import TrainedPlan
 from edgekit.building.variants.basis import PlanBasis
 from edgekit.building.variants.contest import Contender
 from edgekit.building.variants.proposing import Search, TimedPlan
@@ -28,8 +29,12 @@ def planning_result(
     contenders: Sequence[Contender] = (),
     scores: Mapping[str, tuple[float, ...]] | None = None,
     variants: Mapping[str, str] | None = None,
+    trained: Mapping[str, TrainedPlan] | None = None,
+    ended: str = "",
 ) -> PlanningResult:
-    """The plans with what became of them. `seen`: the leading build of the original; `variants`: plan → network."""
+    """The plans with what became of them. `seen`: the leading build of the original; `variants`: plan → network;
+    `trained`: plan → what was measured of that; `ended`: why nothing more was trained.
+    """
     assert budget.max_latency_ms is not None
     place = table.measured_on
     untrained = {contender.plan.id: contender.untrained for contender in contenders}
@@ -44,11 +49,17 @@ def planning_result(
         original_ms=unchanged(basis.assembled.problem).latency_ms,
         plans=tuple(
             plan_result(
-                plan, basis, budget, untrained.get(plan.id), (scores or {}).get(plan.id, ()), variants or {}
+                plan,
+                basis,
+                budget,
+                untrained.get(plan.id),
+                (scores or {}).get(plan.id, ()),
+                variants or {},
+                (trained or {}).get(plan.id),
             )
             for plan in looked.plans
         ),
-        reason=how_it_ended(looked, budget, seen.origin),
+        reason="; ".join(part for part in (how_it_ended(looked, budget, seen.origin), ended) if part),
         kept=basis.assembled.kept,
         staircases=staircases(table, basis.network),
         notes=(*basis.assembled.notes, *looked.notes),
@@ -62,6 +73,7 @@ def plan_result(
     untrained: float | None,
     scores: tuple[float, ...],
     variants: Mapping[str, str],
+    trained: TrainedPlan | None = None,
 ) -> PlanResult:
     """One plan."""
     full = {group.name: group.widths[-1] for group in basis.coupling.groups}
@@ -81,6 +93,8 @@ def plan_result(
         scores=scores,
         variant=variant,
         why="" if variant else why_not_trained(plan, budget, untrained, scores),
+        drop=trained.drop if trained else None,
+        trained_ms=trained.latency_ms if trained else None,
     )
 
 
@@ -102,7 +116,10 @@ def why_not_trained(
 
 def how_it_ended(looked: Search, budget: Budget, origin: Origin) -> str:
     """One sentence. Of a board that is not here nothing was measured, and none is told to be."""
-    within, of = len(looked.within), len(looked.plans)
+    within = sum(
+        plan.structure is not None and not shortfall(plan.structure, budget) for plan in looked.plans
+    )
+    of = len(looked.plans)
     if origin == "estimated":
         kept = f"{within} of {of} plans keep" if within else f"none of {of} plans keeps"
         return f"{kept} within {budget.max_latency_ms:g} ms by the table's estimate"

@@ -11,11 +11,11 @@ from edgekit.compress import PrunePlan
 from edgekit.errors import StageError
 from edgekit.plan import Structure, shortfall
 from edgekit.plan.narrowing import MARGIN
-from edgekit.plan.solving import Allocation, PlanProblem, proposals, solve
+from edgekit.plan.solving import Allocation, PlanProblem, proposals
 from edgekit.planning import unchanged
 from edgekit.types import Budget
 
-__all__ = ["Search", "TimePlans", "TimedPlan", "search"]
+__all__ = ["Search", "TimePlans", "TimedPlan", "at_limit", "search"]
 
 ROUNDS = 3
 CLOSE = 0.93
@@ -59,26 +59,33 @@ TimePlans = Callable[[Sequence[TimedPlan]], Mapping[str, Structure]]
 """Plans without times → by their ids what they take untrained; without those that no runtime told of."""
 
 
-def search(basis: PlanBasis, budget: Budget, ratio: float, time_plans: TimePlans) -> Search:
+NOTHING_BEFORE = Search((), (), 1.0, ())
+
+
+def search(
+    basis: PlanBasis, budget: Budget, ratio: float, time_plans: TimePlans, before: Search = NOTHING_BEFORE
+) -> Search:
     """Propose, time, correct by the median of measured over predicted, and propose again.
 
-    `ratio`: that of the network as it is, to begin with. It ends with a plan that all but fills the budget and was
+    `ratio`: that of the network as it is, to begin with. `before`: what was looked at for another budget, and counts
+    for this one too. It ends with a plan that all but fills the budget and was
     proposed with the ratio that was then seen, when nothing new is proposed, or after three rounds. Raises UserError
     and StageError as the solver and the board do.
     """
     assert budget.max_latency_ms is not None
-    plans: list[TimedPlan] = []
-    notes: list[str] = []
-    seen: set[str] = set()
+    plans, notes = list(before.plans), list(before.notes)
+    seen = {plan.pruning.to_json() for plan in plans}
     whole_ms = unchanged(basis.assembled.problem).latency_ms
     for _ in range(ROUNDS):
         limit_ms = budget.max_latency_ms * (1 - MARGIN) / ratio
         problem = at_limit(basis.assembled.problem, limit_ms)
-        if solve(problem).plan.choices == unchanged(problem).choices:  # which is known to break the budget
+        if (
+            basis.solve(problem).plan.choices == unchanged(problem).choices
+        ):  # which is known to break the budget
             ratio *= limit_ms / (NARROWER * whole_ms)
             problem = at_limit(problem, NARROWER * whole_ms)
         new: list[TimedPlan] = []
-        for proposal in proposals(problem):
+        for proposal in proposals(problem, basis.solve):
             allocation = proposal.solution.plan
             try:
                 pruning = basis.pruning(allocation)
@@ -95,8 +102,8 @@ def search(basis: PlanBasis, budget: Budget, ratio: float, time_plans: TimePlans
         structures = time_plans(new)
         new = [replace(plan, structure=structures.get(plan.id)) for plan in new]
         plans += new
-        before, ratio = ratio, corrected(ratio, new)
-        if abs(ratio / before - 1) <= STEADY and any(fills(plan, budget) for plan in plans):
+        asked, ratio = ratio, corrected(ratio, new)
+        if abs(ratio / asked - 1) <= STEADY and any(fills(plan, budget) for plan in plans):
             break
     within = [plan for plan in plans if plan.structure and not shortfall(plan.structure, budget)]
     within.sort(key=lambda plan: (plan.allocation.harm, plan.id))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -39,9 +39,16 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["SensitivityConfig", "measure_blocks", "measure_sensitivity", "sensitivity_parts"]
+__all__ = ["SensitivityConfig", "joined", "measure_blocks", "measure_sensitivity", "sensitivity_parts"]
 
 Batches = Sequence[tuple["torch.Tensor", ...]]
+
+Share = tuple[int, int]
+"""Which place of how many: every so many-th thing, beginning with that one."""
+
+WHOLE: Share = (0, 1)
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -95,14 +102,34 @@ def measure_sensitivity(
     config: SensitivityConfig = SensitivityConfig(),
     *,
     progress: Step | None = None,
+    share: Share = WHOLE,
 ) -> Sensitivity:
     """The harm of everything that can be done to `module`, each thing alone, on samples of `data`.
+
+    `share`: of the groups, blocks and layers those that one of several takes, which `joined` brings together again.
 
     `module` is left as it is, but for being in eval mode. The same arguments give the same numbers on one machine.
     `pruning` says which groups may be pruned, and how their channels are scored. Raises StageError when the network
     cannot be traced or its outputs are not finite, DataError for too few samples.
     """
-    return _Measuring(folded(module).eval(), example, data, pruning, config, progress or SilentStep()).all()
+    return _Measuring(folded(module).eval(), example, data, pruning, config, progress or SilentStep()).all(
+        share
+    )
+
+
+def joined(shares: Sequence[Sensitivity]) -> Sensitivity:
+    """The whole out of all shares, in the order of their places: what one measurement alone would have given."""
+
+    def in_turn(parts: Sequence[tuple[Part, ...]]) -> tuple[Part, ...]:
+        rows = itertools.zip_longest(*parts)
+        return tuple(part for row in rows for part in row if part is not None)
+
+    return replace(
+        shares[0],
+        groups=in_turn([share.groups for share in shares]),
+        blocks=in_turn([share.blocks for share in shares]),
+        layers=in_turn([share.layers for share in shares]),
+    )
 
 
 def measure_blocks(
@@ -149,18 +176,21 @@ class _Measuring:
         self._layers = weighted_layers(module)
         self._done = 0
 
-    def all(self) -> Sensitivity:
-        """Everything, one after the other."""
-        groups = tuple(self._group(group) for group in self._groups)
-        blocks = self.blocks()
+    def all(self, share: Share) -> Sensitivity:
+        """One after the other, each on its own."""
+        place, count = share
+        groups = tuple(self._group(group) for group in self._groups[place::count])
+        blocks = self.blocks(share)
         ranges = input_ranges(self._module, self._compared)
-        layers = tuple(self._quantized(name, ranges[name]) for name in self._layers if name in ranges)
+        called = [name for name in self._layers if name in ranges]
+        layers = tuple(self._quantized(name, ranges[name]) for name in called[place::count])
         self._progress.advance(1.0, f"{len(groups)} groups, {len(blocks)} blocks, {len(layers)} layers")
         return Sensitivity(groups, blocks, layers, self._floor, self._reference.samples)
 
-    def blocks(self) -> tuple[BlockHarm, ...]:
+    def blocks(self, share: Share = WHOLE) -> tuple[BlockHarm, ...]:
         """Each block bypassed."""
-        names = [block.name for block in self._depth.blocks]
+        place, count = share
+        names = [block.name for block in self._depth.blocks[place::count]]
         return tuple(
             BlockHarm(name, self._harm(self._depth.without(self._module, [name]), f"without {name}"))
             for name in names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edgekit.plan.solving.problem import LayerUnit, PlanProblem
@@ -19,6 +19,9 @@ FURTHER = (0.95, 1.05)
 FEWEST, MOST = 3, 5
 
 
+Solve = Callable[[PlanProblem], Solution]
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A solution and what was asked of it. `share`: of the latency limit; `depth`, `mixed`: whether blocks could be
@@ -31,8 +34,10 @@ class Proposal:
     mixed: bool = True
 
 
-def proposals(problem: PlanProblem) -> tuple[Proposal, ...]:
+def proposals(problem: PlanProblem, solve: Solve = solve) -> tuple[Proposal, ...]:
     """Three to five plans that all differ, fewer where the problem has no more. The one for the limit comes first.
+
+    `solve`: this one, or one that remembers.
 
     If nothing keeps within the limit, the first says so, with the fastest plan; others may still keep within theirs.
     """
@@ -40,7 +45,7 @@ def proposals(problem: PlanProblem) -> tuple[Proposal, ...]:
     if problem.blocks:
         made.append(Proposal(solve(undroppable(problem)), depth=False))
     if any(len(unit.costs) > 1 for unit in problem.units):
-        made.append(Proposal(in_one_precision(problem), mixed=False))
+        made.append(Proposal(in_one_precision(problem, solve), mixed=False))
     made = distinct(made)
     shares = SHARES[1:] if problem.limits.latency_ms is not None else ()
     for share in (*shares, *(FURTHER if shares else ())):
@@ -67,7 +72,7 @@ def undroppable(problem: PlanProblem) -> PlanProblem:
     )
 
 
-def in_one_precision(problem: PlanProblem) -> Solution:
+def in_one_precision(problem: PlanProblem, solve: Solve) -> Solution:
     """The best solution with one precision for all units that have it; the others are free to choose."""
     names = sorted({precision for unit in problem.units for precision in unit.costs})
     solutions = [solve(only(problem, precision)) for precision in names]

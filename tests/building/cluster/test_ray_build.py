@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,17 @@ import pytest
 from edgekit.building.cluster.executor import RayExecutor
 from edgekit.building.executor import InProcessExecutor
 from edgekit.building.variants.job import PruneJob
+from edgekit.building.variants.named_task import NamedTask
+from edgekit.building.variants.sensitivity_task import SensitivityTask, answered
 from edgekit.building.variants.training_task import TrainTask
-from edgekit.compress import IterateConfig, PruneConfig, TrainConfig
+from edgekit.compress import (
+    IterateConfig,
+    PruneConfig,
+    Sensitivity,
+    SensitivityConfig,
+    TrainConfig,
+    joined,
+)
 from edgekit.data import make_splits, open_source
 from edgekit.errors import StageError
 from edgekit.model import WeightsPart, identified, locate
@@ -110,3 +119,48 @@ def test_a_training_is_refused_where_network_or_data_are_others(training: TrainT
         task = replace(training, job=replace(training.job, **change))  # type: ignore[arg-type]
         with pytest.raises(StageError, match=words):
             InProcessExecutor().run(task, tmp_path)
+
+
+@pytest.fixture
+def sensitivity(training: TrainTask, tmp_path: Path) -> SensitivityTask:
+    """Half of that of the digits network."""
+    named = {part.name: getattr(training, part.name) for part in fields(NamedTask)}
+    calibration = make_splits(open_source("digits", Preprocess(), tmp_path), seed=0).calibration
+    return SensitivityTask(
+        **named,
+        model_digest=training.job.model_digest,
+        samples_digest=calibration.digest,
+        pruning=PruneConfig(importance="magnitude"),
+        config=SensitivityConfig(fractions=(0.5,), samples=32, batch_size=32),
+        place=0,
+        count=2,
+    )
+
+
+def test_sensitivity_in_shares_on_a_cluster_is_that_of_this_machine(
+    sensitivity: SensitivityTask, ray_executor: RayExecutor
+) -> None:
+    import torch
+
+    there = joined(
+        [
+            Sensitivity.from_json(text)
+            for text in answered(ray_executor, {n: replace(sensitivity, place=n) for n in (0, 1)})
+        ]
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        here = answered(InProcessExecutor(), {0: replace(sensitivity, count=1)})[0]
+    finally:
+        torch.set_num_threads(threads)
+    assert there == Sensitivity.from_json(here)
+    assert len(there.layers) > 2
+
+
+def test_sensitivity_is_refused_where_network_or_data_are_others(
+    sensitivity: SensitivityTask, tmp_path: Path
+) -> None:
+    for change in ({"model_digest": "0"}, {"samples_digest": "0"}):
+        with pytest.raises(StageError, match="where the build runs"):
+            InProcessExecutor().run(replace(sensitivity, **change), tmp_path)  # type: ignore[arg-type]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
+from threading import Barrier, current_thread, main_thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from edgekit.building.executor import InProcessExecutor
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants import contest
 from edgekit.building.variants.base import MakerContext
@@ -115,7 +118,7 @@ def test_a_whole_training_that_was_cut_to_nothing_gives_way_to_a_rung(
 ) -> None:
     handed: list[PruneJob] = []
 
-    def train_pruned(context: MakerContext, job: PruneJob) -> Iterator[Rejection]:
+    def train_pruned(context: MakerContext, job: PruneJob, name: str) -> Iterator[Rejection]:
         handed.append(job)
         return iter(())
 
@@ -131,3 +134,50 @@ def test_a_whole_training_that_was_cut_to_nothing_gives_way_to_a_rung(
     monkeypatch.setattr(contest, "trained", FakeTrainings(cut=False))
     assert list(train_winner(context, plan, Standing(Contest("plan-1", {}), None, (rung,)))) == []
     assert handed[-1].train.aside == 0.0
+
+
+class FakeCluster(InProcessExecutor):
+    """Has room for three, and says whether it was asked how much it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_asked = False
+
+    @property
+    def slots(self) -> int:
+        self.was_asked = True
+        return 3
+
+
+def test_on_a_cluster_a_rung_s_trainings_are_side_by_side_and_the_contest_is_the_same(
+    context: MakerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = [contender(f"plan-{width}", width) for width in (2, 4, 6, 8)]
+    monkeypatch.setattr(contest, "trained", FakeTrainings())
+    here = contested(context, plans)
+    barrier = Barrier(3, timeout=30)
+    trainings, begun = FakeTrainings(), count()
+
+    def at_once(context: MakerContext, job: PruneJob, title: str = "") -> tuple[Any, TimeLimit | None]:
+        if current_thread() is not main_thread() and next(begun) < 3:
+            barrier.wait()  # which fails unless three are trained at the same time
+        return trainings(context, job, title)
+
+    monkeypatch.setattr(contest, "trained", at_once)
+    monkeypatch.setattr(contest, "why_it_stays", lambda context: "")
+    there = contested(replace(context, executor=FakeCluster()), plans)
+    assert there == here
+    assert barrier.n_waiting == 0
+
+
+def test_what_may_not_travel_or_is_stored_starts_no_cluster(
+    context: MakerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = [contender(f"plan-{width}", width) for width in (2, 4)]
+    monkeypatch.setattr(contest, "trained", FakeTrainings())
+    cluster = FakeCluster()
+    contested(replace(context, executor=cluster), plans)  # a live network stays
+    monkeypatch.setattr(contest, "why_it_stays", lambda context: "")
+    monkeypatch.setattr(contest, "is_trained", lambda context, job: True)
+    contested(replace(context, executor=cluster), plans)
+    assert not cluster.was_asked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,3 +72,21 @@ def test_a_training_fits_into_the_time_or_is_the_shortest(
     assert epochs * epoch_s <= left_s or epochs == lengths[0]
     longer = [other for other in lengths if other > epochs]
     assert not longer or longer[0] * epoch_s * 1.2 > left_s
+
+
+def test_who_is_scored_on_a_rung_is_told_before_any_is() -> None:
+    told: list[tuple[str, ...]] = []
+    scored: list[str] = []
+
+    def ahead(names: Sequence[str], rung: float) -> None:
+        assert len(scored) == sum(map(len, told))
+        told.append(tuple(names))
+
+    def score(name: str, rung: float) -> float:
+        scored.append(name)
+        return {"a": 1.0, "b": 3.0, "c": 2.0}[name]
+
+    contest = halved(("a", "b", "c"), (0.1, 0.2), score, ahead=ahead)
+    assert contest.winner == "b"
+    assert told == [("a", "b", "c"), ("b", "c")]
+    assert scored == ["a", "b", "c", "b", "c"]

@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.building.board import Board
 from edgekit.building.layer_times import LayerTimes
-from edgekit.building.variants import planned
+from edgekit.building.variants import planned, way
 from edgekit.building.variants.base import MakerContext
 from edgekit.building.variants.planned import PlannedMaker
 from edgekit.devices import LocalDevice
@@ -78,7 +78,7 @@ def test_a_network_that_cannot_be_planned_is_pruned_all_the_same(
         def refuse(*given: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr(planned, "plan_basis", refuse)
+        monkeypatch.setattr(way, "plan_basis", refuse)
         (told,) = reasons(context)
         assert told.startswith("it cannot be traced;")
 

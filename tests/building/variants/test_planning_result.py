@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgekit.building.variants.planning_result import how_it_ended
 from edgekit.building.variants.proposing import Search, TimedPlan
 from edgekit.compress import PrunePlan
+from edgekit.plan import Structure
 from edgekit.plan.solving import Allocation
 from edgekit.types import Budget, Origin
 
@@ -26,4 +29,6 @@ PLAN = TimedPlan("plan-1", Allocation({}, (), {}, 1.0, 0.1, 1.0, 1.0, 0.0), Prun
 def test_how_a_search_ended_is_told_and_no_estimate_is_called_measured(
     origin: Origin, within: int, told: str
 ) -> None:
-    assert how_it_ended(Search((PLAN,) * 3, (PLAN,) * within, 1.16, ()), BUDGET, origin) == told
+    kept = replace(PLAN, structure=Structure(0.5, 0.11, 1, 1))
+    plans = (kept,) * within + (PLAN,) * (3 - within)
+    assert how_it_ended(Search(plans, (), 1.16, ()), BUDGET, origin) == told

@@ -11,7 +11,12 @@ import pytest
 from edgekit.building.candidates.exporting import Exporter
 from edgekit.building.candidates.timing import Timer
 from edgekit.building.samples import SampleStore
-from edgekit.building.variants.probing import structure_parts, time_structures, untrained_structures
+from edgekit.building.variants.probing import (
+    like_lead,
+    structure_parts,
+    time_structures,
+    untrained_structures,
+)
 from edgekit.compress import PruneConfig
 from edgekit.hardware import find_target
 from edgekit.progress import SilentReporter
@@ -52,6 +57,14 @@ def test_all_that_a_structure_depends_on_is_in_its_key(tmp_path: Path) -> None:
         assert len({store.key("network", part) for part in parts}) == len(parts)
 
 
+class FakeUnstarted(FakeExecutor):
+    """A cluster that may not be started."""
+
+    @property
+    def slots(self) -> int:
+        raise AssertionError("asked how many slots it has")
+
+
 def test_structures_are_exported_like_the_leading_candidate_and_timed(tmp_path: Path) -> None:
     splits, model = digit_splits(), given_model()
     assert splits.train is not None
@@ -86,6 +99,8 @@ def test_structures_are_exported_like_the_leading_candidate_and_timed(tmp_path: 
             [lead],
         )
         assert executor.stages == ["export"] * 3
+        cluster = replace(exporter, executor=FakeUnstarted())
+        cluster.exported_ahead([(variant, like_lead(variant, lead)) for variant in variants])  # all is stored
         each = time_structures(
             exporter,
             Timer(cache, device, SilentReporter(), 0),

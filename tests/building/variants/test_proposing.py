@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,22 +12,15 @@ from hypothesis import strategies as st
 
 from edgekit.building.variants.basis import PlanBasis
 from edgekit.building.variants.proposing import CLOSE, Search, TimedPlan, search
-from edgekit.compress import PruneConfig, PrunePlan, SensitivityConfig, apply_plan, measure_sensitivity
-from edgekit.compress.pruning.plan import PruneStep
+from edgekit.compress import PrunePlan, apply_plan
 from edgekit.errors import StageError
-from edgekit.latency import units_of
 from edgekit.model.export import export_onnx
 from edgekit.plan import Structure
 from edgekit.plan.narrowing import MARGIN
-from edgekit.plan.solving import Allocation, PlanLimits
-from edgekit.planning import PlanCutter, assemble, coupled, unchanged
+from edgekit.plan.solving import Allocation
+from edgekit.planning import unchanged
 from edgekit.types import Budget
-from tests.building.parts import digit_splits
-from tests.compress.nets import image_example, random_samples
-from tests.planning.networks import formula_table, small_resnet
-
-EXAMPLE = image_example(side=16)
-CONFIG = PruneConfig(importance="magnitude", round_to=8)
+from tests.building.variants.plans import EXAMPLE, FakeBasis, fake_basis, real_basis
 
 
 class FakeBoard:
@@ -46,36 +39,14 @@ class FakeBoard:
         }
 
 
-class FakeBasis(PlanBasis):
-    """Plans by their names alone: no network is cut, which takes a second each."""
-
-    def pruning(self, allocation: Allocation) -> PrunePlan:
-        full = {group.name: group.widths[-1] for group in self.coupling.groups}
-        steps = tuple(
-            PruneStep(name, full[name], tuple(range(width)))
-            for name, width in allocation.widths.items()
-            if width < full[name]
-        )
-        return PrunePlan(steps, 100, 50, tuple(allocation.dropped))
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> PlanBasis:
+    return real_basis(tmp_path_factory.mktemp("basis"))
 
 
 @pytest.fixture(scope="module")
-def real_basis(tmp_path_factory: pytest.TempPathFactory) -> PlanBasis:
-    network = small_resnet()
-    path = tmp_path_factory.mktemp("basis") / "network.onnx"
-    export_onnx(network, EXAMPLE, path)
-    units = units_of(path, "onnxruntime", "int8")
-    coupling = coupled(network, EXAMPLE, CONFIG)
-    told = SensitivityConfig(fractions=(0.5,), samples=32, batch_size=32)
-    harm = measure_sensitivity(network, EXAMPLE, random_samples(64, side=16), CONFIG, told)
-    assembled = assemble(units, coupling, formula_table(units.units), harm, PlanLimits(latency_ms=1.0))
-    cutter = PlanCutter(network, EXAMPLE, coupling, CONFIG)
-    return PlanBasis(units, network, EXAMPLE, coupling, harm, assembled, digit_splits().calibration, cutter)
-
-
-@pytest.fixture(scope="module")
-def basis(real_basis: PlanBasis) -> FakeBasis:
-    return FakeBasis(**{field.name: getattr(real_basis, field.name) for field in fields(PlanBasis)})
+def basis(whole: PlanBasis) -> FakeBasis:
+    return fake_basis(whole)
 
 
 def searched(basis: PlanBasis, share: float, factor: float, begun: float) -> tuple[Search, float, FakeBoard]:
@@ -130,6 +101,16 @@ def test_plans_that_no_runtime_runs_are_not_within(basis: PlanBasis) -> None:
     assert "plan-1" not in {plan.id for plan in looked.within}
 
 
+def test_what_was_looked_at_for_another_budget_is_not_proposed_again_and_counts(basis: FakeBasis) -> None:
+    whole_ms = unchanged(basis.assembled.problem).latency_ms
+    board = FakeBoard(1.0)
+    first = search(basis, Budget(max_latency_ms=0.7 * whole_ms), 1.0, board)
+    then = search(basis, Budget(max_latency_ms=0.8 * whole_ms), first.ratio, board, first)
+    assert then.plans[: len(first.plans)] == first.plans
+    assert board.asked == list(dict.fromkeys(board.asked)) == [plan.id for plan in then.plans]
+    assert {plan.id for plan in first.within} < {plan.id for plan in then.within}
+
+
 def test_a_size_limit_counts_as_well(basis: PlanBasis) -> None:
     limit_ms = 0.7 * unchanged(basis.assembled.problem).latency_ms
 
@@ -143,13 +124,13 @@ def test_a_size_limit_counts_as_well(basis: PlanBasis) -> None:
 def test_a_plan_that_cannot_be_made_is_told_and_costs_no_other(
     basis: PlanBasis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = FakeBasis.pruning
+    as_ever = FakeBasis.pruning
 
     def pruning(self: FakeBasis, allocation: Allocation) -> PrunePlan:
         if not hasattr(pruning, "asked"):
             pruning.asked = True  # type: ignore[attr-defined]
             raise StageError("prune", "two widths in one")
-        return whole(self, allocation)
+        return as_ever(self, allocation)
 
     monkeypatch.setattr(FakeBasis, "pruning", pruning)
     looked, _, _ = searched(basis, 0.7, 1.0, begun=1.0)
@@ -157,10 +138,8 @@ def test_a_plan_that_cannot_be_made_is_told_and_costs_no_other(
     assert looked.within
 
 
-def test_every_plan_within_is_a_network_that_runs(real_basis: PlanBasis, tmp_path: Path) -> None:
-    looked, _, _ = searched(real_basis, 0.6, 1.0, begun=1.0)
+def test_every_plan_within_is_a_network_that_runs(whole: PlanBasis, tmp_path: Path) -> None:
+    looked, _, _ = searched(whole, 0.6, 1.0, begun=1.0)
     assert looked.within
     for plan in looked.within[:2]:
-        export_onnx(
-            apply_plan(real_basis.module, EXAMPLE, plan.pruning), EXAMPLE, tmp_path / f"{plan.id}.onnx"
-        )
+        export_onnx(apply_plan(whole.module, EXAMPLE, plan.pruning), EXAMPLE, tmp_path / f"{plan.id}.onnx")

@@ -14,6 +14,7 @@ from edgekit.compress import (
     PruneConfig,
     Sensitivity,
     SensitivityConfig,
+    joined,
     measure_blocks,
     measure_sensitivity,
     sensitivity_parts,
@@ -152,3 +153,12 @@ def test_what_is_not_finite_is_as_far_as_can_be_and_cannot_be_compared_with() ->
     assert OriginalOutputs(Giving(0.0), [(x,)]).divergence(Giving(float("nan"))) == 1e9
     with pytest.raises(StageError, match="not finite"):
         OriginalOutputs(Giving(float("inf")), [(x,)])
+
+
+def test_shares_that_are_joined_are_the_whole(network: Deep, measured: Sensitivity) -> None:
+    shares = [
+        measure_sensitivity(network, EXAMPLE, SAMPLES, PRUNING, CONFIG, share=(place, 2))
+        for place in range(2)
+    ]
+    assert all(len(share.groups) < len(measured.groups) for share in shares)
+    assert joined(shares) == measured
