@@ -8,8 +8,8 @@ from typing import Literal
 __all__ = ["BackendName", "Candidate", "Examination", "Failure", "Issue", "Precision", "Rejection"]
 
 Precision = Literal["fp32", "bf16", "fp16", "int8", "w8", "w4", "int8-dynamic", "fp8", "fp4"]
-"""`w8` and `w4` are weight-only: weights stored in 8 or 4 bits, whatever is multiplied. `int8-dynamic` stores weights as
-int8 and quantizes activations while it runs, with ranges of the sample at hand: nothing is calibrated."""
+"""`w8` and `w4` are weight-only: weights stored in 8 or 4 bits, whatever is multiplied. `int8-dynamic` stores weights
+as int8 and quantizes activations while it runs, with ranges of the sample at hand: nothing is calibrated."""
 
 
 BackendName = str

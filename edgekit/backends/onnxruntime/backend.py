@@ -29,6 +29,13 @@ REFUSED = {
 }
 """Precision → why this backend does not make it, and what to do instead."""
 
+AS_ON: Mapping[str, Mapping[str, str]] = {
+    "aarch64": {"session.qdqisint8allowed": "1"},
+    "x86_64": {"session.qdqisint8allowed": "0"},
+}
+"""A target's architecture → options with which a session fuses Q/DQ as it does there by default: convolutions of int8
+activations become integer ones on Arm alone (QDQIsInt8Allowed in core/optimizer/qdq_transformer; seen in 1.31)."""
+
 
 class OnnxRuntimeBackend:
     """See `edgekit.backends.base.Backend`."""
@@ -94,7 +101,7 @@ class OnnxRuntimeBackend:
         built = written_artifact(
             request, self.name, (ENTRY,), versions=versions, started=started, options=made.options, plan=plan
         )
-        audit = self.audit(built, request.threads)
+        audit = _audit(built, request.threads, AS_ON[request.target.architecture])
         return replace(built, audit=replace(audit, notes=(*made.notes, *audit.notes)))
 
     def open(self, artifact: Artifact, threads: int = 1) -> Session:
@@ -105,10 +112,7 @@ class OnnxRuntimeBackend:
         return artifact
 
     def audit(self, artifact: Artifact, threads: int = 1) -> Audit:
-        from edgekit.backends.onnxruntime.audit import audit
-
-        path = Path(artifact.folder) / artifact.entry
-        return audit(lambda options: _open(artifact, {**artifact.options, **options}, threads), path)
+        return _audit(artifact, threads, {})
 
     def layer_parts(
         self, artifact: Artifact, feeds: Mapping[str, NDArray[Any]], folder: Path
@@ -119,6 +123,13 @@ class OnnxRuntimeBackend:
         from edgekit.backends.onnxruntime.audit import read_layers
 
         return read_layers(Path(artifact.folder) / artifact.entry, rows)
+
+
+def _audit(artifact: Artifact, threads: int, as_on: Mapping[str, str]) -> Audit:
+    from edgekit.backends.onnxruntime.audit import audit
+
+    path = Path(artifact.folder) / artifact.entry
+    return audit(lambda options: _open(artifact, {**artifact.options, **as_on, **options}, threads), path)
 
 
 def _open(artifact: Artifact, options: Mapping[str, str], threads: int) -> Any:

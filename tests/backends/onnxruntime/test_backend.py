@@ -267,3 +267,13 @@ def test_a_missing_artifact_is_a_stage_error(tmp_path: Path) -> None:
     artifact = replace(export(tmp_path, "fp32"), entry="gone.onnx")
     with pytest.raises(StageError, match=r"gone\.onnx"):
         OnnxRuntimeBackend().open(artifact)
+
+
+@pytest.mark.parametrize("target", ["raspberry-pi-4", "generic-arm64", "generic-cpu"])
+def test_what_runs_in_int8_is_told_as_on_the_board_and_not_as_on_this_machine(
+    tmp_path: Path, target: str
+) -> None:
+    """On x86 convolutions of int8 activations, which Arm wants, stay between quantizers."""
+    audit = export(tmp_path, target=target).audit
+    assert audit.ran_as == "int8"
+    assert not any("arithmetic layers run in float" in note for note in audit.notes)
