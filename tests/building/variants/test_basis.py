@@ -95,11 +95,11 @@ def test_a_network_is_planned_by_the_table_that_it_was_planned_by(
     export_onnx(given_model().load(), (np.zeros((1, 1, 8, 8), np.float32),), path)
     device = LocalDevice(tmp_path / "work")
     board = Board(find_target("generic-cpu"), Machine.from_facts(device.describe()), ())
-    times = LayerTimes(TABLE_AUTO, device, board, 1, SilentReporter(), None, cache)
+    times = LayerTimes(TABLE_AUTO, device, board, 1, SilentReporter(), cache=cache)
     measured: list[LatencyTable] = []
     table = formula_table(units_of(path, "onnxruntime", "int8").units)
 
-    def measure(self: LayerTimes, onnx: Path, precision: str, place: Any) -> LatencyTable:
+    def measure(self: LayerTimes, place: Any, adding: Any) -> LatencyTable:
         measured.append(replace(table, measured_on=place, timed=table.timed[len(measured) :]))
         return measured[-1]
 
