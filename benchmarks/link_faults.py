@@ -232,8 +232,8 @@ def attempt(
     return answer[0], answer[1], answer[2]
 
 
-def try_once(name: str, trial: Trial, model: Path, moment_s: float) -> dict[str, Any] | None:
-    """One trial's row; None where the fault came when there was nothing to strike."""
+def try_once(name: str, trial: Trial, model: Path, moment_s: float) -> dict[str, Any]:
+    """One trial's row; where the fault came when there was nothing to strike, only how long the call took."""
     samples = trial.folder / "samples.npy"
     rng = np.random.default_rng(trial.chance.getrandbits(32))
     np.save(samples, rng.random((SAMPLES, 3, 64, 64), dtype=np.float32))
@@ -259,7 +259,7 @@ def try_once(name: str, trial: Trial, model: Path, moment_s: float) -> dict[str,
         restore_key(trial)
     (trial.there / "FakeOther").unlink(missing_ok=True)
     if how == "right" and struck[:1] != [True]:
-        return None
+        return {"wall_s": wall_s}
     row = {"moment_s": round(moment_s, 1), "outcome": how, "said": told, "notes": notes, "wall_s": wall_s}
     if how in ("error", "crash"):
         again = attempt(trial, "again", model, samples, expected)
@@ -316,8 +316,9 @@ def run_fault(
         with small_disk(trial.there, name == "disk full"):
             row = try_once(name, trial, model, moment_s)
         shutil.rmtree(folder, ignore_errors=True)
-        if row is None:  # it was done before: draw from a shorter time
-            whole_s = max(1.0, 0.9 * whole_s)
+        if "outcome" not in row:
+            if moment_s > row["wall_s"]:  # it was done before: draw from a shorter time
+                whole_s = max(1.0, 0.9 * whole_s)
             continue
         rows.append(row)
         print(name, len(rows), json.dumps(row), file=sys.stderr, flush=True)
