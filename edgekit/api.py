@@ -17,6 +17,7 @@ from edgekit.arguments import (
     read_training,
     refuse_unknown,
 )
+from edgekit.building.methods import with_methods
 from edgekit.building.preview import preview_build
 from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
 from edgekit.building.run import run_build
@@ -39,6 +40,7 @@ OTHER_OPTIONS = (
     "threads",
     "prune",
     "drop",
+    "compress",
     "low_rank",
     "student",
     "student_weights",
@@ -117,8 +119,9 @@ def build(
     `low_rank` has layers factorized in a variant of its own, "auto", 0.9 (of each layer's output variance) or ranks,
     {"fc1": 32, "conv2": (16, 16)}; `student` is another network, `net.py:make_small` or a live module, that learns
     from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
-    of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too;
-    `qat`, "auto", "always" or "never", says when a network is trained for a runtime's own integers.
+    of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too; `qat`, "auto", "always" or
+    "never", says when a network is trained for a runtime's own integers; `compress` names the methods that may be used,
+    "prune,qat", "none" or "auto".
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
     it to standard error wherever that goes, as the log of a batch job.
@@ -168,6 +171,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
     )
     loss, step = (read_function(name, given[name]) for name in ("loss", "step"))
     precisions, backends = (options.pop(name, None) for name in ("precisions", "backends"))
+    methods = options.pop("compress", None)
     request = BuildRequest(
         target=given["target"],
         model=given["model"],
@@ -189,7 +193,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         store=Path(given["store"]),
         **options,
     )
-    return request, _reporter(given["reporter"], given["quiet"])
+    return with_methods(request, methods), _reporter(given["reporter"], given["quiet"])
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -16,7 +16,7 @@ from edgekit.cli.reporting import reporter_of, reporting_options
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
-from edgekit.types import QatChoice
+from edgekit.types import METHODS, QatChoice
 from edgekit.types.measurements import LARGEST_SEED, TIMED_S
 
 __all__ = ["build"]
@@ -99,6 +99,12 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     default=512,
     show_default=True,
     help="Set aside; a recipe uses as many as it says.",
+)
+@click.option(
+    "--compress",
+    metavar="METHODS",
+    help=f"Only these methods, with commas between: {', '.join(METHODS)}; or none, or auto: what the budget needs.  "
+    "[default: auto]",
 )
 @click.option(
     "--no-prune/--prune", help="Quantize only; no training but what --low-rank and --student ask for."

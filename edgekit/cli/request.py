@@ -28,6 +28,7 @@ __all__ = ["read_request"]
 
 def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildRequest:
     """What is to be built; `given`: the command line, without the program's name. Raises UserError."""
+    from edgekit.building.methods import with_methods
     from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
 
     limit = options["max_latency"]
@@ -53,7 +54,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         step=options["train_step"],
         qat_epochs=options["qat_epochs"],
     )
-    return BuildRequest(
+    request = BuildRequest(
         target=options["target"],
         model=options["model"],
         weights=options["weights"],
@@ -92,6 +93,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         executor=options["executor"],
         command=shlex.join(["edgekit", *given]),
     )
+    return with_methods(request, options["compress"])
 
 
 def read_precisions(text: str | None) -> Any:

@@ -18,7 +18,7 @@ from edgekit.types.artifacts import (
     QuantizationSummary,
 )
 from edgekit.types.candidates import BackendName, Candidate, Examination, Failure, Issue, Precision, Rejection
-from edgekit.types.choices import Budget, Choice, QatChoice, Verdict
+from edgekit.types.choices import METHODS, Budget, Choice, QatChoice, Verdict
 from edgekit.types.measurements import (
     Accuracy,
     Agreement,
@@ -46,6 +46,7 @@ from edgekit.types.plans import LayerStaircase, PlanningResult, PlanResult
 from edgekit.types.steadiness import Moment, Steadiness, SteadyState
 
 __all__ = [
+    "METHODS",
     "Accuracy",
     "Agreement",
     "Artifact",

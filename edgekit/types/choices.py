@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgekit.types.measurements import Percentile
 
-__all__ = ["Budget", "Choice", "QatChoice", "Verdict"]
+__all__ = ["METHODS", "Budget", "Choice", "QatChoice", "Verdict"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ QatChoice = Literal["auto", "always", "never"]
 `auto`: where no INT8 build of a network keeps the accuracy limit, unless nothing is to be trained or the budget is met
 without.
 """
+
+
+METHODS = ("prune", "low-rank", "drop", "student", "qat")
+"""What makes a network smaller or fit for integers by training, as `--compress` names it."""
 
 
 Verdict = Literal["MEETS", "MISSES", "INFEASIBLE", "PROVISIONAL"]

@@ -156,7 +156,9 @@ def better_one(
             return Aim(
                 limit_ms, OTHER * best.harm, f"a plan that is predicted to lose {100 * saved:.2g} points less"
             )
-    return Ended(f"{best.name} meets the budget, and no other plan is predicted to be worth its training")
+    return Ended(
+        f"{best.name} met the budget when it was looked at, and no other plan is predicted to be worth its training"
+    )
 
 
 def faster_one(late: Sequence[TrainedPlan], limit_ms: float) -> Aim | Ended:

@@ -87,7 +87,7 @@ def test_points_that_contradict_each_other_are_averaged() -> None:
 def test_a_plan_that_meets_and_fills_the_budget_is_the_end() -> None:
     told = decided(trained(drop=0.005))
     assert isinstance(told, Ended)
-    assert told.why.startswith("plan-1 meets the budget")
+    assert told.why.startswith("plan-1 met the budget")
 
 
 def test_a_plan_that_meets_is_followed_by_a_milder_one_only_where_that_saves_enough() -> None:

@@ -138,7 +138,7 @@ def test_a_plan_that_meets_is_the_only_one_that_is_trained(
     assert len(lab.begun) == 1
     (plan,) = [plan for plan in told.plans if plan.variant]
     assert (plan.drop, plan.trained_ms) == (0.002, plan.latency_ms)
-    assert f"{plan.id} meets the budget" in told.reason
+    assert f"{plan.id} met the budget" in told.reason
 
 
 def test_where_the_accuracy_cannot_be_kept_a_milder_plan_shows_what_it_takes(
@@ -176,7 +176,7 @@ def test_what_training_made_too_slow_is_followed_by_a_faster_plan_that_meets(
     assert first.trained_ms is not None
     assert second.trained_ms is not None
     assert first.trained_ms > told.limit_ms >= second.trained_ms
-    assert f"{second.id} meets the budget" in told.reason
+    assert f"{second.id} met the budget" in told.reason
 
 
 def test_without_time_for_another_round_the_best_so_far_is_told_and_a_rerun_ends_there_too(

@@ -1,0 +1,88 @@
+"""Which methods make networks smaller, said in one word list: `prune,qat`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import replace
+
+from edgekit.building.request import LOW_RANK_AUTO, BuildRequest
+from edgekit.errors import UserError
+from edgekit.types import METHODS
+
+__all__ = ["with_methods"]
+
+COMPRESS = ("auto", "none", *METHODS)
+"""auto: what the budget needs; none: quantized as it is; the others: these methods and no others."""
+
+NEEDED = {"drop": "--drop blocks.3,blocks.7 or auto:2", "student": "--student net.py:make_small"}
+"""Methods that have to be told more → the option that does so."""
+
+
+def with_methods(request: BuildRequest, given: object) -> BuildRequest:
+    """The request with these methods and no others: a text, "prune,qat", or the names; None and auto leave it as it is.
+
+    `qat` then trains in any case, `low-rank` chooses its ranks itself unless they are given. Raises UserError for an
+    unknown name, for one that lacks what it needs, and where another option says the contrary.
+    """
+    methods = _names(given)
+    if methods in ((), ("auto",)):
+        return request
+    if "auto" in methods or ("none" in methods and len(methods) > 1):
+        alone = "auto" if "auto" in methods else "none"
+        raise UserError(f"compress is {','.join(methods)!r}", remedy=f"give {alone} alone, or leave it out")
+    asked = {
+        "low-rank": request.low_rank is not None,
+        "drop": bool(request.drop),
+        "student": request.student is not None,
+        "qat": request.qat == "always",
+    }
+    for name, is_asked in asked.items():
+        if is_asked and name not in methods:
+            raise UserError(
+                f"compress is {','.join(methods)!r}, and {name} is asked for by its own option",
+                remedy=f"add {name}, or leave that option out",
+            )
+    for name in methods:
+        if not asked.get(name, True) and name in NEEDED:
+            raise UserError(f"compress names {name} without saying what", remedy=NEEDED[name])
+    if "drop" in methods and "prune" not in methods:
+        raise UserError(
+            "compress names drop without prune, which goes on where blocks are dropped", remedy="prune,drop"
+        )
+    if ("prune" in methods and not request.prune) or ("qat" in methods and request.qat == "never"):
+        raise UserError(
+            f"compress is {','.join(methods)!r}, and another option leaves that out", remedy="say it once"
+        )
+    ranks = request.low_rank or LOW_RANK_AUTO
+    return replace(
+        request,
+        prune="prune" in methods,
+        low_rank=ranks if "low-rank" in methods else None,
+        qat="always" if "qat" in methods else "never",
+    )
+
+
+def _names(given: object) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    items = (
+        given.split(",")
+        if isinstance(given, str)
+        else list(given)
+        if isinstance(given, Iterable)
+        else [given]
+    )
+    if not items or not all(isinstance(item, str) for item in items):
+        raise UserError(f"compress is {given!r}", allowed=", ".join(COMPRESS))
+    names = tuple(dict.fromkeys(item.strip().lower() for item in items))
+    for name in names:
+        if name not in COMPRESS:
+            near = next(iter(difflib.get_close_matches(name, COMPRESS, n=1)), "")
+            allowed = f"{', '.join(COMPRESS)}; several with commas between"
+            raise UserError(
+                f"compress: {name!r} is no method",
+                allowed=allowed,
+                remedy=f"did you mean {near}?" if near else "",
+            )
+    return names
