@@ -38,6 +38,10 @@ class PrecisionRow:
     is_weight_only: bool = False
     is_offered: bool = True
 
+    def is_meant_by(self, ran_as: Precision | str) -> bool:
+        """Whether a candidate of this precision whose layers ran so ran as asked; "" is not known."""
+        return self.is_weight_only or ran_as in ("", self.name, self.arithmetic)
+
 
 PRECISIONS: Mapping[Precision, PrecisionRow] = {
     row.name: row

@@ -24,3 +24,11 @@ def test_markers_are_told_apart() -> None:
 
 def test_a_build_offers_what_some_backend_makes() -> None:
     assert OFFERED == ("fp32", "bf16", "fp16", "int8", "w8", "w4", "int8-dynamic")
+
+
+def test_a_precision_runs_as_meant_in_itself_or_in_its_arithmetic() -> None:
+    assert PRECISIONS["int8-dynamic"].is_meant_by("int8")
+    assert PRECISIONS["w4"].is_meant_by("int8")
+    assert PRECISIONS["w4"].is_meant_by("fp32")
+    assert not PRECISIONS["fp16"].is_meant_by("fp32")
+    assert not PRECISIONS["int8"].is_meant_by("fp32")

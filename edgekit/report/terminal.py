@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.precisions import PRECISIONS
 from edgekit.report.answers import answers
 from edgekit.report.cautions import cautions
 from edgekit.report.checks import WITHIN, checks
@@ -140,7 +141,8 @@ def _ran_otherwise(candidates: Sequence[CandidateResult]) -> str:
     names = [
         f"{candidate.id} as {candidate.ran_as}"
         for candidate in candidates
-        if candidate.ran_as and candidate.ran_as != candidate.precision
+        if candidate.precision in PRECISIONS
+        and not PRECISIONS[candidate.precision].is_meant_by(candidate.ran_as)
     ]
     return f"ran in another precision than asked: {', '.join(names)}" if names else ""
 

@@ -206,9 +206,9 @@ def marker(candidate: CandidateResult) -> dict[str, Any]:
 
 
 def precision_ran(candidate: CandidateResult) -> str:
-    """What ran; weight-only candidates keep their name, as their arithmetic is float by design."""
+    """What ran; a candidate that ran as it was meant to keeps its name, weight-only ones whatever was multiplied."""
     row = PRECISIONS.get(candidate.precision)
-    is_by_design = row is not None and row.is_weight_only
+    is_by_design = row is not None and row.is_meant_by(candidate.ran_as)
     return candidate.precision if is_by_design else candidate.ran_as or candidate.precision
 
 
