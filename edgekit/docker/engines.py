@@ -133,12 +133,24 @@ def run_commands(
 ) -> tuple[list[list[str]], list[list[str]]]:
     """(what runs the words in a container of that name, what removes it afterwards), each in its order.
 
-    buildah has no `run` for images: a working container is made, used and removed.
+    buildah has no `run` for images: a working container is made, used and removed. Health checks are for containers that
+    stay; podman wants systemd for them.
     """
     mounts = [word for here, there in volumes.items() for word in ("--volume", f"{here}:{there}")]
     if engine.name == "buildah":
         make = [engine.program, "from", "--pull-never", "--platform", platform, "--name", name, tag]
         run = [engine.program, "run", *options, *mounts, name, "--", *words]
         return [make, run], [[engine.program, "rm", name]]
-    run = [engine.program, "run", "--rm", "--name", name, "--platform", platform, "--pull", "never"]
+    run = [
+        engine.program,
+        "run",
+        "--rm",
+        "--no-healthcheck",
+        "--name",
+        name,
+        "--platform",
+        platform,
+        "--pull",
+        "never",
+    ]
     return [[*run, *options, *mounts, tag, *words]], [[engine.program, "rm", "--force", name]]

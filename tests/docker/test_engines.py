@@ -64,7 +64,7 @@ def test_a_run_is_named_so_that_it_can_be_removed() -> None:
         DOCKER, "r/x:1", ["python3", ODD], name="n", platform="linux/arm64", volumes={Path("/w"): "/work"}
     )
     assert steps == [[
-        "/bin/docker", "run", "--rm", "--name", "n", "--platform", "linux/arm64", "--pull", "never",
+        "/bin/docker", "run", "--rm", "--no-healthcheck", "--name", "n", "--platform", "linux/arm64", "--pull", "never",
         "--volume", "/w:/work", "r/x:1", "python3", ODD,
     ]]  # fmt: skip
     assert tidying == [["/bin/docker", "rm", "--force", "n"]]
