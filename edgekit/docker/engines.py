@@ -133,8 +133,8 @@ def run_commands(
 ) -> tuple[list[list[str]], list[list[str]]]:
     """(what runs the words in a container of that name, what removes it afterwards), each in its order.
 
-    buildah has no `run` for images: a working container is made, used and removed. Health checks are for containers that
-    stay; podman wants systemd for them.
+    buildah has no `run` for images: a working container is made, used and removed. Health checks are for containers
+    that stay; podman wants systemd for them.
     """
     mounts = [word for here, there in volumes.items() for word in ("--volume", f"{here}:{there}")]
     if engine.name == "buildah":
