@@ -73,9 +73,10 @@ def _names(given: object) -> tuple[str, ...]:
         if isinstance(given, Iterable)
         else [given]
     )
-    if not items or not all(isinstance(item, str) for item in items):
+    texts = [item for item in items if isinstance(item, str)]
+    if not texts or len(texts) < len(items):
         raise UserError(f"compress is {given!r}", allowed=", ".join(COMPRESS))
-    names = tuple(dict.fromkeys(item.strip().lower() for item in items))
+    names = tuple(dict.fromkeys(text.strip().lower() for text in texts))
     for name in names:
         if name not in COMPRESS:
             near = next(iter(difflib.get_close_matches(name, COMPRESS, n=1)), "")
