@@ -22,8 +22,8 @@ from edgekit.errors import UserError
 
 def group(scores: list[float], harms: dict[int, float], layer: str = "a") -> GroupHarm:
     """Of channels with these scores, the best first."""
-    total = sum(scores) or 1.0
-    lost = tuple(1.0 - sum(scores[:width]) / total for width in range(len(scores) + 1))
+    total = sum(scores)
+    lost = tuple(sum(scores[width:]) / total if total else 0.0 for width in range(len(scores) + 1))
     measured = tuple(MeasuredWidth(width, harms[width]) for width in sorted(harms, reverse=True))
     return GroupHarm(layer, len(scores), (layer, f"{layer}.other"), measured, lost)
 
