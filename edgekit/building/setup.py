@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -255,9 +255,11 @@ def locate_model(request: BuildRequest) -> GivenModel:
     return GivenModel(locate_module(network), network, name)
 
 
-def located(spec: str | Path, weights: Path | None, part: WeightsPart, name: str) -> GivenModel:
-    """A network that is given by name."""
-    ref = locate(spec, weights, part)
+def located(
+    spec: str | Path, weights: Path | None, part: WeightsPart, name: str, seed: int | None = None
+) -> GivenModel:
+    """A network that is given by name. `seed`: of one that is to be trained from its random weights."""
+    ref = replace(locate(spec, weights, part), seed=seed)
     if ref.weights is not None:
         with closing(make_executor(DEFAULT_EXECUTOR)) as executor:  # a file of this machine
             read_weights(executor, ref.weights)
@@ -275,7 +277,7 @@ def locate_student(request: BuildRequest) -> GivenModel | None:
         return None
     try:
         if isinstance(given, (str, Path)):
-            student = located(given, weights, WeightsPart(), str(given))
+            student = located(given, weights, WeightsPart(), str(given), request.seed)
         elif weights is not None:
             raise ModelError(
                 f"weights are given beside a live {type(given).__name__}", remedy="load them before"

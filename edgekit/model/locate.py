@@ -50,7 +50,8 @@ class ModelRef:
     factory: its name, the source file, the local files it imports, the weights, and, once it has been built (see
     `load.identified`), `state`: all that the network holds, and `notes`: what was done to the
     weights' names. `part` of the weights counts by what it loads, as `state` has it. pt2, onnx: the file (and an
-    ONNX file's external data). module: a live torch module, its class's source and its state.
+    ONNX file's external data). module: a live torch module, its class's source and its state. `seed`: with which random
+    numbers a factory begins whose network is not trained yet; None: it is called as it is.
     """
 
     kind: Literal["factory", "pt2", "onnx", "module"]
@@ -60,6 +61,7 @@ class ModelRef:
     state: str = ""
     notes: tuple[str, ...] = ()
     part: WeightsPart = WeightsPart()
+    seed: int | None = None
 
 
 def locate(

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 import edgekit
-from edgekit.building.request import read_features
-from edgekit.building.setup import GivenModel
+from edgekit.building.request import BuildRequest, read_features
+from edgekit.building.setup import GivenModel, locate_student
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.student import StudentMaker
 from edgekit.errors import UserError
 from edgekit.graph import read_signature
 from edgekit.model import locate_module
-from edgekit.types import Signature, TensorSpec
+from edgekit.types import Budget, Signature, TensorSpec
 from tests.building.parts import count_entries
 from tests.building.variants.contexts import maker_context
 from tests.one_thread import one_thread
@@ -28,6 +28,8 @@ from tests.one_thread import one_thread
 __all__ = ["one_thread"]
 
 NETS = """
+import time
+
 import torch
 from torch import nn
 
@@ -55,6 +57,12 @@ def make_small():
 
 
 def make_random():
+    network = Net(8)
+    torch.nn.init.normal_(network.last.weight, generator=torch.Generator().manual_seed(time.time_ns()))
+    return network
+
+
+def make_unseeded():
     return Net(8)
 
 
@@ -157,6 +165,28 @@ def test_a_student_is_trained_described_kept_and_fed_as_the_original(
     (another,) = StudentMaker().make(other)
     assert isinstance(another, MadeVariant)
     assert another.variant.digest != made.variant.digest
+
+
+def test_a_student_begins_with_the_random_weights_of_the_builds_seed(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NETS)
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    networks = []
+    for seed in (0, 0, 1):
+        request = BuildRequest(
+            "generic-cpu",
+            "net.py:make",
+            "digits",
+            Budget(),
+            student=f"{tmp_path}/net.py:make_unseeded",
+            seed=seed,
+        )
+        student = locate_student(request)
+        assert student is not None
+        networks.append(student.load().state_dict()["first.weight"])
+    assert torch.equal(networks[0], networks[1])
+    assert not torch.equal(networks[0], networks[2])
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
