@@ -3,7 +3,8 @@
 Sent as a text (`python3 -c`), so it imports nothing from here, and any Python 3 can say that it is too old. It reads
 one line of JSON from standard input:
 
-    {"folder": work folder, "digest": of the code, "files": null or [[name, bytes, sha256], …]}
+    {"folder": work folder, "digest": of the code, "sizes": [[name, bytes], …],
+     "files": null or [[name, bytes, sha256], …]}
 
 then, where files are given, zlib of their bytes, one after the other; they become FOLDER/code/DIGEST/board, all of them
 or nothing. It answers with one line of JSON; shells of a login may have printed other lines before it.
@@ -12,6 +13,7 @@ or nothing. It answers with one line of JSON; shells of a login may have printed
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 import sys
@@ -20,13 +22,13 @@ import zlib
 OLDEST = (3, 6)
 MARKER = "edgekit-work.json"
 TRIED_BYTES = 4096
+CODE = re.compile(r"[0-9a-f]{32}(\.part-[0-9]+)?$")
 
 
 def prepare(folder: str) -> None:
     """Make the work folder, and write to it. Raises OSError; ValueError for a folder that holds other things."""
     os.makedirs(folder, exist_ok=True)
-    marker = os.path.join(folder, MARKER)
-    if not os.path.exists(marker) and os.listdir(folder):
+    if not os.path.exists(os.path.join(folder, MARKER)) and not is_ours(folder):
         raise ValueError("strange")
     tried = os.path.join(folder, ".tried-%d" % os.getpid())
     try:
@@ -37,6 +39,25 @@ def prepare(folder: str) -> None:
     finally:
         if os.path.exists(tried):
             os.unlink(tried)
+    mark(folder)
+
+
+def is_whole(place: str, sizes) -> bool:  # type: ignore[no-untyped-def]
+    """Whether our code lies there with all its files."""
+    paths = ((os.path.join(place, "board", name), size) for name, size in sizes)
+    return all(os.path.isfile(path) and os.path.getsize(path) == size for path, size in paths)
+
+
+def is_ours(folder: str) -> bool:
+    """Whether an unmarked folder is empty, or holds just what is left of our code when it is removed as it arrives."""
+    code = os.path.join(folder, "code")
+    if set(os.listdir(folder)) - {"code"}:
+        return False
+    return not os.path.isdir(code) or all(CODE.match(name) for name in os.listdir(code))
+
+
+def mark(folder: str) -> None:
+    marker = os.path.join(folder, MARKER)
     if not os.path.exists(marker):
         with open(marker, "w") as text:
             text.write('{"edgekit": "work folder of measurements; may be removed as a whole"}\n')
@@ -84,12 +105,14 @@ def answer(asked) -> dict:  # type: ignore[no-untyped-def, type-arg]
     told.update(folder=folder, numpy=importlib.util.find_spec("numpy") is not None)
     try:
         prepare(folder)
-        if asked["files"] and not os.path.isdir(place):
+        if asked["files"] and not is_whole(place, asked["sizes"]):
+            shutil.rmtree(place, ignore_errors=True)  # what a removal in the middle has left
             take_in(sys.stdin.buffer, place, asked["files"])
+            mark(folder)  # it may have been removed meanwhile
     except (OSError, ValueError) as error:
         told["problem"] = getattr(error, "strerror", None) or str(error)
         told["errno"] = getattr(error, "errno", None)
-    told["has_code"] = os.path.isdir(place)
+    told["has_code"] = is_whole(place, asked["sizes"])
     return told
 
 

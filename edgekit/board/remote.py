@@ -15,6 +15,7 @@ import sys
 import time
 from typing import Any, BinaryIO, Dict
 
+from .arrive import MARKER
 from .blobs import Blobs, Damaged
 from .files import is_safe, read_json
 from .frames import read_frames, write_frames
@@ -42,6 +43,7 @@ class Remote(object):
         for line in iter(self.given.readline, b""):
             asked = json.loads(line.decode("utf-8"))
             try:
+                os.stat(os.path.join(self.work, MARKER))  # in a folder that was removed nothing is made
                 getattr(self, "do_" + asked.pop("do"))(**asked)
             except Damaged as problem:
                 self.answer({"error": str(problem), "kind": "damaged"})

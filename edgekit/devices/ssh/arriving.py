@@ -38,7 +38,8 @@ class Greeting:
 async def arrive(connection: SSHClientConnection, address: Address) -> Greeting:
     """Say hello, and bring the code. Raises DeviceError for a board that cannot take it, LinkLost."""
     code = board_code()
-    asked = {"folder": address.folder, "digest": code.digest, "files": None}
+    sizes = [(name, size) for name, size, _digest in code.files]
+    asked = {"folder": address.folder, "digest": code.digest, "sizes": sizes, "files": None}
     told = await _run(connection, address, asked, b"")
     _refuse(told, address)
     if not told["has_code"]:

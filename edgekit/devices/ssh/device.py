@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from edgekit.devices.ssh.arriving import check_ready
 from edgekit.devices.ssh.following import Follower, Placed
 from edgekit.devices.ssh.link import Link, Place
 from edgekit.devices.ssh.packing import Parcel, PushedFile, checked_name, pack_job, read_pushed
-from edgekit.devices.ssh.pushing import bring
+from edgekit.devices.ssh.pushing import bring, refused
 from edgekit.devices.ssh.reaching import Reach
 from edgekit.devices.ssh.results import fetch_checked, read_result
+from edgekit.devices.ssh.trouble import RemoteProblem
 from edgekit.errors import OutputError, StageError
 from edgekit.types import Origin
 
@@ -85,7 +86,8 @@ class SshDevice:
 
     def describe(self) -> Mapping[str, Any]:
         """What the board says of itself: `board/machine.py`, run there."""
-        facts = self._reach.keep_at(lambda link: link.ask("describe"))
+        with self._telling():
+            facts = self._reach.keep_at(lambda link: link.ask("describe"))
         self._emulated = bool(facts["emulated"])
         return facts
 
@@ -97,7 +99,8 @@ class SshDevice:
         """Bring files to the board, those only whose content is not there yet."""
         pushed = read_pushed(files)
         self.check()
-        bring(self._reach, pushed.values())
+        with self._telling():
+            bring(self._reach, pushed.values())
         self._pushed.update(pushed)
         for name in pushed:
             self._fetched.pop(name, None)
@@ -132,8 +135,9 @@ class SshDevice:
         parcel = pack_job(job, self._pushed, self.address)
         follower = Follower(self._reach, parcel, timeout_s, progress or (lambda *_all: None))
         try:
-            ended = follower.follow()
-            return self._take(follower.placed, ended, parcel)
+            with self._telling():
+                ended = follower.follow()
+                return self._take(follower.placed, ended, parcel)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._interrupted(follower.placed)) from None
         finally:
@@ -186,10 +190,19 @@ class SshDevice:
 
         Running jobs stay. Gives the bytes that were freed.
         """
-        answer = self._reach.keep_at(
-            lambda link: link.ask("clean", older_than_s=older_than_s, most_bytes=most_bytes)
-        )
+        with self._telling():
+            answer = self._reach.keep_at(
+                lambda link: link.ask("clean", older_than_s=older_than_s, most_bytes=most_bytes)
+            )
         return int(answer["freed_bytes"])
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What the board could not do is told as the user's line."""
+        try:
+            yield
+        except RemoteProblem as problem:
+            raise refused(problem, self._reach) from problem
 
     def close(self) -> None:
         """End the connection; the next call makes another."""

@@ -171,7 +171,8 @@ class Follower:
     def _look(self, placed: Placed, offset: int) -> dict[str, Any]:
         try:
             return self.reach.keep_at(
-                lambda link: link.ask("look", name=placed.name, token=placed.token, offset=offset)
+                lambda link: link.ask("look", name=placed.name, token=placed.token, offset=offset),
+                anew=("program",),  # a job that is gone is begun again
             )
         except RemoteProblem as problem:
             if problem.kind == "gone":

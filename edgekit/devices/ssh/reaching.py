@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from edgekit.devices.address import Address
 from edgekit.devices.ssh.link import Link, Place
-from edgekit.devices.ssh.trouble import LinkLost, Unreachable
+from edgekit.devices.ssh.trouble import LinkLost, RemoteProblem, Unreachable
 from edgekit.errors import DeviceError
 
 __all__ = ["Reach"]
@@ -18,6 +18,8 @@ T = TypeVar("T")
 FIRST_PATIENCE_S = 5.0  # with a board that lets us in and ends each connection, before one has held
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
+RESTARTS = 3
+"""Of the program there in one action: a folder that is removed again and again is not written to."""
 
 
 class Reach:
@@ -51,13 +53,19 @@ class Reach:
             self._link.close()
             self._link = None
 
-    def keep_at(self, action: Callable[[Link], T], patience_s: float | None = None) -> T:
+    def keep_at(
+        self,
+        action: Callable[[Link], T],
+        patience_s: float | None = None,
+        anew: Collection[str] = ("program", "gone"),
+    ) -> T:
         """Do it over a link, again after each loss of one: the action must bear being done twice.
 
-        Raises DeviceError when the board is out of reach for longer than the patience, or never was reached, and what
-        the action raises.
+        `anew`: kinds of a RemoteProblem after which it is done again over a new link, which brings our code anew: the
+        work folder may have been removed under the program there. Raises DeviceError when the board is out of reach for
+        longer than the patience, or never was reached, and what the action raises.
         """
-        give_up, pause = float("inf"), FIRST_PAUSE_S
+        give_up, pause, restarts = float("inf"), FIRST_PAUSE_S, 0
         patience = self.patience_s if patience_s is None else patience_s
         while True:
             try:
@@ -75,6 +83,11 @@ class Reach:
                 self.told(f"the link to {self.address.name} is lost ({problem}); trying again")
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
+            except RemoteProblem as problem:
+                restarts += 1
+                if problem.kind not in anew or restarts > RESTARTS:
+                    raise
+                self.drop()
             except BaseException as problem:
                 if not isinstance(problem, Exception):
                     self.drop()  # interrupted in the middle of an answer, it can answer no more

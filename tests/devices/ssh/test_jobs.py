@@ -183,6 +183,36 @@ def test_a_board_that_restarts_measures_anew_and_says_so(make_device: Maker, tmp
     assert jobs_there(tmp_path) == []
 
 
+@pytest.mark.parametrize("order", ["describe", "clean", "push"])
+def test_a_work_folder_that_is_removed_before_anything_is_asked_is_made_again(
+    make_device: Maker, tmp_path: Path, order: str
+) -> None:
+    """Also where only a part of our code is left, as of a removal while it arrived."""
+    (tmp_path / "file").write_bytes(b"content")
+    device = make_device()
+    orders: dict[str, Callable[[], object]] = {
+        "describe": device.describe,
+        "clean": device.clean,
+        "push": lambda: device.push([(tmp_path / "file", "x")]),
+    }
+    device.describe()
+    shutil.rmtree(tmp_path / "there")
+    orders[order]()
+    device.push([(tmp_path / "file", "y")])
+    assert device.pull(["y"], tmp_path / "back")[0].read_bytes() == b"content"
+    device.close()
+    device.describe()
+    for path in (tmp_path / "there").iterdir():
+        if path.name != "code":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for program in (tmp_path / "there" / "code").glob("*/board/__main__.py"):
+        program.unlink()
+    device.close()
+    orders[order]()
+    device.push([(tmp_path / "file", "z")])
+    assert device.pull(["z"], tmp_path / "back")[0].read_bytes() == b"content"
+
+
 def test_a_work_folder_that_is_removed_is_made_again(make_device: Maker, tmp_path: Path) -> None:
     device = make_device()
     job = push(device, tmp_path)
