@@ -89,7 +89,7 @@ def test_every_plan_is_told_with_what_became_of_it(planned: tuple[Path, list[str
     assert trained.drop is not None
     assert trained.trained_ms is not None
     assert planning.reason.endswith(
-        f"{trained.id} meets the budget, and no other plan is predicted to be worth its training"
+        f"{trained.id} met the budget when it was looked at, and no other plan is predicted to be worth its training"
     )
     ranked = [plan for plan in planning.plans if plan.scores]
     assert len(ranked) != 1  # one alone needs no contest
