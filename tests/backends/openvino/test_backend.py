@@ -15,6 +15,7 @@ from edgekit.backends.openvino.audit import audit_model
 from edgekit.backends.openvino.backend import OpenVinoBackend
 from edgekit.backends.openvino.plan import refused_floats
 from edgekit.board.machine import describe
+from edgekit.devices.local import local_machine
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph import CalibrationData
 from edgekit.hardware import find_target
@@ -207,7 +208,13 @@ def test_four_bits_are_for_matrix_products(tmp_path: Path) -> None:
     from tests.backends.onnxruntime.test_weights import perceptron
 
     network = as_variant(perceptron(tmp_path / "net.onnx"))
-    plain, small = export(network, tmp_path / "a", "fp32"), export(network, tmp_path / "b", "w4")
+    plain = export(network, tmp_path / "a", "fp32")
+    try:
+        small = export(network, tmp_path / "b", "w4")
+    except StageError as problem:
+        if "avx512f" in local_machine().features:
+            raise
+        pytest.skip(f"OpenVINO has no such kernel for this CPU: {problem.cause}")
     assert small.size_bytes < 0.5 * plain.size_bytes
     assert any("weights are stored in 4 bits" in note for note in small.audit.notes)
     sample = {"x": np.random.default_rng(0).normal(size=(1, 4, 256)).astype(np.float32)}
