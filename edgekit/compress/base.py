@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+    from torch.utils.hooks import RemovableHandle
 
     from edgekit.data.base import Batch
 
@@ -20,6 +21,7 @@ __all__ = [
     "example_tensors",
     "flat_outputs",
     "forward_outputs",
+    "run_watched",
     "to_tensor",
     "whole_batches",
 ]
@@ -40,6 +42,22 @@ class Samples(Protocol):
 
     def subset(self, places: NDArray[np.int64]) -> Samples:
         """Some of the samples, by their places in the stored order."""
+
+
+def run_watched(
+    module: torch.nn.Module, hooks: Iterable[RemovableHandle], batches: Iterable[tuple[torch.Tensor, ...]]
+) -> None:
+    """Run `batches` through `module` in eval mode, without gradients; afterwards its `hooks` are gone."""
+    import torch
+
+    handles = list(hooks)
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                module.eval()(*batch)
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class NetworkPlan(Protocol):

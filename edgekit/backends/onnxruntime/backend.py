@@ -92,7 +92,7 @@ class OnnxRuntimeBackend:
         elif precision == "int8":
             plan = self.plan(request)
             made = export_int8(plan, network, path, request.target.int8_rule(request.features).why)
-        elif precision in ("w8", "w4"):
+        elif PRECISIONS[precision].is_weight_only:
             made = Exported(notes=export_weight_only(network, path, PRECISIONS[precision].weight_bits))
         elif precision == "int8-dynamic":
             made = Exported(notes=export_dynamic(network, path, request.target.int8_rule(request.features)))

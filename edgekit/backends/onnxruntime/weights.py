@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.backends.onnxruntime.audit import BLOCKWISE, IN_INT8
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.graph.proto import read_model
 from edgekit.quiet import quiet
@@ -21,21 +22,6 @@ __all__ = ["export_dynamic", "export_weight_only"]
 BLOCK = 32
 """Inputs of a layer that share one scale."""
 
-IN_INT8 = 4
-"""MatMulNBits' accuracy_level: blocks of activations become int8 as they come. On x86 with VNNI a product of 512 x 512
-with one row took 0.45 of the time of level 0 in 4 bits, and a thirtieth in 8 bits, for which level 0 has no kernel of
-its own (measured with ONNX Runtime 1.31)."""
-
-
-def _has_linear_layers(onnx_path: Path) -> bool:
-    """Whether there is a product with constant weights to store in another way."""
-    model = read_model(onnx_path)
-    weights = {weight.name for weight in model.graph.initializer}
-    return any(
-        node.op_type in ("Gemm", "MatMul") and len(node.input) > 1 and node.input[1] in weights
-        for node in model.graph.node
-    )
-
 
 def export_weight_only(onnx_path: Path, path: Path, bits: int) -> tuple[str, ...]:
     """Write `path`: products with constant weights as MatMulNBits, symmetric, a scale for each block of 32 inputs.
@@ -43,12 +29,13 @@ def export_weight_only(onnx_path: Path, path: Path, bits: int) -> tuple[str, ...
     All else is as in the variant `onnx_path`. Gives notes for the report. Raises StageError where there is no such
     product, or ONNX Runtime's quantizer refuses.
     """
+    import onnx
+
     try:
         from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnxruntime") from error
-    _check(onnx_path, f"w{bits}")
-    model = _as_products(read_model(onnx_path))
+    model = _as_products(_linear(onnx_path, f"w{bits}"))
     with quiet():
         try:
             quantizer = MatMulNBitsQuantizer(
@@ -58,14 +45,13 @@ def export_weight_only(onnx_path: Path, path: Path, bits: int) -> tuple[str, ...
         except (ValueError, RuntimeError, KeyError, AssertionError) as error:
             raise StageError("export", f"ONNX Runtime's quantizer: {in_one_line(error)}") from error
     made: Any = quantizer.model.model
-    stored = [node for node in made.graph.node if node.op_type == "MatMulNBits"]
+    stored = [node for node in made.graph.node if node.op_type == BLOCKWISE]
     for node in stored:
         node.name = node.name.removesuffix(f"_Q{bits}")  # layers keep their names in every precision
-    _save(made, path)
-    count = len(stored)
+    onnx.save(made, str(path))
     return (
-        f"Weights of {count} linear layers in {bits} bits, a scale for every {BLOCK}; their inputs become int8 as they "
-        "come. All else is float.",
+        f"Weights of {len(stored)} linear layers in {bits} bits, a scale for every {BLOCK}; their inputs become int8 "
+        "as they come. All else is float.",
     )
 
 
@@ -79,11 +65,11 @@ def export_dynamic(onnx_path: Path, path: Path, rule: Int8Rule) -> tuple[str, ..
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnxruntime") from error
-    _check(onnx_path, "int8-dynamic")
+    model = _linear(onnx_path, "int8-dynamic")
     with quiet():
         try:
             quantize_dynamic(
-                read_model(onnx_path),
+                model,
                 path,
                 op_types_to_quantize=["MatMul", "Gemm"],
                 per_channel=True,
@@ -99,13 +85,18 @@ def export_dynamic(onnx_path: Path, path: Path, rule: Int8Rule) -> tuple[str, ..
     )
 
 
-def _check(onnx_path: Path, precision: str) -> None:
-    if not _has_linear_layers(onnx_path):
-        raise StageError(
-            "export",
-            f"{precision} is for linear layers in ONNX Runtime, and the network has none",
-            "use int8",
-        )
+def _linear(onnx_path: Path, precision: str) -> onnx.ModelProto:
+    """The network. Raises StageError where it has no product with constant weights to store in another way."""
+    model = read_model(onnx_path)
+    weights = {weight.name for weight in model.graph.initializer}
+    if any(
+        node.op_type in ("Gemm", "MatMul") and len(node.input) > 1 and node.input[1] in weights
+        for node in model.graph.node
+    ):
+        return model
+    raise StageError(
+        "export", f"{precision} is for linear layers in ONNX Runtime, and the network has none", "use int8"
+    )
 
 
 def _as_products(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -142,9 +133,3 @@ def _as_products(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.initializer[:]
     graph.initializer.extend(kept)
     return model
-
-
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    import onnx
-
-    onnx.save(model, str(path))

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgekit.compress.base import run_watched
+
 if TYPE_CHECKING:
     import torch
 
@@ -50,14 +52,8 @@ def input_moments(
 
         return watch
 
-    handles = [layer.register_forward_pre_hook(watching(name)) for name, layer in layers.items()]
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                module.eval()(*batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = [layer.register_forward_pre_hook(watching(name)) for name, layer in layers.items()]
+    run_watched(module, hooks, batches)
     samples = sum(len(batch[0]) for batch in batches)
     moments = {}
     for name, count in counts.items():

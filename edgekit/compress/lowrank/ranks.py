@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgekit.compress.base import run_watched
 from edgekit.compress.folding import folded
 from edgekit.compress.lowrank.applying import counted, factorizable, forms_of
 from edgekit.compress.lowrank.factors import factor_layers, full_ranks, kept_shares
@@ -149,7 +150,6 @@ def _errors(
     batches: Sequence[tuple[torch.Tensor, ...]],
 ) -> dict[str, list[float]]:
     """Of each step the squared error of its layer's outputs by their variance, on the layer's own inputs."""
-    import torch
 
     factors = {
         name: [factor_layers(layers[name], step, moments[name]).eval() for step, _ in steps]
@@ -170,14 +170,8 @@ def _errors(
 
         return watch
 
-    handles = [layer.register_forward_hook(watching(name)) for name, layer in layers.items()]
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                module.eval()(*batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = [layer.register_forward_hook(watching(name)) for name, layer in layers.items()]
+    run_watched(module, hooks, batches)
     spreads = {name: squares[name] - float(sums[name].square().sum()) / counts[name] for name in counts}
     return {
         name: [error / max(spreads.get(name, 0.0), 1e-30) for error in errors]

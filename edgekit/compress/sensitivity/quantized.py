@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit.compress.base import run_watched
 from edgekit.compress.layers import transposed_convolutions, weighted_layers
 from edgekit.quantize import Range, Scheme, affine_parameters
 from edgekit.quantize.simulate import fake_quantize_weights
@@ -21,7 +22,6 @@ WEIGHTS = Scheme()
 
 def input_ranges(module: torch.nn.Module, batches: Sequence[tuple[torch.Tensor, ...]]) -> dict[str, Range]:
     """Smallest and largest value that each layer with weights reads; layers that are not called have none."""
-    import torch
 
     ranges: dict[str, Range] = {}
 
@@ -33,16 +33,10 @@ def input_ranges(module: torch.nn.Module, batches: Sequence[tuple[torch.Tensor, 
 
         return watch
 
-    handles = [
+    hooks = [
         layer.register_forward_pre_hook(watcher(name)) for name, layer in weighted_layers(module).items()
     ]
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                module.eval()(*batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_watched(module, hooks, batches)
     return ranges
 
 
