@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import random
 import re
 import traceback
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ import numpy as np
 
 from edgekit.errors import ModelError
 from edgekit.graph.equivalence import REPEATED, difference
+from edgekit.model.seeding import seeded
 from edgekit.model.state import state_parts
 from edgekit.quiet import quiet
 from edgekit.reference import UserCode
@@ -212,25 +211,8 @@ def _input_name(network: torch.nn.Module, place: int) -> str:
 
 
 def _seeded_run(network: torch.nn.Module, inputs: Arrays, seed: int) -> Arrays:
-    with _seeded(seed):
+    with seeded(seed):
         return run_torch(network, inputs)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """torch's, numpy's and Python's random numbers begin at `seed`, and go on afterwards as if nothing had been."""
-    import torch
-
-    python, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(arrays)
 
 
 def _changed_by_calls(network: torch.nn.Module, inputs: Arrays, others: Arrays) -> list[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingExtraError, ModelError
 from edgekit.model.locate import ModelRef
+from edgekit.model.seeding import seeded
 from edgekit.model.state import combined, state_digest, state_parts
 from edgekit.reference import UserCode, locate_reference, using_reference
 
@@ -42,7 +42,8 @@ def load_module(ref: ModelRef) -> torch.nn.Module:
     if ref.kind != "factory":
         raise ModelError(f"{ref.source}: a model of kind {ref.kind!r} cannot be loaded into torch")
     reference = locate_reference(ref.source, ModelError)
-    with random_numbers(ref.seed), using_reference(reference, ModelError) as factory:
+    numbers = nullcontext() if ref.seed is None else seeded(ref.seed)
+    with numbers, using_reference(reference, ModelError) as factory:
         if isinstance(factory, torch.nn.Module):
             module: object = factory
         elif callable(factory):
@@ -64,27 +65,6 @@ def load_module(ref: ModelRef) -> torch.nn.Module:
             remedy="leave the files that it reads as they are, and run the build again",
         )
     return module
-
-
-@contextmanager
-def random_numbers(seed: int | None) -> Iterator[None]:
-    """Those of Python, numpy and torch from that seed on; afterwards they go on as before. None: nothing is done."""
-    if seed is None:
-        yield
-        return
-    import numpy as np
-    import torch
-
-    python, legacy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(legacy)
 
 
 def _made(source: str, factory: Callable[..., object]) -> object:
