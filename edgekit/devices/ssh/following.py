@@ -130,11 +130,6 @@ class Follower:
         except RemoteProblem as problem:
             if problem.kind == "damaged":  # a stored file: it was removed, and is missing now
                 return {"missing": sorted(set(request["files"].values()))}
-            if problem.kind in ("gone", "program"):
-                self.reach.drop()
-                return self.reach.keep_at(
-                    lambda link: link.ask("start", limit_s=SLOW_ANSWER_S, request=request)
-                )
             raise
 
     def _owner(self) -> dict[str, str]:

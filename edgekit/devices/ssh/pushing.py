@@ -44,8 +44,8 @@ def _bring_one(reach: Reach, file: PushedFile) -> None:
             reach.keep_at(send)
             return
         except RemoteProblem as problem:
-            if problem.kind in ("damaged", "gone") and tried < TRIES:
-                reach.drop()  # the work folder may have been removed: it is made anew with the link
+            if problem.kind == "damaged" and tried < TRIES:
+                reach.drop()
                 continue
             if problem.kind == "damaged":
                 text = (
