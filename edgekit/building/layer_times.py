@@ -82,8 +82,7 @@ class LayerTimes:
                 "give a table that was measured there: edgekit latency measure",
             )
         try:
-            units = units_of(onnx, runtime, precision).units
-            return self._kept(onnx, runtime, precision, partial(measure_units, units=units))
+            return self._kept(onnx, runtime, precision, partial(measured_units, onnx, runtime, precision))
         except UserError as error:
             raise StageError("plan", str(error)) from error
 
@@ -159,6 +158,18 @@ class LayerTimes:
             except TimeLimitReached as reached:
                 self.reporter.say(f"{reached}: plans use what was timed until then")
                 return kept[0]
+
+
+def measured_units(
+    onnx: Path,
+    runtime: BackendName,
+    precision: UnitPrecision,
+    device: Device,
+    table: LatencyTable,
+    **how: Any,
+) -> LatencyTable:
+    """The table with the units of the network at `onnx`, which is read only where they are to be timed."""
+    return measure_units(device, table, units_of(onnx, runtime, precision).units, **how)
 
 
 def timed_precision(lead: Candidate) -> UnitPrecision | None:
