@@ -194,8 +194,8 @@ def _batches(spec: str, data: object) -> Iterator[tuple[Arrays, NDArray[np.gener
     if torch is not None and isinstance(data, torch.utils.data.DataLoader):
         data = in_order(spec, data)
     streams = torch is not None and isinstance(data, torch.utils.data.IterableDataset)
-    if is_array(data) or (isinstance(data, tuple) and len(data) == 2 and all(map(is_array, data))):
-        yield _split(spec, data)  # all of it at once: x, or (x, y)
+    if is_array(data) or _is_pair(data):
+        yield _split(spec, data)  # all of it at once
         return
     if isinstance(data, Iterable) and not streams and not isinstance(data, (str, bytes)):
         for batch in data:
@@ -212,6 +212,14 @@ def _batches(spec: str, data: object) -> Iterator[tuple[Arrays, NDArray[np.gener
     for sample in samples:
         inputs, label = _split(spec, sample)
         yield tuple(array[None] for array in inputs), None if label is None else label[None]
+
+
+def _is_pair(data: object) -> bool:
+    """(x, y) or ((x1, x2), y) of arrays. As two batches the second of these would have no labels, the first some."""
+    if not (isinstance(data, tuple) and len(data) == 2 and is_array(data[1])):
+        return False
+    x = data[0]
+    return is_array(x) or (isinstance(x, (tuple, list)) and len(x) > 0 and all(map(is_array, x)))
 
 
 def is_array(value: object) -> bool:

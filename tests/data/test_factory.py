@@ -74,6 +74,14 @@ def test_two_inputs_are_kept_apart(tmp_path: Path) -> None:
     assert [array.shape for array in source.take(np.array([0])).inputs] == [(1, 2), (1, 3)]
 
 
+def test_two_inputs_come_as_whole_arrays(tmp_path: Path) -> None:
+    source = opened(
+        tmp_path, "def make(): return {'test': ((np.ones((4, 2)), np.zeros((4, 3))), np.arange(4) % 2)}\n"
+    )
+    assert [array.shape for array in source.take(np.array([0])).inputs] == [(1, 2), (1, 3)]
+    assert source.labels is not None and source.labels.tolist() == [0, 1, 0, 1]
+
+
 def test_spool_is_named_by_content_and_reused(tmp_path: Path) -> None:
     code = "def make(): return [np.ones((4, 2))]\n"
     first, second = opened(tmp_path, code), opened(tmp_path, code + "# a comment\n")
