@@ -43,12 +43,13 @@ class TrainOptions:
 
     `epochs` is the length of the final fine-tuning (None: 12, or what the time limit affords); each pruning
     step before it trains for `step_epochs`. `temperature` and `alpha` are T and α of the distillation loss.
-    `loss` and `step` are Python references (`file.py:function`). `qat_epochs`: of quantization-aware training (None:
-    6, or as many as hold 200 batches).
+    `optimizer`, `learning_rate`: see `compress/training/optimizing.py`. `loss` and `step` are Python references
+    (`file.py:function`). `qat_epochs`: of quantization-aware training (None: 6, or as many as hold 200 batches).
     """
 
     epochs: float | None = None
     step_epochs: float = 0.5
+    optimizer: Literal["auto", "sgd", "adamw"] = "auto"
     learning_rate: float | None = None
     batch_size: int = 128
     temperature: float = 4.0

@@ -152,7 +152,19 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 )
 @click.option("--qat-epochs", type=float, callback=positive, help="Of that training.  [default: 6]")
 @click.option("--epochs", type=float, callback=positive, help="Of the last fine-tuning.  [default: 12]")
-@click.option("--learning-rate", type=float, callback=positive, help="Peak of the one-cycle schedule.")
+@click.option(
+    "--optimizer",
+    type=click.Choice(["auto", "sgd", "adamw"]),
+    default="auto",
+    show_default=True,
+    help="auto: AdamW where the network has layer norms or attends, else SGD.",
+)
+@click.option(
+    "--learning-rate",
+    type=float,
+    callback=positive,
+    help="Peak of the one-cycle schedule.  [default: of SGD 0.05, of AdamW 0.0005]",
+)
 @click.option(
     "--temperature",
     type=float,

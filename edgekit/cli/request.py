@@ -44,6 +44,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
     )
     train = TrainOptions(
         epochs=options["epochs"],
+        optimizer=options["optimizer"],
         learning_rate=options["learning_rate"],
         temperature=options["temperature"],
         alpha=options["alpha"],

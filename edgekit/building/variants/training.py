@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.building.request import TrainOptions
 from edgekit.building.time_limit import TimeLimit
@@ -43,8 +43,9 @@ def prune_config(options: TrainOptions, channel_multiple: int) -> PruneConfig:
 
 def training_config(options: TrainOptions, seed: int, samples: int) -> TrainConfig:
     """The final fine-tuning on `samples` samples, as asked for."""
-    config: dict[str, Any] = {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
     return TrainConfig(
+        optimizer=options.optimizer,
+        learning_rate=options.learning_rate,
         epochs=options.epochs or at_least(FINAL_BATCHES, DEFAULT_EPOCHS, samples, options.batch_size),
         batch_size=options.batch_size,
         temperature=options.temperature,
@@ -53,7 +54,6 @@ def training_config(options: TrainOptions, seed: int, samples: int) -> TrainConf
         device=options.device,
         loss=options.loss,
         step=options.step,
-        **config,
     )
 
 

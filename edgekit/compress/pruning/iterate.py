@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.compress.base import Samples
+from edgekit.compress.base import Samples, example_tensors
 from edgekit.compress.folding import folded
 from edgekit.compress.pruning.distilling import Distilling, SharedProgress, distilling
 from edgekit.compress.pruning.dropping import propose_depth
@@ -20,6 +20,7 @@ from edgekit.compress.pruning.plan import PrunePlan
 from edgekit.compress.pruning.propose import PruneConfig, apply_plan, kept_whole, propose, told
 from edgekit.compress.pruning.soundness import retrace
 from edgekit.compress.training.config import TrainConfig
+from edgekit.compress.training.optimizing import settled
 from edgekit.errors import StageError, TimeLimitReached
 from edgekit.progress import SilentStep, Step
 
@@ -38,12 +39,13 @@ LAST_STEP_BEGINS, LAST_STEP_ENDS = 0.5, 0.75  # of the time: the rest is for the
 class IterateConfig:
     """How the steps go.
 
-    step_epochs, step_learning_rate: the short fine-tuning after each step. slack: how far above the limit a
-    drop after so short a training may be (fraction), since the final training wins some of it back.
+    step_epochs: of the short fine-tuning after each step; step_rate: its learning rate's peak, as a share of the final
+    training's. slack: how far above the limit a drop after so short a training may be (fraction), since the final
+    training wins some of it back.
     """
 
     step_epochs: float = 0.3
-    step_learning_rate: float = 0.02
+    step_rate: float = 0.4
     slack: float = 0.03
     max_steps: int = 40
 
@@ -76,6 +78,7 @@ def prune_iteratively(
     `folder`. Raises StageError when not even the first step can be made, TimeLimitReached when time is too short.
     """
     original = folded(original)
+    train_config = settled(train_config, original, lambda: example_tensors(example))
     expected = _expected_epochs(config, train_config, steps, target_fraction)
     share = SharedProgress(progress or SilentStep(), expected)
     trainings = distilling(original, train, validate, train_config, share, folder)
@@ -183,7 +186,7 @@ class _Work:
         short = dataclasses.replace(
             self.train_config,
             epochs=self.steps.step_epochs,
-            learning_rate=self.steps.step_learning_rate,
+            learning_rate=self.steps.step_rate * self.train_config.peak,
             seed=self.train_config.seed + index,
         )
         student = apply_plan(network, self.example, _difference(plan, proposed))

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,13 +15,16 @@ from edgekit.errors import UserError
 
 __all__ = ["TrainConfig", "one_cycle"]
 
+RATES: Mapping[str, float] = {"sgd": 0.05, "adamw": 5e-4}
+"""Optimizer → the peak of its learning rate."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """One fine-tuning run.
 
-    epochs: may be a fraction. learning_rate: the peak of one cycle. temperature, alpha: see distill.py;
-    alpha 1 is plain training, 0 distillation alone (taken by itself where there are no labels).
+    epochs: may be a fraction. optimizer, learning_rate (the peak of one cycle; None: the optimizer's own): see
+    optimizing.py. temperature, alpha: see distill.py; alpha 1 is plain training, 0 distillation alone (taken by itself where there are no labels).
     augment: see augment.py; "flip" and "crop-flip" must be asked for, or meant by "auto" (3-channel images).
     threads: of torch, None leaves them as they are. device: "auto" takes CUDA where it is.
     loss, step: "file.py:function" or "package.module:function", see loss.py.
@@ -30,13 +34,13 @@ class TrainConfig:
     """
 
     epochs: float = 15.0
-    learning_rate: float = 0.05
+    learning_rate: float | None = None
     batch_size: int = 128
     weight_decay: float = 5e-4
     temperature: float = 4.0
     alpha: float = 0.3
     seed: int = 0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["auto", "sgd", "adamw"] = "auto"
     augment: Augment = "auto"
     threads: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -46,7 +50,9 @@ class TrainConfig:
     average: float = 0.0
 
     def __post_init__(self) -> None:
-        _positive(epochs=self.epochs, learning_rate=self.learning_rate, temperature=self.temperature)
+        _positive(epochs=self.epochs, temperature=self.temperature)
+        if self.learning_rate is not None:
+            _positive(learning_rate=self.learning_rate)
         if self.batch_size < 2:
             raise UserError(
                 f"batch_size is {self.batch_size}", allowed="2 or more (batch norm needs two samples)"
@@ -60,7 +66,7 @@ class TrainConfig:
         if not 0.0 <= self.average < 1.0:
             raise UserError(f"average is {self.average}", allowed="0 (none), or a decay below 1, e.g. 0.998")
         for name, value, allowed in (
-            ("optimizer", self.optimizer, ("sgd", "adamw")),
+            ("optimizer", self.optimizer, ("auto", "sgd", "adamw")),
             ("augment", self.augment, get_args(Augment)),
             ("device", self.device, ("auto", "cpu", "cuda")),
         ):
@@ -68,6 +74,11 @@ class TrainConfig:
                 raise UserError(f"{name} is {value!r}", allowed=", ".join(allowed))
         if self.threads is not None and self.threads < 1:
             raise UserError(f"threads is {self.threads}", allowed="1 or more")
+
+    @property
+    def peak(self) -> float:
+        """The learning rate's; of a configuration with its optimizer settled (see optimizing.py)."""
+        return RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
     @property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.compress.base import Samples, to_tensor
+from edgekit.compress.base import Samples, example_tensors, to_tensor
 from edgekit.compress.norms import NormPace
 from edgekit.compress.training.accelerate import multiplies_bf16, resolve_device
 from edgekit.compress.training.aside import hold_aside
@@ -21,6 +21,7 @@ from edgekit.compress.training.config import TrainConfig, one_cycle
 from edgekit.compress.training.ending import end_training
 from edgekit.compress.training.goal import moves_with_the_image
 from edgekit.compress.training.loss import LossFunction, make_loss
+from edgekit.compress.training.optimizing import settled
 from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.compress.training.state import (
     TrainingState,
@@ -137,6 +138,7 @@ def _train(
     epoch_steps = len(data) // batch_size
     planned = max(1, math.ceil(config.epochs * epoch_steps))
     held = 0 if aside is None else len(aside)
+    config = settled(config, student, lambda: example_tensors(next(iter(data.batches(2))).inputs))
     run = begin_training(student.to(device), config, len(data), held)
     if checkpoint is not None:
         resume(run, checkpoint, limited=time_limit_s is not None)
@@ -157,7 +159,7 @@ def _train(
             _lay_out(run, batch)
         epoch = run.step // epoch_steps
         pace.set(run.step + 1)
-        _one_step(run, batch, config, loss_of, one_cycle(share, config.learning_rate), bf16, epoch)
+        _one_step(run, batch, config, loss_of, one_cycle(share, config.peak), bf16, epoch)
         progress.advance(
             share, f"epoch {epoch + 1}/{math.ceil(planned / epoch_steps)} loss {run.losses[-1]:.3f}"
         )

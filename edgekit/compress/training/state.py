@@ -53,9 +53,9 @@ def begin_training(student: torch.nn.Module, config: TrainConfig, samples: int, 
     groups = [group for group in groups if group["params"]]
     optimizer: torch.optim.Optimizer
     if config.optimizer == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
+        optimizer = torch.optim.SGD(groups, lr=config.peak, momentum=0.9, nesterov=True)
     else:
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=config.peak)
     shapes = [(name, tuple(tensor.shape)) for name, tensor in student.state_dict().items()]
     fingerprint = hashlib.sha256(f"{config.digest} {samples} {aside} {shapes}".encode()).hexdigest()
     average = Average(student, config.average) if config.average else None

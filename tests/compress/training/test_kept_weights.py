@@ -209,7 +209,9 @@ def test_the_average_is_that_of_its_formula(decay: float, steps: int) -> None:
 
 @pytest.mark.parametrize("batches", [5, 10])
 def test_a_broken_run_resumes_to_the_very_same_average(tmp_path: Path, batches: int) -> None:
-    config = TrainConfig(epochs=3, batch_size=16, device="cpu", augment="crop-flip", aside=0.25, average=0.9)
+    config = TrainConfig(
+        epochs=3, batch_size=16, optimizer="sgd", device="cpu", augment="crop-flip", aside=0.25, average=0.9
+    )
     unbroken, whole = trained(config)
     file = tmp_path / "run.safetensors"
     breaking = nets.ArraySamples(nets.random_samples().x, nets.random_samples().y, fail_after=batches)
