@@ -47,7 +47,12 @@ def main() -> None:
     splits = make_splits(open_source(str(arrays), preprocess, asked.work / "cache"), seed=0)
     assert splits.train is not None
     config = TrainConfig(
-        epochs=asked.epochs, learning_rate=0.05, batch_size=32, alpha=1.0, augment="crop-flip", weight_decay=1e-4
+        epochs=asked.epochs,
+        learning_rate=0.05,
+        batch_size=32,
+        alpha=1.0,
+        augment="crop-flip",
+        weight_decay=1e-4,
     )
     weights = asked.work / "resnet101.safetensors"
     trained(make_resnet101(), splits.train, config, weights)
@@ -59,7 +64,9 @@ def main() -> None:
         "--epochs", str(asked.student_epochs), "--compress", "student", "--precision", "fp32,int8",
         "--max-latency", "auto", "--max-drop", f"{CLAIM.points}%", *asked.build_option,
     )  # fmt: skip
-    show_beside("inspection", result, CLAIM, images={name: len(getattr(splits, name)) for name in ("train", "test")})
+    show_beside(
+        "inspection", result, CLAIM, images={name: len(getattr(splits, name)) for name in ("train", "test")}
+    )
 
 
 def prepare(tiles: Path, work: Path) -> Path:
@@ -78,7 +85,9 @@ def prepare(tiles: Path, work: Path) -> Path:
         if part == "train":
             chosen = balanced(chosen, labels)
         images = [Image.open(io.BytesIO(content[ends[i] : ends[i + 1]].tobytes())) for i in chosen]
-        members[f"x_{part}"] = np.stack([np.asarray(image.convert("L").resize((SIZE, SIZE))) for image in images])[..., None]
+        members[f"x_{part}"] = np.stack(
+            [np.asarray(image.convert("L").resize((SIZE, SIZE))) for image in images]
+        )[..., None]
         members[f"y_{part}"] = labels[chosen]
     partial = work / "partial.npz"
     np.savez(partial, **members)

@@ -10,7 +10,9 @@ __all__ = ["CLASSES", "SIZE", "make_resnet101", "make_shufflenet"]
 SIZE, CLASSES = 112, 6
 
 
-def convolution(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def convolution(
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(channels_out),
@@ -87,5 +89,10 @@ def make_shufflenet() -> nn.Module:
             layers.append(ShuffleUnit(channels, width, 2 if index == 0 else 1))
             channels = width
     return nn.Sequential(
-        *layers, convolution(channels, 1024, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, CLASSES)
+        *layers,
+        convolution(channels, 1024, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(1024, CLASSES),
     )

@@ -111,7 +111,8 @@ def show_beside(title: str, result: Mapping[str, Any], claim: Claim, **more: Any
                 )
             ),
             "waterfall": [
-                f"{step['stage']} {step['accuracy']:.4f} ({step['change']:+.4f})" for step in result["waterfall"]
+                f"{step['stage']} {step['accuracy']:.4f} ({step['change']:+.4f})"
+                for step in result["waterfall"]
             ],
             "variants": {name: _row(row) for name, row in sorted(best.items())},
             "rejected": [f"{row['what']}: {row['reason']}" for row in result["rejected"]],
@@ -127,4 +128,3 @@ def _row(candidate: Mapping[str, Any]) -> dict[str, Any]:
         "size_kb": round(candidate["size_bytes"] / 1000),
         "validation": round(candidate["accuracy"]["value"], 4),
     }
-

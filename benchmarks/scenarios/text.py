@@ -71,7 +71,9 @@ def main() -> None:
     weights = asked.work / "teacher.safetensors"
     trained(teacher, splits.train, config, weights)
     half = begin_half(teacher, asked.work / "half.safetensors")
-    features = ",".join(f"encoder.encoder.layer.{theirs + 1}=encoder.encoder.layer.{ours}" for ours, theirs in enumerate(KEPT))
+    features = ",".join(
+        f"encoder.encoder.layer.{theirs + 1}=encoder.encoder.layer.{ours}" for ours, theirs in enumerate(KEPT)
+    )
     result = build(
         asked.work / "out", "--model", f"{HERE / 'text_networks.py'}:make", "--weights", str(weights),
         "--data", f"{factory}:load", "--student", f"{HERE / 'text_networks.py'}:make_half",
@@ -80,7 +82,9 @@ def main() -> None:
         "--precision", "fp32,int8,int8-dynamic", "--max-latency", "auto", "--max-drop", f"{CLAIM.points}%",
         *asked.build_option,
     )  # fmt: skip
-    show_beside("text", result, CLAIM, sentences={name: len(getattr(splits, name)) for name in ("train", "test")})
+    show_beside(
+        "text", result, CLAIM, sentences={name: len(getattr(splits, name)) for name in ("train", "test")}
+    )
 
 
 def encoder_folder() -> Path:
@@ -121,7 +125,9 @@ def begin_half(teacher: torch.nn.Module, path: Path) -> Path:
     taken = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
     for ours, theirs in enumerate(KEPT):
         start = f"{prefix}{theirs}."
-        taken |= {f"{prefix}{ours}.{name[len(start):]}": state[name] for name in state if name.startswith(start)}
+        taken |= {
+            f"{prefix}{ours}.{name[len(start) :]}": state[name] for name in state if name.startswith(start)
+        }
     make_half().load_state_dict(taken)  # refuses what does not fit
     save_file({name: tensor.contiguous() for name, tensor in taken.items()}, path)
     return path

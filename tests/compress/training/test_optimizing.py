@@ -11,7 +11,6 @@ from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.optimizing import settled
 
 
-
 def images() -> tuple[torch.Tensor]:
     return (torch.zeros(2, 3, 8, 8),)
 
