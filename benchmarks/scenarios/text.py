@@ -78,7 +78,7 @@ def main() -> None:
         asked.work / "out", "--model", f"{HERE / 'text_networks.py'}:make", "--weights", str(weights),
         "--data", f"{factory}:load", "--student", f"{HERE / 'text_networks.py'}:make_half",
         "--student-weights", str(half), "--student-features", features, "--epochs", str(asked.student_epochs),
-        "--compress", "student,qat", "--runtime", "onnxruntime,openvino",
+        "--compress", "student", "--runtime", "onnxruntime,openvino",
         "--precision", "fp32,int8,int8-dynamic", "--max-latency", "auto", "--max-drop", f"{CLAIM.points}%",
         *asked.build_option,
     )  # fmt: skip
