@@ -1,4 +1,4 @@
-"""Detection: a detector of the YOLO class on micrographs of blood cells, distilled into a smaller one, in INT8.
+"""Detection: a detector of the YOLO class on micrographs of blood cells, pruned and distilled, in INT8.
 
 usage: python benchmarks/scenarios/detector.py --data DIR [--work DIR] [--epochs 12] [--student-epochs 12] [--threads 1]
 
@@ -52,11 +52,13 @@ def main() -> None:
     weights = asked.work / "large.safetensors"
     trained(make_large(), splits.train, config, weights)
     networks = HERE / "detector_networks.py"
+    size_bytes = 4 * sum(parameter.numel() for parameter in make_large().parameters()) / CLAIM.smaller
     result = build(
         asked.work / "out", "--model", f"{networks}:make_large", "--weights", str(weights), "--data", str(arrays),
         "--input-layout", "nhwc", "--scale", "255", "--metric", f"map:{code}:decode", "--loss", f"{code}:loss",
         "--student", f"{networks}:make_small", "--epochs", str(asked.student_epochs), "--optimizer", "adamw",
-        "--learning-rate", "2e-3", "--compress", "student", "--runtime", "onnxruntime,openvino,litert",
+        "--learning-rate", "2e-3", "--compress", "prune,student", "--max-size", f"{size_bytes:.0f}",
+        "--runtime", "onnxruntime,openvino,litert",
         "--precision", "fp32,int8", "--max-latency", "auto", "--max-drop", f"{CLAIM.points}%", *asked.build_option,
     )  # fmt: skip
     show_beside(

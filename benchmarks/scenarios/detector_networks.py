@@ -1,4 +1,4 @@
-"""An anchor-free detector of the YOLO class: CSP backbone, a path down and up again, a head for classes and one for boxes."""
+"""An anchor-free detector of the YOLO class: CSP backbone, a path down and up, heads for classes and for boxes."""
 
 from __future__ import annotations
 

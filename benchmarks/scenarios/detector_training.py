@@ -22,7 +22,7 @@ LOWEST_SCORE, OVERLAP, LARGEST = 0.02, 0.6, 4.0
 
 
 def decode(outputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float64]]:
-    """For each sample [boxes, 6]: class, score, x0, y0, x1, y1, without those that overlap a better one of the class."""
+    """For each sample [boxes, 6]: class, score, x0, y0, x1, y1, after non-maximum suppression in each class."""
     scores, distances = sorted(outputs.values(), key=lambda array: array.shape[1])
     boxes = as_boxes(torch.as_tensor(distances)).numpy().astype(np.float64)
     chances = 1 / (1 + np.exp(-np.asarray(scores, np.float64)))
