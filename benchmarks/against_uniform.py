@@ -1,0 +1,250 @@
+"""Plans against uniform pruning: the same measured INT8 latency, the same training time, the same quantizer, CIFAR-10.
+
+usage: PYTHONPATH=FOLDER python benchmarks/against_uniform.py --data DIR [--networks resnet20,mobilenet]
+       [--base small-mobilenet.safetensors] [--minutes 12] [--share 0.5] [--work DIR]
+
+FOLDER has torch-pruning 1.6.1 (pip install --target FOLDER --no-deps torch-pruning==1.6.1). The MobileNetV2-like
+network's weights are those that qat.py trains and keeps.
+
+edgekit's planned build gets --minutes for everything: sensitivity, tables, the contest and the last training. Its
+budget is --share of the latency of the unpruned network in LiteRT INT8. Then torch-pruning prunes all groups by one
+ratio, by group magnitude and by Taylor scores; the ratio is the smallest at which the untrained network, in INT8, is as
+fast as edgekit's. Its networks are trained by edgekit's trainer for all of these minutes, and quantized by the same
+ladder of recipes. Latencies at the end are of interleaved rounds; accuracy is that of the 8,000 test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib.util
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import (
+    CLASSES_MEAN,
+    CLASSES_STD,
+    PREPROCESS,
+    artifact_runner,
+    edgekit,
+    interleaved_ms,
+    normalized,
+    show,
+    top1,
+    unpack,
+)
+from safetensors.torch import load_file
+from small_mobilenet import make as make_mobilenet
+from torch import nn
+
+from edgekit.board.machine import describe
+from edgekit.compress import TrainConfig, finetune
+from edgekit.data import Splits, make_splits, open_source
+from edgekit.devices import LocalDevice
+from edgekit.hardware import find_target
+from edgekit.latency.measuring import TimingOptions, measure_wholes
+from edgekit.latency.wholes import build_whole
+from edgekit.model import export_onnx
+from edgekit.types import Artifact, Preprocess
+
+HERE = Path(__file__).parent
+RATIOS = [round(0.1 + 0.05 * step, 2) for step in range(15)]
+EPOCHS = 100.0
+"""More than fit: the time limit shortens the schedule."""
+
+EXAMPLE = torch.zeros(1, 3, 32, 32)
+LOOK = TimingOptions(rounds=9, seconds=0.2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--networks", default="resnet20,mobilenet")
+    parser.add_argument("--base", type=Path, help="the MobileNetV2-like network's weights")
+    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--share", type=float, default=0.5, help="of the unpruned network's INT8 latency")
+    parser.add_argument("--work", type=Path, default=Path(".bench"))
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    arrays = unpack(asked.data, asked.work)
+    preprocess = Preprocess(input_layout="nhwc", scale=255.0, mean=CLASSES_MEAN, std=CLASSES_STD)
+    splits = make_splits(open_source(str(arrays), preprocess, asked.work / "cache"), seed=0)
+    for name in asked.networks.split(","):
+        reference, weights, network = original(name, asked.data, asked.base)
+        model = ["--model", reference, "--weights", str(weights)]
+        contest = Contest(asked.work / name, arrays, splits, network, asked.minutes)
+        show(f"against uniform pruning: {name}", contest.run(model, asked.share))
+
+
+def original(name: str, data: Path, base: Path | None) -> tuple[str, Path, nn.Module]:
+    """Reference, weights, and the network in eval mode."""
+    if name == "resnet20":
+        file, factory, weights = data / "resnet.py", "make20", data / "resnet20.safetensors"
+        spec = importlib.util.spec_from_file_location("resnet", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module: Any = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        network: nn.Module = module.make20()
+    elif name == "mobilenet" and base is not None:
+        file, factory, weights, network = HERE / "small_mobilenet.py", "make_relu6", base, make_mobilenet()
+        network = importlib.import_module("small_mobilenet").make_relu6()
+    else:
+        raise SystemExit(f"{name}: resnet20, or mobilenet with --base")
+    network.load_state_dict(load_file(weights))
+    return f"{file}:{factory}", weights, network.eval()
+
+
+class Contest:
+    """One network: edgekit's plan, and torch-pruning's two."""
+
+    def __init__(
+        self, folder: Path, arrays: Path, splits: Splits, network: nn.Module, minutes: float
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.arrays, self.splits, self.network = folder, arrays, splits, network
+        self.minutes = minutes
+        self.device = LocalDevice(folder / "device")
+
+    def run(self, model: list[str], share: float) -> dict[str, Any]:
+        """Figures of all three, and of the original."""
+        whole = self.build("whole", *model, "--compress", "none", "--max-latency", "auto")
+        int8 = min(
+            (row for row in whole["candidates"] if row["precision"] == "int8"),
+            key=lambda row: row["latency_ms"]["p50"],
+        )
+        budget_ms = share * int8["latency_ms"]["p50"]
+        started = time.perf_counter()
+        planned = self.build(
+            "planned", *model, "--compress", "prune", "--latency-table", "auto", "--time-limit",
+            f"{self.minutes:g}m", "--epochs", f"{EPOCHS:g}", "--max-latency", f"{budget_ms:.4f}ms",
+        )  # fmt: skip
+        build_s = time.perf_counter() - started
+        ours = self.chosen(planned, kind="pruned")
+        runners = {
+            "original, int8": artifact_runner(int8, self.folder / "whole" / "bundle"),
+            "edgekit": artifact_runner(ours, self.folder / "planned" / "bundle"),
+        }
+        macs = {"edgekit": next(v["macs"] for v in planned["variants"] if v["id"] == ours["variant"])}
+        for importance in ("magnitude", "taylor"):
+            name = f"torch-pruning, {importance}"
+            pruned, ratio = self.as_fast(importance, Path(ours["artifact"]), ours)
+            result = self.trained(importance, pruned)
+            chosen = self.chosen(result, kind="original")
+            runners[name] = artifact_runner(chosen, self.folder / importance / "bundle")
+            macs[name] = next(v["macs"] for v in result["variants"])
+            macs[f"{name}, ratio"] = ratio
+        return {
+            "verdict": planned["verdict"],
+            "build_s": round(build_s),
+            "budget_ms": round(budget_ms, 4),
+            "macs": {"original": next(v["macs"] for v in whole["variants"]), **macs},
+            "plan": planned["planning"]["reason"] if planned["planning"] else None,
+            **self.judged(runners),
+        }
+
+    def build(self, name: str, *arguments: str) -> dict[str, Any]:
+        out = self.folder / name
+        edgekit(
+            "build", "--target", "generic-cpu", "--runtime", "litert", "--precision", "fp32,int8",
+            "--percentile", "p50", "--max-drop", "20%", "--data", str(self.arrays), *PREPROCESS, *arguments,
+            "--out", str(out), "--store", str(self.folder / "store"),
+        )  # fmt: skip
+        result: dict[str, Any] = json.loads((out / "result.json").read_text())
+        return result
+
+    def chosen(self, result: dict[str, Any], kind: str) -> dict[str, Any]:
+        """The most accurate INT8 build of the variants of a kind, by the validation split."""
+        variants = {variant["id"] for variant in result["variants"] if variant["kind"] == kind}
+        rows = [
+            row
+            for row in result["candidates"]
+            if row["variant"] in variants and row["precision"] == "int8" and row["accuracy"]
+        ]
+        best: dict[str, Any] = max(rows, key=lambda row: row["accuracy"]["value"])
+        return best
+
+    def as_fast(self, importance: str, entry: Path, ours: dict[str, Any]) -> tuple[nn.Module, float]:
+        """The network at the smallest ratio at which it takes no longer than ours, both untrained in INT8."""
+        networks = {str(ratio): self.uniform(importance, ratio) for ratio in RATIOS}
+        artifacts = {
+            name: self.artifact(f"{importance}-{name}", network) for name, network in networks.items()
+        }
+        options = json.loads((self.folder / "planned" / "bundle" / "manifest.json").read_text())["options"]
+        artifacts["ours"] = Artifact("ours", "litert", str(entry.parent), entry.name, (), 0, 0.0, options)
+        times = measure_wholes(self.device, artifacts, LOOK)
+        wanted = times["ours"].value
+        for ratio in RATIOS:
+            if times[str(ratio)].value <= wanted:
+                return networks[str(ratio)], ratio
+        return networks[str(RATIOS[-1])], RATIOS[-1]
+
+    def uniform(self, importance: str, ratio: float) -> nn.Module:
+        """Pruned by torch-pruning, all groups by `ratio`, widths in multiples of 8 as edgekit's own."""
+        import torch_pruning
+
+        network = copy.deepcopy(self.network)
+        scores: Any = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+        if importance == "taylor":
+            scores = torch_pruning.importance.GroupTaylorImportance()
+        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        pruner = torch_pruning.pruner.MetaPruner(
+            network, EXAMPLE, importance=scores, pruning_ratio=ratio, round_to=8, ignored_layers=[last]
+        )
+        if importance == "taylor":
+            assert self.splits.train is not None
+            for batch in list(self.splits.train.batches(128))[:8]:
+                answers = network(torch.as_tensor(batch.inputs[0]))
+                nn.functional.cross_entropy(answers, torch.as_tensor(batch.labels)).backward()
+        pruner.step()
+        network.zero_grad()
+        return network.eval()
+
+    def artifact(self, name: str, network: nn.Module) -> Artifact:
+        """In LiteRT INT8 with made-up ranges: for its time."""
+        place = self.folder / "looked-at" / name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        export_onnx(network, (EXAMPLE.numpy(),), place / "net.onnx")
+        inside = place / "artifact"
+        inside.mkdir()
+        features = frozenset(describe()["features"])
+        made = build_whole(place / "net.onnx", "litert", "int8", find_target("generic-cpu"), features, inside)
+        return Artifact(name, "litert", str(inside), made.entry, (), 0, 0.0, dict(made.options))
+
+    def trained(self, name: str, network: nn.Module) -> dict[str, Any]:
+        """Trained for the minutes with the original as its teacher, and built as a network of its own."""
+        assert self.splits.train is not None
+        program = self.folder / f"{name}.pt2"
+        if not program.exists():
+            config = TrainConfig(epochs=EPOCHS)
+            finetune(network, self.splits.train, config, teacher=self.network, time_limit_s=60 * self.minutes)
+            torch.export.save(torch.export.export(network, (EXAMPLE,)), program)
+        return self.build(name, "--model", str(program), "--compress", "none", "--max-latency", "auto")
+
+    def judged(self, runners: dict[str, Callable[[np.ndarray], np.ndarray]]) -> dict[str, Any]:
+        """Test accuracy in percent, its difference to edgekit's with a paired 95 % interval, and median latency."""
+        with np.load(self.arrays) as z:
+            images, labels = normalized(z["x_test"]), z["y_test"]
+        times = interleaved_ms(runners, images[:1])
+        correct = {name: top1(run, images, labels) for name, run in runners.items()}
+        rows = {}
+        for name, right in correct.items():
+            difference = 100 * (correct["edgekit"].astype(float) - right)
+            error = 1.96 * difference.std() / len(difference) ** 0.5
+            rows[name] = {
+                "top1_percent": round(100 * right.mean(), 2),
+                "edgekit_better_by_points": [round(difference.mean() + way * error, 2) for way in (0, -1, 1)],
+                "median_ms": round(float(np.median(times[name])), 4),
+            }
+        return rows
+
+
+if __name__ == "__main__":
+    main()
