@@ -16,12 +16,16 @@ from torch import nn
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from common import edgekit, show  # noqa: E402  (a file beside this folder)
+from common import CLASSES_MEAN, CLASSES_STD, edgekit, show, unpack  # noqa: E402  (a file beside this folder)
+from common import PREPROCESS as CIFAR10_OPTIONS  # noqa: E402
 
 from edgekit.compress import TrainConfig, finetune  # noqa: E402
 from edgekit.compress.base import Samples  # noqa: E402
+from edgekit.types import Preprocess  # noqa: E402
 
-__all__ = ["HERE", "Claim", "build", "show_beside", "trained"]
+__all__ = ["CIFAR10", "CIFAR10_OPTIONS", "HERE", "Claim", "build", "show_beside", "trained", "unpack"]
+
+CIFAR10 = Preprocess(input_layout="nhwc", scale=255.0, mean=CLASSES_MEAN, std=CLASSES_STD)
 
 
 @dataclass(frozen=True)
