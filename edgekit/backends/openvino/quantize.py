@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit.backends.openvino.ir import first_line, product_of, quiet_nncf, read_onnx
 from edgekit.backends.openvino.ranges import replace_ranges
 from edgekit.errors import StageError
+from edgekit.graph.attention import attends
+from edgekit.graph.taps import load_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +73,13 @@ def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: Ca
     try:
         with quiet_nncf() as nncf:
             pipeline = _pipeline(
-                nncf, plan.integers, ignored, limit, plan.bias_correction, trained=plan.observer == "trained"
+                nncf,
+                onnx_path,
+                plan.integers,
+                ignored,
+                limit,
+                plan.bias_correction,
+                trained=plan.observer == "trained",
             )
             result = _run(nncf, pipeline, model, nncf.Dataset(_Samples(data, inputs, limit)), plan)
     except (RuntimeError, ValueError, AssertionError) as problem:
@@ -125,7 +133,7 @@ def place_quantizers(
         with quiet_nncf() as nncf:
             from nncf.common.factory import build_graph
 
-            pipeline = _pipeline(nncf, integers, ignored, NNCF_SAMPLES, "none", trained=trained)
+            pipeline = _pipeline(nncf, onnx_path, integers, ignored, NNCF_SAMPLES, "none", trained=trained)
             graph = build_graph(model)
             pipeline.get_statistic_points_for_step(0, model, graph)  # places the quantizers
             points, groups = pipeline.pipeline_steps[0][0]._get_quantization_target_points(model, graph)
@@ -136,14 +144,23 @@ def place_quantizers(
 
 
 def _pipeline(
-    nncf: Any, integers: Scheme, ignored: list[str], limit: int, bias_correction: str, *, trained: bool
+    nncf: Any,
+    onnx_path: Path,
+    integers: Scheme,
+    ignored: list[str],
+    limit: int,
+    bias_correction: str,
+    *,
+    trained: bool,
 ) -> Any:
     """NNCF's steps of post-training quantization.
 
     Weights have 7 bits where u8 x s8 products saturate in 16 bits (AVX2 and AVX-512 without VNNI). What goes into a
-    depthwise convolution has a range per channel, but not where ranges are `trained`: those are one per tensor.
+    depthwise convolution has a range per channel, but not where ranges are `trained`: those are one per tensor. Of a
+    network that attends, sums and the scores stay float, as NNCF has it for transformers; its smoothing is left out,
+    which would change the tensors that the plan's ranges are for.
     """
-    from nncf.quantization.advanced_parameters import QuantizationParameters
+    from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters, QuantizationParameters
     from nncf.quantization.algorithms.post_training.pipeline import create_ptq_pipeline
 
     return create_ptq_pipeline(
@@ -151,10 +168,12 @@ def _pipeline(
         target_device=nncf.TargetDevice.CPU,
         subset_size=limit,
         fast_bias_correction=bias_correction != "full",
+        model_type=nncf.ModelType.TRANSFORMER if attends(load_graph(onnx_path)) else None,
         ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             overflow_fix=nncf.OverflowFix.ENABLE if integers.weight_bits == 7 else nncf.OverflowFix.DISABLE,
             disable_bias_correction=bias_correction == "none",
+            smooth_quant_alphas=AdvancedSmoothQuantParameters(convolution=-1, matmul=-1),
             weights_quantization_params=QuantizationParameters(per_channel=integers.per_channel),
             activations_quantization_params=QuantizationParameters(per_channel=False) if trained else None,
         ),
