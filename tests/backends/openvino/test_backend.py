@@ -341,6 +341,31 @@ def test_op_types_of_the_recipe_stay_float(
     assert {layer.name: layer.precision for layer in artifact.audit.layers}["head"] == "fp32"
 
 
+def test_sums_of_a_network_that_attends_stay_float(tmp_path: Path) -> None:
+    import openvino as ov
+    import torch
+
+    from edgekit.model import export_onnx
+    from edgekit.testing.networks import TinyTransformer
+
+    torch.manual_seed(0)
+    images = np.random.default_rng(0).standard_normal((SAMPLES, 1, 8, 8)).astype(np.float32)
+    path = tmp_path / "net.onnx"
+    signature = export_onnx(TinyTransformer().eval(), (images[:1],), path)
+    data = CalibrationData(lambda: iter([(images,)]), SAMPLES, "images")
+    artifact = export(
+        replace(as_variant(path), signature=signature), tmp_path / "a", "int8", data, recipe(observer="mse")
+    )
+    operations = ov.Core().read_model(str(Path(artifact.folder) / artifact.entry)).get_ops()
+    kinds = {
+        tuple(node.input_value(port).get_node().get_type_name() for port in (0, 1))
+        for node in operations
+        if node.get_type_name() == "Add"
+    }
+    assert not any("FakeQuantize" in pair for pair in kinds)
+    assert sum(node.get_type_name() == "FakeQuantize" for node in operations) > 4
+
+
 def test_a_tiny_matrix_product_stays_float_and_is_named(
     variant: Variant, calibration: CalibrationData, tmp_path: Path
 ) -> None:
