@@ -79,7 +79,8 @@ def test_two_inputs_come_as_whole_arrays(tmp_path: Path) -> None:
         tmp_path, "def make(): return {'test': ((np.ones((4, 2)), np.zeros((4, 3))), np.arange(4) % 2)}\n"
     )
     assert [array.shape for array in source.take(np.array([0])).inputs] == [(1, 2), (1, 3)]
-    assert source.labels is not None and source.labels.tolist() == [0, 1, 0, 1]
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1, 0, 1]
 
 
 def test_spool_is_named_by_content_and_reused(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ class TrainConfig:
     """One fine-tuning run.
 
     epochs: may be a fraction. optimizer, learning_rate (the peak of one cycle; None: the optimizer's own): see
-    optimizing.py. temperature, alpha: see distill.py; alpha 1 is plain training, 0 distillation alone (taken by itself where there are no labels).
+    optimizing.py. temperature, alpha: see distill.py; alpha 1 is plain training, 0 distillation alone (taken by itself
+    where there are no labels).
     augment: see augment.py; "flip" and "crop-flip" must be asked for, or meant by "auto" (3-channel images).
     threads: of torch, None leaves them as they are. device: "auto" takes CUDA where it is.
     loss, step: "file.py:function" or "package.module:function", see loss.py.
