@@ -76,7 +76,9 @@ OPTIONAL = frozenset((*BUDGET, "time_limit_s", "epochs", "learning_rate", "qat_e
 """None says: not asked for."""
 CHOICES = {"percentile": get_args(Percentile)}
 REQUEST_CHOICES = {"qat": get_args(QatChoice)}
-TRAIN_CHOICES = {name: get_args(get_type_hints(TrainOptions)[name]) for name in ("importance", "optimizer", "device")}
+TRAIN_CHOICES = {
+    name: get_args(get_type_hints(TrainOptions)[name]) for name in ("importance", "optimizer", "device")
+}
 
 
 def refuse_bad_numbers(request: BuildRequest) -> None:

@@ -15,6 +15,7 @@ REASONS: Mapping[FloatReason, str] = {
     "small": "too small to gain",
     "runtime": "no integer kernel",
     "apart": "joins values too far apart for one scale",
+    "stream": "sums of a transformer, a few of whose features are far larger than the rest",
 }
 SHOWN = 6
 BY_RUNTIME = "left to the runtime's quantizer"

@@ -80,10 +80,10 @@ class Audit:
     notes: tuple[str, ...] = ()
 
 
-FloatReason = Literal["sensitive", "between", "recipe", "small", "runtime", "apart"]
+FloatReason = Literal["sensitive", "between", "recipe", "small", "runtime", "apart", "stream"]
 """Why a layer of an INT8 build stays float: it costs most accuracy, it stands beside such a layer so that going into
 int8 and back between them would cost more, the recipe names its operation, int8 would gain nothing, the runtime has no
-integer kernel for it, or it joins values too far apart for one scale."""
+integer kernel for it, it joins values too far apart for one scale, or it sums what a transformer passes on."""
 
 
 @dataclass(frozen=True)

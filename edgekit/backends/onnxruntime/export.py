@@ -30,7 +30,7 @@ KEEP_FLOAT = {"optimization.disable_specified_optimizers": "WeightBiasQuantizati
 per tensor in 8 bits (core/optimizer/qdq_transformer/weight_bias_quantization.cc, seen in 1.31)."""
 
 
-CHOSEN: tuple[FloatReason, ...] = ("sensitive", "between", "recipe", "apart")
+CHOSEN: tuple[FloatReason, ...] = ("sensitive", "between", "recipe", "apart", "stream")
 """Why nodes stay float that its quantizer would take."""
 
 

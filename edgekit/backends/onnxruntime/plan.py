@@ -19,6 +19,7 @@ from edgekit.quantize.apart import mixed_scales
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part, followed
 from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys, unique_layers
+from edgekit.quantize.stream import between_products
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class OnnxRuntimePlanner:
     def in_float(self, measured: MeasuredNetwork, recipe: Recipe) -> tuple[FloatLayer, ...]:
         model = measured.model
         named = named_by_recipe(recipe, model, load_graph(self.onnx_path))
-        kept = unique_layers(*named, *mixed_scales(measured, recipe))
+        kept = unique_layers(*named, *mixed_scales(measured, recipe), *between_products(model))
         names, floats = {layer.name for layer in kept}, set(float_tensors(model))
         unfit = unfit_nodes(model)
         return (

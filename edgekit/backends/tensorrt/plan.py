@@ -19,6 +19,7 @@ from edgekit.quantize.apart import mixed_scales
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part
 from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys, unique_layers
+from edgekit.quantize.stream import between_products
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class TensorRtPlanner:
         return unique_layers(
             *named_by_recipe(recipe, model, load_graph(self.onnx_path)),
             *mixed_scales(measured, recipe, symmetric=True),
+            *between_products(model),
             *(FloatLayer(node.name, "runtime") for node in model.graph.node if node.op_type in FLOAT_OPS),
         )
 
