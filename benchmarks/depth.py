@@ -13,7 +13,6 @@ import argparse
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from further import load_original
 from edgekit.board.machine import describe
 from edgekit.compress import (
     PruneConfig,
-    PrunePlan,
     SensitivityConfig,
     apply_plan,
     measure_sensitivity,
@@ -100,7 +98,7 @@ def both(problem: PlanProblem, limit_ms: float) -> dict[str, Solution]:
     for _ in range(HALVINGS):
         middle_ms = (low_ms + high_ms) / 2
         tried = solve(replace(narrow, limits=PlanLimits(latency_ms=middle_ms)))
-        if tried.outcome != "infeasible" and tried.plan.harm <= joint.plan.harm:
+        if tried.outcome == "FOUND" and tried.plan.harm <= joint.plan.harm:
             best, high_ms = tried, middle_ms
         else:
             low_ms = middle_ms

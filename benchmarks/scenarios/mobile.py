@@ -41,8 +41,8 @@ def main() -> None:
     networks = HERE / "mobile_networks.py"
     result = build(
         asked.work / "out", "--model", f"{networks}:make_deit", "--weights", str(weights), "--data", str(arrays),
-        *CIFAR10_OPTIONS, "--student", f"{networks}:make_mobilevit", "--epochs", str(asked.student_epochs), "--compress",
-        "student", "--runtime", "onnxruntime,litert", "--precision", "fp32,int8", "--max-latency", "auto",
+        *CIFAR10_OPTIONS, "--student", f"{networks}:make_mobilevit", "--epochs", str(asked.student_epochs),
+        "--compress", "student", "--runtime", "onnxruntime,litert", "--precision", "fp32,int8", "--max-latency", "auto",
         "--max-drop", f"{CLAIM.points}%", *asked.build_option,
     )  # fmt: skip
     show_beside("mobile", result, CLAIM)
