@@ -124,7 +124,9 @@ def shown(value: Any) -> str:
     """A TOML value in words."""
     if isinstance(value, Mapping):
         return ",".join(f"{key}={shown(part)}" for key, part in value.items())
-    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def read_pipeline(given: object) -> tuple[Stage, ...]:

@@ -191,7 +191,8 @@ def measured(
         return WaterfallStep(stage.name, accuracy, accuracy - last.accuracy, note=stage.note)
     drop = scorer.drop(scores, before.artifact)
     layers: tuple[LayerLoss, ...] = ()
-    if stage.name == "quantized" or drop.value != 0.0:
+    is_another = stage.name in STAGES.values()  # whose layers are not those of the network before
+    if not is_another and (stage.name == "quantized" or drop.value != 0.0):
         layers = losses(before.artifact, stage.artifact)
     return WaterfallStep(
         stage.name, accuracy, 0.0 - drop.value, 0.0 - drop.high, 0.0 - drop.low, layers, stage.note
