@@ -21,7 +21,7 @@ from edgekit.errors import UserError
 from edgekit.files import read_toml
 from edgekit.hardware.explain import explain
 
-__all__ = ["Stage", "read_pipeline", "with_pipeline"]
+__all__ = ["DropOptions", "LowRankOptions", "PipelineStage", "PruneOptions", "read_pipeline", "with_pipeline"]
 
 Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
@@ -91,7 +91,7 @@ OPTIONS: Mapping[str, type[Options]] = {
 
 
 @dataclass(frozen=True)
-class Stage:
+class PipelineStage:
     """One stage, number `number` from 1 on, of `method` (a key of OPTIONS)."""
 
     number: int
@@ -129,7 +129,7 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def read_pipeline(given: object) -> tuple[Stage, ...]:
+def read_pipeline(given: object) -> tuple[PipelineStage, ...]:
     """The stages of a TOML file, or of a list of dicts as its tables; None is none. Raises UserError in one line."""
     if given is None:
         return ()
@@ -149,7 +149,7 @@ def read_pipeline(given: object) -> tuple[Stage, ...]:
     return stages
 
 
-def read_stage(where: str, number: int, table: object) -> Stage:
+def read_stage(where: str, number: int, table: object) -> PipelineStage:
     """One table. Raises UserError for another method or option, with what is allowed and the nearest."""
     if not isinstance(table, Mapping):
         raise UserError(f"{where}stage {number} is {table!r:.80}", allowed='a table, as method = "prune"')
@@ -184,7 +184,7 @@ def read_stage(where: str, number: int, table: object) -> Stage:
             raise UserError(
                 f"{stage}{error.parts[0]}".replace("low_rank", "ranks"), allowed=error.parts[1]
             ) from None
-    return Stage(number, method, read)
+    return PipelineStage(number, method, read)
 
 
 def nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
@@ -193,7 +193,7 @@ def nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else ""
 
 
-def refuse_orders(where: str, stages: Sequence[Stage]) -> None:
+def refuse_orders(where: str, stages: Sequence[PipelineStage]) -> None:
     """Raises UserError where a stage could not go on with what the one before it gives."""
     for stage in stages[1:]:
         if stage.method == "distil":
@@ -209,7 +209,9 @@ def refuse_orders(where: str, stages: Sequence[Stage]) -> None:
             )
 
 
-def with_pipeline(request: BuildRequest, stages: tuple[Stage, ...], methods: object = None) -> BuildRequest:
+def with_pipeline(
+    request: BuildRequest, stages: tuple[PipelineStage, ...], methods: object = None
+) -> BuildRequest:
     """The request with these stages and no other methods. Raises UserError where an option says something else.
 
     `methods`: what `compress` was given.
@@ -241,7 +243,7 @@ def with_pipeline(request: BuildRequest, stages: tuple[Stage, ...], methods: obj
     return replace(request, pipeline=stages, prune=makes_smaller, qat="never")
 
 
-def refuse_said_twice(train: TrainOptions, stages: Sequence[Stage]) -> None:
+def refuse_said_twice(train: TrainOptions, stages: Sequence[PipelineStage]) -> None:
     """Raises UserError for an option of the training that a stage has and that is given beside the pipeline too."""
     untold = TrainOptions()
     for stage in stages:

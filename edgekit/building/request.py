@@ -16,7 +16,7 @@ from edgekit.types.measurements import TIMED_S
 if TYPE_CHECKING:
     import torch
 
-    from edgekit.building.pipeline import Stage
+    from edgekit.building.pipeline import PipelineStage
 
 __all__ = [
     "DROP_AUTO",
@@ -120,7 +120,7 @@ class BuildRequest:
     student_weights: Path | None = None
     student_features: tuple[tuple[str, str], ...] = ()
     qat: QatChoice = "auto"
-    pipeline: tuple[Stage, ...] = ()
+    pipeline: tuple[PipelineStage, ...] = ()
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

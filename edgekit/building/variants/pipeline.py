@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edgekit.building.pipeline import DropOptions, LowRankOptions, PruneOptions, Stage
+from edgekit.building.pipeline import DropOptions, LowRankOptions, PipelineStage, PruneOptions
 from edgekit.building.request import BuildRequest, read_blocks, read_low_rank
 from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import Made, MadeVariant, MakerContext, VariantMaker
@@ -71,7 +71,7 @@ def is_late(context: MakerContext, result: Made) -> bool:
     return limit is not None and isinstance(result, Rejection) and result.reason.endswith(limit.told)
 
 
-def asked_of(stage: Stage, context: MakerContext) -> MakerContext:
+def asked_of(stage: PipelineStage, context: MakerContext) -> MakerContext:
     """The context with the request as the stage has it: its own options, its method alone."""
     request = replace(context.request, train=stage.training(context.request.train), drop=(), low_rank=None)
     options = stage.options
@@ -82,7 +82,7 @@ def asked_of(stage: Stage, context: MakerContext) -> MakerContext:
     return replace(context, request=replace(request, qat="always" if stage.method == "qat" else "never"))
 
 
-def maker_of(stage: Stage, last: MadeVariant | None) -> VariantMaker:
+def maker_of(stage: PipelineStage, last: MadeVariant | None) -> VariantMaker:
     """Who makes the stage's network out of the `last` one; None: the user's own."""
     if isinstance(stage.options, PruneOptions) and stage.options.macs is not None:
         return PrunedTo(stage.options.macs)

@@ -25,7 +25,7 @@ from edgekit.model import locate_module
 from edgekit.plan import Structure
 from edgekit.result import TrainedStep
 from edgekit.testing.networks import TinyConvNet
-from edgekit.types import Failure, Rejection, Signature, TensorSpec, Variant
+from edgekit.types import Estimate, Failure, Rejection, Signature, TensorSpec, Variant
 from tests.building.parts import count_entries
 from tests.building.variants.contexts import maker_context
 from tests.one_thread import one_thread
@@ -70,13 +70,15 @@ def taking(latencies_ms: dict[str, float], narrower_ms: float) -> Any:
         return [
             Structure(
                 variant.cost.macs / original.cost.macs,
-                latencies_ms.get(variant.id, narrower_ms),
+                latency_ms,
                 1,
                 1,
                 like="original-ort-int8",
                 variant=variant.id,
+                median=Estimate(latency_ms, 0.99 * latency_ms, 1.01 * latency_ms),
             )
             for variant in variants
+            for latency_ms in [latencies_ms.get(variant.id, narrower_ms)]
         ]
 
     return probe
@@ -164,6 +166,18 @@ def test_each_stage_goes_on_with_what_the_one_before_it_gave(context: MakerConte
     ]  # fmt: skip
 
 
+def test_layers_of_a_student_are_factorized_where_they_get_faster(context: MakerContext) -> None:
+    student = student_of(context).variant.id
+    asked = staged(context, [DISTIL, {"method": "low-rank", "ranks": {"down": 4}, "epochs": 0.5}])
+    first, last = PipelineMaker().make(replace(asked, probe=taking({student: 0.9}, 0.4)))
+    assert isinstance(first, MadeVariant)
+    assert isinstance(last, MadeVariant)
+    assert (last.variant.kind, last.variant.parent) == ("low-rank", first.variant.id)
+    first, slower = PipelineMaker().make(replace(asked, probe=taking({student: 0.4}, 0.9)))
+    assert isinstance(slower, Rejection)
+    assert "not faster" in slower.reason
+
+
 def test_a_stage_that_fails_ends_the_pipeline_and_what_is_left_is_told(
     context: MakerContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +208,7 @@ def test_a_stage_that_is_not_worth_it_is_left_out(context: MakerContext) -> None
     [
         ([{"method": "drop", "blocks": ["body.9"]}], r"stage 1 \(drop\): "),
         ([DISTIL, {"method": "low-rank", "ranks": {"nowhere": 4}}], r"stage 2 \(low-rank\): .*'nowhere' is no layer"),
-        ([DISTIL, {"method": "low-rank", "ranks": {"fc": 10}}], r"stage 2 \(low-rank\): .*"),
+        ([DISTIL, {"method": "low-rank", "ranks": {"head": 10}}], r"stage 2 .*a full rank of 10, and 10 would not be"),
     ],
 )  # fmt: skip
 def test_what_the_network_of_a_stage_cannot_have_is_refused_before_anything_is_trained(
