@@ -18,6 +18,7 @@ from edgekit.arguments import (
     refuse_unknown,
 )
 from edgekit.building.methods import with_methods
+from edgekit.building.pipeline import read_pipeline, with_pipeline
 from edgekit.building.preview import preview_build
 from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
 from edgekit.building.run import run_build
@@ -41,6 +42,7 @@ OTHER_OPTIONS = (
     "prune",
     "drop",
     "compress",
+    "pipeline",
     "low_rank",
     "student",
     "student_weights",
@@ -121,7 +123,8 @@ def build(
     from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
     of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too; `qat`, "auto", "always" or
     "never", says when a network is trained for a runtime's own integers; `compress` names the methods that may be used,
-    "prune,qat", "none" or "auto".
+    "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list of dicts, as
+    [{"method": "distil", "network": "net.py:make_small"}, {"method": "prune", "macs": 0.5}], in the place of all these.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
     it to standard error wherever that goes, as the log of a batch job.
@@ -171,7 +174,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
     )
     loss, step = (read_function(name, given[name]) for name in ("loss", "step"))
     precisions, backends = (options.pop(name, None) for name in ("precisions", "backends"))
-    methods = options.pop("compress", None)
+    methods, stages = options.pop("compress", None), read_pipeline(options.pop("pipeline", None))
     request = BuildRequest(
         target=given["target"],
         model=given["model"],
@@ -193,7 +196,8 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         store=Path(given["store"]),
         **options,
     )
-    return with_methods(request, methods), _reporter(given["reporter"], given["quiet"])
+    request = with_methods(with_pipeline(request, stages, methods), methods)
+    return request, _reporter(given["reporter"], given["quiet"])
 
 
 def _path(given: str | Path | None) -> Path | None:

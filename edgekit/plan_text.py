@@ -49,6 +49,9 @@ def preview_lines(preview: Preview) -> list[str]:
             f"  structures  {len(preview.structures)} widths from {widest:.0%} to {narrowest:.0%} of the MACs are "
             "probed before one is trained"
         )
+    if preview.stages:
+        lines.append("  pipeline    each stage on what the one before it gives, the original as the teacher")
+        lines += [f"    {number}. {text}" for number, text in enumerate(preview.stages, 1)]
     lines += ["", "  time        estimated, from how long the original took"]
     for step in preview.steps:
         when = f"  ({step.sometimes})" if step.sometimes else ""

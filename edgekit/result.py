@@ -57,7 +57,9 @@ SCHEMA_VERSION = 1
 NOTED_HERE = "On this machine, not the board: "
 """Begins each note of a runtime that ran here while the latency is a board's, estimated."""
 
-WaterfallStage = Literal["original", "pruned", "fine-tuned", "exported", "quantized", "runtime"]
+WaterfallStage = Literal[
+    "original", "distilled", "pruned", "factorized", "fine-tuned", "exported", "quantized", "runtime"
+]
 
 
 @dataclass(frozen=True)

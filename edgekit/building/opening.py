@@ -17,6 +17,7 @@ from edgekit.building.setup import prepare
 from edgekit.building.variants.dropped import refuse_unknown_blocks
 from edgekit.building.variants.low_rank import refuse_unknown_ranks
 from edgekit.building.variants.original import original_variant
+from edgekit.building.variants.pipeline import refuse_unfit_stages
 from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never_pruned, never_trained
 from edgekit.building.variants.student import refuse_unfit_student
 from edgekit.building.variants.training import training_config
@@ -132,6 +133,7 @@ def try_own_loss(context: Context) -> None:
     if request.train.loss is None and request.train.step is None:
         return
     trains = request.prune or request.low_rank is not None or request.student is not None
+    trains = trains or bool(request.pipeline)
     if train is not None and trains and never_trained(setting.model, setting.splits, "", "") is None:
         try_training(setting.model.load(), train, training_config(request.train, request.seed, len(train)))
 
@@ -157,6 +159,7 @@ def refuse_others(context: Context) -> None:
     except StageError as error:
         raise UserError(f"nothing can be factorized: {error.cause}") from error
     refuse_unfit_student(setting.request, setting.student, setting.model, setting.source)
+    refuse_unfit_stages(setting.request, setting.student, setting.model, setting.source)
 
 
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:

@@ -15,6 +15,7 @@ from edgekit.building.variants.contest import MOST_CONTENDERS
 from edgekit.building.variants.halving import RUNGS
 from edgekit.building.variants.probing import PROBE_SHARE
 from edgekit.building.variants.pruned import never_pruned, never_trained
+from edgekit.building.variants.qat_job import qat_config
 from edgekit.building.variants.training import STEP_BATCHES, at_least, training_config
 from edgekit.compress import forward_seconds
 from edgekit.plan import FRACTIONS
@@ -66,7 +67,7 @@ class Preview:
 
     `original`: the score of the original in float on the validation split, as measured in `reference`; None without
     labels, where it has none of its own. `structures`: shares of the MACs that are probed before pruning, empty where
-    nothing is pruned. `absent`: why the board is not here. `steps` are estimates.
+    nothing is pruned. `absent`: why the board is not here. `steps` are estimates. `stages`: of a pipeline, in order.
     """
 
     target: TargetInfo
@@ -81,6 +82,7 @@ class Preview:
     rejected: tuple[Rejection, ...]
     warnings: tuple[str, ...]
     steps: tuple[PreviewStep, ...]
+    stages: tuple[str, ...] = ()
 
     @property
     def total_s(self) -> tuple[float, float]:
@@ -103,7 +105,12 @@ def previewed(context: Context) -> Preview:
     context, setting, original = opening.context, opening.context.setting, opening.original
     validation = context.validation(original.signature)
     accuracy = context.evaluator.accuracy(opening.reference, opening.reference, validation)
+    stages = setting.request.pipeline
     unpruned = never_pruned(setting.request, setting.model, setting.splits)
+    if stages:  # which say themselves what is pruned, and how far
+        smaller = pipeline_steps(context, opening)
+    else:
+        smaller = (*(() if unpruned else pruning_steps(context, opening)), *other_steps(context, opening))
     target = setting.board.target
     return Preview(
         target=TargetInfo(target.name, target.title),
@@ -114,14 +121,11 @@ def previewed(context: Context) -> Preview:
         macs=original.cost.macs,
         parameters=original.cost.parameters,
         candidates=opening.candidates,
-        structures=probed_fractions(setting.request, unpruned),
-        rejected=(*opening.rejections, *opening.ruled_out, *((unpruned,) if unpruned else ())),
+        structures=() if stages else probed_fractions(setting.request, unpruned),
+        rejected=(*opening.rejections, *opening.ruled_out, *((unpruned,) if unpruned and not stages else ())),
         warnings=setting.warnings,
-        steps=(
-            *unpruned_steps(context, opening),
-            *(() if unpruned else pruning_steps(context, opening)),
-            *other_steps(context, opening),
-        ),
+        steps=(*unpruned_steps(context, opening), *smaller),
+        stages=tuple(stage.text for stage in stages),
     )
 
 
@@ -211,6 +215,34 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
     again = unpruned_steps(context, opening)
     low_s, high_s = sum(part.low_s for part in again), sum(part.high_s for part in again)
     steps.append(step("the same for its candidates, timed with the others", low_s, 2 * high_s))
+    return tuple(steps)
+
+
+def pipeline_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]:
+    """The training of each stage, as long as the model itself would take, and the candidates of what it gives."""
+    setting, train = context.setting, context.setting.splits.train
+    assert train is not None
+    request, count = setting.request, len(train)
+    trainable = never_trained(setting.model, setting.splits, "", "") is None
+    again = unpruned_steps(context, opening)
+    low_again_s, high_again_s = sum(part.low_s for part in again), sum(part.high_s for part in again)
+    batch_s = 0.0
+    if trainable:
+        batch_s = forward_seconds(setting.model.load(), train, request.train.batch_size, request.train.device)
+    steps = []
+    for stage in request.pipeline:
+        options = stage.training(request.train)
+        batches = max(1, count // min(options.batch_size, count))
+        is_qat = stage.method == "qat"
+        epochs = (qat_config if is_qat else training_config)(options, request.seed, count).epochs
+        if stage.method == "prune":
+            epochs += PRUNING_STEPS[0] * at_least(
+                STEP_BATCHES, options.step_epochs, count, options.batch_size
+            )
+        low_s, high_s = (trained * batch_s * batches * epochs for trained in TRAINED_BATCH)
+        steps.append(
+            PreviewStep(f"{stage.name}, and its candidates", low_s + low_again_s, high_s + high_again_s)
+        )
     return tuple(steps)
 
 

@@ -16,6 +16,8 @@ from edgekit.types.measurements import TIMED_S
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.building.pipeline import PipelineStage
+
 __all__ = [
     "DROP_AUTO",
     "LOW_RANK_AUTO",
@@ -79,7 +81,7 @@ class BuildRequest:
     `low_rank`: how layers are factorized in a variant of its own (see LowRank). `student`: another network, a path or a
     live module, that learns from the model as a variant of its own; `student_weights`: what it begins with;
     `student_features`: layers of the model and of the student, whose outputs it learns too. `qat`: when networks are
-    trained for the integers of a runtime; see QatChoice.
+    trained for the integers of a runtime; see QatChoice. `pipeline`: stages, in order, in the place of other methods.
     """
 
     target: str
@@ -119,6 +121,7 @@ class BuildRequest:
     student_weights: Path | None = None
     student_features: tuple[tuple[str, str], ...] = ()
     qat: QatChoice = "auto"
+    pipeline: tuple[PipelineStage, ...] = ()
 
     def describe_model(self) -> str:
         """How the model was named, for people."""

@@ -120,8 +120,9 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         refuse_foreign_table(request.latency_table, board, request.threads)
     source = open_data(request, store.folder / "spool")
     splits = make_splits(source, seed=request.seed, calibration_samples=request.calibration_samples)
-    if request.qat == "always" and splits.train is None:
-        raise DataError("--qat always: there are no training samples", remedy="give the data a train part")
+    if (request.qat == "always" or request.pipeline) and splits.train is None:
+        asking = "--pipeline" if request.pipeline else "--qat always"
+        raise DataError(f"{asking}: there are no training samples", remedy="give the data a train part")
     warnings = (*model.ref.notes, *splits.warnings, *check_data(source, splits, metric=request.metric))
     return Setting(
         request=request,
@@ -181,25 +182,27 @@ def refuse_impossible_precisions(request: BuildRequest, target: Target) -> None:
 
 def refuse_impossible_qat(request: BuildRequest, target: Target) -> None:
     """Training for integers that is asked for needs a runtime with INT8 that it can be for. Raises UserError."""
-    if request.qat != "always":
+    in_stage = next((stage.name for stage in request.pipeline if stage.method == "qat"), "")
+    if request.qat != "always" and not in_stage:
         return
+    asking = in_stage or "--qat always"
     trainable = [name for name, row in RUNTIMES.items() if row.trained_recipe]
     if request.precisions is not None and "int8" not in request.precisions:
         raise UserError(
-            "--qat always trains for INT8, which --precision leaves out",
-            remedy="add int8 to it, or leave out --qat",
+            f"{asking} trains for INT8, which --precision leaves out",
+            remedy=f"add int8 to it, or leave out {'that stage' if in_stage else '--qat'}",
         )
     having = [runtime.name for runtime in target.runtimes if "int8" in runtime.precisions]
     if not having:
         lack = target.lacks("int8")
         raise UserError(
-            f"--qat always: {target.name} has no int8" + (f": {lack.reason}" if lack else ""),
-            allowed="--qat auto, --qat never",
+            f"{asking}: {target.name} has no int8" + (f": {lack.reason}" if lack else ""),
+            allowed="a pipeline without it" if in_stage else "--qat auto, --qat never",
             remedy=lack.instead if lack else "",
         )
     if not set(request.wants(having)).intersection(trainable):
         raise UserError(
-            f"--qat always: networks are not trained for the integers of {', '.join(request.wants(having) or having)}",
+            f"{asking}: networks are not trained for the integers of {', '.join(request.wants(having) or having)}",
             allowed=", ".join(trainable),
         )
 

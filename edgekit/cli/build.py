@@ -107,6 +107,11 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     "[default: auto]",
 )
 @click.option(
+    "--pipeline",
+    type=click.Path(path_type=Path),
+    help="A TOML file of methods in order, each with its options, in the place of the options that name methods.",
+)
+@click.option(
     "--no-prune/--prune", help="Quantize only; no training but what --low-rank and --student ask for."
 )
 @click.option(

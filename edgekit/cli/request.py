@@ -29,6 +29,7 @@ __all__ = ["read_request"]
 def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildRequest:
     """What is to be built; `given`: the command line, without the program's name. Raises UserError."""
     from edgekit.building.methods import with_methods
+    from edgekit.building.pipeline import read_pipeline, with_pipeline
     from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
 
     limit = options["max_latency"]
@@ -94,7 +95,8 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         executor=options["executor"],
         command=shlex.join(["edgekit", *given]),
     )
-    return with_methods(request, options["compress"])
+    stages = read_pipeline(options["pipeline"])
+    return with_methods(with_pipeline(request, stages, options["compress"]), options["compress"])
 
 
 def read_precisions(text: str | None) -> Any:

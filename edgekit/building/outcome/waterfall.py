@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from edgekit.errors import StageError
 from edgekit.measure import estimate_drop, estimate_skewed_drop, find_scoring
 from edgekit.plan import candidate_id
 from edgekit.result import LayerLoss, WaterfallStage, WaterfallStep
-from edgekit.types import Artifact, Candidate, Estimate, Variant
+from edgekit.types import Artifact, Candidate, Estimate, Variant, VariantKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +27,13 @@ __all__ = ["Scorer", "Stage", "built", "waterfall_of"]
 ExportVariant = Callable[[Variant, Candidate], Artifact]
 FindLosses = Callable[[Artifact, Artifact], tuple[LayerLoss, ...]]
 """(before, after) → the layers where the second loses most; none where the two cannot be compared."""
+
+STAGES: Mapping[VariantKind, WaterfallStage] = {
+    "pruned": "pruned",
+    "student": "distilled",
+    "low-rank": "factorized",
+}
+"""What a network that another one was made of is called on the way there."""
 
 TRAINED_METRICS = ("top1", "agreement")
 """Metrics that training validates with too: only then its figures belong into the same row."""
@@ -68,10 +75,20 @@ def stages(outcome: Outcome, attempt: Attempt, metric: str, export: ExportVarian
     network = outcome.networks[attempt.candidate.variant]
     runtime = hosted(outcome, attempt, outcome.reference).backend
     way = [Stage("original", outcome.reference, note=f"float, in {runtime}")]
+    way += earlier(outcome, network, export)
     if network.id != outcome.original.id:
         way += trained(outcome, network.id) if metric in TRAINED_METRICS else []
         way.append(Stage("exported", float_artifact(outcome, network, export), note="float ONNX"))
     return [*way, *built(outcome, attempt, way[-1].artifact)]
+
+
+def earlier(outcome: Outcome, network: Variant, export: ExportVariant) -> list[Stage]:
+    """The networks between the original and this one, the first first: those that it was made of, in float."""
+    if network.parent is None or network.parent == outcome.original.id:
+        return []
+    parent = outcome.networks[network.parent]
+    stage = Stage(STAGES[parent.kind], float_artifact(outcome, parent, export), note=parent.description)
+    return [*earlier(outcome, parent, export), stage]
 
 
 def trained(outcome: Outcome, variant: str) -> list[Stage]:
@@ -174,7 +191,8 @@ def measured(
         return WaterfallStep(stage.name, accuracy, accuracy - last.accuracy, note=stage.note)
     drop = scorer.drop(scores, before.artifact)
     layers: tuple[LayerLoss, ...] = ()
-    if stage.name == "quantized" or drop.value != 0.0:
+    is_another = stage.name in STAGES.values()  # whose layers are not those of the network before
+    if not is_another and (stage.name == "quantized" or drop.value != 0.0):
         layers = losses(before.artifact, stage.artifact)
     return WaterfallStep(
         stage.name, accuracy, 0.0 - drop.value, 0.0 - drop.high, 0.0 - drop.low, layers, stage.note

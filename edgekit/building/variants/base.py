@@ -37,6 +37,7 @@ from edgekit.types import (
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 __all__ = [
@@ -59,6 +60,9 @@ MAKERS: Mapping[str, tuple[str, str]] = {
     "qat": ("edgekit.building.variants.qat", "QatMaker"),
 }
 """Name → module and class, in the order in which they are asked; the original itself is there before them."""
+
+PIPELINE = ("edgekit.building.variants.pipeline", "PipelineMaker")
+"""Module and class of what is asked alone where the request has stages."""
 
 INSTEAD = {True: "pruned", False: "planned"}
 """Whether a build has times of layers → the maker that it goes without: a planned build prunes by itself."""
@@ -88,6 +92,7 @@ class MakerContext:
     `teacher_outputs`: what trainings in this process share. `student`: the other network that the request gives.
     `networks`: the original and those made so far, by id; `attempts` are theirs. `int8`: None where nothing can be
     trained for integers. `became`: the id of a network that the maker has given → of its builds those that ran.
+    `teacher`: the user's network, where `model` and `original` are one that was made of it and is made smaller in turn.
     """
 
     request: BuildRequest
@@ -110,6 +115,7 @@ class MakerContext:
     networks: Mapping[str, Variant] = field(default_factory=dict)
     int8: Int8Builds | None = None
     became: Callable[[str], tuple[Attempt, ...]] = lambda variant: ()
+    teacher: GivenModel | None = None
 
 
 @dataclass(frozen=True)
@@ -117,12 +123,14 @@ class MadeVariant:
     """A network and how it was made: `history`, a line per step for people, and the steps of its training.
 
     `trained_for`: the runtimes for whose integers it was trained; it is built for them in INT8 alone. Empty: any.
+    `load`: the network in torch, in eval mode, where there is one that can be made smaller in turn.
     """
 
     variant: Variant
     history: tuple[str, ...] = ()
     steps: tuple[TrainedStep, ...] = ()
     trained_for: tuple[BackendName, ...] = ()
+    load: Callable[[], torch.nn.Module] | None = field(default=None, compare=False, repr=False)
 
     def described(self) -> VariantResult:
         """What the result says of it."""
@@ -154,7 +162,10 @@ class VariantMaker(Protocol):
 
 
 def open_makers(request: BuildRequest) -> tuple[tuple[str, VariantMaker], ...]:
-    """The rows of MAKERS that the request asks for, loaded."""
+    """The rows of MAKERS that the request asks for, loaded; where it has stages, what follows these alone."""
+    if request.pipeline:
+        module, attribute = PIPELINE
+        return (("pipeline", getattr(importlib.import_module(module), attribute)()),)
     without = INSTEAD[request.latency_table is not None]
     return tuple(
         (name, getattr(importlib.import_module(module), attribute)())

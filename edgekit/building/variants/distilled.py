@@ -93,6 +93,7 @@ def job_for(context: MakerContext, config: PruneConfig, fraction: float | None) 
         limit=DEFAULT_LIMIT if limit is None else limit,
         fraction=fraction,
         code=tuple(code_digest(spec) for spec in (options.loss, options.step) if spec),
+        teacher="" if context.teacher is None else context.teacher.ref.digest,
     )
 
 
@@ -179,13 +180,17 @@ def train_pruned(context: MakerContext, job: PruneJob, name: str = "") -> Iterat
 
     fraction = entry.meta["fraction"]
     name = name or f"{name_stem(job)}-{round(100 * fraction)}"
-    description = f"{done_to(context, job)}{fraction:.0%} of the MACs, distilled from the original"
+    parent, whose = context.original.id, ""
+    if parent != ORIGINAL:
+        name, whose = f"{parent}-{name}", f" of {parent}"
+    description = f"{done_to(context, job)}{fraction:.0%} of the MACs{whose}, distilled from the original"
     kind: VariantKind = "student" if job.student else "low-rank" if job.low_rank else "pruned"
     # What was trained is handed over: its export is outside of what the makers' limit keeps free.
     cache = replace(context.cache, time_limit=None)
-    variant = make_variant(cache, name, kind, ORIGINAL, description, {"pruned": entry.key}, write)
+    variant = make_variant(cache, name, kind, parent, description, {"pruned": entry.key}, write)
     steps = msgspec.convert(entry.meta["steps"], tuple[TrainedStep, ...])
-    yield MadeVariant(variant, tuple(entry.meta["history"]), steps)
+    load = partial(loaded, context, job, entry.path / "pruned.safetensors", example)
+    yield MadeVariant(variant, tuple(entry.meta["history"]), steps, load=load)
     if cut is not None:
         yield cut.cut_short(f"training of {name}")
 
@@ -315,4 +320,5 @@ def train(context: MakerContext, job: PruneJob, folder: Path, title: str = TITLE
             folder,
             context.teacher_outputs,
             student,
+            None if context.teacher is None else context.teacher.load(),
         )

@@ -76,7 +76,8 @@ class PruneJob:
     ends it. `dropped`: blocks that go whole, before any channel. `plan`: what goes from the network, all at once, as
     `PrunePlan` writes it; "": it is found step by step. `low_rank`: which layers are factorized, as `LowRankPlan`
     writes it; "": none. `student`: the digest of another network that learns from the original; "": it learns itself.
-    `features`: layers of the original and of the student that it learns from.
+    `features`: layers of the original and of the student that it learns from. `teacher`: the digest of the network that
+    teaches, where the one that is made smaller came of it; "": it is its own teacher.
     `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they read when they
     are called, as far as a training has told (`with_opened`). What a time limit cut short has a key of its own
     (`cut_parts`), so that a longer one goes on.
@@ -97,6 +98,7 @@ class PruneJob:
     low_rank: str = ""
     student: str = ""
     features: tuple[tuple[str, str], ...] = ()
+    teacher: str = ""
 
     @property
     def trains_another(self) -> bool:
@@ -111,7 +113,7 @@ class PruneJob:
         parts: dict[str, Any] = {**msgspec.to_builtins(self), "method": METHOD}
         if not (self.code or self.opened):
             del parts["opened"]
-        for name in ("dropped", "plan", "low_rank", "student", "features"):
+        for name in ("dropped", "plan", "low_rank", "student", "features", "teacher"):
             if not parts[name]:
                 del parts[name]
         return parts
@@ -156,16 +158,17 @@ def distil(
     folder: Path,
     shared: TeacherOutputs | None = None,
     student: Student | None = None,
+    teacher: torch.nn.Module | None = None,
 ) -> dict[str, Any]:
     """The training of a job on its network and data. `scratch`: for checkpoints; `deadline`: see prune_iteratively.
 
     `shared`: what the original gave in trainings on the same batches, of plans. `student`: whom the job trains, if it
-    is not the network itself.
+    is not the network itself. `teacher`: who teaches, if not the network itself.
 
     Raises StageError, CutShortError.
     """
     if job.trains_another:
-        outcome = another(module, source, samples, validation, job, scratch, deadline, step, student)
+        outcome = another(module, source, samples, validation, job, scratch, deadline, step, student, teacher)
         return kept_outcome(outcome, job, folder)
     if job.plan:
         outcome = train_planned(
@@ -186,12 +189,13 @@ def distil(
         module,
         example_inputs(source),
         samples,
-        validator(validation, module),
+        validator(validation, teacher or module),
         job.config,
         job.train,
         limit=job.limit,
         target_fraction=job.fraction,
         dropped=job.dropped,
+        teacher=teacher,
         steps=job.steps,
         progress=step,
         folder=scratch,
@@ -210,13 +214,14 @@ def another(
     deadline: float | None,
     step: Step,
     student: Student | None,
+    teacher: torch.nn.Module | None,
 ) -> PruneOutcome:
     """A training whose network is no pruned one: factorized, or a student."""
-    example, validate = example_inputs(source), validator(validation, module)
+    example, validate = example_inputs(source), validator(validation, teacher or module)
     if student is None:
         return train_low_rank(
             module, example, samples, validate, LowRankPlan.from_json(job.low_rank), job.train,
-            limit=job.limit, progress=step, folder=scratch, deadline=deadline,
+            limit=job.limit, teacher=teacher, progress=step, folder=scratch, deadline=deadline,
         )  # fmt: skip
     return train_student(
         module, student.module, student.name, example, samples, validate, job.train,

@@ -60,8 +60,10 @@ class QatMaker:
         request = context.request
         if request.qat == "never":
             return Rejection(WHAT, "left out by the request")
-        if context.int8 is None or not wanted(context):
+        if context.int8 is None:
             return None
+        if not wanted(context):
+            return unneeded(context)
         if context.splits.train is None:
             return Rejection(WHAT, "there are no training samples to train on", "give a train part")
         if context.time_limit is not None and seconds_left(context.time_limit) < LEAST_TRAINING_S:
@@ -126,6 +128,19 @@ def wanted(context: MakerContext) -> dict[str, tuple[Attempt, ...]]:
         for name, of_network in best.items()
     }
     return {name: attempts for name, attempts in chosen.items() if attempts}
+
+
+def unneeded(context: MakerContext) -> Rejection | None:
+    """Why `auto` does not train, where it may and there is an INT8 build that it could be for."""
+    request, choice = context.request, context.choice
+    candidates = [attempt.candidate for attempt in context.attempts]
+    has_int8 = any(row.precision == "int8" and RUNTIMES[row.backend].trained_recipe for row in candidates)
+    if request.qat != "auto" or not request.prune or request.budget.max_drop is None or not has_int8:
+        return None
+    if choice.verdict == "MEETS" and not request.budget.fastest:
+        return Rejection(WHAT, f"{choice.winner} meets the budget", "--qat always")
+    reason = f"no INT8 build that is fast enough loses more than {request.budget.max_drop:.2%}"
+    return Rejection(WHAT, reason, "--qat always")
 
 
 def _too_slow(context: MakerContext, attempt: Attempt) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import GivenModel
-from edgekit.building.variants.base import Made, MakerContext
+from edgekit.building.variants.base import Made, MadeVariant, MakerContext
 from edgekit.building.variants.distilled import job_for, train_pruned
+from edgekit.building.variants.in_turn import pruned_in_turn
 from edgekit.building.variants.original import example_inputs
 from edgekit.building.variants.pruned import LEAST_TRAINING_S, never_trained
 from edgekit.building.variants.training import seconds_left
@@ -38,7 +39,14 @@ class StudentMaker:
         return None
 
     def make(self, context: MakerContext) -> Iterator[Made]:
-        """See VariantMaker. Raises StageError when the training fails."""
+        """See VariantMaker: the student, and what it is pruned to. Raises StageError when its training fails."""
+        for made in self.taught(context):
+            yield made
+            if isinstance(made, MadeVariant):
+                yield from pruned_in_turn(context, made)
+
+    def taught(self, context: MakerContext) -> Iterator[MadeVariant | Rejection]:
+        """The student alone. Raises StageError when the training fails."""
         if context.student is None:
             return
         digest, features = context.student.ref.digest, context.request.student_features

@@ -50,11 +50,12 @@ def train_low_rank(
     train_config: TrainConfig,
     *,
     limit: float,
+    teacher: torch.nn.Module | None = None,
     progress: Step | None = None,
     folder: Path | None = None,
     deadline: float | None = None,
 ) -> PruneOutcome:
-    """Factorize `original` by training samples, and distil from it; see `train_planned` for the rest.
+    """Factorize `original` by training samples, and distil from `teacher` (None: from it); else as `train_planned`.
 
     Raises StageError when the plan does not fit, or changes nothing.
     """
@@ -65,8 +66,9 @@ def train_low_rank(
     for parameter in student.parameters():
         if parameter.is_floating_point():
             parameter.requires_grad_(True)
+    teaching = original if teacher is None else folded(teacher)
     outcome = train_once(
-        original, student, train, validate, plan, train_config, REASON, limit=limit, progress=progress,
+        teaching, student, train, validate, plan, train_config, REASON, limit=limit, progress=progress,
         folder=folder, deadline=deadline,
     )  # fmt: skip
     retrace(student, example)

@@ -99,6 +99,6 @@ def _caption(steps: Sequence[WaterfallStep]) -> str:
     text = "All on the validation split. Labels are changes from the step before; a bar downwards is a loss."
     if any(step.low is not None for step in steps):
         text += " Intervals are 95 %, paired: the same samples before and after the step."
-    if any(step.stage in ("pruned", "fine-tuned") for step in steps):
-        text += " Pruning and fine-tuning were measured in torch, without one."
+    if any(step.stage in ("pruned", "fine-tuned") and step.low is None for step in steps):
+        text += " What is pruned or fine-tuned without one was measured in torch."
     return text

@@ -127,6 +127,12 @@ def test_why_not_is_told_where_it_would_have_been_wanted(context: MakerContext) 
     assert maker.why_not(asking(without, prune=False)) is None
     left_out = maker.why_not(asking(context, qat="never"))
     assert left_out == Rejection("quantization-aware training", "left out by the request")
+    met = maker.why_not(replace(context, choice=Choice("MEETS", "original-ort-fp32", None, "")))
+    assert met is not None
+    assert met.reason == "original-ort-fp32 meets the budget"
+    kept = maker.why_not(asking(context, budget=budget(max_latency_ms=0.5, max_drop=0.99)))
+    assert kept is not None
+    assert kept.reason == "no INT8 build that is fast enough loses more than 99.00%"
     late = maker.why_not(replace(context, time_limit=TimeLimit(60.0, 0.0)))
     assert late is not None
     assert late.reason == "not tried: the time limit of 60s ended" or "time limit" in late.reason

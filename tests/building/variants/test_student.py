@@ -99,6 +99,7 @@ def context(tmp_path: Path) -> Iterator[MakerContext]:
         )
         module = Small().eval()
         student = GivenModel(locate_module(module), module, "Small")
+        made = replace(made, request=replace(made.request, prune=False))
         yield replace(made, student=student, original=replace(made.original, signature=Signature(*ports)))
 
 
