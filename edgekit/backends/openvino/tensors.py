@@ -203,7 +203,9 @@ def _grid(node: Any) -> Grid | None:
         return None
     low, high = (np.asarray(end.data, np.float64) for end in ends)
     step = float((high - low).max()) / max(1, node.get_attributes()["levels"] - 1)
-    return Grid(float(low.min()), float(high.max()), step)
+    by_channel = low.size > 1 and low.shape == high.shape and low.ndim > 1 and low.shape[1] == low.size
+    channels = tuple(zip(low.ravel().tolist(), high.ravel().tolist(), strict=True)) if by_channel else ()
+    return Grid(float(low.min()), float(high.max()), step, channels)
 
 
 def _weights(node: Any, kind: str) -> Weights | None:
