@@ -35,6 +35,7 @@ def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Plac
     known.update(name for node in model.graph.node for name in node.output)
     ranges: dict[str, Range] = {}
     by_channel: dict[str, tuple[Range, ...]] = {}
+    clipped: set[str] = set()
     moved: dict[str, str] = {}
     with open_reader(artifact) as reader:
         for facts in reader.tensors:
@@ -43,6 +44,7 @@ def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Plac
                 ranges.update(dict.fromkeys(names, Range(facts.grid.low, facts.grid.high)))
                 channels = tuple(Range(low, high) for low, high in facts.grid.channels)
                 by_channel.update(dict.fromkeys(names, channels))
+                clipped.update(() if facts.grid.rounds else names)
     for node in model.graph.node:  # on the same grid before and after: rounding again changes nothing
         if node.op_type in MOVES and node.output[0] in ranges:
             same = any({node.input[0], node.output[0]} <= set(group) for group in plan.shared)
@@ -61,4 +63,12 @@ def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Plac
     alike = ranges.keys() - by_channel.keys()
     shared = (tuple(name for name in group if name in alike) for group in plan.shared)
     groups = tuple(group for group in shared if len(group) > 1)
-    return Placement(artifact.backend, integers, ranges, groups, layers, by_channel)
+    return Placement(
+        artifact.backend,
+        integers,
+        ranges,
+        groups,
+        layers,
+        by_channel,
+        tuple(name for name in ranges if name in clipped),
+    )

@@ -22,7 +22,8 @@ class Placement:
 
     `ranges`: tensor → range that its 256 integers span, zero among them; tensors that are not in it stay float.
     `shared`: groups of these with one scale. `layers`: nodes whose weights are integers, by `integers`.
-    `by_channel`: tensor of `ranges`, in no group → the range of each of its channels (axis 1).
+    `by_channel`: tensor of `ranges`, in no group → the range of each of its channels (axis 1). `clipped`: tensors of
+    `ranges` that are clipped to them, and not rounded.
     """
 
     backend: BackendName
@@ -31,6 +32,7 @@ class Placement:
     shared: tuple[tuple[str, ...], ...]
     layers: tuple[str, ...]
     by_channel: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
+    clipped: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -53,6 +55,7 @@ class Placement:
             sorted(self.layers),
             (integers.weight_bits, integers.per_channel, integers.symmetric, integers.weight),
             sorted((name, len(channels)) for name, channels in self.by_channel.items()),
+            sorted(self.clipped),
         )
         return hashlib.sha256(msgspec.json.encode(told)).hexdigest()
 

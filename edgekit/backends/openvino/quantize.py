@@ -175,7 +175,8 @@ def _run(nncf: Any, pipeline: Any, model: Any, dataset: Any, plan: QuantPlan) ->
     quantizer, *corrections = step
     quantized = quantizer.apply(model, graph, statistics)
     replace_ranges(quantized, plan)
-    refine_weights(quantized)
+    if plan.integers.weight_bits == 8:
+        refine_weights(quantized)
     for correction in corrections:
         quantized = correction.apply(quantized, build_graph(quantized), statistics)
     compress_quantize_weights_transformation(quantized)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["refine_weights", "replace_ranges"]
 
 WEIGHT_LEVELS = 255
-"""Of symmetric weights in 8 bits; the 7 bits of NNCF's overflow fix have 256, over a range twice as wide."""
+"""Of symmetric weights."""
 
 
 def replace_ranges(quantized: Any, plan: QuantPlan) -> None:

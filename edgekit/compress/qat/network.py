@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from edgekit.compress.qat.bounds import ANY, bounds_of, widest
-from edgekit.compress.qat.rounding import LEVELS, rounded, rounded_by_channel
+from edgekit.compress.qat.rounding import LEVELS, clipped, rounded, rounded_by_channel
 from edgekit.compress.qat.weights import TrainedWeights
 from edgekit.errors import StageError
 from edgekit.graph.layers import weighted_layers
@@ -164,6 +164,7 @@ class _Spans(torch.nn.Module):
         self.limits: list[tuple[float, float]] = []
         self.ends = torch.nn.ParameterList()
         self.input_of: dict[str, int] = {}
+        self.clipped = frozenset(() if placement is None else placement.clipped)
         if placement is None:
             return
         bounds = bounds_of(model)
@@ -221,6 +222,8 @@ class _Spans(torch.nn.Module):
         if index is None:
             return value
         low, high = span[index]
+        if name in self.clipped:
+            return clipped(value.float(), low, high)
         if low.ndim:
             return rounded_by_channel(value.float(), low, high, axis=CHANNELS)
         return rounded(value.float(), low, high)

@@ -10,7 +10,15 @@ from typing import Any
 
 import torch
 
-__all__ = ["LEVELS", "rounded", "rounded_bias", "rounded_by_channel", "rounded_weights", "weight_scale"]
+__all__ = [
+    "LEVELS",
+    "clipped",
+    "rounded",
+    "rounded_bias",
+    "rounded_by_channel",
+    "rounded_weights",
+    "weight_scale",
+]
 
 LEVELS = 255
 """Steps between the least and the largest of 256 integers."""
@@ -44,6 +52,13 @@ def rounded(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Ten
     scale, zero_point = _parameters(low, high)
     y: torch.Tensor = _Rounded.apply(x, scale, zero_point)  # type: ignore[no-untyped-call]
     return y
+
+
+def clipped(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """`x` between the ends of the grid that `rounded` has."""
+    scale, zero_point = _parameters(low, high)
+    ends = -zero_point * scale, (LEVELS - zero_point) * scale
+    return torch.minimum(torch.maximum(x, ends[0].to(x.dtype)), ends[1].to(x.dtype))
 
 
 class _RoundedByChannel(torch.autograd.Function):
