@@ -49,16 +49,15 @@ def base_weights(arrays: Path, work: Path, epochs: float) -> Path:
     return path
 
 
-def figures_of(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def figures_of(result: dict[str, Any], runtimes: list[str]) -> dict[str, dict[str, Any]]:
     """Per runtime, drops in points: the best INT8 without training, that with layers in float too, the trained one."""
     told = "\n".join(line for variant in result["variants"] for line in variant["history"])
     figures = {}
-    for backend, title in TITLES.items():
+    for backend in runtimes:
+        title = TITLES[backend]
         of_it = [
             row for row in result["candidates"] if row["backend"] == backend and row["precision"] == "int8"
         ]
-        if not of_it:
-            continue
         drops = {row["recipe"]: 100 * row["accuracy"]["drop"] for row in of_it}
         trained = drops.pop("int8-trained", None)
         whole = [drop for recipe, drop in drops.items() if "mixed" not in recipe]
@@ -102,7 +101,10 @@ def main() -> None:
     )  # fmt: skip
     result = json.loads((out / "result.json").read_text())
     histories = {variant["id"]: variant["history"] for variant in result["variants"]}
-    show("qat", {"spread": options.spread, **figures_of(result), "histories": histories})
+    show(
+        "qat",
+        {"spread": options.spread, **figures_of(result, options.runtimes.split(",")), "histories": histories},
+    )
 
 
 if __name__ == "__main__":
