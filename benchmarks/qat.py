@@ -1,6 +1,7 @@
 """Quantization-aware training where INT8 loses much: a MobileNetV2-like network with unequal channels on CIFAR-10.
 
 usage: python benchmarks/qat.py --data DIR [--spread 16] [--qat-epochs 1] [--base FILE.safetensors] [--work DIR]
+       [--runtimes onnxruntime,openvino,litert]
 
 Trains the network (or takes --base), makes its channels unequal without changing what it computes, and builds it for
 ONNX Runtime, OpenVINO and LiteRT with --qat always. For each runtime: what INT8 loses at best without training, on the
@@ -26,6 +27,7 @@ from edgekit.data import make_splits, open_source
 from edgekit.types import Preprocess
 
 HERE = Path(__file__).parent
+TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "litert": "LiteRT"}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -47,11 +49,12 @@ def base_weights(arrays: Path, work: Path, epochs: float) -> Path:
     return path
 
 
-def figures_of(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def figures_of(result: dict[str, Any], runtimes: list[str]) -> dict[str, dict[str, Any]]:
     """Per runtime, drops in points: the best INT8 without training, that with layers in float too, the trained one."""
     told = "\n".join(line for variant in result["variants"] for line in variant["history"])
     figures = {}
-    for backend, title in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO"), ("litert", "LiteRT")):
+    for backend in runtimes:
+        title = TITLES[backend]
         of_it = [
             row for row in result["candidates"] if row["backend"] == backend and row["precision"] == "int8"
         ]
@@ -80,6 +83,7 @@ def main() -> None:
     parser.add_argument("--qat-epochs", type=float, default=1.0)
     parser.add_argument("--base", type=Path, help="the network's weights, trained before")
     parser.add_argument("--work", type=Path, default=Path(".bench"))
+    parser.add_argument("--runtimes", default=",".join(TITLES))
     options = parser.parse_args()
     arrays = unpack(options.data, options.work)
     base = options.base or base_weights(arrays, options.work, options.epochs)
@@ -92,12 +96,15 @@ def main() -> None:
     edgekit(
         "build", "--target", "generic-cpu", "--model", f"{HERE / 'small_mobilenet.py'}:make", "--weights", str(weights),
         "--data", str(arrays), *PREPROCESS, "--no-prune", "--qat", "always", "--qat-epochs", str(options.qat_epochs),
-        "--precision", "fp32,int8", "--timed", "0.3s", "--no-repeat", "--out", str(out),
+        "--runtime", options.runtimes, "--precision", "fp32,int8", "--timed", "0.3s", "--no-repeat", "--out", str(out),
         "--store", str(options.work / "store"),
     )  # fmt: skip
     result = json.loads((out / "result.json").read_text())
     histories = {variant["id"]: variant["history"] for variant in result["variants"]}
-    show("qat", {"spread": options.spread, **figures_of(result), "histories": histories})
+    show(
+        "qat",
+        {"spread": options.spread, **figures_of(result, options.runtimes.split(",")), "histories": histories},
+    )
 
 
 if __name__ == "__main__":

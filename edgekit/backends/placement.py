@@ -34,12 +34,17 @@ def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Plac
     known = {port.name for port in model.graph.input}
     known.update(name for node in model.graph.node for name in node.output)
     ranges: dict[str, Range] = {}
+    by_channel: dict[str, tuple[Range, ...]] = {}
+    clipped: set[str] = set()
     moved: dict[str, str] = {}
     with open_reader(artifact) as reader:
         for facts in reader.tensors:
             if facts.grid is not None:
                 names = known.intersection(facts.names)
                 ranges.update(dict.fromkeys(names, Range(facts.grid.low, facts.grid.high)))
+                channels = tuple(Range(low, high) for low, high in facts.grid.channels)
+                by_channel.update(dict.fromkeys(names, channels))
+                clipped.update(() if facts.grid.rounds else names)
     for node in model.graph.node:  # on the same grid before and after: rounding again changes nothing
         if node.op_type in MOVES and node.output[0] in ranges:
             same = any({node.input[0], node.output[0]} <= set(group) for group in plan.shared)
@@ -54,6 +59,16 @@ def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Plac
         )
     in_float = {layer.name for layer in plan.in_float}
     layers = tuple(layer.name for layer in weighted_layers(model) if layer.name not in in_float)
-    shared = (tuple(name for name in group if name in ranges) for group in plan.shared)
+    by_channel = {name: channels for name, channels in by_channel.items() if channels and name in ranges}
+    alike = ranges.keys() - by_channel.keys()
+    shared = (tuple(name for name in group if name in alike) for group in plan.shared)
     groups = tuple(group for group in shared if len(group) > 1)
-    return Placement(artifact.backend, integers, ranges, groups, layers)
+    return Placement(
+        artifact.backend,
+        integers,
+        ranges,
+        groups,
+        layers,
+        by_channel,
+        tuple(name for name in ranges if name in clipped),
+    )

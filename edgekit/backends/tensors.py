@@ -53,11 +53,18 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Grid:
-    """The values that a quantized tensor can hold: from `low` to `high` in steps of `step`, in its own unit."""
+    """The values that a quantized tensor can hold: from `low` to `high` in steps of `step`, in its own unit.
+
+    `channels`: lowest and highest value of each channel (axis 1) where each has a range of its own; `low` and `high`
+    then span them all, and `step` is the coarsest. `rounds`: False where the runtime only clips, since it computes what
+    reads the tensor in the same step; `look` shows it on the grid nevertheless.
+    """
 
     low: float
     high: float
     step: float
+    channels: tuple[tuple[float, float], ...] = ()
+    rounds: bool = True
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_parameters
 from edgekit.quantize.simulate import Scheme
@@ -22,6 +22,8 @@ class Placement:
 
     `ranges`: tensor → range that its 256 integers span, zero among them; tensors that are not in it stay float.
     `shared`: groups of these with one scale. `layers`: nodes whose weights are integers, by `integers`.
+    `by_channel`: tensor of `ranges`, in no group → the range of each of its channels (axis 1). `clipped`: tensors of
+    `ranges` that are clipped to them, and not rounded.
     """
 
     backend: BackendName
@@ -29,6 +31,8 @@ class Placement:
     ranges: Mapping[str, Range]
     shared: tuple[tuple[str, ...], ...]
     layers: tuple[str, ...]
+    by_channel: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
+    clipped: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -50,6 +54,8 @@ class Placement:
             sorted(sorted(group) for group in self.shared),
             sorted(self.layers),
             (integers.weight_bits, integers.per_channel, integers.symmetric, integers.weight),
+            sorted((name, len(channels)) for name, channels in self.by_channel.items()),
+            sorted(self.clipped),
         )
         return hashlib.sha256(msgspec.json.encode(told)).hexdigest()
 

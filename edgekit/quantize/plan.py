@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.quantize.observers.ranges import AffineParameters, Range
@@ -25,7 +25,8 @@ class QuantPlan:
     """`network` and `calibration` are SHA-256 digests: of the variant's ONNX file, and of the samples.
 
     `ranges`: tensor → range that its integers span, in the order of the graph; tensors of one group of `shared` have
-    the same one. Tensors are named as the runtime's own quantizer names them. `observer` found the ranges.
+    the same one. `by_channel`: tensor of these → the range of each channel (axis 1), for runtimes that have such.
+    Tensors are named as the runtime's own quantizer names them. `observer` found the ranges.
     `in_float`: nodes of the ONNX network that stay float. `biases`: node → its corrected bias, float32 in little-endian
     bytes [output channels] (`bias`). `io`: what the artifact itself takes and gives. `float_as`: what its layers in
     float compute in, "" for what the runtime has by itself.
@@ -48,6 +49,7 @@ class QuantPlan:
     float_as: Literal["", "fp32", "fp16", "bf16"] = ""
     left_to_runtime: tuple[Part, ...] = ()
     notes: tuple[str, ...] = ()
+    by_channel: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,11 +49,13 @@ TAKES_FLOAT = Refusal("its artifacts take and give float", 'write io = "float"')
 
 @dataclass(frozen=True)
 class Settled:
-    """Ranges as they are written, the groups of tensors that share a scale, and notes on what was unusual."""
+    """Ranges as they are written, the groups of tensors that share a scale, notes on what was unusual, and the ranges
+    of channels; see QuantPlan."""
 
     ranges: Mapping[str, Range]
     shared: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    by_channel: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
 
 
 class Planner(Protocol):
@@ -202,6 +204,7 @@ def _plan(
         float_as=recipe.float_as,
         left_to_runtime=left,
         notes=(*settled.notes, *kept.notes),
+        by_channel=settled.by_channel,
     )
 
 

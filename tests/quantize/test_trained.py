@@ -18,7 +18,7 @@ from edgekit.hardware import find_target
 from edgekit.quantize import Range, find_recipe
 from edgekit.quantize.placement import Placement
 from edgekit.quantize.simulate import Scheme
-from edgekit.quantize.trained import KEY, trained_ranges, with_trained
+from edgekit.quantize.trained import CHANNELS_KEY, KEY, trained_by_channel, trained_ranges, with_trained
 from edgekit.testing.onnx_networks import as_variant
 from edgekit.types import Candidate
 
@@ -71,6 +71,17 @@ def test_damaged_ranges_are_refused(network: Path) -> None:
         trained_ranges(model)
 
 
+def test_ranges_of_channels_are_written_and_read_beside_those_that_span_them(network: Path) -> None:
+    channels = {"r1": (Range(0.0, 2.55), Range(-0.5, 0.25))}
+    model = with_trained(load_graph(network), {}, RANGES, channels)
+    assert trained_by_channel(model) == channels
+    assert trained_ranges(model) == RANGES
+    assert trained_by_channel(with_trained(model, {}, RANGES)) == {}
+    next(entry for entry in model.metadata_props if entry.key == CHANNELS_KEY).value = '{"r1": [0.0, 1.0]}'
+    with pytest.raises(StageError, match="trained ranges are damaged"):
+        trained_by_channel(model)
+
+
 def test_no_network_is_trained_for_tensorrt(network: Path, data: CalibrationData) -> None:
     pytest.importorskip("onnxsim")
     candidate = Candidate("x", "original", "tensorrt", "int8", "int8-trained")
@@ -104,6 +115,8 @@ def test_runtimes_have_the_same_rules_whatever_their_ranges_and_signs_are() -> N
         {"ranges": {"r1": Range(0.0, 2.55)}},
         {"shared": ()},
         {"layers": ("stem", "inner")},
+        {"by_channel": {"r1": (Range(0.0, 2.55),) * 8}},
+        {"clipped": ("r1",)},
     ],
 )
 def test_other_integers_are_other_rules(change: dict[str, object]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ SPLIT = "/WithoutBiases"
 LISTED = 8
 
 
-def audit_model(path: Path, options: Mapping[str, str], threads: int, *, wanted: str = "") -> Audit:
+def audit_model(
+    path: Path, options: Mapping[str, str], threads: int, *, wanted: str = "", in_float: Collection[str] = ()
+) -> Audit:
     """Compile the model as the runner does and read its execution graph.
 
     `wanted` is the precision that was asked for; without it, int8 for a model with quantizers, else the
-    precision hint of the options.
+    precision hint of the options. `in_float`: ONNX nodes that a plan of integers leaves in float.
     """
     with OpenVinoSession(str(path), dict(options), threads) as session:
         layers = tuple(_layers(session.raw, path).values())
@@ -40,7 +42,7 @@ def audit_model(path: Path, options: Mapping[str, str], threads: int, *, wanted:
     counts = Counter(layer.precision for layer in arithmetic or layers)
     ran_as = counts.most_common(1)[0][0] if counts else ""
     asked = wanted or _asked(path, options)
-    return Audit(ran_as=ran_as, layers=layers, notes=tuple(_notes(asked, ran_as, layers)))
+    return Audit(ran_as=ran_as, layers=layers, notes=tuple(_notes(asked, ran_as, layers, in_float)))
 
 
 def read_layers(path: Path, rows: Sequence[LayerRow]) -> tuple[LayerTime, ...]:
@@ -120,8 +122,17 @@ def _asked(path: Path, options: Mapping[str, str]) -> str:
     return PRECISIONS.get(hint, hint)
 
 
-def _notes(asked: str, ran_as: str, layers: Sequence[LayerAudit]) -> list[str]:
+def _notes(
+    asked: str, ran_as: str, layers: Sequence[LayerAudit], in_float: Collection[str] = ()
+) -> list[str]:
     notes = []
+    arithmetic = [layer for layer in layers if layer.op in ARITHMETIC]
+    planned = [layer for layer in arithmetic if layer.name in in_float and layer.precision != "int8"]
+    others = [layer for layer in arithmetic if layer not in planned]
+    if asked == "int8" and ran_as != asked and planned and all(kept.precision == asked for kept in others):
+        left = "the others run in int8" if others else "nothing runs in int8"
+        share = f"{len(planned)} of {len(arithmetic)} layers with weights are in float"
+        return [f"{share} by its plan, and {left}"]
     if asked in STORED_BITS and ran_as != asked:
         notes.append(f"weights are stored in {STORED_BITS[asked]} bits; the arithmetic ran in {ran_as}")
     elif asked and ran_as and asked != ran_as:

@@ -113,7 +113,8 @@ class OpenVinoBackend:
             request, NAME, files, versions=versions, started=started, options=options, plan=plan
         )
         try:
-            audit = audit_model(path, options, request.threads, wanted=precision)
+            in_float = () if plan is None else tuple(layer.name for layer in plan.in_float)
+            audit = audit_model(path, options, request.threads, wanted=precision, in_float=in_float)
         except RuntimeError as problem:
             raise StageError("compile", first_line(problem)) from problem
         return replace(built, audit=replace(audit, notes=(*notes, *audit.notes)))

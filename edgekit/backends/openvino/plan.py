@@ -13,6 +13,7 @@ from edgekit.quantize.apart import mixed_scales
 from edgekit.quantize.measured import MeasuredNetwork
 from edgekit.quantize.plan import Part, united
 from edgekit.quantize.planning import Refusal, Settled, named_by_recipe, refused_keys, unique_layers
+from edgekit.quantize.trained import trained_by_channel
 from edgekit.types import FloatLayer
 
 if TYPE_CHECKING:
@@ -97,13 +98,13 @@ class OpenVinoPlanner:
         ranges = measured.ranges(recipe)
         names = tuple(layer.name for layer in in_float)
         tensors, groups = place_quantizers(
-            Path(self.variant.onnx_path),
-            self.integers(recipe),
-            names,
-            frozenset(ranges),
-            trained=recipe.observer == "trained",
+            Path(self.variant.onnx_path), self.integers(recipe), names, frozenset(ranges)
         )
-        return Settled(*united({name: ranges[name] for name in ranges if name in tensors}, groups))
+        by_channel = trained_by_channel(measured.model) if recipe.observer == "trained" else {}
+        settled, shared = united({name: ranges[name] for name in ranges if name in tensors}, groups)
+        return Settled(
+            settled, shared, by_channel={name: by_channel[name] for name in settled if name in by_channel}
+        )
 
     def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
         """NNCF corrects biases itself, on the network as it has quantized it."""

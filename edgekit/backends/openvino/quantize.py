@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.openvino.ir import first_line, product_of, quiet_nncf, read_onnx
-from edgekit.backends.openvino.ranges import replace_ranges
+from edgekit.backends.openvino.ranges import refine_weights, replace_ranges
 from edgekit.errors import StageError
 from edgekit.graph.attention import attends
 from edgekit.graph.taps import load_graph
@@ -72,15 +72,7 @@ def quantize(plan: QuantPlan, onnx_path: Path, inputs: tuple[str, ...], data: Ca
     limit = min(plan.samples, NNCF_SAMPLES)
     try:
         with quiet_nncf() as nncf:
-            pipeline = _pipeline(
-                nncf,
-                onnx_path,
-                plan.integers,
-                ignored,
-                limit,
-                plan.bias_correction,
-                trained=plan.observer == "trained",
-            )
+            pipeline = _pipeline(nncf, onnx_path, plan.integers, ignored, limit, plan.bias_correction)
             result = _run(nncf, pipeline, model, nncf.Dataset(_Samples(data, inputs, limit)), plan)
     except (RuntimeError, ValueError, AssertionError) as problem:
         if isinstance(problem, StageError):
@@ -113,7 +105,7 @@ def compress_weights(onnx_path: str, bits: int) -> Any:
 
 
 def place_quantizers(
-    onnx_path: Path, integers: Scheme, in_float: Sequence[str], known: Set[str], *, trained: bool = False
+    onnx_path: Path, integers: Scheme, in_float: Sequence[str], known: Set[str]
 ) -> tuple[frozenset[str], list[set[str]]]:
     """Tensors, of those `known`, that NNCF quantizes, and its groups that share one scale. No sample is looked at.
 
@@ -133,7 +125,7 @@ def place_quantizers(
         with quiet_nncf() as nncf:
             from nncf.common.factory import build_graph
 
-            pipeline = _pipeline(nncf, onnx_path, integers, ignored, NNCF_SAMPLES, "none", trained=trained)
+            pipeline = _pipeline(nncf, onnx_path, integers, ignored, NNCF_SAMPLES, "none")
             graph = build_graph(model)
             pipeline.get_statistic_points_for_step(0, model, graph)  # places the quantizers
             points, groups = pipeline.pipeline_steps[0][0]._get_quantization_target_points(model, graph)
@@ -144,21 +136,13 @@ def place_quantizers(
 
 
 def _pipeline(
-    nncf: Any,
-    onnx_path: Path,
-    integers: Scheme,
-    ignored: list[str],
-    limit: int,
-    bias_correction: str,
-    *,
-    trained: bool,
+    nncf: Any, onnx_path: Path, integers: Scheme, ignored: list[str], limit: int, bias_correction: str
 ) -> Any:
     """NNCF's steps of post-training quantization.
 
     Weights have 7 bits where u8 x s8 products saturate in 16 bits (AVX2 and AVX-512 without VNNI). What goes into a
-    depthwise convolution has a range per channel, but not where ranges are `trained`: those are one per tensor. Of a
-    network that attends, sums and the scores stay float, as NNCF has it for transformers; its smoothing is left out,
-    which would change the tensors that the plan's ranges are for.
+    depthwise convolution has a range per channel. Of a network that attends, sums and the scores stay float, as NNCF
+    has it for transformers; its smoothing is left out, which would change the tensors that the plan's ranges are for.
     """
     from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters, QuantizationParameters
     from nncf.quantization.algorithms.post_training.pipeline import create_ptq_pipeline
@@ -175,13 +159,13 @@ def _pipeline(
             disable_bias_correction=bias_correction == "none",
             smooth_quant_alphas=AdvancedSmoothQuantParameters(convolution=-1, matmul=-1),
             weights_quantization_params=QuantizationParameters(per_channel=integers.per_channel),
-            activations_quantization_params=QuantizationParameters(per_channel=False) if trained else None,
         ),
     )
 
 
 def _run(nncf: Any, pipeline: Any, model: Any, dataset: Any, plan: QuantPlan) -> Any:
-    """nncf.quantize with the plan's ranges set between its range setting and its bias correction.
+    """nncf.quantize with the plan's ranges, and those of small weights, set between its range setting and its bias
+    correction.
 
     nncf.quantize offers no hook there, so the steps of its pipeline are run one by one, as
     nncf/quantization/algorithms/pipeline.py and nncf/openvino/quantization/quantize_model.py (3.4.0) do.
@@ -197,7 +181,9 @@ def _run(nncf: Any, pipeline: Any, model: Any, dataset: Any, plan: QuantPlan) ->
     )
     quantizer, *corrections = step
     quantized = quantizer.apply(model, graph, statistics)
-    replace_ranges(quantized, plan.ranges)
+    replace_ranges(quantized, plan)
+    if plan.integers.weight_bits == 8:
+        refine_weights(quantized)
     for correction in corrections:
         quantized = correction.apply(quantized, build_graph(quantized), statistics)
     compress_quantize_weights_transformation(quantized)

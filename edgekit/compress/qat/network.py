@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from edgekit.compress.qat.bounds import ANY, bounds_of, widest
-from edgekit.compress.qat.rounding import LEVELS, rounded
+from edgekit.compress.qat.rounding import LEVELS, clipped, rounded, rounded_by_channel
 from edgekit.compress.qat.weights import TrainedWeights
 from edgekit.errors import StageError
 from edgekit.graph.layers import weighted_layers
@@ -42,6 +42,9 @@ BY_SAMPLE = frozenset({
 
 ANYWHERE = frozenset({*UNARY, "Clip", "LeakyRelu", "HardSigmoid", "Gelu", "Elu", "Selu", "Celu"})
 """Operations that treat each value alone."""
+
+CHANNELS = 2
+"""Axis of a tensor's channels between operations."""
 
 NARROWEST = 0.02
 """Of its first width a range cannot become narrower than this: it would turn round."""
@@ -105,8 +108,12 @@ class QatNetwork(torch.nn.Module):
         return self.weights.trained({name: scale for name, scale in scales.items() if scale is not None})
 
     def trained_ranges(self) -> dict[str, Range]:
-        """Tensor → the range that its integers span now."""
-        return self.spans.ranges()
+        """Tensor → the range that its integers span now; of one with ranges by channel the one that spans them all."""
+        return {name: _spanning(ranges) for name, ranges in self.spans.ranges().items()}
+
+    def trained_by_channel(self) -> dict[str, tuple[Range, ...]]:
+        """Tensor → the range of each of its channels, where they have their own."""
+        return {name: ranges for name, ranges in self.spans.ranges().items() if len(ranges) > 1}
 
     def _output(self, index: int, name: str, values: Mapping[str, Tensor], count: int) -> Tensor:
         if name not in values:
@@ -148,37 +155,49 @@ class QatNetwork(torch.nn.Module):
 
 
 class _Spans(torch.nn.Module):
-    """The trained ranges: one for each group of tensors with one scale, its ends in units of its first width."""
+    """The trained ranges: one for each group of tensors with one scale, or one for each channel of a tensor [channels];
+    ends in units of their first width."""
 
     def __init__(self, model: onnx.ModelProto, placement: Placement | None) -> None:
         super().__init__()
         self.group_of: dict[str, int] = {}
-        self.limits: list[tuple[float, float, float]] = []
+        self.limits: list[tuple[float, float]] = []
         self.ends = torch.nn.ParameterList()
         self.input_of: dict[str, int] = {}
+        self.clipped = frozenset(() if placement is None else placement.clipped)
         if placement is None:
             return
         bounds = bounds_of(model)
         for group in placement.groups():
-            first = placement.ranges[group[0]].with_zero()
             lowest, highest = widest([bounds.get(name, ANY) for name in group])
-            low, high = min(max(first.low, lowest), 0.0), max(min(first.high, highest), 0.0)
-            if high - low <= 0.0:  # a tensor that is always zero
-                low, high = first.low, first.high
-            width = high - low
-            self.group_of.update(dict.fromkeys(group, len(self.limits)))
-            self.limits.append((width, min(lowest, 0.0), max(highest, 0.0)))
-            self.ends.append(torch.nn.Parameter(torch.tensor([low / width, high / width])))
+            channels = placement.by_channel.get(group[0], ())
+            several = [_within(limits, lowest, highest) for limits in channels or (placement.ranges[group[0]],)]
+            lows, highs = (np.array(ends) for ends in zip(*several, strict=True))
+            widths = highs - lows
+            units = np.array([lows / widths, highs / widths], np.float32)
+            if not channels:
+                widths, units = widths[0], units[:, 0]
+            index = len(self.limits)
+            self.group_of.update(dict.fromkeys(group, index))
+            self.limits.append((min(lowest, 0.0), max(highest, 0.0)))
+            self.register_buffer(
+                f"width_{index}", torch.tensor(widths, dtype=torch.float32), persistent=False
+            )
+            self.ends.append(torch.nn.Parameter(torch.from_numpy(units)))
         makers = {name: node for node in model.graph.node for name in node.output}
+        nodes = {node.name: node for node in model.graph.node}
         for layer in weighted_layers(model):
             source = layer.input
             while source not in self.group_of and source in makers and makers[source].op_type in MOVES:
                 source = makers[source].input[0]
-            if source in self.group_of and layer.name in placement.layers:
+            if source not in self.group_of or layer.name not in placement.layers:
+                continue
+            count = len(placement.by_channel.get(source, ()))
+            if not count or (source == layer.input and _groups_of(nodes[layer.name]) == count):
                 self.input_of[layer.name] = self.group_of[source]
 
     def scale(self, layer: str, span: Sequence[Ends]) -> Tensor | None:
-        """Of the input of a layer in integers."""
+        """Of the input of a layer in integers: one, or of each of its channels."""
         index = self.input_of.get(layer)
         return None if index is None else (span[index][1].detach() - span[index][0].detach()) / LEVELS
 
@@ -187,27 +206,50 @@ class _Spans(torch.nn.Module):
         return [self._ends(index) for index in range(len(self.limits))]
 
     def _ends(self, index: int) -> Ends:
-        width, lowest, highest = self.limits[index]
+        lowest, highest = self.limits[index]
+        width: Tensor = getattr(self, f"width_{index}")
         ends = self.ends[index].float() * width
         low, high = ends[0], ends[1]
         low_kept = low.detach().clamp(lowest, 0.0)
         high_kept = high.detach().clamp(0.0, highest)
-        short = NARROWEST * width - (high_kept - low_kept)
-        if short > 0:
-            high_kept = high_kept + short
+        high_kept = high_kept + (NARROWEST * width - (high_kept - low_kept)).clamp(min=0.0)
         fixed_low = low_kept if lowest == 0.0 else low + (low_kept - low).detach()
         return fixed_low, high + (high_kept - high).detach()
 
     def put(self, name: str, value: Tensor, span: Sequence[Ends]) -> Tensor:
         """The tensor on its grid, where it has one."""
         index = self.group_of.get(name)
-        return value if index is None else rounded(value.float(), *span[index])
+        if index is None:
+            return value
+        low, high = span[index]
+        if name in self.clipped:
+            return clipped(value.float(), low, high)
+        if low.ndim:
+            return rounded_by_channel(value.float(), low, high, axis=CHANNELS)
+        return rounded(value.float(), low, high)
 
-    def ranges(self) -> dict[str, Range]:
-        """Tensor → range, moved so that its zero point is whole."""
+    def ranges(self) -> dict[str, tuple[Range, ...]]:
+        """Tensor → range, or that of each channel, moved so that its zero point is whole."""
         with torch.no_grad():
-            ends = [(float(low), float(high)) for low, high in self.settled()]
-        return {name: _nudged(*ends[index]) for name, index in self.group_of.items()}
+            ends = [torch.stack(pair).reshape(2, -1).T.tolist() for pair in self.settled()]
+        return {name: tuple(_nudged(*pair) for pair in ends[index]) for name, index in self.group_of.items()}
+
+
+def _within(given: Range, lowest: float, highest: float) -> tuple[float, float]:
+    """Ends of a range with zero in it, and within what the values can be."""
+    given = given.with_zero()
+    low, high = min(max(given.low, lowest), 0.0), max(min(given.high, highest), 0.0)
+    if high - low <= 0.0:  # values that are always zero
+        return given.low, given.high
+    return low, high
+
+
+def _spanning(ranges: Sequence[Range]) -> Range:
+    return Range(min(values.low for values in ranges), max(values.high for values in ranges))
+
+
+def _groups_of(node: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
 def _nudged(low: float, high: float) -> Range:

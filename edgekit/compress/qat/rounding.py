@@ -10,7 +10,15 @@ from typing import Any
 
 import torch
 
-__all__ = ["LEVELS", "rounded", "rounded_bias", "rounded_weights", "weight_scale"]
+__all__ = [
+    "LEVELS",
+    "clipped",
+    "rounded",
+    "rounded_bias",
+    "rounded_by_channel",
+    "rounded_weights",
+    "weight_scale",
+]
 
 LEVELS = 255
 """Steps between the least and the largest of 256 integers."""
@@ -41,12 +49,57 @@ class _Rounded(torch.autograd.Function):
 
 def rounded(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """`x` on the grid of 256 integers from `low` (0 or less) to `high` (above it), two scalars, zero among them."""
+    scale, zero_point = _parameters(low, high)
+    y: torch.Tensor = _Rounded.apply(x, scale, zero_point)  # type: ignore[no-untyped-call]
+    return y
+
+
+def clipped(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """`x` between the ends of the grid that `rounded` has."""
+    scale, zero_point = _parameters(low, high)
+    ends = -zero_point * scale, (LEVELS - zero_point) * scale
+    return torch.minimum(torch.maximum(x, ends[0].to(x.dtype)), ends[1].to(x.dtype))
+
+
+class _RoundedByChannel(torch.autograd.Function):
+    """As `_Rounded`, with a scale and a zero point for each place along an axis."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, axis: int
+    ) -> torch.Tensor:
+        shape = [-1 if place == axis else 1 for place in range(x.ndim)]
+        step, zero = scale.float().view(shape), zero_point.float().view(shape)
+        integers = torch.mul(x, 1.0 / step).round_()
+        y = torch.minimum(torch.maximum(integers, -zero), LEVELS - zero).mul_(step)
+        ctx.save_for_backward(x, y, step, zero)
+        ctx.others = [place for place in range(x.ndim) if place != axis]
+        ctx.kinds = scale.dtype, zero_point.dtype
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        (grad,) = grads
+        x, y, step, zero = ctx.saved_tensors
+        inside = (x > (-zero - 0.5) * step) & (x < (LEVELS - zero + 0.5) * step)
+        passed = grad * inside
+        by_scale = ((grad * y).sum(ctx.others) - (passed * x).sum(ctx.others)) / step.flatten()
+        by_zero = (passed.sum(ctx.others) - grad.sum(ctx.others)) * step.flatten()
+        return passed, by_scale.to(ctx.kinds[0]), by_zero.to(ctx.kinds[1]), None
+
+
+def rounded_by_channel(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, axis: int) -> torch.Tensor:
+    """As `rounded`, each channel along `axis` by its own range; `low`, `high`: [channels]."""
+    scale, zero_point = _parameters(low, high)
+    y: torch.Tensor = _RoundedByChannel.apply(x, scale, zero_point, axis)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _parameters(low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     low, high = low.double(), high.double()  # as `affine_parameters` computes: the same zero point, always
     scale = (high - low) / LEVELS
     exact = -low / scale
-    zero_point = exact + (exact.round() - exact).detach()
-    y: torch.Tensor = _Rounded.apply(x, scale, zero_point)  # type: ignore[no-untyped-call]
-    return y
+    return scale, exact + (exact.round() - exact).detach()
 
 
 def rounded_weights(weight: torch.Tensor, axis: int | None, bits: int) -> torch.Tensor:

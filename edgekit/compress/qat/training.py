@@ -73,7 +73,9 @@ def untrained_model(onnx_path: str | Path, placement: Placement) -> onnx.ModelPr
 
     model = load_graph(onnx_path)
     network = QatNetwork(model, placement)
-    return with_trained(model, network.trained_weights(), network.trained_ranges())
+    return with_trained(
+        model, network.trained_weights(), network.trained_ranges(), network.trained_by_channel()
+    )
 
 
 def simulated_outputs(
@@ -131,7 +133,9 @@ def train_for_integers(
     if before is not None and after is not None and not after >= before:
         student.load_state_dict(untrained)
         kept = False
-    written = with_trained(model, student.trained_weights(), student.trained_ranges())
+    written = with_trained(
+        model, student.trained_weights(), student.trained_ranges(), student.trained_by_channel()
+    )
     return QatOutcome(
         student,
         written,

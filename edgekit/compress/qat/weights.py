@@ -96,7 +96,7 @@ class TrainedWeights(torch.nn.Module):
     def trained(self, scales: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
         """Initializer → its values now, those of layers in integers on their grid, which a runtime finds again.
 
-        `scales`: layer → scale of its input, where that is in integers.
+        `scales`: layer → scale of its input, or of each of its channels, where that is in integers.
         """
         arrays = {}
         with torch.no_grad():
@@ -111,6 +111,9 @@ class TrainedWeights(torch.nn.Module):
         if place != 2 or scale is None or not weight.bits:
             return self._rounded(operand)
         steps = weight_scale(self._value(weight.key), weight.axis, weight.bits)
+        if scale.ndim:  # depthwise: each input channel has its own outputs, one behind the other
+            count = len(self._value(operand.key))
+            scale = scale.repeat_interleave(count // len(scale)).view(-1, *[1] * (steps.ndim - 1))
         return rounded_bias(self._value(operand.key), steps * scale)
 
     def _rounded(self, operand: _Operand) -> Tensor:

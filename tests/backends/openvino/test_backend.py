@@ -366,6 +366,15 @@ def test_sums_of_a_network_that_attends_stay_float(tmp_path: Path) -> None:
     assert sum(node.get_type_name() == "FakeQuantize" for node in operations) > 4
 
 
+def test_where_a_plan_leaves_no_layer_in_int8_it_says_so(
+    variant: Variant, calibration: CalibrationData, tmp_path: Path
+) -> None:
+    artifact = export(variant, tmp_path / "a", "int8", calibration, recipe(keep_float_ops=("Conv", "Gemm")))
+    told = " ".join(artifact.audit.notes)
+    assert "layers with weights are in float by its plan, and nothing runs in int8" in told
+    assert "has no int8 arithmetic" not in told
+
+
 def test_a_tiny_matrix_product_stays_float_and_is_named(
     variant: Variant, calibration: CalibrationData, tmp_path: Path
 ) -> None:

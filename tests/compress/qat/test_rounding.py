@@ -8,14 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.compress.qat.rounding import LEVELS, rounded, rounded_weights
+from edgekit.compress.qat.rounding import LEVELS, clipped, rounded, rounded_by_channel, rounded_weights
 from edgekit.quantize import Range, Scheme, affine_parameters
 from edgekit.quantize.simulate import fake_quantize_weights
 
 ENDS = st.floats(0.015625, 50.0, width=32)
 
 
-def ends(low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
+def ends(low: float | list[float], high: float | list[float]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(low, requires_grad=True), torch.tensor(high, requires_grad=True)
 
 
@@ -86,3 +86,41 @@ def test_weights_pass_their_gradients_on() -> None:
     rounded_weights(weights, 0, 8).sum().backward()
     assert weights.grad is not None
     assert torch.equal(weights.grad, torch.ones_like(weights))
+
+
+def test_channels_are_rounded_and_learn_as_each_alone() -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (4, 3, 5)).astype(np.float32))
+    weight = torch.from_numpy(np.random.default_rng(1).normal(0, 1, (4, 3, 5)).astype(np.float32))
+    low, high = ends([-1.0, 0.0, -0.2], [0.5, 1.0, 0.2])
+    together = x.clone().requires_grad_()
+    y = rounded_by_channel(together, low, high, 1)
+    (y * weight).sum().backward()
+    assert low.grad is not None
+    assert high.grad is not None
+    assert together.grad is not None
+    for channel in range(3):
+        below, above = ends(float(low[channel].detach()), float(high[channel].detach()))
+        alone = x[:, channel].clone().requires_grad_()
+        expected = rounded(alone, below, above)
+        (expected * weight[:, channel]).sum().backward()
+        assert torch.allclose(y[:, channel], expected, atol=1e-6)
+        assert torch.allclose(together.grad[:, channel], alone.grad)
+        assert below.grad is not None
+        assert above.grad is not None
+        assert float(low.grad[channel]) == pytest.approx(float(below.grad), rel=1e-3, abs=1e-3)
+        assert float(high.grad[channel]) == pytest.approx(float(above.grad), rel=1e-3, abs=1e-3)
+
+
+def test_what_is_clipped_alone_keeps_its_values_between_the_ends_of_the_grid() -> None:
+    low, high = ends(-1.0, 2.0)
+    x = torch.tensor([-3.0, 0.123456, 5.0])
+    y = clipped(x, low, high)
+    inside, outside = y[1].detach(), y[[0, 2]].detach()
+    grid = affine_parameters(Range(-1.0, 2.0), 0, LEVELS)
+    assert float(inside) == float(x[1])
+    assert outside.tolist() == pytest.approx(
+        [-grid.zero_point * grid.scale, (LEVELS - grid.zero_point) * grid.scale]
+    )
+    y.sum().backward()
+    assert high.grad is not None
+    assert float(high.grad) != 0.0
