@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
+from edgekit.backends.repaired import on_repaired
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.precisions import PRECISIONS
 from edgekit.types import Artifact, BackendName, Examination, Issue
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.backends.base import ExportRequest, Session
+    from edgekit.backends.openvino.plan import OpenVinoPlanner
     from edgekit.hardware import Target
-    from edgekit.quantize import QuantPlan
+    from edgekit.quantize import QuantPlan, Scheme
     from edgekit.types import Audit, Candidate, LayerPart, LayerRow, LayerTime, Precision, Variant
 
 __all__ = ["OpenVinoBackend"]
@@ -76,15 +78,13 @@ class OpenVinoBackend:
             (*issues, *_unsupported(variant.onnx_path, device)), "rules, and OpenVINO's own reader"
         )
 
+    @on_repaired(_integers)
     def plan(self, request: ExportRequest) -> QuantPlan:
         """With ranges of our observers unless the recipe leaves them to NNCF; biases are always NNCF's."""
-        from edgekit.backends.openvino.plan import OpenVinoPlanner, refused_floats
         from edgekit.quantize import make_plan
 
-        rule = request.target.int8_rule(request.features)
-        refused = refused_floats(request.target, request.features)
         return make_plan(
-            OpenVinoPlanner(request.variant, rule, self.versions(), refused),
+            _planner(request),
             Path(request.variant.onnx_path),
             request.recipe,
             request.calibration,
@@ -93,6 +93,7 @@ class OpenVinoBackend:
             times=request.times,
         )
 
+    @on_repaired(_integers)
     def export(self, request: ExportRequest) -> Artifact:
         """Write model.xml and model.bin, then compile them once to see in what they run."""
         from edgekit.backends.openvino.audit import audit_model
@@ -166,6 +167,25 @@ class OpenVinoBackend:
             raise MissingExtraError("openvino", self.extra) from problem
         except RuntimeError as problem:
             raise StageError("profile", first_line(problem)) from problem
+
+
+def _planner(request: ExportRequest) -> OpenVinoPlanner:
+    from edgekit.backends.openvino.plan import OpenVinoPlanner, refused_floats
+
+    rule = request.target.int8_rule(request.features)
+    refused = refused_floats(request.target, request.features)
+    versions = installed_versions(OpenVinoBackend().extra, PACKAGES)
+    return OpenVinoPlanner(request.variant, rule, versions, refused)
+
+
+def _integers(request: ExportRequest) -> Scheme:
+    """Those that an INT8 request is quantized to. Raises StageError for a recipe that cannot be honoured."""
+    from edgekit.quantize.planning import refuse
+
+    assert request.recipe is not None
+    planner = _planner(request)
+    refuse(planner, request.recipe)
+    return planner.integers(request.recipe)
 
 
 def _make(request: ExportRequest, plan: QuantPlan | None) -> tuple[Any, tuple[str, ...]]:
