@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="the network's weights, trained before")
     parser.add_argument("--network", choices=("mobilenet", "vit"), default="mobilenet")
     parser.add_argument("--spread", type=float, default=16.0, help="largest factor of a channel")
-    parser.add_argument("--epochs", type=float, default=2.0, help="of the network itself, where it is not given")
+    parser.add_argument(
+        "--epochs", type=float, default=2.0, help="of the network itself, where it is not given"
+    )
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--runtimes", default="onnxruntime,litert,openvino")
     parser.add_argument("--no-times", action="store_true")
@@ -130,9 +132,7 @@ def builds(
             yield name, opened(peer(base, content, folder / name.replace(" ", "-"))), took
 
 
-def built(
-    runtime: str, path: Path, recipe: Recipe | None, calibration: np.ndarray, folder: Path
-) -> Artifact:
+def built(runtime: str, path: Path, recipe: Recipe | None, calibration: np.ndarray, folder: Path) -> Artifact:
     """One build with nothing kept from another."""
     name = f"{runtime}-{recipe.name if recipe else 'float'}"
     out = folder / name

@@ -23,7 +23,9 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         tokens = x.shape[1]
-        mixed = self.queries(self.first(x)).reshape(-1, tokens, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        mixed = (
+            self.queries(self.first(x)).reshape(-1, tokens, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        )
         q, k, v = mixed[0], mixed[1], mixed[2]
         shares = (q @ k.transpose(-2, -1) * (WIDTH // HEADS) ** -0.5).softmax(-1)
         x = x + self.out((shares @ v).transpose(1, 2).reshape(-1, tokens, WIDTH))

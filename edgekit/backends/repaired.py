@@ -39,9 +39,7 @@ def on_repaired(
 
 
 @contextmanager
-def repaired(
-    request: ExportRequest, integers: Callable[[ExportRequest], Scheme]
-) -> Iterator[ExportRequest]:
+def repaired(request: ExportRequest, integers: Callable[[ExportRequest], Scheme]) -> Iterator[ExportRequest]:
     """The request for the repaired network, whose file lasts as long as the context; another as it is."""
     recipe, data = request.recipe, request.calibration
     if request.candidate.precision != "int8" or recipe is None or data is None or not recipe.repairs:

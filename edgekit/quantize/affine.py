@@ -40,8 +40,10 @@ def repair_channels(
     samples: int = 128,
     threads: int = 1,
 ) -> onnx.ModelProto:
-    """A copy of `model` with weights and biases of each Conv and Gemm scaled and shifted, layer after layer, each on the
-    network quantized and repaired up to there. `reference`: the same graph in float, before anything was rounded.
+    """A copy of `model` with weights and biases of each Conv and Gemm scaled and shifted, layer after layer.
+
+    Each is fitted on the network quantized and repaired up to there, to `reference`: the same graph in float, before
+    anything was rounded.
     """
     from onnx import numpy_helper
 
@@ -85,7 +87,12 @@ def _fit(
         wanted, given = (
             _by_channel(taps.run(arrays)[name]) for taps, name in ((right, layer.output), (wrong, tap))
         )
-        parts = (wanted.sum(axis=1), given.sum(axis=1), (wanted * given).sum(axis=1), (given * given).sum(axis=1))
+        parts = (
+            wanted.sum(axis=1),
+            given.sum(axis=1),
+            (wanted * given).sum(axis=1),
+            (given * given).sum(axis=1),
+        )
         totals = [total + part for total, part in zip(totals, parts, strict=True)]
         count += wanted.shape[1]
     mean_wanted, mean_given, product, square = (total / max(count, 1) for total in totals)

@@ -30,7 +30,8 @@ class QuantPlan:
     bytes [output channels] (`bias`). `io`: what the artifact itself takes and gives. `float_as`: what its layers in
     float compute in, "" for what the runtime has by itself.
     `left_to_runtime`: what the runtime's own quantizer decides while it writes, on the first `samples` calibration
-    samples; the plan then says nothing of it. `repairs`: what was done to the network before, in words. `notes`: sentences for the report on what was unusual.
+    samples; the plan then says nothing of it. `repairs`: what was done to the network before, in words. `notes`:
+    sentences for the report on what was unusual.
     """
 
     network: str

@@ -168,7 +168,10 @@ def _made_by(node: Any, layer: Layer | None, graph: Wiring) -> tuple[dict[str, i
                 return None
             tensor = after[0].output[0]
     if bias:
-        if not graph.is_constant(bias) or graph.array(bias).size != graph.array(layer.weight).shape[layer.channel_axis]:
+        if (
+            not graph.is_constant(bias)
+            or graph.array(bias).size != graph.array(layer.weight).shape[layer.channel_axis]
+        ):
             return None
         constants[bias] = graph.array(bias).ndim - 1
     return constants, tensor

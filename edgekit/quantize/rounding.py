@@ -1,10 +1,10 @@
 """Which way each weight is rounded: not to the nearest integer, but so that its layer's output changes least.
 
-Nagel et al. 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization" (arXiv:2004.10568), section 3: of the
-two integers beside each weight, those that minimize dw' E[x x'] dw per output channel. The paper relaxes the problem and
-trains it; here it is solved by coordinate descent from the nearest integers: the flip that gains most in each channel,
-until none gains. That needs the second moments of a layer's inputs alone, so memory does not grow with the samples, no
-step is drawn by chance, and no channel ends worse than where it began.
+Nagel et al. 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization" (arXiv:2004.10568), section 3: of
+the two integers beside each weight, those that minimize dw' E[x x'] dw per output channel. The paper relaxes the
+problem and trains it; here it is solved by coordinate descent from the nearest integers: the flip that gains most in
+each channel, until none gains. That needs the second moments of a layer's inputs alone, so memory does not grow with
+the samples, no step is drawn by chance, and no channel ends worse than where it began.
 """
 
 from __future__ import annotations
@@ -109,10 +109,16 @@ def round_adaptively(
             rows = np.moveaxis(array, layer.channel_axis, 0).reshape(array.shape[layer.channel_axis], -1)
             scale, largest = weight_grid(array, scheme, layer.channel_axis)
             scales = np.broadcast_to(scale.reshape(-1, 1), (len(rows), 1)).astype(np.float64)
-            integers, shift = _rounded_layer(rows.astype(np.float64), scales, largest, moments, layer.name in biases)
+            integers, shift = _rounded_layer(
+                rows.astype(np.float64), scales, largest, moments, layer.name in biases
+            )
             flipped += int((integers != np.rint(rows / scales)).sum())
             total += rows.size
-            turned = (integers * scales).astype(np.float32).reshape(np.moveaxis(array, layer.channel_axis, 0).shape)
+            turned = (
+                (integers * scales)
+                .astype(np.float32)
+                .reshape(np.moveaxis(array, layer.channel_axis, 0).shape)
+            )
             weights[layer.weight] = np.ascontiguousarray(np.moveaxis(turned, 0, layer.channel_axis))
             if layer.name in biases:
                 corrected[layer.name] = np.asarray(biases[layer.name] + shift, np.float32)
@@ -240,7 +246,8 @@ def _windows(
     rank = len(kernel)
     pads = settings.get("pads", [0] * (2 * rank))
     strides, dilations = settings.get("strides", [1] * rank), settings.get("dilations", [1] * rank)
-    padded = np.pad(array, ((0, 0), (0, 0), *((pads[axis], pads[axis + rank]) for axis in range(rank))))
+    around = [(0, 0), (0, 0)] + [(pads[axis], pads[axis + rank]) for axis in range(rank)]
+    padded = np.pad(array, around)
     spans = tuple((size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
     steps = [slice(None, None, step) for step in strides]

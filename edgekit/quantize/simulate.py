@@ -45,9 +45,7 @@ def fake_quantize_weights(weights: NDArray[Any], scheme: Scheme, channel_axis: i
     return np.asarray(np.clip(np.rint(weights / scale), -largest, largest) * scale, np.float32)
 
 
-def weight_grid(
-    weights: NDArray[Any], scheme: Scheme, channel_axis: int
-) -> tuple[NDArray[np.float32], int]:
+def weight_grid(weights: NDArray[Any], scheme: Scheme, channel_axis: int) -> tuple[NDArray[np.float32], int]:
     """The scale of each channel, or of all, in a shape that divides the weights, and the largest integer.
 
     The grid is that of ONNX Runtime's quantizer (and of NNCF's overflow fix): 8 bits are -127..127, 7 bits are

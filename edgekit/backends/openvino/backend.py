@@ -28,6 +28,7 @@ __all__ = ["OpenVinoBackend"]
 
 NAME: BackendName = "openvino"
 PACKAGES = ("openvino", "nncf", "onnx")
+EXTRA = "openvino"
 ENTRY = "model.xml"
 
 HINTS: Mapping[Precision, str] = {
@@ -45,6 +46,25 @@ Control").
 """
 
 
+def _planner(request: ExportRequest) -> OpenVinoPlanner:
+    from edgekit.backends.openvino.plan import OpenVinoPlanner, refused_floats
+
+    rule = request.target.int8_rule(request.features)
+    refused = refused_floats(request.target, request.features)
+    versions = installed_versions(EXTRA, PACKAGES)
+    return OpenVinoPlanner(request.variant, rule, versions, refused)
+
+
+def _integers(request: ExportRequest) -> Scheme:
+    """Those that an INT8 request is quantized to. Raises StageError for a recipe that cannot be honoured."""
+    from edgekit.quantize.planning import refuse
+
+    assert request.recipe is not None
+    planner = _planner(request)
+    refuse(planner, request.recipe)
+    return planner.integers(request.recipe)
+
+
 class OpenVinoBackend:
     """Intel's runtime for its CPUs, GPUs and NPUs; the artifact is `model.xml` with `model.bin`."""
 
@@ -55,11 +75,11 @@ class OpenVinoBackend:
     @property
     def extra(self) -> str:
         """`pip install "edgekit[openvino]"`."""
-        return "openvino"
+        return EXTRA
 
     def versions(self) -> dict[str, str]:
         """Versions of openvino, nncf and onnx from their metadata. Raises MissingExtraError."""
-        return installed_versions(self.extra, PACKAGES)
+        return installed_versions(EXTRA, PACKAGES)
 
     def lint(self, variant: Variant, target: Target) -> Examination:
         """Dynamic shapes where the device wants static ones, and operators that OpenVINO does not know."""
@@ -167,25 +187,6 @@ class OpenVinoBackend:
             raise MissingExtraError("openvino", self.extra) from problem
         except RuntimeError as problem:
             raise StageError("profile", first_line(problem)) from problem
-
-
-def _planner(request: ExportRequest) -> OpenVinoPlanner:
-    from edgekit.backends.openvino.plan import OpenVinoPlanner, refused_floats
-
-    rule = request.target.int8_rule(request.features)
-    refused = refused_floats(request.target, request.features)
-    versions = installed_versions(OpenVinoBackend().extra, PACKAGES)
-    return OpenVinoPlanner(request.variant, rule, versions, refused)
-
-
-def _integers(request: ExportRequest) -> Scheme:
-    """Those that an INT8 request is quantized to. Raises StageError for a recipe that cannot be honoured."""
-    from edgekit.quantize.planning import refuse
-
-    assert request.recipe is not None
-    planner = _planner(request)
-    refuse(planner, request.recipe)
-    return planner.integers(request.recipe)
 
 
 def _make(request: ExportRequest, plan: QuantPlan | None) -> tuple[Any, tuple[str, ...]]:
