@@ -250,10 +250,9 @@ def _windows(
     padded = np.pad(array, around)
     spans = tuple((size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
-    steps = [slice(None, None, step) for step in strides]
-    taps = [slice(None, None, step) for step in dilations]
-    view = np.moveaxis(view[(slice(None), slice(None), *steps, *taps)], 1, 1 + rank)  # [N, *out, C, *kernel]
+    chosen = (slice(None),) * 2 + tuple(slice(None, None, step) for step in (*strides, *dilations))
+    view = np.moveaxis(view[chosen], 1, 1 + rank)  # [N, *out, C, *kernel]
     places = view.shape[: 1 + rank]
     count = min(int(np.prod(places)), POSITIONS * places[0])
-    chosen = chance.choice(int(np.prod(places)), count, replace=False)
-    return np.asarray(view[np.unravel_index(np.sort(chosen), places)])
+    drawn = chance.choice(int(np.prod(places)), count, replace=False)
+    return np.asarray(view[np.unravel_index(np.sort(drawn), places)])

@@ -110,6 +110,7 @@ def wanted(context: MakerContext) -> dict[str, tuple[Attempt, ...]]:
             candidate.precision != "int8"
             or not RUNTIMES[candidate.backend].trained_recipe
             or candidate.device
+            or repaired(attempt)
         ):
             continue
         of_network = best.setdefault(candidate.variant, {})
@@ -126,6 +127,11 @@ def wanted(context: MakerContext) -> dict[str, tuple[Attempt, ...]]:
         for name, of_network in best.items()
     }
     return {name: attempts for name, attempts in chosen.items() if attempts}
+
+
+def repaired(attempt: Attempt) -> bool:
+    """Whether its integers are those of a network with other weights than the one that would be trained."""
+    return attempt.artifact.quantization is not None and bool(attempt.artifact.quantization.repairs)
 
 
 def _too_slow(context: MakerContext, attempt: Attempt) -> bool:
