@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgekit.backends.base import ExportRequest
     from edgekit.quantize import Scheme
 
-__all__ = ["on_repaired", "repaired"]
+__all__ = ["on_repaired"]
 
 Result = TypeVar("Result")
 

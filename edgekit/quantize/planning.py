@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from edgekit.quantize.precision_times import PrecisionTimes
     from edgekit.quantize.recipe import Recipe
 
-__all__ = ["Planner", "Refusal", "Settled", "make_plan", "named_by_recipe", "refused_keys", "unique_layers"]
+__all__ = [
+    "Planner",
+    "Refusal",
+    "Settled",
+    "make_plan",
+    "named_by_recipe",
+    "refuse",
+    "refused_keys",
+    "unique_layers",
+]
 
 NO_SETTINGS = frozenset({"name", "title", "backends", "next"})
 """Keys of a recipe that say nothing of how a network is quantized."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from edgekit.graph.calibration import CalibrationData
 
-__all__ = ["SUFFIX", "Rescaled", "Seam", "rescaled", "seams"]
+__all__ = ["SUFFIX", "Rescaled", "rescaled"]
 
 HOMOGENEOUS = frozenset({"Identity", "LeakyRelu", "Relu"})
 """f(a x) = a f(x) for every a > 0, number by number."""

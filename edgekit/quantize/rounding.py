@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from edgekit.graph.calibration import CalibrationData
 
-__all__ = ["Rounded", "round_adaptively", "rounded_rows"]
+__all__ = ["Rounded", "round_adaptively"]
 
 POSITIONS = 32
 """Places of an image that are looked at per sample: neighbours tell much the same."""
@@ -46,7 +46,7 @@ RIDGE = 1e-3
 class Rounded:
     """Initializer → weights that lie on the grid of the scheme, and layer → the bias that takes out the shift left.
 
-    `flipped`: how many weights are not at their nearest integer, of `weights`.
+    `flipped`: how many weights are not at their nearest integer, of `total`.
     """
 
     weights: Mapping[str, NDArray[np.float32]]
@@ -164,9 +164,9 @@ def _rounded_layer(
     Where a bias takes the mean's shift, what is left to make small is the variance.
     """
     integers, shift = np.empty_like(rows), np.zeros(len(rows))
-    each = len(rows) // moments.groups
+    channels = len(rows) // moments.groups
     for group in range(moments.groups):
-        place = slice(group * each, (group + 1) * each)
+        place = slice(group * channels, (group + 1) * channels)
         mean = moments.sums[group] / moments.count
         matrix = moments.squares[group] / moments.count
         if has_bias:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from edgekit.quantize.rescale import SUFFIX, rescaled, seams
 from edgekit.quantize.rounding import round_adaptively, rounded_rows
 from edgekit.quantize.simulate import fake_quantize_weights
 from edgekit.testing.memo import CountingMemo
-from edgekit.types import Candidate, Variant
+from edgekit.types import Artifact, Candidate, Variant
 
 VNNI = frozenset({"avx2", "fma", "avx512_vnni", "avx_vnni"})
 PLAIN = Scheme()
@@ -121,6 +123,19 @@ def saved(path: Path, nodes: Any, taken: list[int], given_shape: list[int], cons
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unequal_network(tmp_path_factory.mktemp("unequal") / "net.onnx")
+
+
+@pytest.fixture(scope="module")
+def built(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Artifact]:
+    """Runtime and recipe → its artifact of the network, made once."""
+
+    @cache
+    def build(backend: str, recipe: str) -> Artifact:
+        pytest.importorskip({"openvino": "nncf", "litert": "litert_torch"}.get(backend, backend))
+        folder = tmp_path_factory.mktemp("built") / recipe
+        return get_backend(backend).export(request_for(network, backend, find_recipe(recipe), folder))
+
+    return build
 
 
 def request_for(
@@ -231,14 +246,11 @@ def test_who_rounds_the_rounded_weights_again_finds_the_same_integers(network: P
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "litert"])
 def test_the_runtime_holds_exactly_the_integers_that_were_chosen(
-    network: Path, tmp_path: Path, backend: str
+    network: Path, built: Callable[[str, str], Artifact], backend: str
 ) -> None:
-    pytest.importorskip({"onnxruntime": "onnxruntime", "litert": "litert_torch"}[backend])
-    recipe = find_recipe("int8-adaround")
-    request = request_for(network, backend, recipe, tmp_path / "out")
-    artifact = get_backend(backend).export(request)
+    artifact = built(backend, "int8-adaround")
     scheme = Scheme("int8") if backend == "litert" else Scheme()
-    content = repaired_network(network, recipe, scheme, DATA)
+    content = repaired_network(network, find_recipe("int8-adaround"), scheme, DATA)
     weights = {t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(content).graph.initializer}
     plain = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(network)).graph.initializer}
     chosen = np.rint(weights["w3"] / (np.abs(weights["w3"]).max(axis=(1, 2, 3), keepdims=True) / 127))
@@ -271,13 +283,13 @@ def integers_of(artifact: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "litert", "openvino"])
-def test_each_rung_brings_a_runtime_nearer_to_float(network: Path, tmp_path: Path, backend: str) -> None:
-    pytest.importorskip({"openvino": "nncf", "litert": "litert_torch"}.get(backend, backend))
+def test_each_rung_brings_a_runtime_nearer_to_float(
+    network: Path, built: Callable[[str, str], Artifact], backend: str
+) -> None:
     prefix = "int8-nncf-" if backend == "openvino" else "int8-"
     errors = {}
     for name in ("mse", "equalized", "adaround"):
-        recipe = find_recipe(prefix + name)
-        artifact = get_backend(backend).export(request_for(network, backend, recipe, tmp_path / name))
+        artifact = built(backend, prefix + name)
         errors[name] = error_of(network, artifact)
         assert artifact.quantization is not None
         assert bool(artifact.quantization.repairs) == (name != "mse")
