@@ -1,7 +1,7 @@
 """Repair without training where INT8 loses much: a MobileNetV2-like network with unequal channels, a small transformer.
 
 usage: python benchmarks/repair.py --data DIR [--base FILE.safetensors] [--network mobilenet|vit] [--images 2000]
-       [--runtimes onnxruntime,litert,openvino] [--recipes plain|all] [--spread 16] [--no-times] [--work DIR]
+       [--runtimes onnxruntime,litert,openvino] [--spread 16] [--no-times] [--work DIR]
 
 Each recipe of a runtime's ladder that keeps all layers in int8 is built once, with nothing kept from the one before,
 so its seconds are all that it takes on one thread. Beside them stand NNCF's ways (bias correction fast and full,
@@ -69,7 +69,8 @@ def main() -> None:
     (unequal if options.network == "mobilenet" else unequal_norms)(network, options.spread)
     export_onnx(network, (calibration[:2],), path)
     right = top1(ort_runner(path), images, labels)
-    rows: dict[str, Any] = {"float32": {"top1_percent": round(100 * right.mean(), 2)}}
+    told = {"network": options.network, "spread": options.spread, "images": len(labels)}
+    told["float_top1_percent"] = round(100 * right.mean(), 2)
     with tempfile.TemporaryDirectory() as folder:
         for runtime in options.runtimes.split(","):
             runners, seconds = {}, {}
@@ -78,7 +79,7 @@ def main() -> None:
             first = f"{runtime} {FIRST[runtime]}"
             correct = {name: top1(run, images, labels) for name, run in runners.items()}
             times = {} if options.no_times else interleaved_ms(runners, images[:1], rounds=15, runs=60)
-            lost = right.mean() - correct[first].mean()
+            lost, rows = right.mean() - correct[first].mean(), {}
             for name in runners:
                 drop = right.mean() - correct[name].mean()
                 rows[name] = {"drop_points": round(100 * drop, 2), "seconds": round(seconds[name], 1)}
@@ -86,7 +87,7 @@ def main() -> None:
                 if times:
                     middle, low, high = ratio(times[name], times[first])
                     rows[name]["latency_ratio"] = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
-    show("repair", {"network": options.network, "spread": options.spread, "images": len(labels), **rows})
+            show("repair", {**told, "runtime": runtime, **rows})
 
 
 def trained(options: argparse.Namespace, arrays: Path) -> torch.nn.Module:
