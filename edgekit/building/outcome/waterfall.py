@@ -117,6 +117,7 @@ def built(outcome: Outcome, attempt: Attempt, floating: Artifact | None) -> list
     if simulation is None:
         note = (
             f"quantized to {candidate.precision} and run in one step: {artifact.backend} offers no simulation"
+            f"{given_back(outcome, attempt)}"
         )
         return [Stage("runtime", artifact, note=note)]
     recipe = f", recipe {candidate.recipe}" if candidate.recipe else ""
