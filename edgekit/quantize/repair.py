@@ -37,7 +37,7 @@ __all__ = ["repaired_network", "told_repairs", "without_repairs"]
 KEY = "edgekit.repairs"
 """Of the file's metadata; JSON: a sentence for each repair."""
 
-MOMENTS = ("minmax", "percentile", "entropy", "mse")
+RANGED = ("minmax", "percentile", "entropy", "mse")
 """Observers that measure ranges here, which a repair of channels needs."""
 
 
@@ -118,11 +118,11 @@ def _repaired(
             "problem, by descent)"
         )
     if recipe.affine:
-        if recipe.observer not in MOMENTS:
+        if recipe.observer not in RANGED:
             raise StageError(
                 "quantize",
                 f'recipe "{recipe.name}": affine = true needs ranges, which observer = "{recipe.observer}" leaves open',
-                f"use one of {', '.join(MOMENTS)}",
+                f"use one of {', '.join(RANGED)}",
             )
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
             ranges = measure(_saved(before, Path(folder)), data, memo, threads).ranges(
@@ -142,15 +142,15 @@ def _told_moves(recipe: Recipe, moved: Rescaled) -> list[str]:
     told = []
     if recipe.equalize:
         kept = Counter(moved.left.values()).most_common(1)
-        why = f"; not behind {len(moved.left)} layers, e.g. since {kept[0][0]}" if kept else ""
-        told.append(f"channels equalized across layers at {_tensors(moved.equalized)}{why}")
+        why = f"; not behind {_counted(len(moved.left), 'layer')}, e.g. since {kept[0][0]}" if kept else ""
+        told.append(f"channels equalized across layers at {_counted(moved.equalized, 'tensor')}{why}")
     if recipe.smooth:
-        told.append(f"channels smoothed behind normalizations at {_tensors(moved.smoothed)}")
+        told.append(f"channels smoothed behind normalizations at {_counted(moved.smoothed, 'tensor')}")
     return told
 
 
-def _tensors(count: int) -> str:
-    return f"{count} tensor{'' if count == 1 else 's'}"
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _saved(model: onnx.ModelProto, folder: Path) -> Path:
