@@ -187,9 +187,11 @@ def nncf_ways(path: Path, calibration: np.ndarray) -> Mapping[str, Callable[[], 
     smooth = nncf.AdvancedQuantizationParameters(
         smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=0.5, matmul=0.5)
     )
+    aligned = nncf.AdvancedQuantizationParameters(disable_channel_alignment=False)
     return {
         "NNCF, fast bias correction": lambda: quantized(fast=True),
         "NNCF, full bias correction": lambda: quantized(fast=False),
+        "NNCF, channel alignment": lambda: quantized(fast=False, advanced_parameters=aligned),
         "NNCF, transformer, SmoothQuant": lambda: quantized(
             fast=False, model_type=nncf.ModelType.TRANSFORMER, advanced_parameters=smooth
         ),
