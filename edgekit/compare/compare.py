@@ -13,7 +13,7 @@ from edgekit.backends import get_backend, open_reader
 from edgekit.compare.board import BoardRun, BoardSide, fed_side, on_board
 from edgekit.compare.divergence import CEILINGS
 from edgekit.compare.feeding import feed, pair_specs, ports_of, random_samples, whole_number_note
-from edgekit.compare.matching import match_tensors
+from edgekit.compare.matching import comparable, match_tensors
 from edgekit.compare.outcome import Comparison, Side
 from edgekit.compare.outputs import Outputs
 from edgekit.compare.pairs import Pairs, suspects_of
@@ -214,7 +214,7 @@ class _Work:
             }
             for side in (0, 1)
         )
-        matches = match_tensors(self.left.tensors, self.right.tensors, arrays_a, arrays_b)
+        matches = match_tensors(*comparable(self.left.tensors, self.right.tensors), arrays_a, arrays_b)
         suspects = {match.a: suspects_of(match, arrays_a[match.a], arrays_b[match.b]) for match in matches}
         answers = side_by_side(self.left.tensors, {spec.name for spec in self.left.signature.outputs})
         return Pairs(self.left.tensors, self.right.tensors, matches, suspects, answers)

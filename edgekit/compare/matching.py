@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgekit.compare.layouts import Layout, apply_layout, layouts_between
+from edgekit.quantize.rescale import SUFFIX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.backends.tensors import TensorFacts
 
-__all__ = ["How", "Match", "correlation", "match_tensors"]
+__all__ = ["How", "Match", "comparable", "correlation", "match_tensors"]
 
 How = Literal["name", "values", "place"]
 
@@ -41,6 +42,22 @@ class Match:
     how: How
     layout: Layout
     correlation: float
+
+
+def comparable(
+    a: Sequence[TensorFacts], b: Sequence[TensorFacts]
+) -> tuple[list[TensorFacts], list[TensorFacts]]:
+    """Both sides without the tensors whose channels a repair gave another scale on one side alone: in values they
+    differ by design, and a match by place would blame the layer."""
+    moved = [
+        {name.split(SUFFIX)[0] for facts in side for name in facts.names if SUFFIX in name} for side in (a, b)
+    ]
+    apart = moved[0] ^ moved[1]
+
+    def alike(facts: TensorFacts) -> bool:
+        return apart.isdisjoint(name.split(SUFFIX)[0] for name in facts.names)
+
+    return [facts for facts in a if alike(facts)], [facts for facts in b if alike(facts)]
 
 
 def match_tensors(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgekit.graph.calibration import CalibrationData
     from edgekit.quantize.observers.ranges import Range
 
-__all__ = ["corrected_biases", "original_biases", "with_biases"]
+__all__ = ["corrected_biases", "float_name", "original_biases", "with_biases"]
 
 
 def corrected_biases(
@@ -53,7 +53,7 @@ def corrected_biases(
     for layer in layers:
         quantized = simulated(with_biases(model, biases), ranges, names, scheme or Scheme())
         # Where no activation follows, the layer's output is quantized at once: its float form has another name.
-        tap = layer.output if layer.result != layer.output else _float_name(quantized, layer)
+        tap = layer.output if layer.result != layer.output else float_name(quantized, layer)
         shifted = _means(quantized, [tap], data, samples, threads, simulated_graph=True)[tap]
         biases[layer.name] = np.asarray(biases[layer.name] + means[layer.output] - shifted, np.float32)
     return biases
@@ -76,9 +76,18 @@ def with_biases(model: onnx.ModelProto, biases: Mapping[str, NDArray[np.float32]
     for node in copy.graph.node:
         if node.name in biases:
             name = f"{node.name}/corrected_bias"
+            _drop(copy, name)  # corrected before
             copy.graph.initializer.append(numpy_helper.from_array(biases[node.name], name))
             node.input[:] = [*list(node.input)[:2], name]
     return copy
+
+
+def _drop(model: onnx.ModelProto, name: str) -> None:
+    """Remove an initializer of that name, if there is one."""
+    for tensor in model.graph.initializer:
+        if tensor.name == name:
+            model.graph.initializer.remove(tensor)
+            return
 
 
 def _bias(model: onnx.ModelProto, layer: Layer) -> NDArray[np.float32]:
@@ -147,7 +156,7 @@ def _means(
     return {name: np.asarray(totals[name] / max(counts[name], 1), np.float64) for name in names}
 
 
-def _float_name(quantized: onnx.ModelProto, layer: Layer) -> str:
+def float_name(quantized: onnx.ModelProto, layer: Layer) -> str:
     """What the simulated graph calls the layer's output before its Q/DQ pair."""
     node = next(node for node in quantized.graph.node if node.name == layer.name)
     name: str = node.output[0]

@@ -31,7 +31,8 @@ class QuantPlan:
     bytes [output channels] (`bias`). `io`: what the artifact itself takes and gives. `float_as`: what its layers in
     float compute in, "" for what the runtime has by itself.
     `left_to_runtime`: what the runtime's own quantizer decides while it writes, on the first `samples` calibration
-    samples; the plan then says nothing of it. `notes`: sentences for the report on what was unusual.
+    samples; the plan then says nothing of it. `repairs`: what was done to the network before, in words. `notes`:
+    sentences for the report on what was unusual.
     """
 
     network: str
@@ -48,6 +49,7 @@ class QuantPlan:
     io: Literal["float", "int8"] = "float"
     float_as: Literal["", "fp32", "fp16", "bf16"] = ""
     left_to_runtime: tuple[Part, ...] = ()
+    repairs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     by_channel: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
 
@@ -88,6 +90,7 @@ class QuantPlan:
             in_float=self.in_float,
             bias_correction=self.bias_correction,
             corrected_biases=None if "biases" in self.left_to_runtime else len(self.biases),
+            repairs=self.repairs,
         )
 
 

@@ -14,6 +14,7 @@ from edgekit.quantize.kept_by_time import Kept, kept_by_time
 from edgekit.quantize.measured import MeasuredNetwork, Memo, measure, remember_nothing, versions
 from edgekit.quantize.observers.ranges import Range
 from edgekit.quantize.plan import Part, QuantPlan, decode_plan, encode_plan
+from edgekit.quantize.repair import told_repairs
 from edgekit.quantize.simulate import Scheme
 from edgekit.types import FloatLayer
 
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
     from edgekit.quantize.precision_times import PrecisionTimes
     from edgekit.quantize.recipe import Recipe
 
-__all__ = ["Planner", "Refusal", "Settled", "make_plan", "named_by_recipe", "refused_keys", "unique_layers"]
+__all__ = [
+    "Planner",
+    "Refusal",
+    "Settled",
+    "make_plan",
+    "named_by_recipe",
+    "refuse",
+    "refused_keys",
+    "unique_layers",
+]
 
 NO_SETTINGS = frozenset({"name", "title", "backends", "next"})
 """Keys of a recipe that say nothing of how a network is quantized."""
@@ -121,7 +131,8 @@ def make_plan(
     def make() -> bytes:
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
             measured = measure(planner.network(Path(folder)), data, recall, threads)
-            return encode_plan(_plan(planner, measured, recipe, digest, used))
+            plan = _plan(planner, measured, recipe, digest, used)
+            return encode_plan(replace(plan, repairs=told_repairs(network)))
 
     settings = {key: getattr(recipe, key) for key in recipe.__struct_fields__ if key not in NO_SETTINGS}
     parts = {

@@ -33,6 +33,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `float_as`: what layers in float compute in, where a runtime leaves the choice; "": as the runtime has it by itself.
     `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
     `io`: what the artifact itself takes and gives where its runtime leaves the choice (LiteRT); callers see float.
+    `equalize`, `smooth`: move scale between the channels of layers, and of normalizations and what reads them, so that
+    those of a tensor span alike; `smooth` is the share that the weights take, SmoothQuant's alpha, 0 for none.
+    `rounding`: which way weights go: each to its `nearest` integer, or `adaptive`, so that outputs change least.
+    `affine`: channels are scaled and shifted to where float is. These four are done to the network before it is
+    quantized (`quantize.repair`).
     A backend that cannot honour a key refuses the recipe and names the key.
     """
 
@@ -49,7 +54,16 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     float_as: Literal["", "fp32", "fp16", "bf16"] = ""
     keep_float_ops: tuple[str, ...] = ()
     io: Literal["float", "int8"] = "float"
+    equalize: bool = False
+    smooth: float = 0.0
+    rounding: Literal["nearest", "adaptive"] = "nearest"
+    affine: bool = False
     next: str = ""
+
+    @property
+    def repairs(self) -> bool:
+        """Whether it changes the network before it is quantized."""
+        return self.equalize or self.smooth > 0 or self.rounding != "nearest" or self.affine
 
     def layers_in_float(self, layers: int) -> int:
         """How many of `layers` quantizable layers stay in float."""
@@ -126,6 +140,15 @@ def _check(recipe: Recipe, path: Path) -> None:
             recipe.keep_float > 0 or not recipe.float_time,
             "keep_float above 0 too, for boards whose layers' times are not known",
         ),
+        f"smooth is {recipe.smooth:g}": (0 <= recipe.smooth <= 1, "0 for none, or a share up to 1, as 0.5"),
+        "affine is true": (
+            not recipe.affine or recipe.granularity == "per-channel",
+            'false, or granularity = "per-channel": each channel needs a scale of its own',
+        ),
+        "a repair (equalize, smooth, rounding, affine)": (
+            not recipe.repairs or recipe.observer != "trained",
+            'none with observer = "trained": its weights and ranges belong together',
+        ),
         f'next is "{recipe.next}"': (recipe.next != recipe.name, "another recipe"),
     }
     for came, (holds, allowed) in problems.items():
@@ -142,6 +165,7 @@ def _allowed(message: str) -> str:
         "$.granularity": "per-channel, per-tensor",
         "$.bias_correction": "none, fast, full",
         "$.io": "float, int8",
+        "$.rounding": "nearest, adaptive",
         "$.float_as": "fp32, fp16, bf16",
     }
     where = re.search(r"`(\$\.\w+)", message)

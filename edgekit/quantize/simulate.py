@@ -15,7 +15,7 @@ from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_pa
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Scheme", "fake_quantize_weights", "simulated"]
+__all__ = ["Scheme", "fake_quantize_weights", "simulated", "weight_grid"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,13 @@ class Scheme:
 
 
 def fake_quantize_weights(weights: NDArray[Any], scheme: Scheme, channel_axis: int) -> NDArray[np.float32]:
-    """Weights rounded to the scheme's grid and back to float; same shape.
+    """Weights rounded to the scheme's grid and back to float; same shape."""
+    scale, largest = weight_grid(weights, scheme, channel_axis)
+    return np.asarray(np.clip(np.rint(weights / scale), -largest, largest) * scale, np.float32)
+
+
+def weight_grid(weights: NDArray[Any], scheme: Scheme, channel_axis: int) -> tuple[NDArray[np.float32], int]:
+    """The scale of each channel, or of all, in a shape that divides the weights, and the largest integer.
 
     The grid is that of ONNX Runtime's quantizer (and of NNCF's overflow fix): 8 bits are -127..127, 7 bits are
     -64..64. Bias correction needs the very grid, or it corrects an error that is not there.
@@ -51,8 +57,7 @@ def fake_quantize_weights(weights: NDArray[Any], scheme: Scheme, channel_axis: i
         edge = np.abs(weights).max(axis=others, keepdims=True)
     else:
         edge = np.abs(weights).max()
-    scale = np.where(edge > 0, edge, 1.0).astype(np.float32) / np.float32(largest)
-    return np.asarray(np.clip(np.rint(weights / scale), -largest, largest) * scale, np.float32)
+    return np.asarray(np.where(edge > 0, edge, 1.0).astype(np.float32) / np.float32(largest)), largest
 
 
 def simulated(

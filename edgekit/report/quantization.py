@@ -33,6 +33,7 @@ def quantization_texts(summary: QuantizationSummary) -> dict[str, str]:
         else f"{summary.shared_scales} group{'' if summary.shared_scales == 1 else 's'}",
         "in float": _in_float(summary),
         "corrected biases": _biases(summary),
+        **({"repaired before": "; ".join(summary.repairs)} if summary.repairs else {}),
     }
 
 

@@ -116,6 +116,19 @@ class PlanContract(Exports):
             if self.make_backend().on_host(artifact) == artifact:
                 assert precision in {layer.precision for layer in artifact.audit.layers}
 
+    @pytest.mark.parametrize(
+        ("key", "value"), [("equalize", True), ("smooth", 0.5), ("rounding", "adaptive"), ("affine", True)]
+    )
+    def test_the_network_is_repaired_as_the_recipe_says_or_that_is_refused(
+        self, tmp_path: Path, key: str, value: Any
+    ) -> None:
+        plan = self._plan_or_refusal(tmp_path, key, **{key: value})
+        if plan is not None:
+            assert len(plan.repairs) == 1
+            assert plan.repairs == plan.summary().repairs
+            if key != "smooth":  # the network has no normalization
+                assert self._plan(tmp_path).network != plan.network
+
     def test_ranges_in_the_artifact_are_those_of_the_plan(self, tmp_path: Path) -> None:
         recipe = self._recipe()
         plan = self.make_backend().plan(self._request(tmp_path, recipe=recipe))

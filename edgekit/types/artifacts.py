@@ -106,7 +106,7 @@ class QuantizationSummary:
     """What an INT8 build decided: integers, layers in float, shared scales, corrected biases.
 
     `symmetric` activations have zero point 0. `ranges`, `shared_scales` and `corrected_biases` are counts; None where
-    the runtime's own quantizer decides while it writes.
+    the runtime's own quantizer decides while it writes. `repairs`: what was done to the network before, in words.
     """
 
     activation: Literal["int8", "uint8"]
@@ -120,6 +120,7 @@ class QuantizationSummary:
     in_float: tuple[FloatLayer, ...]
     bias_correction: Literal["none", "fast", "full"]
     corrected_biases: int | None
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

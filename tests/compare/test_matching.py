@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from edgekit.backends.tensors import TensorFacts
 from edgekit.compare.layouts import apply_layout, layouts_between
-from edgekit.compare.matching import Match, align, match_tensors
+from edgekit.compare.matching import Match, align, comparable, match_tensors
 
 WORTH = arrays(
     np.float64,
@@ -112,3 +112,11 @@ def test_every_layout_gives_the_shape_that_it_promises(shape: tuple[int, int, in
         layouts = layouts_between(shape, other)
         assert layouts
         assert all(apply_layout(np.zeros(other), layout, shape).shape == shape for layout in layouts)
+
+
+def test_a_tensor_that_a_repair_gave_another_scale_is_left_out_on_both_sides() -> None:
+    plain = [facts("stem"), facts("body"), facts("score")]
+    repaired = [facts("stem/rescaled"), facts("body/rescaled_QuantizeLinear_Output"), facts("score")]
+    assert [[each.name for each in side] for side in comparable(plain, repaired)] == [["score"], ["score"]]
+    assert comparable(repaired, repaired) == (repaired, repaired)
+    assert comparable(plain, plain) == (plain, plain)

@@ -88,6 +88,17 @@ def test_an_unknown_recipe_gets_the_nearest_names() -> None:
             r"float_time is 0\.1 beside keep_float = 0; allowed: keep_float above 0",
         ),
         (PLAIN + 'float_as = "fp8"\n', "allowed: fp32, fp16, bf16"),
+        (PLAIN + "smooth = 1.5\n", r"smooth is 1\.5; allowed: 0 for none, or a share up to 1"),
+        (PLAIN + 'rounding = "up"\n', r"rounding.*allowed: nearest, adaptive"),
+        (PLAIN + "equalise = true\n", r"equalise.*allowed: name, title"),
+        (
+            PLAIN + 'affine = true\ngranularity = "per-tensor"\n',
+            r"affine is true; allowed: false, or granularity",
+        ),
+        (
+            PLAIN.replace('"mse"', '"trained"') + "equalize = true\n",
+            r"a repair \(equalize, smooth, rounding, affine\); allowed: none with observer = .trained.",
+        ),
         (PLAIN + 'next = "mine"\n', r"next is .mine."),
         (PLAIN.replace('"mine"', '"other"'), r"name is .other."),
         (PLAIN.replace('title = "T"\n', ""), r"title"),

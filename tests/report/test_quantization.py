@@ -76,3 +76,9 @@ def test_the_page_of_float_candidates_has_no_such_table() -> None:
     result = example_result()
     floats = tuple(replace(candidate, quantization=None) for candidate in result.candidates)
     assert "What became INT8" not in render_html(replace(result, candidates=floats))
+
+
+def test_repairs_are_told_where_there_were_any() -> None:
+    assert "repaired before" not in quantization_texts(SUMMARY)
+    told = quantization_texts(replace(SUMMARY, repairs=("channels equalized", "weights rounded")))
+    assert told["repaired before"] == "channels equalized; weights rounded"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.backends.artifact import installed_versions, written_artifact
+from edgekit.backends.repaired import on_repaired
 from edgekit.errors import MissingExtraError, ModelError, StageError, in_one_line
 from edgekit.types import Artifact, BackendName, Examination, Issue
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from edgekit.backends.base import ExportRequest, Session
     from edgekit.backends.litert.convert import Conversion, Port
     from edgekit.hardware import Target
-    from edgekit.quantize import QuantPlan
+    from edgekit.quantize import QuantPlan, Scheme
     from edgekit.types import Audit, LayerPart, LayerRow, LayerTime, Variant
 
 __all__ = ["LiteRtBackend"]
@@ -30,6 +31,14 @@ NAME: BackendName = "litert"
 ENTRY = "model.tflite"
 PACKAGES = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch", "onnx", "onnxruntime")
 PRECISIONS = ("fp32", "fp16", "int8-dynamic", "int8")
+
+
+def _integers(request: ExportRequest) -> Scheme:
+    """Those that an INT8 request is quantized to."""
+    from edgekit.backends.litert.plan import integers_of
+
+    assert request.recipe is not None
+    return integers_of(request.recipe)
 
 
 class LiteRtBackend:
@@ -71,6 +80,7 @@ class LiteRtBackend:
                 issues = _told(converted)
         return Examination(issues, "a conversion of it")
 
+    @on_repaired(_integers)
     def plan(self, request: ExportRequest) -> QuantPlan:
         """Tensors are named as in the float .tflite. Raises StageError when that cannot be made, too."""
         from edgekit.backends.litert.convert import convert
@@ -96,6 +106,7 @@ class LiteRtBackend:
             times=request.times,
         )
 
+    @on_repaired(_integers)
     def export(self, request: ExportRequest) -> Artifact:
         """Write model.tflite. Raises StageError when it cannot be made or its layout gate does not hold."""
         from edgekit.backends.litert.convert import convert

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edgekit.graph import CalibrationData
     from edgekit.quantize import Recipe
 
-__all__ = ["LiteRtPlanner", "computed_tensors", "kept_in_file"]
+__all__ = ["LiteRtPlanner", "computed_tensors", "integers_of", "kept_in_file"]
 
 MOVES = frozenset({"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS"})
 JOINS = frozenset({"CONCATENATION", "PACK"})
@@ -63,7 +63,7 @@ class LiteRtPlanner:
         return {"versions": self.versions}
 
     def integers(self, recipe: Recipe) -> Scheme:
-        return Scheme("int8", 8, recipe.granularity == "per-channel")
+        return integers_of(recipe)
 
     def network(self, folder: Path) -> Path:
         return self.onnx_path
@@ -125,6 +125,11 @@ class LiteRtPlanner:
 
     def _computed(self) -> frozenset[str]:
         return frozenset(op.name for op in read_ops(read_flatbuffer(self.path)))
+
+
+def integers_of(recipe: Recipe) -> Scheme:
+    """LiteRT's own, with the recipe's granularity."""
+    return Scheme("int8", 8, recipe.granularity == "per-channel")
 
 
 def computed_tensors(model: onnx.ModelProto) -> dict[str, str]:

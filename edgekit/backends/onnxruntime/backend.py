@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
+from edgekit.backends.repaired import on_repaired
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.precisions import PRECISIONS
 from edgekit.types import Artifact, Audit, BackendName, Examination, LayerPart, LayerRow, LayerTime, Variant
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgekit.backends.base import ExportRequest, Session
     from edgekit.hardware import Target
-    from edgekit.quantize import QuantPlan
+    from edgekit.quantize import QuantPlan, Scheme
 
 __all__ = ["OnnxRuntimeBackend"]
 
@@ -35,6 +36,14 @@ AS_ON: Mapping[str, Mapping[str, str]] = {
 }
 """A target's architecture → options with which a session fuses Q/DQ as it does there by default: convolutions of int8
 activations become integer ones on Arm alone (QDQIsInt8Allowed in core/optimizer/qdq_transformer; seen in 1.31)."""
+
+
+def _integers(request: ExportRequest) -> Scheme:
+    """Those that an INT8 request is quantized to."""
+    from edgekit.backends.onnxruntime.plan import integers_of
+
+    assert request.recipe is not None
+    return integers_of(request.target.int8_rule(request.features), request.recipe)
 
 
 class OnnxRuntimeBackend:
@@ -56,6 +65,7 @@ class OnnxRuntimeBackend:
 
         return Examination(lint(Path(variant.onnx_path), target), "rules")
 
+    @on_repaired(_integers)
     def plan(self, request: ExportRequest) -> QuantPlan:
         from edgekit.backends.onnxruntime.plan import OnnxRuntimePlanner
         from edgekit.quantize import make_plan
@@ -71,6 +81,7 @@ class OnnxRuntimeBackend:
             times=request.times,
         )
 
+    @on_repaired(_integers)
     def export(self, request: ExportRequest) -> Artifact:
         from edgekit.backends.onnxruntime.export import Exported, export_float, export_int8
         from edgekit.backends.onnxruntime.weights import export_dynamic, export_weight_only

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgekit.hardware import Int8Rule
     from edgekit.quantize import Recipe
 
-__all__ = ["QUANTIZED_OPS", "OnnxRuntimePlanner", "excluded_nodes", "prepared"]
+__all__ = ["QUANTIZED_OPS", "OnnxRuntimePlanner", "excluded_nodes", "integers_of", "prepared"]
 
 QUANTIZED_OPS = (
     "Add", "AveragePool", "Clip", "Concat", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
@@ -66,12 +66,7 @@ class OnnxRuntimePlanner:
         return {"versions": self.versions, "ops": QUANTIZED_OPS, "same scale": sorted(SAME_SCALE_OPS)}
 
     def integers(self, recipe: Recipe) -> Scheme:
-        return Scheme(
-            self.rule.activation,
-            self.rule.weight_bits,
-            recipe.granularity == "per-channel",
-            weight=self.rule.weight,
-        )
+        return integers_of(self.rule, recipe)
 
     def network(self, folder: Path) -> Path:
         import onnx
@@ -110,6 +105,11 @@ class OnnxRuntimePlanner:
 
     def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
         return ()
+
+
+def integers_of(rule: Int8Rule, recipe: Recipe) -> Scheme:
+    """Those of a target's rule, with the recipe's granularity."""
+    return Scheme(rule.activation, rule.weight_bits, recipe.granularity == "per-channel", weight=rule.weight)
 
 
 def prepared(path: Path) -> onnx.ModelProto:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import installed_versions, written_artifact
+from edgekit.backends.repaired import on_repaired
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.precisions import PRECISIONS
 from edgekit.types import Artifact, BackendName, Examination, Issue
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.backends.base import ExportRequest, Session
+    from edgekit.backends.openvino.plan import OpenVinoPlanner
     from edgekit.hardware import Target
-    from edgekit.quantize import QuantPlan
+    from edgekit.quantize import QuantPlan, Scheme
     from edgekit.types import Audit, Candidate, LayerPart, LayerRow, LayerTime, Precision, Variant
 
 __all__ = ["OpenVinoBackend"]
 
 NAME: BackendName = "openvino"
 PACKAGES = ("openvino", "nncf", "onnx")
+EXTRA = "openvino"
 ENTRY = "model.xml"
 
 HINTS: Mapping[Precision, str] = {
@@ -43,6 +46,25 @@ Control").
 """
 
 
+def _planner(request: ExportRequest) -> OpenVinoPlanner:
+    from edgekit.backends.openvino.plan import OpenVinoPlanner, refused_floats
+
+    rule = request.target.int8_rule(request.features)
+    refused = refused_floats(request.target, request.features)
+    versions = installed_versions(EXTRA, PACKAGES)
+    return OpenVinoPlanner(request.variant, rule, versions, refused)
+
+
+def _integers(request: ExportRequest) -> Scheme:
+    """Those that an INT8 request is quantized to. Raises StageError for a recipe that cannot be honoured."""
+    from edgekit.quantize.planning import refuse
+
+    assert request.recipe is not None
+    planner = _planner(request)
+    refuse(planner, request.recipe)
+    return planner.integers(request.recipe)
+
+
 class OpenVinoBackend:
     """Intel's runtime for its CPUs, GPUs and NPUs; the artifact is `model.xml` with `model.bin`."""
 
@@ -53,11 +75,11 @@ class OpenVinoBackend:
     @property
     def extra(self) -> str:
         """`pip install "edgekit[openvino]"`."""
-        return "openvino"
+        return EXTRA
 
     def versions(self) -> dict[str, str]:
         """Versions of openvino, nncf and onnx from their metadata. Raises MissingExtraError."""
-        return installed_versions(self.extra, PACKAGES)
+        return installed_versions(EXTRA, PACKAGES)
 
     def lint(self, variant: Variant, target: Target) -> Examination:
         """Dynamic shapes where the device wants static ones, and operators that OpenVINO does not know."""
@@ -76,15 +98,13 @@ class OpenVinoBackend:
             (*issues, *_unsupported(variant.onnx_path, device)), "rules, and OpenVINO's own reader"
         )
 
+    @on_repaired(_integers)
     def plan(self, request: ExportRequest) -> QuantPlan:
         """With ranges of our observers unless the recipe leaves them to NNCF; biases are always NNCF's."""
-        from edgekit.backends.openvino.plan import OpenVinoPlanner, refused_floats
         from edgekit.quantize import make_plan
 
-        rule = request.target.int8_rule(request.features)
-        refused = refused_floats(request.target, request.features)
         return make_plan(
-            OpenVinoPlanner(request.variant, rule, self.versions(), refused),
+            _planner(request),
             Path(request.variant.onnx_path),
             request.recipe,
             request.calibration,
@@ -93,6 +113,7 @@ class OpenVinoBackend:
             times=request.times,
         )
 
+    @on_repaired(_integers)
     def export(self, request: ExportRequest) -> Artifact:
         """Write model.xml and model.bin, then compile them once to see in what they run."""
         from edgekit.backends.openvino.audit import audit_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,8 @@ class OpenVinoPlanner:
         refused = dict(refused_keys(recipe, nncf=True, float_as=self.float_as))
         if recipe.observer == "trained" and self.rule.weight_bits != 8:
             refused["observer"] = COARSE
+        if recipe.rounding == "adaptive" and self.rule.weight_bits != 8:
+            refused["rounding"] = replace(COARSE, instead="leave rounding out, or use int8-nncf-equalized")
         return refused
 
     def depends_on(self) -> Mapping[str, object]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.artifact import described_files, installed_versions, written_artifact
+from edgekit.backends.repaired import on_repaired
 from edgekit.errors import StageError
 from edgekit.types import (
     Artifact,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from edgekit.backends.base import ExportRequest, Session
     from edgekit.hardware import Target
-    from edgekit.quantize import QuantPlan
+    from edgekit.quantize import QuantPlan, Scheme
 
 __all__ = ["TensorRtBackend"]
 
@@ -46,6 +47,14 @@ AS_WRITTEN = {
 
 NEEDED = ("onnx", "onnxruntime")
 OPTIONAL = ("tensorrt", "tensorrt_rtx_cu13", "tensorrt_rtx")
+
+
+def _integers(request: ExportRequest) -> Scheme:
+    """Those that an INT8 request is quantized to."""
+    from edgekit.backends.tensorrt.plan import integers_of
+
+    assert request.recipe is not None
+    return integers_of(request.recipe)
 
 
 class TensorRtBackend:
@@ -67,6 +76,7 @@ class TensorRtBackend:
 
         return examine(Path(variant.onnx_path), target)
 
+    @on_repaired(_integers)
     def plan(self, request: ExportRequest) -> QuantPlan:
         from edgekit.backends.tensorrt.build_recipe import toolkit
         from edgekit.backends.tensorrt.export import refuse
@@ -85,6 +95,7 @@ class TensorRtBackend:
             times=request.times,
         )
 
+    @on_repaired(_integers)
     def export(self, request: ExportRequest) -> Artifact:
         from edgekit.backends.tensorrt.export import ENTRY, write_files
 

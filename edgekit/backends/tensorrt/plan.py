@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgekit.backends.tensorrt.build_recipe import Toolkit
     from edgekit.quantize import Recipe
 
-__all__ = ["TensorRtPlanner", "prepared"]
+__all__ = ["TensorRtPlanner", "integers_of", "prepared"]
 
 FLOAT_OPS = frozenset({"Gelu", "LayerNormalization", "Softmax"})
 """TensorRT has no integer kernels for them (TensorRT documentation, "Working with Quantized Types")."""
@@ -69,7 +69,7 @@ class TensorRtPlanner:
         }
 
     def integers(self, recipe: Recipe) -> Scheme:
-        return Scheme("int8", 8, recipe.granularity == "per-channel", symmetric=True)
+        return integers_of(recipe)
 
     def network(self, folder: Path) -> Path:
         import onnx
@@ -96,6 +96,11 @@ class TensorRtPlanner:
 
     def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
         return ()
+
+
+def integers_of(recipe: Recipe) -> Scheme:
+    """TensorRT's, with zero point 0, with the recipe's granularity."""
+    return Scheme("int8", 8, recipe.granularity == "per-channel", symmetric=True)
 
 
 def prepared(path: Path, kit: Toolkit) -> onnx.ModelProto:

@@ -77,7 +77,8 @@ def climb(
     """Attempts in the order of the ladder, which ends with its last recipe at the latest; `tell`: of each, by its id.
 
     Within half of the accuracy limit it ends at once. Closer to the limit the other observers are tried too, since
-    another may lose less; layers are kept in float only when the limit is missed.
+    another may lose less. Only when the limit is missed the network is repaired, which takes time here, and after that
+    layers are kept in float, which takes time there.
     """
     tried = Tried()
     while True:
@@ -98,8 +99,9 @@ def climb(
         following = next_candidate(recipes, candidate)
         if following is None:
             return tried
-        costs_latency = recipes(following.recipe).keep_float > 0
-        if costs_latency and any_within(tried.attempts, limit):
+        recipe = recipes(following.recipe)
+        costly = recipe.repairs or recipe.keep_float > 0
+        if costly and any_within(tried.attempts, limit):
             return tried
         candidate = following
 

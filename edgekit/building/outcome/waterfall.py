@@ -13,6 +13,7 @@ from edgekit.board.verdict import FLOATS
 from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt, Outcome
+from edgekit.choose.wording import points
 from edgekit.errors import StageError
 from edgekit.measure import estimate_drop, estimate_skewed_drop, find_scoring
 from edgekit.plan import candidate_id
@@ -133,10 +134,11 @@ def built(outcome: Outcome, attempt: Attempt, floating: Artifact | None) -> list
     if simulation is None:
         note = (
             f"quantized to {candidate.precision} and run in one step: {artifact.backend} offers no simulation"
+            f"{given_back(outcome, attempt)}"
         )
         return [Stage("runtime", artifact, note=note)]
     recipe = f", recipe {candidate.recipe}" if candidate.recipe else ""
-    rounded = f"{candidate.precision}{recipe}, the rounding simulated in float"
+    rounded = f"{candidate.precision}{recipe}, the rounding simulated in float{given_back(outcome, attempt)}"
     if same(simulation, artifact):  # the board's runtime is not here: its graph is computed as it is written
         note = f"{rounded}; as {attempt.artifact.backend} itself runs it was not measured"
         return [Stage("quantized", artifact, note=note)]
@@ -144,6 +146,39 @@ def built(outcome: Outcome, attempt: Attempt, floating: Artifact | None) -> list
         Stage("quantized", simulation, note=rounded),
         Stage("runtime", artifact, note=f"{runs}, in integers"),
     ]
+
+
+def repairs_of(artifact: Artifact) -> tuple[str, ...]:
+    """What was done to the network before it was quantized, in words."""
+    return artifact.quantization.repairs if artifact.quantization is not None else ()
+
+
+def given_back(outcome: Outcome, attempt: Attempt) -> str:
+    """What repairing the network gave, beside the best that the runtime's own integers lost without; "" where nothing
+    was repaired."""
+    if not repairs_of(attempt.artifact):
+        return ""
+    own = attempt.candidate
+    plain = [
+        other
+        for other in outcome.attempts
+        if (
+            other.candidate.variant,
+            other.candidate.backend,
+            other.candidate.device,
+            other.candidate.precision,
+        )
+        == (own.variant, own.backend, own.device, own.precision)
+        and not repairs_of(other.artifact)
+    ]
+    told = f"; repaired before: {'; '.join(repairs_of(attempt.artifact))}"
+    if not plain:
+        return told
+    best = min(plain, key=lambda other: other.accuracy.drop.value)
+    return (
+        f"{told}. Without, {best.candidate.recipe} lost {points(best.accuracy.drop.value)}; with, "
+        f"{points(attempt.accuracy.drop.value)}"
+    )
 
 
 def same(a: Artifact, b: Artifact) -> bool:
@@ -192,7 +227,9 @@ def measured(
     drop = scorer.drop(scores, before.artifact)
     layers: tuple[LayerLoss, ...] = ()
     is_another = stage.name in STAGES.values()  # whose layers are not those of the network before
-    if not is_another and (stage.name == "quantized" or drop.value != 0.0):
+    # Repaired networks hold other values between their layers: nothing is lost where these differ.
+    alike = not is_another and repairs_of(before.artifact) == repairs_of(stage.artifact)
+    if alike and (stage.name == "quantized" or drop.value != 0.0):
         layers = losses(before.artifact, stage.artifact)
     return WaterfallStep(
         stage.name, accuracy, 0.0 - drop.value, 0.0 - drop.high, 0.0 - drop.low, layers, stage.note

@@ -112,6 +112,7 @@ def wanted(context: MakerContext) -> dict[str, tuple[Attempt, ...]]:
             candidate.precision != "int8"
             or not RUNTIMES[candidate.backend].trained_recipe
             or candidate.device
+            or repaired(attempt)
         ):
             continue
         of_network = best.setdefault(candidate.variant, {})
@@ -141,6 +142,11 @@ def unneeded(context: MakerContext) -> Rejection | None:
         return Rejection(WHAT, f"{choice.winner} meets the budget", "--qat always")
     reason = f"no INT8 build that is fast enough loses more than {request.budget.max_drop:.2%}"
     return Rejection(WHAT, reason, "--qat always")
+
+
+def repaired(attempt: Attempt) -> bool:
+    """Whether its integers are those of a network with other weights than the one that would be trained."""
+    return attempt.artifact.quantization is not None and bool(attempt.artifact.quantization.repairs)
 
 
 def _too_slow(context: MakerContext, attempt: Attempt) -> bool:

@@ -20,7 +20,8 @@ RECIPES = {
     "int8-a": Recipe("int8-a", "first", ("onnxruntime",), "minmax", next="int8-b"),
     "int8-b": Recipe("int8-b", "not for ONNX Runtime", ("openvino",), "nncf", next="int8-c"),
     "int8-c": Recipe("int8-c", "another observer", ("onnxruntime",), "mse", next="int8-d"),
-    "int8-d": Recipe("int8-d", "some in float", ("onnxruntime",), "mse", keep_float=2),
+    "int8-d": Recipe("int8-d", "repaired", ("onnxruntime",), "mse", equalize=True, next="int8-e"),
+    "int8-e": Recipe("int8-e", "some in float", ("onnxruntime",), "mse", keep_float=2),
 }
 FIRST = Candidate("original-ort-int8-a", "original", "onnxruntime", "int8", "int8-a")
 
@@ -58,7 +59,12 @@ def test_close_to_the_limit_other_observers_are_tried_but_no_layer_is_kept_in_fl
 
 
 def test_where_the_limit_is_missed_layers_are_kept_in_float(variant: Variant) -> None:
-    drops: dict[str, float | None] = {"int8-a": 0.05, "int8-c": 0.04, "int8-d": 0.03}
+    drops: dict[str, float | None] = {"int8-a": 0.05, "int8-c": 0.04, "int8-d": 0.03, "int8-e": 0.02}
+    assert climbed(variant, drops, 0.01) == (["int8-a", "int8-c", "int8-d", "int8-e"], [])
+
+
+def test_where_a_repair_keeps_the_limit_no_layer_is_kept_in_float(variant: Variant) -> None:
+    drops: dict[str, float | None] = {"int8-a": 0.05, "int8-c": 0.04, "int8-d": 0.008}
     assert climbed(variant, drops, 0.01) == (["int8-a", "int8-c", "int8-d"], [])
 
 
@@ -116,4 +122,4 @@ def test_each_rung_is_told_as_it_is_tried(variant: Variant) -> None:
     climb(check, RECIPES.__getitem__, variant, FIRST, 0.01, tell=heard.append)
     assert heard[:2] == [FIRST.id, f"tried {FIRST.id}"]
     assert heard[2:] == ["original-ort-int8-c", "tried original-ort-int8-c", "original-ort-int8-d",
-                         "tried original-ort-int8-d"]  # fmt: skip
+                         "tried original-ort-int8-d", "original-ort-int8-e", "tried original-ort-int8-e"]  # fmt: skip

@@ -30,6 +30,7 @@ from edgekit.types import (
     Measurement,
     Origin,
     Precision,
+    QuantizationSummary,
 )
 from tests.compare.artifacts import broken, onnx_artifact, stream
 from tests.conftest import UserNetwork
@@ -185,6 +186,30 @@ def test_a_runtime_without_simulation_quantizes_and_runs_in_one_stage(attempt: A
     way = built(outcome(tflite), tflite, None)
     assert [stage.name for stage in way] == ["runtime"]
     assert "litert offers no simulation" in way[0].note
+
+
+def test_a_repair_is_told_with_what_was_lost_without_and_with_it(attempt: Attempt) -> None:
+    summary = QuantizationSummary(
+        "uint8", "int8", 8, "per-channel", False, "mse", 4, 0, (), "fast", 4, ("channels equalized",)
+    )
+    for backend in ("onnxruntime", "litert"):
+        candidate = replace(attempt.candidate, backend=backend)
+        losing = replace(attempt.accuracy, drop=Estimate(0.042, 0.04, 0.05))
+        plain = replace(attempt, candidate=candidate, accuracy=losing)
+        repaired = replace(
+            plain,
+            candidate=replace(candidate, id="repaired", recipe="int8-equalized"),
+            artifact=replace(attempt.artifact, backend=backend, quantization=summary),
+            accuracy=attempt.accuracy,
+        )
+        both = outcome(repaired)
+        both = replace(both, attempts=(plain, replace(plain, candidate=attempt.candidate), repaired))
+        told = built(both, repaired, None)[0].note
+        assert (
+            "repaired before: channels equalized. Without, int8-minmax lost 4.2 points; with, 0 points"
+            in told
+        )
+        assert "repaired" not in built(outcome(plain), plain, None)[0].note
 
 
 def test_pruned_is_the_last_step_that_was_kept_and_fine_tuned_the_final_training(attempt: Attempt) -> None:

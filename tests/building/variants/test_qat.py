@@ -24,7 +24,17 @@ from edgekit.quantize.placement import Placement
 from edgekit.runtimes import RUNTIMES
 from edgekit.store import Store
 from edgekit.testing.onnx_networks import OUTPUT, as_variant, residual_network, samples
-from edgekit.types import Artifact, BackendName, Candidate, Choice, Failure, Preprocess, Rejection, Variant
+from edgekit.types import (
+    Artifact,
+    BackendName,
+    Candidate,
+    Choice,
+    Failure,
+    Preprocess,
+    QuantizationSummary,
+    Rejection,
+    Variant,
+)
 from tests.building.parts import attempt, budget, measurement
 from tests.building.variants.contexts import maker_context
 
@@ -85,6 +95,17 @@ def test_where_some_build_of_a_runtime_keeps_the_limit_it_is_left_alone(context:
     assert set(names(asking(replace(context, attempts=kept), qat="always"))["original"]) == {
         "original-ort-int8-mixed", "original-ov-int8",
     }  # fmt: skip
+
+
+def test_a_build_of_a_repaired_network_is_no_start(context: MakerContext) -> None:
+    made = tried("original-ort-int8-equalized", "onnxruntime", 0.025)
+    summary = QuantizationSummary(
+        "uint8", "int8", 8, "per-channel", False, "mse", 4, 0, (), "fast", 4, ("equalized",)
+    )
+    repaired = replace(made, artifact=replace(made.artifact, quantization=summary))
+    assert names(replace(context, attempts=(*context.attempts, repaired))) == BOTH
+    plain = replace(made, artifact=replace(made.artifact, quantization=replace(summary, repairs=())))
+    assert names(replace(context, attempts=(*context.attempts, plain))) != BOTH
 
 
 def test_by_itself_nothing_is_trained_that_cannot_help(context: MakerContext) -> None:
