@@ -33,6 +33,7 @@ class Distillation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Options of every stage that distils: those of `TrainOptions`; None as the command has them."""
 
     epochs: Positive | None = None
+    optimizer: Literal["auto", "sgd", "adamw"] | None = None
     learning_rate: Positive | None = None
     temperature: Positive | None = None
     alpha: Share | None = None
@@ -112,10 +113,10 @@ class PipelineStage:
 
     def training(self, options: TrainOptions) -> TrainOptions:
         """The build's training with what the stage says of its own."""
-        own = {name: getattr(self.options, name, None) for name in ("learning_rate", "temperature", "alpha")}
-        own |= {
-            name: getattr(self.options, name, None) for name in ("step_epochs", "step_ratio", "importance")
-        }
+        names = (
+            "optimizer", "learning_rate", "temperature", "alpha", "step_epochs", "step_ratio", "importance",
+        )  # fmt: skip
+        own = {name: getattr(self.options, name, None) for name in names}
         own["qat_epochs" if self.method == "qat" else "epochs"] = getattr(self.options, "epochs", None)
         return replace(options, **{name: value for name, value in own.items() if value is not None})
 
@@ -248,7 +249,15 @@ def refuse_said_twice(train: TrainOptions, stages: Sequence[PipelineStage]) -> N
     untold = TrainOptions()
     for stage in stages:
         said = stage.training(untold)
-        for name in ("epochs", "qat_epochs", "learning_rate", "temperature", "alpha", "importance"):
+        for name in (
+            "epochs",
+            "qat_epochs",
+            "optimizer",
+            "learning_rate",
+            "temperature",
+            "alpha",
+            "importance",
+        ):
             is_said, is_given = (getattr(options, name) != getattr(untold, name) for options in (said, train))
             if is_said and is_given:
                 raise UserError(
