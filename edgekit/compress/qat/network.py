@@ -171,7 +171,9 @@ class _Spans(torch.nn.Module):
         for group in placement.groups():
             lowest, highest = widest([bounds.get(name, ANY) for name in group])
             channels = placement.by_channel.get(group[0], ())
-            several = [_within(limits, lowest, highest) for limits in channels or (placement.ranges[group[0]],)]
+            several = [
+                _within(limits, lowest, highest) for limits in channels or (placement.ranges[group[0]],)
+            ]
             lows, highs = (np.array(ends) for ends in zip(*several, strict=True))
             widths = highs - lows
             units = np.array([lows / widths, highs / widths], np.float32)
