@@ -196,6 +196,8 @@ OTHERS: dict[str, Any] = {
         "ranges": {"x": Range(-1.0, 1.1)},
         "shared": (("x", "y"),),
         "layers": (),
+        "by_channel": {"x": (Range(-1.0, 1.0),) * 8},
+        "clipped": ("x",),
     },
     "train": TrainConfig(seed=3),
     "code": ("of a loss",),
