@@ -13,6 +13,7 @@ from edgekit.graph.proto import read_model
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.latency.shapes import Shapes
 from edgekit.latency.unit import Family, Kind, Unit, UnitPrecision
+from edgekit.quantize.stream import between_products
 from edgekit.types import BackendName
 
 if TYPE_CHECKING:
@@ -37,20 +38,24 @@ SMALL_SHARE = 0.005
 class Fusing:
     """What a runtime runs at once. `residual`: in which precisions a convolution adds another tensor itself.
 
-    `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it.
+    `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it. `stream_in_float`: of a network
+    that attends, what stands between the products is float.
     """
 
     residual: frozenset[UnitPrecision]
     small_in_float: bool = False
     rounds_results: bool = True
+    stream_in_float: bool = False
 
 
 FUSING: dict[BackendName, Fusing] = {
     # core/optimizer/conv_add_act_fusion.cc and nchwc_transformer.cc; its QLinearAdd is a node of its own.
-    "onnxruntime": Fusing(frozenset({"fp32"})),
+    "onnxruntime": Fusing(frozenset({"fp32"}), stream_in_float=True),
     # intel_cpu/src/graph_optimizer.cpp, FuseConvolutionSumAndConvolutionSumActivation.
     # NNCF puts quantizers before layers alone: an integer layer hands out float where nothing in int8 reads it.
-    "openvino": Fusing(frozenset({"fp32", "int8"}), small_in_float=True, rounds_results=False),
+    "openvino": Fusing(
+        frozenset({"fp32", "int8"}), small_in_float=True, rounds_results=False, stream_in_float=True
+    ),
     # XNNPACK adds in an operator of its own.
     "litert": Fusing(frozenset()),
 }
@@ -93,6 +98,7 @@ class _Reader:
         self.shapes = Shapes(model)
         self.fusing = fusing
         self.precision = precision
+        self.stream = {layer.name for layer in between_products(model)} if fusing.stream_in_float else set()
         self.readers: dict[str, list[Any]] = defaultdict(list)
         self.makers = {name: node for node in self.nodes for name in node.output}
         for node in self.nodes:
@@ -115,13 +121,13 @@ class _Reader:
         return NetworkUnits(self.in_float(tuple(units)), tuple(unmeasured))
 
     def in_float(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
-        """Matrix products that this runtime leaves in float because they are small."""
-        limit = SMALL_SHARE * sum(unit.macs for unit in units)
-        if self.precision == "fp32" or not self.fusing.small_in_float:
-            return units
-        small = ("linear", "product")
+        """With those in float that this runtime leaves so: small matrix products, and sums of a transformer."""
+        limit = SMALL_SHARE * sum(unit.macs for unit in units) if self.fusing.small_in_float else 0.0
         return tuple(
-            unit.in_precision("fp32") if unit.family.kind in small and unit.macs < limit else unit
+            unit.in_precision("fp32")
+            if (unit.family.kind in ("linear", "product") and unit.macs < limit)
+            or (unit.family.kind in ("add", "pointwise") and not self.stream.isdisjoint(unit.nodes))
+            else unit
             for unit in units
         )
 

@@ -70,6 +70,20 @@ def test_attention_has_two_products_a_softmax_and_norms(networks: dict[type, Pat
     assert (kinds.count("product"), kinds.count("softmax"), kinds.count("norm")) == (2, 1, 2)
 
 
+@pytest.mark.parametrize(
+    ("runtime", "precision"), [("onnxruntime", "fp32"), ("openvino", "fp32"), ("litert", "int8")]
+)
+def test_sums_of_a_transformer_have_the_precision_that_quantization_gives_them(
+    networks: dict[type, Path], runtime: BackendName, precision: str
+) -> None:
+    units = units_of(networks[TinyTransformer], runtime, "int8").units
+    sums = [unit for unit in units if unit.family.kind == "add"]
+    assert sums
+    assert {unit.family.precision for unit in sums} == {precision}
+    products = {unit.family.precision for unit in units if unit.family.kind == "linear"}
+    assert "int8" in products
+
+
 def test_small_products_stay_in_float_in_openvino(networks: dict[type, Path]) -> None:
     units = units_of(networks[TinyConvNet], "openvino", "int8").units
     assert {unit.family.kind: unit.family.precision for unit in units}["linear"] == "fp32"
