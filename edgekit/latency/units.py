@@ -38,8 +38,8 @@ SMALL_SHARE = 0.005
 class Fusing:
     """What a runtime runs at once. `residual`: in which precisions a convolution adds another tensor itself.
 
-    `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it. `stream_in_float`: of a network
-    that attends, what stands between the products is float.
+    `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it. `stream_in_float`: what
+    stands between the products of a network that attends is float.
     """
 
     residual: frozenset[UnitPrecision]
