@@ -9,8 +9,9 @@ network's weights are those that qat.py trains and keeps.
 edgekit's planned build gets --minutes for everything: sensitivity, tables, the contest and the last training. Its
 budget is --share of the latency of the unpruned network in LiteRT INT8. Then torch-pruning prunes all groups by one
 ratio, by group magnitude and by Taylor scores; the ratio is the smallest at which the untrained network, in INT8, is as
-fast as edgekit's, or the fastest one. Its networks are trained by edgekit's trainer for all of these minutes, and quantized by the same
-ladder of recipes. Latencies at the end are of interleaved rounds; accuracy is that of the 8,000 test images.
+fast as edgekit's, or the fastest one. Its networks are trained by edgekit's trainer for all of these minutes, and
+quantized by the same ladder of recipes. Latencies at the end are of interleaved rounds; accuracy is that of the 8,000
+test images.
 """
 
 from __future__ import annotations
