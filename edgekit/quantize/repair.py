@@ -144,7 +144,7 @@ def _told_moves(recipe: Recipe, moved: Rescaled) -> list[str]:
         kept = Counter(moved.left.values()).most_common(1)
         why = f"; not behind {_counted(len(moved.left), 'layer')}, e.g. since {kept[0][0]}" if kept else ""
         told.append(f"channels equalized across layers at {_counted(moved.equalized, 'tensor')}{why}")
-    if recipe.smooth:
+    if recipe.smooth and (moved.smoothed or not recipe.equalize):
         told.append(f"channels smoothed behind normalizations at {_counted(moved.smoothed, 'tensor')}")
     return told
 

@@ -159,12 +159,17 @@ def _number(candidates: tuple[CandidateResult, ...], start: int) -> tuple[Number
 
 
 def _quantized(groups: list[Group]) -> tuple[QuantizedRow, ...]:
-    """INT8 candidates in the order of the tables."""
-    return tuple(
-        QuantizedRow(row.candidate.id, quantization_texts(row.candidate.quantization))
+    """INT8 candidates in the order of the tables, all with the headings that any of them has."""
+    texts = {
+        row.candidate.id: quantization_texts(row.candidate.quantization)
         for group in groups
         for row in group.rows
         if row.candidate.quantization is not None
+    }
+    headings = dict.fromkeys(heading for row in texts.values() for heading in row)
+    return tuple(
+        QuantizedRow(name, {heading: row.get(heading, "no") for heading in headings})
+        for name, row in texts.items()
     )
 
 

@@ -337,3 +337,18 @@ def test_that_notes_are_of_this_machine_is_said_once() -> None:
     assert NOTED_HERE not in text
     assert all(f"layer {number} ran as float" in text for number in range(len(noted)))
     assert "this machine, not on the board" not in read_page(example_page()).text
+
+
+def test_what_int8_builds_decided_has_a_cell_under_each_heading() -> None:
+    result = example_result(candidates=9)
+    first = next(row for row in result.candidates if row.quantization is not None)
+    assert first.quantization is not None
+    repaired = replace(first, quantization=replace(first.quantization, repairs=("channels equalized",)))
+    rows = [repaired if row is first else row for row in result.candidates]
+    plain = [replace(first, id="another-int8"), *rows]
+    for candidates in (plain, rows[::-1]):
+        page = render_html(replace(result, candidates=tuple(candidates)))
+        table = page[page.index("What each INT8 build decided") :]
+        head, *body = table[: table.index("</table>")].split("<tr>")[1:]
+        assert "Repaired before" in head
+        assert {row.count("<td") for row in body} == {head.count("<th")}
