@@ -50,10 +50,12 @@ def with_methods(request: BuildRequest, given: object) -> BuildRequest:
         raise UserError(
             "compress names drop without prune, which goes on where blocks are dropped", remedy="prune,drop"
         )
-    if ("prune" in methods and not request.prune) or ("qat" in methods and request.qat == "never"):
-        raise UserError(
-            f"compress is {','.join(methods)!r}, and another option leaves that out", remedy="say it once"
-        )
+    left_out = {"prune": not request.prune and "--no-prune", "qat": request.qat == "never" and "--qat never"}
+    for name, option in left_out.items():
+        if option and name in methods:
+            raise UserError(
+                f"compress is {','.join(methods)!r}, and {option} leaves {name} out", remedy="say it once"
+            )
     ranks = request.low_rank or LOW_RANK_AUTO
     return replace(
         request,

@@ -72,8 +72,8 @@ def test_what_an_option_says_of_a_method_stays() -> None:
         ({"low_rank": 0.9}, "none", "low-rank is asked for by its own option"),
         ({"student": "net.py:small"}, "prune", "student is asked for by its own option"),
         ({"qat": "always"}, "prune", "qat is asked for by its own option"),
-        ({"prune": False}, "prune", "another option leaves that out; say it once"),
-        ({"qat": "never"}, "qat", "another option leaves that out"),
+        ({"prune": False}, "prune", "and --no-prune leaves prune out; say it once"),
+        ({"qat": "never"}, "qat", "--qat never leaves qat out"),
     ],
 )
 def test_what_cannot_be_meant_is_told(fields: dict[str, Any], given: object, said: str) -> None:
