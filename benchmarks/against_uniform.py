@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib.util
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,19 +37,17 @@ from common import (
     show,
     top1,
     unpack,
+    untrained_litert_int8,
 )
+from further import load_original
 from safetensors.torch import load_file
-from small_mobilenet import make as make_mobilenet
+from small_mobilenet import make_relu6
 from torch import nn
 
-from edgekit.board.machine import describe
 from edgekit.compress import TrainConfig, finetune
 from edgekit.data import Splits, make_splits, open_source
 from edgekit.devices import LocalDevice
-from edgekit.hardware import find_target
 from edgekit.latency.measuring import TimingOptions, measure_wholes
-from edgekit.latency.wholes import build_whole
-from edgekit.model import export_onnx
 from edgekit.types import Artifact, Preprocess
 
 HERE = Path(__file__).parent
@@ -90,20 +86,13 @@ def main() -> None:
 def original(name: str, data: Path, base: Path | None) -> tuple[str, Path, nn.Module]:
     """Reference, weights, and the network in eval mode."""
     if name == "resnet20":
-        file, factory, weights = data / "resnet.py", "make20", data / "resnet20.safetensors"
-        spec = importlib.util.spec_from_file_location("resnet", file)
-        assert spec is not None
-        assert spec.loader is not None
-        module: Any = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        network: nn.Module = module.make20()
-    elif name == "mobilenet" and base is not None:
-        file, factory, weights, network = HERE / "small_mobilenet.py", "make_relu6", base, make_mobilenet()
-        network = importlib.import_module("small_mobilenet").make_relu6()
-    else:
-        raise SystemExit(f"{name}: resnet20, or mobilenet with --base")
-    network.load_state_dict(load_file(weights))
-    return f"{file}:{factory}", weights, network.eval()
+        weights = data / "resnet20.safetensors"
+        return f"{data / 'resnet.py'}:make20", weights, load_original(data, weights)
+    if name == "mobilenet" and base is not None:
+        network = make_relu6()
+        network.load_state_dict(load_file(base))
+        return f"{HERE / 'small_mobilenet.py'}:make_relu6", base, network.eval()
+    raise SystemExit(f"{name}: resnet20, or mobilenet with --base")
 
 
 class Contest:
@@ -183,8 +172,10 @@ class Contest:
             f"{ratio} in multiples of {multiple or 1}": self.uniform(importance, ratio, multiple)
             for ratio, multiple in tried
         }
+        looked = self.folder / "looked-at"
         artifacts = {
-            name: self.artifact(f"{importance}-{name}", network) for name, network in networks.items()
+            name: untrained_litert_int8(looked / f"{importance}-{name}", network, EXAMPLE.numpy())
+            for name, network in networks.items()
         }
         options = json.loads((self.folder / "planned" / "bundle" / "manifest.json").read_text())["options"]
         artifacts["ours"] = Artifact("ours", "litert", str(entry.parent), entry.name, (), 0, 0.0, options)
@@ -216,18 +207,6 @@ class Contest:
         pruner.step()
         network.zero_grad()
         return network.eval()
-
-    def artifact(self, name: str, network: nn.Module) -> Artifact:
-        """In LiteRT INT8 with made-up ranges: for its time."""
-        place = self.folder / "looked-at" / name
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        export_onnx(network, (EXAMPLE.numpy(),), place / "net.onnx")
-        inside = place / "artifact"
-        inside.mkdir()
-        features = frozenset(describe()["features"])
-        made = build_whole(place / "net.onnx", "litert", "int8", find_target("generic-cpu"), features, inside)
-        return Artifact(name, "litert", str(inside), made.entry, (), 0, 0.0, dict(made.options))
 
     def trained(self, name: str, network: nn.Module) -> dict[str, Any]:
         """Trained for the minutes with the original as its teacher, and built as a network of its own."""

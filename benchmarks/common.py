@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -115,7 +116,11 @@ def artifact_runner(candidate: Mapping[str, Any], bundle: Path) -> Callable[[np.
     from edgekit.board.sessions.opening import open_session
 
     options = json.loads((bundle / "manifest.json").read_text())["options"]
-    session = open_session(candidate["backend"], candidate["artifact"], options, 1)
+    return session_runner(open_session(candidate["backend"], candidate["artifact"], options, 1))
+
+
+def session_runner(session: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """An open session as a function of one batch-1 input; an input stays in place while it is the same."""
     name = session.signature["inputs"][0]["name"]
     last: list[np.ndarray | None] = [None, None]
 
@@ -127,6 +132,23 @@ def artifact_runner(candidate: Mapping[str, Any], bundle: Path) -> Callable[[np.
         return last[1]
 
     return run
+
+
+def untrained_litert_int8(place: Path, network: Any, example: np.ndarray) -> Any:
+    """The Artifact of a torch network in LiteRT INT8 with made-up ranges: for its time. `place` is made anew."""
+    from edgekit.board.machine import describe
+    from edgekit.hardware import find_target
+    from edgekit.latency.wholes import build_whole
+    from edgekit.model import export_onnx
+    from edgekit.types import Artifact
+
+    shutil.rmtree(place, ignore_errors=True)
+    inside = place / "artifact"
+    inside.mkdir(parents=True)
+    export_onnx(network, (example,), place / "net.onnx")
+    features = frozenset(describe()["features"])
+    made = build_whole(place / "net.onnx", "litert", "int8", find_target("generic-cpu"), features, inside)
+    return Artifact(place.name, "litert", str(inside), made.entry, (), 0, 0.0, dict(made.options))
 
 
 def interleaved_ms(

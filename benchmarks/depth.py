@@ -10,16 +10,14 @@ measured in the interleaved rounds of one job; the ratio is that of their times.
 from __future__ import annotations
 
 import argparse
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import CLASSES_MEAN, CLASSES_STD, show, unpack
+from common import CLASSES_MEAN, CLASSES_STD, show, unpack, untrained_litert_int8
 from further import load_original
 
-from edgekit.board.machine import describe
 from edgekit.compress import (
     PruneConfig,
     SensitivityConfig,
@@ -28,14 +26,12 @@ from edgekit.compress import (
 )
 from edgekit.data import make_splits, open_source
 from edgekit.devices import LocalDevice
-from edgekit.hardware import find_target
 from edgekit.latency import LatencyTable, units_of
 from edgekit.latency.measuring import TimingOptions, describe_device, measure_units, measure_wholes
-from edgekit.latency.wholes import build_whole
 from edgekit.model import export_onnx
 from edgekit.plan.solving import PlanLimits, PlanProblem, Solution, solve
 from edgekit.planning import PlanCutter, assemble, coupled
-from edgekit.types import Artifact, Preprocess
+from edgekit.types import Preprocess
 
 EXAMPLE = (np.zeros((1, 3, 32, 32), np.float32),)
 PRUNING = PruneConfig(round_to=8)
@@ -69,12 +65,14 @@ def main() -> None:
     whole_ms = solve(problem).plan.latency_ms
     shares = [float(share) for share in asked.shares.split(",")]
     pairs = {share: both(problem, share * whole_ms) for share in shares}
-    artifacts = {"original": artifact(folder, "original", network)}
+    artifacts = {"original": untrained_litert_int8(folder / "original", network, EXAMPLE[0])}
     for share, chosen in pairs.items():
         for way, solution in chosen.items():
             plan = cutter.plan(solution.plan)
             name = f"{way}-{share:g}"
-            artifacts[name] = artifact(folder, name, apply_plan(network, EXAMPLE, plan))
+            artifacts[name] = untrained_litert_int8(
+                folder / name, apply_plan(network, EXAMPLE, plan), EXAMPLE[0]
+            )
     times = measure_wholes(device, artifacts, WHOLE)
     rows = {}
     for share, chosen in pairs.items():
@@ -103,18 +101,6 @@ def both(problem: PlanProblem, limit_ms: float) -> dict[str, Solution]:
         else:
             low_ms = middle_ms
     return {"joint": joint, "widths": best}
-
-
-def artifact(folder: Path, name: str, network: torch.nn.Module) -> Artifact:
-    """In LiteRT INT8 with made-up ranges: for its time."""
-    place = folder / name
-    shutil.rmtree(place, ignore_errors=True)
-    inside = place / "artifact"
-    inside.mkdir(parents=True)
-    export_onnx(network, EXAMPLE, place / "net.onnx")
-    features = frozenset(describe()["features"])
-    made = build_whole(place / "net.onnx", "litert", "int8", find_target("generic-cpu"), features, inside)
-    return Artifact(name, "litert", str(inside), made.entry, (), 0, 0.0, dict(made.options))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import interleaved_ms, normalized, openvino_runner, ort_runner, ratio, show, top1, unpack
+from common import (
+    interleaved_ms,
+    normalized,
+    openvino_runner,
+    ort_runner,
+    ratio,
+    session_runner,
+    show,
+    top1,
+    unpack,
+)
 from litert import peer, quantizer_alone
 from safetensors.torch import load_file, save_file
 from small_mobilenet import make, make_relu6, unequal
@@ -152,19 +162,8 @@ def built(runtime: str, path: Path, recipe: Recipe | None, calibration: np.ndarr
 
 
 def opened(artifact: Artifact) -> Runner:
-    """An artifact as a function of one batch-1 input; an input stays in place while it is the same."""
-    session = get_backend(artifact.backend).open(artifact)
-    name = session.signature["inputs"][0]["name"]
-    last: list[Any] = [None, None]
-
-    def run(x: np.ndarray) -> np.ndarray:
-        if x is not last[0]:
-            last[:] = x, next(iter(session.run({name: x}).values()))
-            session.bind({name: x})
-        session.step()
-        return last[1]
-
-    return run
+    """An artifact as a function of one batch-1 input."""
+    return session_runner(get_backend(artifact.backend).open(artifact))
 
 
 def nncf_ways(path: Path, calibration: np.ndarray) -> Mapping[str, Callable[[], Any]]:
