@@ -9,20 +9,17 @@ sixth training image. Figures are COCO's mAP of the test part, 75 images.
 
 from __future__ import annotations
 
-import argparse
 import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detector_networks import HEIGHT, WIDTH, make_large
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
-from scenario import HERE, Claim, build, show_beside, trained
+from scenario import HERE, Claim, arguments, build, show_beside, trained, training_part
 
 from edgekit.compress import TrainConfig
-from edgekit.data import make_splits, open_source
 from edgekit.types import Preprocess
 
 CLAIM = Claim(faster=2.0, smaller=4.0, points=1.0)
@@ -30,27 +27,17 @@ COPIES, MOST_BOXES, VALIDATED = 8, 32, 6
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path(".bench/detector"))
-    parser.add_argument("--epochs", type=float, default=12.0, help="of the teacher's training")
-    parser.add_argument("--student-epochs", type=float, default=12.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--build-option", action="append", default=[], help="a further word for the build")
-    asked = parser.parse_args()
+    asked = arguments(__doc__, "detector", epochs=12.0, student_epochs=12.0)
     arrays = prepare(asked.data / "bccd-jpeg.npz", asked.work)
-    torch.set_num_threads(asked.threads)
-    torch.manual_seed(0)
     preprocess = Preprocess(input_layout="nhwc", scale=255.0)
-    splits = make_splits(open_source(str(arrays), preprocess, asked.work / "cache"), seed=0)
-    assert splits.train is not None
+    train = training_part(arrays, preprocess, asked)
     code = HERE / "detector_training.py"
     config = TrainConfig(
         epochs=asked.epochs, optimizer="adamw", learning_rate=2e-3, batch_size=16, augment="none",
         loss=f"{code}:plain_loss",
     )  # fmt: skip
     weights = asked.work / "large.safetensors"
-    trained(make_large(), splits.train, config, weights)
+    trained(make_large(), train, config, weights)
     networks = HERE / "detector_networks.py"
     size_bytes = 4 * sum(parameter.numel() for parameter in make_large().parameters()) / CLAIM.smaller
     result = build(
@@ -61,9 +48,7 @@ def main() -> None:
         "--runtime", "onnxruntime,openvino,litert",
         "--precision", "fp32,int8", "--max-latency", "auto", "--max-drop", f"{CLAIM.points}%", *asked.build_option,
     )  # fmt: skip
-    show_beside(
-        "detector", result, CLAIM, images={name: len(getattr(splits, name)) for name in ("train", "test")}
-    )
+    show_beside("detector", result, CLAIM)
 
 
 def prepare(images: Path, work: Path) -> Path:

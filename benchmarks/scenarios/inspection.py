@@ -9,20 +9,17 @@ sees the rare kinds several times, and all is judged by balanced accuracy.
 
 from __future__ import annotations
 
-import argparse
 import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from inspection_networks import SIZE, make_resnet101
 from numpy.typing import NDArray
 from PIL import Image
-from scenario import HERE, Claim, build, show_beside, trained
+from scenario import HERE, Claim, arguments, build, show_beside, trained, training_part
 
 from edgekit.compress import TrainConfig
-from edgekit.data import make_splits, open_source
 from edgekit.types import Preprocess
 
 CLAIM = Claim(faster=6.0, fewer=100.0, points=2.0)
@@ -32,20 +29,10 @@ RARE = 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path(".bench/inspection"))
-    parser.add_argument("--epochs", type=float, default=20.0, help="of the teacher's training")
-    parser.add_argument("--student-epochs", type=float, default=60.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--build-option", action="append", default=[], help="a further word for the build")
-    asked = parser.parse_args()
+    asked = arguments(__doc__, "inspection", epochs=20.0, student_epochs=60.0)
     arrays = prepare(asked.data / "tiles.npz", asked.work)
-    torch.set_num_threads(asked.threads)
-    torch.manual_seed(0)
     preprocess = Preprocess(input_layout="nhwc", scale=255.0, mean=(MEAN,), std=(STD,))
-    splits = make_splits(open_source(str(arrays), preprocess, asked.work / "cache"), seed=0)
-    assert splits.train is not None
+    train = training_part(arrays, preprocess, asked)
     config = TrainConfig(
         epochs=asked.epochs,
         learning_rate=0.05,
@@ -55,7 +42,7 @@ def main() -> None:
         weight_decay=1e-4,
     )
     weights = asked.work / "resnet101.safetensors"
-    trained(make_resnet101(), splits.train, config, weights)
+    trained(make_resnet101(), train, config, weights)
     networks = HERE / "inspection_networks.py"
     result = build(
         asked.work / "out", "--model", f"{networks}:make_resnet101", "--weights", str(weights), "--data", str(arrays),
@@ -64,9 +51,7 @@ def main() -> None:
         "--epochs", str(asked.student_epochs), "--compress", "student", "--precision", "fp32,int8",
         "--max-latency", "auto", "--max-drop", f"{CLAIM.points}%", *asked.build_option,
     )  # fmt: skip
-    show_beside(
-        "inspection", result, CLAIM, images={name: len(getattr(splits, name)) for name in ("train", "test")}
-    )
+    show_beside("inspection", result, CLAIM)
 
 
 def prepare(tiles: Path, work: Path) -> Path:

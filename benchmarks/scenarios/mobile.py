@@ -8,36 +8,32 @@ trained on a CPU: 32×32 images, 64 tokens.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-import torch
 from mobile_networks import make_deit
-from scenario import CIFAR10, CIFAR10_OPTIONS, HERE, Claim, build, show_beside, trained, unpack
+from scenario import (
+    CIFAR10,
+    CIFAR10_OPTIONS,
+    HERE,
+    Claim,
+    arguments,
+    build,
+    show_beside,
+    trained,
+    training_part,
+    unpack,
+)
 
 from edgekit.compress import TrainConfig
-from edgekit.data import make_splits, open_source
 
 CLAIM = Claim(faster=2.0, smaller=4.0, points=1.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path(".bench/mobile"))
-    parser.add_argument("--epochs", type=float, default=12.0, help="of the teacher's training")
-    parser.add_argument("--student-epochs", type=float, default=10.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--build-option", action="append", default=[], help="a further word for the build")
-    asked = parser.parse_args()
+    asked = arguments(__doc__, "mobile", epochs=12.0, student_epochs=10.0)
     arrays = unpack(asked.data, asked.work)
-    torch.set_num_threads(asked.threads)
-    torch.manual_seed(0)
-    splits = make_splits(open_source(str(arrays), CIFAR10, asked.work / "cache"), seed=0)
-    assert splits.train is not None
+    train = training_part(arrays, CIFAR10, asked)
     config = TrainConfig(epochs=asked.epochs, learning_rate=1e-3, weight_decay=0.05, alpha=1.0)
     weights = asked.work / "deit.safetensors"
-    trained(make_deit(), splits.train, config, weights)
+    trained(make_deit(), train, config, weights)
     networks = HERE / "mobile_networks.py"
     result = build(
         asked.work / "out", "--model", f"{networks}:make_deit", "--weights", str(weights), "--data", str(arrays),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -21,9 +23,13 @@ from common import PREPROCESS as CIFAR10_OPTIONS  # noqa: E402
 
 from edgekit.compress import TrainConfig, finetune  # noqa: E402
 from edgekit.compress.base import Samples  # noqa: E402
+from edgekit.data import Split, make_splits, open_source  # noqa: E402
 from edgekit.types import Preprocess  # noqa: E402
 
-__all__ = ["CIFAR10", "CIFAR10_OPTIONS", "HERE", "Claim", "build", "show_beside", "trained", "unpack"]
+__all__ = [
+    "CIFAR10", "CIFAR10_OPTIONS", "HERE", "Claim", "arguments", "build", "show_beside", "trained", "training_part",
+    "unpack",
+]  # fmt: skip
 
 CIFAR10 = Preprocess(input_layout="nhwc", scale=255.0, mean=CLASSES_MEAN, std=CLASSES_STD)
 
@@ -39,6 +45,27 @@ class Claim:
     points: float
     smaller: float = 1.0
     fewer: float = 1.0
+
+
+def arguments(description: str, work: str, *, epochs: float, student_epochs: float) -> argparse.Namespace:
+    """What every scenario is asked: `epochs` of the teacher's training, and so many of the student's, by default."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path(".bench") / work)
+    parser.add_argument("--epochs", type=float, default=epochs, help="of the teacher's training")
+    parser.add_argument("--student-epochs", type=float, default=student_epochs)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--build-option", action="append", default=[], help="a further word for the build")
+    return parser.parse_args()
+
+
+def training_part(data: str | Path, preprocess: Preprocess, asked: argparse.Namespace) -> Split:
+    """What the build trains on of the data; torch begins with seed 0."""
+    torch.set_num_threads(asked.threads)
+    torch.manual_seed(0)
+    splits = make_splits(open_source(str(data), preprocess, asked.work / "cache"), seed=0)
+    assert splits.train is not None
+    return splits.train
 
 
 def trained(
@@ -67,7 +94,7 @@ def build(out: Path, *arguments: str) -> dict[str, Any]:
     return {**result, "build_s": round(time.perf_counter() - started)}
 
 
-def show_beside(title: str, result: Mapping[str, Any], claim: Claim, **more: Any) -> None:
+def show_beside(title: str, result: Mapping[str, Any], claim: Claim) -> None:
     """Print the original in float, what was chosen, each variant's best build, and whether the claim is reached.
 
     The original is its fastest build in float32. Latencies are medians of the build's interleaved rounds; drops are
@@ -96,7 +123,7 @@ def show_beside(title: str, result: Mapping[str, Any], claim: Claim, **more: Any
         {
             "verdict": result["verdict"],
             "build_s": result["build_s"],
-            **more,
+            "split_sizes": result["run"]["split_sizes"],
             "original": {**_row(original), "parameters": kinds[original["variant"]]["parameters"]},
             "chosen": {**_row(chosen), "parameters": kinds[chosen["variant"]]["parameters"]},
             "metric": f"{judged['metric']} on {judged['split']}, {judged['samples']} samples",

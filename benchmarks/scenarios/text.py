@@ -9,7 +9,6 @@ first, third and fifth of its layers.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from scenario import HERE, Claim, build, show_beside, trained
+from scenario import HERE, Claim, arguments, build, show_beside, trained, training_part
 from text_networks import TOKENS, make, make_half
 
 from edgekit.compress import TrainConfig
-from edgekit.data import make_splits, open_source
 from edgekit.types import Preprocess
 
 CLAIM = Claim(faster=3.0, smaller=4.0, points=1.5)
@@ -46,20 +44,10 @@ def load():
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path(".bench/text"))
-    parser.add_argument("--epochs", type=float, default=3.0, help="of the teacher's fine-tuning")
-    parser.add_argument("--student-epochs", type=float, default=6.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--build-option", action="append", default=[], help="a further word for the build")
-    asked = parser.parse_args()
+    asked = arguments(__doc__, "text", epochs=3.0, student_epochs=6.0)
     encoder = encoder_folder()
     factory = prepare(asked.data, encoder, asked.work)
-    torch.set_num_threads(asked.threads)
-    torch.manual_seed(0)
-    splits = make_splits(open_source(f"{factory}:load", Preprocess(), asked.work / "cache"), seed=0)
-    assert splits.train is not None
+    train = training_part(f"{factory}:load", Preprocess(), asked)
     teacher = make()
     state = load_file(encoder / "model.safetensors")
     missing, _ = teacher.encoder.load_state_dict(state, strict=False)  # its pooler is not taken
@@ -69,7 +57,7 @@ def main() -> None:
         augment="none",
     )  # fmt: skip
     weights = asked.work / "teacher.safetensors"
-    trained(teacher, splits.train, config, weights)
+    trained(teacher, train, config, weights)
     half = begin_half(teacher, asked.work / "half.safetensors")
     features = ",".join(
         f"encoder.encoder.layer.{theirs + 1}=encoder.encoder.layer.{ours}" for ours, theirs in enumerate(KEPT)
@@ -82,9 +70,7 @@ def main() -> None:
         "--precision", "fp32,int8,int8-dynamic", "--max-latency", "auto", "--max-drop", f"{CLAIM.points}%",
         *asked.build_option,
     )  # fmt: skip
-    show_beside(
-        "text", result, CLAIM, sentences={name: len(getattr(splits, name)) for name in ("train", "test")}
-    )
+    show_beside("text", result, CLAIM)
 
 
 def encoder_folder() -> Path:
