@@ -1,10 +1,10 @@
 """Plans against uniform pruning: the same measured INT8 latency, the same training time, the same quantizer, CIFAR-10.
 
-usage: PYTHONPATH=FOLDER python benchmarks/against_uniform.py --data DIR [--networks resnet20,mobilenet]
-       [--base small-mobilenet.safetensors] [--minutes 12] [--share 0.5] [--work DIR]
+usage: PYTHONPATH=FOLDER python benchmarks/against_uniform.py --data DIR [--networks resnet20,mobilenet,vit]
+       [--base FILE.safetensors] [--minutes 12] [--share 0.5] [--work DIR]
 
-FOLDER has torch-pruning 1.6.1 (pip install --target FOLDER --no-deps torch-pruning==1.6.1). The MobileNetV2-like
-network's weights are those that qat.py trains and keeps.
+FOLDER has torch-pruning 1.6.1 (pip install --target FOLDER --no-deps torch-pruning==1.6.1). --base: the weights of the
+MobileNetV2-like network, which qat.py trains and keeps, or of the transformer, which scenarios/mobile.py does.
 
 edgekit's planned build gets --minutes for everything: sensitivity, tables, the contest and the last training. Its
 budget is --share of the latency of the unpruned network in LiteRT INT8. Then torch-pruning prunes all groups by one
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,10 @@ from edgekit.latency.measuring import TimingOptions, measure_wholes
 from edgekit.types import Artifact, Preprocess
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE / "scenarios"))
+
+from mobile_networks import Attention, make_deit  # noqa: E402  (a file in a folder beside this one)
+
 RATIOS = [round(0.1 + 0.05 * step, 2) for step in range(15)]
 MULTIPLES = (8, None)
 """Of the widths that torch-pruning leaves. In multiples of 8 it cannot go below 8 of 16 channels, and from a ratio of
@@ -67,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--networks", default="resnet20,mobilenet")
-    parser.add_argument("--base", type=Path, help="the MobileNetV2-like network's weights")
+    parser.add_argument("--base", type=Path, help="the network's weights, but for resnet20")
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--share", type=float, default=0.5, help="of the unpruned network's INT8 latency")
     parser.add_argument("--work", type=Path, default=Path(".bench"))
@@ -88,11 +93,16 @@ def original(name: str, data: Path, base: Path | None) -> tuple[str, Path, nn.Mo
     if name == "resnet20":
         weights = data / "resnet20.safetensors"
         return f"{data / 'resnet.py'}:make20", weights, load_original(data, weights)
-    if name == "mobilenet" and base is not None:
-        network = make_relu6()
-        network.load_state_dict(load_file(base))
-        return f"{HERE / 'small_mobilenet.py'}:make_relu6", base, network.eval()
-    raise SystemExit(f"{name}: resnet20, or mobilenet with --base")
+    made = {
+        "mobilenet": (make_relu6, "small_mobilenet.py:make_relu6"),
+        "vit": (make_deit, "scenarios/mobile_networks.py:make_deit"),
+    }
+    if name not in made or base is None:
+        raise SystemExit(f"{name}: resnet20; {' or '.join(made)} with --base")
+    make, reference = made[name]
+    network = make()
+    network.load_state_dict(load_file(base))
+    return f"{HERE / reference}", base, network.eval()
 
 
 class Contest:
@@ -196,9 +206,15 @@ class Contest:
         if importance == "taylor":
             scores = torch_pruning.importance.GroupTaylorImportance()
         last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        attending = [module for module in network.modules() if isinstance(module, Attention)]
+        heads = {
+            layer: module.heads for module in attending for layer in (module.query, module.key, module.value)
+        }
+        loose = [(value, 2) for name, value in network.named_parameters() if name in ("token", "places")]
         pruner = torch_pruning.pruner.MetaPruner(
-            network, EXAMPLE, importance=scores, pruning_ratio=ratio, round_to=multiple, ignored_layers=[last]
-        )
+            network, EXAMPLE, importance=scores, pruning_ratio=ratio, round_to=multiple, ignored_layers=[last],
+            num_heads=heads, unwrapped_parameters=loose,
+        )  # fmt: skip
         if importance == "taylor":
             assert self.splits.train is not None
             for batch in list(self.splits.train.batches(128))[:8]:

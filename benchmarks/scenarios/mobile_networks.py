@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["make_deit", "make_mobilevit"]
+__all__ = ["Attention", "make_deit", "make_mobilevit"]
 
 CLASSES = 10
 
