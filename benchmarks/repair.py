@@ -112,7 +112,7 @@ def trained(options: argparse.Namespace, arrays: Path) -> torch.nn.Module:
     assert splits.train is not None
     torch.manual_seed(0)
     taught = make_relu6() if options.network == "mobilenet" else network
-    rate = 0.15 if options.network == "mobilenet" else 0.03
+    rate = 0.15 if options.network == "mobilenet" else 1e-3  # SGD and AdamW
     config = TrainConfig(epochs=options.epochs, learning_rate=rate, alpha=1.0)
     finetune(taught, splits.train, config, checkpoint=options.work / "repair.checkpoint.safetensors")
     save_file(taught.state_dict(), kept)

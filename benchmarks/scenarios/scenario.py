@@ -27,8 +27,8 @@ from edgekit.data import Split, make_splits, open_source  # noqa: E402
 from edgekit.types import Preprocess  # noqa: E402
 
 __all__ = [
-    "CIFAR10", "CIFAR10_OPTIONS", "HERE", "Claim", "arguments", "build", "show_beside", "trained", "training_part",
-    "unpack",
+    "CIFAR10", "CIFAR10_OPTIONS", "HERE", "Claim", "arguments", "build", "fastest_original", "show_beside",
+    "trained", "training_part", "unpack",
 ]  # fmt: skip
 
 CIFAR10 = Preprocess(input_layout="nhwc", scale=255.0, mean=CLASSES_MEAN, std=CLASSES_STD)
@@ -101,13 +101,8 @@ def show_beside(title: str, result: Mapping[str, Any], claim: Claim) -> None:
     those of the test split, paired sample by sample, of validation for what was not chosen.
     """
     kinds = {variant["id"]: variant for variant in result["variants"]}
-    timed = [row for row in result["candidates"] if row["latency_ms"] and row["accuracy"]]
-    floats = [
-        row
-        for row in timed
-        if kinds[row["variant"]]["kind"] == "original" and row["precision"] == row["ran_as"] == "fp32"
-    ]
-    original = min(floats, key=lambda row: row["latency_ms"]["p50"])
+    timed = timed_rows(result)
+    original = fastest_original(result)
     chosen = next(row for row in timed if row["id"] == (result["winner"] or result["nearest"]))
     judged = result["claim"] or chosen["accuracy"]
     faster = original["latency_ms"]["p50"] / chosen["latency_ms"]["p50"]
@@ -150,6 +145,22 @@ def show_beside(title: str, result: Mapping[str, Any], claim: Claim) -> None:
             "failures": [f"{row['candidate']}: {row['cause']}" for row in result["failures"]],
         },
     )
+
+
+def timed_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Candidates that were measured in full."""
+    return [row for row in result["candidates"] if row["latency_ms"] and row["accuracy"]]
+
+
+def fastest_original(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The original's fastest build in float32."""
+    originals = {variant["id"] for variant in result["variants"] if variant["kind"] == "original"}
+    floats = [
+        row
+        for row in timed_rows(result)
+        if row["variant"] in originals and row["precision"] == row["ran_as"] == "fp32"
+    ]
+    return min(floats, key=lambda row: float(row["latency_ms"]["p50"]))
 
 
 def _row(candidate: Mapping[str, Any]) -> dict[str, Any]:
