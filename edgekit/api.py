@@ -41,6 +41,7 @@ OTHER_OPTIONS = (
     "threads",
     "prune",
     "drop",
+    "merge",
     "compress",
     "pipeline",
     "low_rank",
@@ -115,9 +116,10 @@ def build(
     teacher_outputs) a scalar tensor, see `edgekit help metric` and so on; `train` a dict
     of the fields of `TrainOptions`, as {"epochs": 4, "learning_rate": 0.02}; `preprocess` one of the fields of
     `Preprocess`, as {"input_layout": "nhwc", "scale": 255}, or a TOML file. `options`: the other fields of
-    `BuildRequest` and `Budget` (percentile, threads, prune, drop, classes, seed, recipe, …); `input_shapes` may be
+    `BuildRequest` and `Budget` (percentile, threads, prune, drop, merge, classes, seed, …); `input_shapes` may be
     "x=1x3x320x320" or {"x": (1, 3, 320, 320)}; `weights_prefix` and `weights_key` say which weights of a file count;
-    `drop` names residual blocks that a variant of its own goes without, "blocks.3,blocks.7", a list, or "auto:2".
+    `drop` names residual blocks that a variant of its own goes without, "blocks.3,blocks.7", a list, or "auto:2";
+    `merge` modules whose convolutions become one in it.
     `low_rank` has layers factorized in a variant of its own, "auto", 0.9 (of each layer's output variance) or ranks,
     {"fc1": 32, "conv2": (16, 16)}; `student` is another network, `net.py:make_small` or a live module, that learns
     from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
@@ -189,6 +191,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         time_limit_s=time_limit_s,
         input_shapes=read_input_shapes(options.pop("input_shapes", ())),
         drop=read_blocks(options.pop("drop", None)),
+        merge=read_blocks(options.pop("merge", None), "merge"),
         low_rank=read_low_rank(options.pop("low_rank", None)),
         student_weights=_path(options.pop("student_weights", None)),
         student_features=read_features(options.pop("student_features", None)),

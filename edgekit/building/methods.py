@@ -15,7 +15,11 @@ __all__ = ["with_methods"]
 COMPRESS = ("auto", "none", *METHODS)
 """auto: what the budget needs; none: quantized as it is; the others: these methods and no others."""
 
-NEEDED = {"drop": "--drop blocks.3,blocks.7 or auto:2", "student": "--student net.py:make_small"}
+NEEDED = {
+    "drop": "--drop blocks.3,blocks.7 or auto:2",
+    "merge": "--merge blocks.3,blocks.7",
+    "student": "--student net.py:make_small",
+}
 """Methods that have to be told more → the option that does so."""
 
 
@@ -34,6 +38,7 @@ def with_methods(request: BuildRequest, given: object) -> BuildRequest:
     asked = {
         "low-rank": request.low_rank is not None,
         "drop": bool(request.drop),
+        "merge": bool(request.merge),
         "student": request.student is not None,
         "qat": request.qat == "always",
     }
@@ -46,10 +51,11 @@ def with_methods(request: BuildRequest, given: object) -> BuildRequest:
     for name in methods:
         if not asked.get(name, True) and name in NEEDED:
             raise UserError(f"compress names {name} without saying what", remedy=NEEDED[name])
-    if "drop" in methods and "prune" not in methods:
-        raise UserError(
-            "compress names drop without prune, which goes on where blocks are dropped", remedy="prune,drop"
-        )
+    for name in ("drop", "merge"):
+        if name in methods and "prune" not in methods:
+            raise UserError(
+                f"compress names {name} without prune, which goes on from there", remedy=f"prune,{name}"
+            )
     left_out = {"prune": not request.prune and "--no-prune", "qat": request.qat == "never" and "--qat never"}
     for name, option in left_out.items():
         if option and name in methods:

@@ -14,11 +14,11 @@ from edgekit.building.context import LOG, Context, assembled
 from edgekit.building.executor import make_executor
 from edgekit.building.request import BuildRequest
 from edgekit.building.setup import prepare
-from edgekit.building.variants.dropped import refuse_unknown_blocks
 from edgekit.building.variants.low_rank import refuse_unknown_ranks
 from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.pipeline import refuse_unfit_stages
 from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never_pruned, never_trained
+from edgekit.building.variants.shallow import refuse_unknown_blocks
 from edgekit.building.variants.student import refuse_unfit_student
 from edgekit.building.variants.training import training_config
 from edgekit.compress import try_training
@@ -139,14 +139,15 @@ def try_own_loss(context: Context) -> None:
 
 
 def refuse_blocks(context: Context) -> None:
-    """Blocks that are to be dropped and cannot be: told now, not after all else is timed. Raises UserError."""
+    """Blocks that are to be dropped or merged and cannot be: told now, not after all is timed. Raises UserError."""
     setting = context.setting
     request = setting.request
-    if request.drop and never_pruned(request, setting.model, setting.splits) is None:
+    wanted = request.drop or request.merge
+    if wanted and never_pruned(request, setting.model, setting.splits) is None:
         try:
             refuse_unknown_blocks(request, setting.model, setting.source)
         except StageError as error:
-            raise UserError(f"no block can be dropped: {error.cause}") from error
+            raise UserError(f"no block can be dropped or merged: {error.cause}") from error
 
 
 def refuse_others(context: Context) -> None:

@@ -21,7 +21,15 @@ from edgekit.errors import UserError
 from edgekit.files import read_toml
 from edgekit.hardware.explain import explain
 
-__all__ = ["DropOptions", "LowRankOptions", "PipelineStage", "PruneOptions", "read_pipeline", "with_pipeline"]
+__all__ = [
+    "DropOptions",
+    "LowRankOptions",
+    "MergeOptions",
+    "PipelineStage",
+    "PruneOptions",
+    "read_pipeline",
+    "with_pipeline",
+]
 
 Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
@@ -53,6 +61,12 @@ class DropOptions(Distillation, frozen=True, kw_only=True):
     blocks: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
 
 
+class MergeOptions(Distillation, frozen=True, kw_only=True):
+    """`blocks`: modules whose convolutions become one, by their names."""
+
+    blocks: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
+
+
 class PruneOptions(Distillation, frozen=True, kw_only=True):
     """`macs`: the share of the MACs of what the stage is given that is left; None: what the budget needs.
 
@@ -79,11 +93,12 @@ class QatOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     alpha: Share | None = None
 
 
-Options = DistilOptions | DropOptions | PruneOptions | LowRankOptions | QatOptions
+Options = DistilOptions | DropOptions | MergeOptions | PruneOptions | LowRankOptions | QatOptions
 
 OPTIONS: Mapping[str, type[Options]] = {
     "distil": DistilOptions,
     "drop": DropOptions,
+    "merge": MergeOptions,
     "prune": PruneOptions,
     "low-rank": LowRankOptions,
     "qat": QatOptions,
@@ -223,6 +238,7 @@ def with_pipeline(
         "--compress": methods is not None,
         "--no-prune": not request.prune,
         "--drop": bool(request.drop),
+        "--merge": bool(request.merge),
         "--low-rank": request.low_rank is not None,
         "--student": request.student is not None,
         "--student-weights": request.student_weights is not None,
@@ -240,7 +256,7 @@ def with_pipeline(
         weights = None if first.weights is None else Path(first.weights)
         features = read_features(first.features or None)
         request = replace(request, student=first.network, student_weights=weights, student_features=features)
-    makes_smaller = any(stage.method in ("prune", "drop") for stage in stages)
+    makes_smaller = any(stage.method in ("prune", "drop", "merge") for stage in stages)
     return replace(request, pipeline=stages, prune=makes_smaller, qat="never")
 
 

@@ -9,7 +9,7 @@ from edgekit.building.context import Context
 from edgekit.building.layer_times import TABLE_AUTO
 from edgekit.building.opening import Opening, in_run, opened
 from edgekit.building.outcome.assemble import accuracy_result
-from edgekit.building.request import BuildRequest
+from edgekit.building.request import BuildRequest, depth_text
 from edgekit.building.time_limit import TIMING_S
 from edgekit.building.variants.contest import MOST_CONTENDERS
 from edgekit.building.variants.halving import RUNGS
@@ -209,9 +209,10 @@ def pruning_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]
         for trained, pruned in zip(TRAINED_BATCH, pruned_steps, strict=True)
     )
     steps.append(step("pruning and distilling one network", low_s, high_s))
-    if request.drop:
+    if request.drop or request.merge:
         low_s, high_s = (trained * epoch_s * epochs for trained in TRAINED_BATCH)
-        steps.append(PreviewStep(f"distilling it without {', '.join(request.drop)}", low_s, high_s))
+        changed = depth_text(request.drop, request.merge)
+        steps.append(PreviewStep(f"distilling it {changed}", low_s, high_s))
     again = unpruned_steps(context, opening)
     low_s, high_s = sum(part.low_s for part in again), sum(part.high_s for part in again)
     steps.append(step("the same for its candidates, timed with the others", low_s, 2 * high_s))

@@ -24,6 +24,7 @@ __all__ = [
     "BuildRequest",
     "LowRank",
     "TrainOptions",
+    "depth_text",
     "read_blocks",
     "read_features",
     "read_low_rank",
@@ -73,7 +74,8 @@ class BuildRequest:
     `allow_weak_original`: a network that is no better than a guess is built with a warning. `input_shapes`: of inputs
     whose sizes the model leaves open. `weights_prefix` and `weights_key`: see `model.WeightsPart`.
     `timed_s`: timed runs of each candidate; without `repeat` a noisy measurement is told, not made again.
-    `drop`: residual blocks, by their modules' names, that a variant of its own goes without; or ("auto:2",).
+    `drop`: residual blocks, by their modules' names, that a variant of its own goes without; or ("auto:2",). `merge`:
+    modules whose convolutions become one in that variant.
     `strict`: a throttled or drifting measurement is a failure, not only marked. `meter`: a command, word by word, that
     prints the board's power in watts. `latency_table`: the file of a table of layers' times, by which widths and blocks
     are chosen, and the layers that INT8 leaves in float, or "auto": it is measured; None: networks are pruned by their
@@ -98,6 +100,7 @@ class BuildRequest:
     backends: tuple[BackendName, ...] | None = None
     prune: bool = True
     drop: tuple[str, ...] = ()
+    merge: tuple[str, ...] = ()
     train: TrainOptions = field(default_factory=TrainOptions)
     metric: str | None = None
     calibration_samples: int = 512
@@ -132,16 +135,26 @@ class BuildRequest:
         return tuple(name for name in names if self.backends is None or name in self.backends)
 
 
-def read_blocks(given: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Blocks to drop, "blocks.3,blocks.7" or a sequence, as `BuildRequest.drop`; None is none. Raises UserError."""
+def read_blocks(given: str | Iterable[str] | None, option: str = "drop") -> tuple[str, ...]:
+    """Blocks, "blocks.3,blocks.7" or a sequence, as `BuildRequest.drop` and `merge`; None is none. Raises UserError."""
     if given is None:
         return ()
     names = given.split(",") if isinstance(given, str) else list(given)
     if not all(isinstance(name, str) and name.strip() for name in names) or (
         isinstance(given, str) and not names
     ):
-        raise UserError(f"drop is {given!r}", allowed="names of blocks, as blocks.3,blocks.7, or auto:2")
+        auto = ", or auto:2" if option == "drop" else ""
+        raise UserError(f"{option} is {given!r}", allowed=f"names of blocks, as blocks.3,blocks.7{auto}")
     return tuple(name.strip() for name in names)
+
+
+def depth_text(dropped: Sequence[str], merged: Sequence[str]) -> str:
+    """What is done to a network's blocks: `without blocks.3, blocks.7, blocks.5 merged`; "" where nothing is."""
+    parts = (
+        f"without {', '.join(dropped)}" if dropped else "",
+        f"{', '.join(merged)} merged" if merged else "",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def read_features(given: object) -> tuple[tuple[str, str], ...]:

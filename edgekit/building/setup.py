@@ -213,10 +213,11 @@ def check_references(request: BuildRequest, project: Path) -> None:
         find_metric(request.metric)
     check_executor(request.executor)
     check_device(request.device)
-    if request.drop and not request.prune:
-        raise UserError(
-            "blocks are to be dropped, but nothing is to be trained", remedy="leave out --no-prune"
-        )
+    for blocks, done in ((request.drop, "dropped"), (request.merge, "merged")):
+        if blocks and not request.prune:
+            raise UserError(
+                f"blocks are to be {done}, but nothing is to be trained", remedy="leave out --no-prune"
+            )
     if not isinstance(request.latency_table, (str, Path, type(None))):
         raise UserError(
             f"latency_table is a {type(request.latency_table).__name__}", allowed='a file, or "auto"'

@@ -121,6 +121,12 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     "the two that matter least.",
 )
 @click.option(
+    "--merge",
+    metavar="BLOCKS",
+    help="In that variant, make one convolution of those in each of these modules, as blocks.3,blocks.7: the "
+    "activations between them go.",
+)
+@click.option(
     "--low-rank",
     metavar="auto|SHARE|RANKS",
     help="Also train a variant whose layers are products of smaller ones, where the board runs them faster. SHARE: of "

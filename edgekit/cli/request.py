@@ -71,6 +71,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         backends=read_runtimes(options["runtime"]),
         prune=not options["no_prune"],
         drop=read_blocks(options["drop"]),
+        merge=read_blocks(options["merge"], "merge"),
         latency_table=options["latency_table"],
         low_rank=read_low_rank(options["low_rank"]),
         student=options["student"],

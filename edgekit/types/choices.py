@@ -38,7 +38,7 @@ without.
 """
 
 
-METHODS = ("prune", "low-rank", "drop", "student", "qat")
+METHODS = ("prune", "low-rank", "drop", "merge", "student", "qat")
 """What makes a network smaller or fit for integers by training, as `--compress` names it."""
 
 

@@ -20,6 +20,7 @@ def asked(request: BuildRequest) -> set[str]:
         "prune": request.prune,
         "low-rank": request.low_rank is not None,
         "drop": bool(request.drop),
+        "merge": bool(request.merge),
         "student": request.student is not None,
         "qat": request.qat == "always",
     }
@@ -58,7 +59,11 @@ def test_what_an_option_says_of_a_method_stays() -> None:
 @pytest.mark.parametrize(
     ("fields", "given", "said"),
     [
-        ({}, "quant", "'quant' is no method; allowed: auto, none, prune, low-rank, drop, student, qat"),
+        (
+            {},
+            "quant",
+            "'quant' is no method; allowed: auto, none, prune, low-rank, drop, merge, student, qat",
+        ),
         ({}, "pruning", r"did you mean prune\?"),
         ({}, "none,qat", "give none alone"),
         ({}, ["auto", "prune"], "give auto alone"),
@@ -68,6 +73,9 @@ def test_what_an_option_says_of_a_method_stays() -> None:
         ({}, "prune,drop", r"names drop without saying what; --drop blocks\.3"),
         ({}, "student", r"names student without saying what; --student net\.py:make_small"),
         ({"drop": ("blocks.1",)}, "drop", "names drop without prune"),
+        ({}, "prune,merge", r"names merge without saying what; --merge blocks\.3"),
+        ({"merge": ("blocks.1",)}, "merge", "names merge without prune"),
+        ({"merge": ("blocks.1",)}, "prune", "merge is asked for by its own option; add merge"),
         ({"drop": ("blocks.1",)}, "prune", "drop is asked for by its own option; add drop"),
         ({"low_rank": 0.9}, "none", "low-rank is asked for by its own option"),
         ({"student": "net.py:small"}, "prune", "student is asked for by its own option"),

@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 MAKERS: Mapping[str, tuple[str, str]] = {
-    "dropped": ("edgekit.building.variants.dropped", "DroppedMaker"),
+    "shallow": ("edgekit.building.variants.shallow", "ShallowMaker"),
     "student": ("edgekit.building.variants.student", "StudentMaker"),
     "low-rank": ("edgekit.building.variants.low_rank", "LowRankMaker"),
     "planned": ("edgekit.building.variants.planned", "PlannedMaker"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgekit.building.cache import Cache
+from edgekit.building.request import depth_text
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.job import CutShortError, Job, PruneJob, Student, TrainingJob, distil
@@ -209,7 +210,7 @@ def name_stem(job: PruneJob) -> str:
     """What the network's id begins with."""
     if job.trains_another:
         return "student" if job.student else "lowrank"
-    return "planned" if job.plan else "shallow" if job.dropped else "pruned"
+    return "planned" if job.plan else "shallow" if job.dropped or job.merged else "pruned"
 
 
 def done_to(context: MakerContext, job: PruneJob) -> str:
@@ -220,7 +221,8 @@ def done_to(context: MakerContext, job: PruneJob) -> str:
     if job.low_rank:
         text = LowRankPlan.from_json(job.low_rank).text()
         return f"low rank {text if len(text) <= LONGEST_RANKS else text[:LONGEST_RANKS] + '…'}: "
-    return f"without {', '.join(job.dropped)}: " if job.dropped else ""
+    changed = depth_text(job.dropped, job.merged)
+    return f"{changed}: " if changed else ""
 
 
 def trained(context: MakerContext, job: PruneJob, title: str = TITLE) -> tuple[StoreEntry, TimeLimit | None]:

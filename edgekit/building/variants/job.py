@@ -73,11 +73,12 @@ class PruneJob:
     """One pruned network, or another smaller one, by all that its weights depend on.
 
     `limit`: the largest accuracy drop, a fraction. `fraction`: of the original's MACs to stop at; None: the limit alone
-    ends it. `dropped`: blocks that go whole, before any channel. `plan`: what goes from the network, all at once, as
-    `PrunePlan` writes it; "": it is found step by step. `low_rank`: which layers are factorized, as `LowRankPlan`
-    writes it; "": none. `student`: the digest of another network that learns from the original; "": it learns itself.
-    `features`: layers of the original and of the student that it learns from. `teacher`: the digest of the network that
-    teaches, where the one that is made smaller came of it; "": it is its own teacher.
+    ends it. `dropped`: blocks that go whole, `merged`: those whose convolutions become one, before any channel.
+    `plan`: what goes from the network, all at once, as `PrunePlan` writes it; "": it is found step by step. `low_rank`:
+    which layers are factorized, as `LowRankPlan` writes it; "": none. `student`: the digest of another network that
+    learns from the original; "": it learns itself. `features`: layers of the original and of the student that it learns
+    from. `teacher`: the digest of the network that teaches, where the one that is made smaller came of it; "": it is
+    its own teacher.
     `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they read when they
     are called, as far as a training has told (`with_opened`). What a time limit cut short has a key of its own
     (`cut_parts`), so that a longer one goes on.
@@ -94,6 +95,7 @@ class PruneJob:
     code: tuple[str, ...]
     opened: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
     plan: str = ""
     low_rank: str = ""
     student: str = ""
@@ -113,7 +115,7 @@ class PruneJob:
         parts: dict[str, Any] = {**msgspec.to_builtins(self), "method": METHOD}
         if not (self.code or self.opened):
             del parts["opened"]
-        for name in ("dropped", "plan", "low_rank", "student", "features", "teacher"):
+        for name in ("dropped", "merged", "plan", "low_rank", "student", "features", "teacher"):
             if not parts[name]:
                 del parts[name]
         return parts
@@ -195,6 +197,7 @@ def distil(
         limit=job.limit,
         target_fraction=job.fraction,
         dropped=job.dropped,
+        merged=job.merged,
         teacher=teacher,
         steps=job.steps,
         progress=step,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edgekit.building.pipeline import DropOptions, LowRankOptions, PipelineStage, PruneOptions
+from edgekit.building.pipeline import DropOptions, LowRankOptions, MergeOptions, PipelineStage, PruneOptions
 from edgekit.building.request import BuildRequest, read_blocks, read_low_rank
 from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import Made, MadeVariant, MakerContext, VariantMaker
 from edgekit.building.variants.distilled import job_for, train_pruned
-from edgekit.building.variants.dropped import DroppedMaker, refuse_unknown_blocks
 from edgekit.building.variants.in_turn import PrunedInTurn, beginning_with, made_in_turn
 from edgekit.building.variants.low_rank import LowRankMaker, refuse_unknown_ranks
 from edgekit.building.variants.pruned import (
@@ -21,6 +20,7 @@ from edgekit.building.variants.pruned import (
     never_trained,
 )
 from edgekit.building.variants.qat import QatMaker
+from edgekit.building.variants.shallow import ShallowMaker, refuse_unknown_blocks
 from edgekit.building.variants.student import StudentMaker
 from edgekit.building.variants.training import prune_config, seconds_left
 from edgekit.data import DataSource
@@ -73,10 +73,14 @@ def is_late(context: MakerContext, result: Made) -> bool:
 
 def asked_of(stage: PipelineStage, context: MakerContext) -> MakerContext:
     """The context with the request as the stage has it: its own options, its method alone."""
-    request = replace(context.request, train=stage.training(context.request.train), drop=(), low_rank=None)
+    request = replace(
+        context.request, train=stage.training(context.request.train), drop=(), merge=(), low_rank=None
+    )
     options = stage.options
     if isinstance(options, DropOptions):
         request = replace(request, drop=read_blocks(options.blocks))
+    if isinstance(options, MergeOptions):
+        request = replace(request, merge=read_blocks(options.blocks, "merge"))
     if isinstance(options, LowRankOptions):
         request = replace(request, low_rank=read_low_rank(options.ranks))
     return replace(context, request=replace(request, qat="always" if stage.method == "qat" else "never"))
@@ -90,7 +94,8 @@ def maker_of(stage: PipelineStage, last: MadeVariant | None) -> VariantMaker:
         return PrunedInTurn(last)
     makers: dict[str, type[VariantMaker]] = {
         "distil": TaughtMaker,
-        "drop": DroppedMaker,
+        "drop": ShallowMaker,
+        "merge": ShallowMaker,
         "prune": PrunedMaker,
         "low-rank": LowRankMaker,
         "qat": AskedQatMaker,
@@ -155,6 +160,9 @@ def refuse_unfit_stages(
         try:
             if isinstance(options, DropOptions):
                 refuse_unknown_blocks(replace(request, drop=read_blocks(options.blocks)), network, source)
+            if isinstance(options, MergeOptions):
+                merge = read_blocks(options.blocks, "merge")
+                refuse_unknown_blocks(replace(request, merge=merge), network, source)
             if isinstance(options, LowRankOptions):
                 refuse_unknown_ranks(replace(request, low_rank=read_low_rank(options.ranks)), network, source)
         except UserError as error:

@@ -14,14 +14,14 @@ from edgekit.compress.depth.skip import Scopes, SkipPath, skip_path
 from edgekit.compress.folding import folded
 from edgekit.compress.probe import make_probe
 from edgekit.compress.program import exported_program
-from edgekit.errors import StageError, UserError
+from edgekit.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
 
-__all__ = ["Depth", "ResidualBlock", "bypassed", "droppable_blocks", "find_depth"]
+__all__ = ["Depth", "ResidualBlock", "droppable_blocks", "find_depth"]
 
 _FORWARD_ERRORS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, AttributeError, KeyError)
 
@@ -60,7 +60,7 @@ class Depth:
 
 
 def droppable_blocks(module: torch.nn.Module, example: Example) -> tuple[ResidualBlock, ...]:
-    """All blocks that `bypassed` may drop, in the order of the network's modules.
+    """All blocks that `Depth.without` may drop, in the order of the network's modules.
 
     A block is a submodule, called once, whose one output is its input (or a projecting shortcut of it) plus something
     computed from that input, with equal shapes on both sides; an activation may follow. Where blocks hold blocks, the
@@ -68,16 +68,6 @@ def droppable_blocks(module: torch.nn.Module, example: Example) -> tuple[Residua
     when the network cannot be traced.
     """
     return find_depth(module, example).blocks
-
-
-def bypassed(module: torch.nn.Module, example: Example, dropped: Collection[str]) -> torch.nn.Module:
-    """A copy of `module` without these blocks, in eval mode. Raises StageError for what is no droppable block."""
-    if not dropped:
-        return copy.deepcopy(module).eval()
-    try:
-        return find_depth(module, example).without(module, dropped)
-    except UserError as error:
-        raise StageError("prune", str(error)) from error
 
 
 def find_depth(module: torch.nn.Module, example: Example) -> Depth:

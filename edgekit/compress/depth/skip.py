@@ -15,7 +15,7 @@ from edgekit.compress.program import operator_name
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Scopes", "SkipPath", "SkipStep", "Taken", "skip_path"]
+__all__ = ["Scopes", "SkipPath", "SkipStep", "Taken", "products", "skip_path"]
 
 _PRODUCTS = frozenset(
     (
@@ -109,7 +109,7 @@ def skip_path(scopes: Scopes, name: str) -> SkipPath | None:
     if len(sources) != 1 or sources[0] not in walk.needed(additions):
         return None
     staying = walk.products(kept)
-    going = _products(scopes.inside[name]) - staying
+    going = products(scopes.inside[name]) - staying
     if staying > 1 or going <= staying:
         return None
     return walk.path(sources[0], exits[0], kept, frozenset(node.name for node in additions))
@@ -166,7 +166,7 @@ class _Walk:
         """Convolutions and other products among what is kept, those in whole layers included."""
         layers = {self._layers[node][0] for node in kept if node in self._layers}
         nodes = {node for node in kept if node in self._inside and node not in self._layers}
-        return _products(nodes.union(*(self._scopes.inside[layer] for layer in layers)))
+        return products(nodes.union(*(self._scopes.inside[layer] for layer in layers)))
 
     def path(
         self, source: Any, result: Any, kept: Collection[Any], additions: frozenset[str]
@@ -256,5 +256,6 @@ def _shape(node: Any) -> tuple[int, ...] | None:
     return tuple(value.shape) if hasattr(value, "shape") else None
 
 
-def _products(nodes: Collection[Any]) -> int:
+def products(nodes: Collection[Any]) -> int:
+    """How many of the nodes are convolutions or other products."""
     return sum(operator_name(node) in _PRODUCTS for node in nodes)

@@ -1,11 +1,11 @@
-"""Blocks that are dropped whole, as the beginning of a pruning plan."""
+"""Blocks that are dropped whole or merged, as the beginning of a pruning plan."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgekit.compress.depth.blocks import find_depth
+from edgekit.compress.depth.shallow import shallower
 from edgekit.compress.folding import folded
 from edgekit.compress.pruning.cost import layer_macs
 from edgekit.compress.pruning.plan import PrunePlan
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["propose_depth"]
 
 
-def propose_depth(module: torch.nn.Module, example: Example, dropped: Sequence[str]) -> PrunePlan:
-    """The plan that drops these blocks and no channels; `propose(previous=…)` goes on from it.
+def propose_depth(
+    module: torch.nn.Module, example: Example, dropped: Sequence[str], merged: Sequence[str] = ()
+) -> PrunePlan:
+    """The plan that drops and merges these blocks and no channels; `propose(previous=…)` goes on from it.
 
-    Raises UserError for a name that is no droppable block, StageError when the network cannot be traced.
+    Raises UserError for a name that is no such block, StageError when the network cannot be traced.
     """
     module = folded(module)
-    names = tuple(dict.fromkeys(dropped))
+    names = tuple(dict.fromkeys(dropped)), tuple(dict.fromkeys(merged))
     before = sum(layer.macs for layer in layer_macs(module, example))
-    if not names:
+    if not any(names):
         return PrunePlan((), before, before)
-    shallow = find_depth(module, example).without(module, names)
-    return PrunePlan((), before, sum(layer.macs for layer in layer_macs(shallow, example)), names)
+    shallow = shallower(module, example, *names)
+    return PrunePlan((), before, sum(layer.macs for layer in layer_macs(shallow, example)), *names)

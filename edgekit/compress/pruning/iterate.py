@@ -61,6 +61,7 @@ def prune_iteratively(
     limit: float,
     target_fraction: float | None,
     dropped: Sequence[str] = (),
+    merged: Sequence[str] = (),
     teacher: torch.nn.Module | None = None,
     steps: IterateConfig = IterateConfig(),
     progress: Step | None = None,
@@ -69,7 +70,8 @@ def prune_iteratively(
 ) -> PruneOutcome:
     """Prune `original` until `target_fraction` of its MACs is left or accuracy drops by more than `limit`.
 
-    The blocks `dropped` go first, without a step of training; with a `target_fraction` of 1 nothing else does.
+    The blocks `dropped` go first and those `merged` become one convolution, without a step of training; with a
+    `target_fraction` of 1 nothing else does.
     Each step takes `config.ratio_step` of the original's MACs, distils for `steps.step_epochs` from `teacher` (None:
     the original), whose score by `validate` drops are from, and validates; a step whose drop is above limit + slack is
     taken back and ends the pruning. What was kept is then trained with `train_config`. With `target_fraction` None only
@@ -86,8 +88,9 @@ def prune_iteratively(
     trainings = distilling(teaching, train, validate, train_config, share, folder)
     work = _Work(example, config, train_config, steps, trainings)
     baseline = validate(teaching)
-    begin = propose_depth(original, example, dropped) if dropped else PrunePlan()
-    shallow = apply_plan(original, example, begin) if dropped else original
+    is_shallower = bool(dropped or merged)
+    begin = propose_depth(original, example, dropped, merged) if is_shallower else PrunePlan()
+    shallow = apply_plan(original, example, begin) if is_shallower else original
     network, plan, history, reason = _descend(
         work, shallow, begin, baseline, limit, target_fraction, deadline
     )
@@ -227,4 +230,5 @@ def _difference(plan: PrunePlan, later: PrunePlan) -> PrunePlan:
             kept = tuple(place[channel] for channel in step.kept)
             steps.append(dataclasses.replace(step, width=len(first.kept), kept=kept))
     dropped = tuple(name for name in later.dropped if name not in plan.dropped)
-    return PrunePlan(tuple(steps), later.original_macs, later.macs, dropped)
+    merged = tuple(name for name in later.merged if name not in plan.merged)
+    return PrunePlan(tuple(steps), later.original_macs, later.macs, dropped, merged)

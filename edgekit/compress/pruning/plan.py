@@ -34,19 +34,20 @@ class PrunePlan:
     """All that is needed to make the pruned structure again from the original, without pickles.
 
     `original_macs` and `macs` are multiply-accumulates of convolutions and linear layers for one sample,
-    before and after. `dropped` are residual blocks that go whole, by their modules' names; they go first, so `steps`
-    are about the groups of the network without them.
+    before and after. `dropped` are residual blocks that go whole, by their modules' names, `merged` those whose
+    convolutions become one; both are done first, so `steps` are about the groups of what is left.
     """
 
     steps: tuple[PruneStep, ...] = ()
     original_macs: int = 0
     macs: int = 0
     dropped: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
         """Whether anything goes."""
-        return bool(self.steps or self.dropped)
+        return bool(self.steps or self.dropped or self.merged)
 
     @property
     def fraction(self) -> float:
@@ -55,8 +56,9 @@ class PrunePlan:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Which blocks went, for people."""
-        return (f"blocks dropped: {', '.join(self.dropped)}",) if self.dropped else ()
+        """Which blocks went or were merged, for people."""
+        told = (("blocks dropped", self.dropped), ("convolutions merged", self.merged))
+        return tuple(f"{what}: {', '.join(names)}" for what, names in told if names)
 
     @property
     def widths(self) -> Mapping[str, int]:
@@ -66,13 +68,14 @@ class PrunePlan:
     def then(self, later: PrunePlan) -> PrunePlan:
         """This plan followed by `later`, whose indices count the channels that this plan left.
 
-        Raises UserError where they do not fit, and where blocks would be dropped after channels: that changes what
-        the groups are.
+        Raises UserError where they do not fit, and where blocks would be dropped or merged after channels: that
+        changes what the groups are.
         """
-        if later.dropped and self.steps:
+        if (later.dropped or later.merged) and self.steps:
+            names = ", ".join((*later.dropped, *later.merged))
             raise UserError(
-                f"{', '.join(later.dropped)} would be dropped after channels were pruned",
-                remedy="drop blocks first",
+                f"{names} would be dropped or merged after channels were pruned",
+                remedy="drop and merge blocks first",
             )
         mine = {step.layer: step for step in self.steps}
         for step in later.steps:
@@ -87,10 +90,12 @@ class PrunePlan:
                 )
             mine[step.layer] = PruneStep(step.layer, first.width, tuple(first.kept[i] for i in step.kept))
         dropped = tuple(dict.fromkeys((*self.dropped, *later.dropped)))
-        return PrunePlan(tuple(mine.values()), self.original_macs or later.original_macs, later.macs, dropped)
+        merged = tuple(dict.fromkeys((*self.merged, *later.merged)))
+        before = self.original_macs or later.original_macs
+        return PrunePlan(tuple(mine.values()), before, later.macs, dropped, merged)
 
     def to_json(self) -> str:
-        """One JSON object; `from_json` reads it back. Blocks are in it where any are dropped."""
+        """One JSON object; `from_json` reads it back. Blocks are in it where any are dropped or merged."""
         fields = {
             "original_macs": self.original_macs,
             "macs": self.macs,
@@ -98,6 +103,7 @@ class PrunePlan:
                 {"layer": step.layer, "width": step.width, "kept": list(step.kept)} for step in self.steps
             ],
             **({"dropped": list(self.dropped)} if self.dropped else {}),
+            **({"merged": list(self.merged)} if self.merged else {}),
         }
         return json.dumps(fields, separators=(",", ":"))
 
@@ -110,9 +116,12 @@ class PrunePlan:
                 PruneStep(str(step["layer"]), int(step["width"]), tuple(int(i) for i in step["kept"]))
                 for step in raw["steps"]
             )
-            dropped = raw.get("dropped", [])
-            if not isinstance(dropped, list):
-                raise TypeError(f"dropped is a {type(dropped).__name__}")
-            return PrunePlan(steps, int(raw["original_macs"]), int(raw["macs"]), tuple(map(str, dropped)))
+            blocks = []
+            for kind in ("dropped", "merged"):
+                names = raw.get(kind, [])
+                if not isinstance(names, list):
+                    raise TypeError(f"{kind} is a {type(names).__name__}")
+                blocks.append(tuple(map(str, names)))
+            return PrunePlan(steps, int(raw["original_macs"]), int(raw["macs"]), *blocks)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"not a pruning plan: {type(error).__name__}: {error}") from error

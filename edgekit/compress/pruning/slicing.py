@@ -6,13 +6,13 @@ import copy
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.compress.depth.blocks import bypassed
+from edgekit.compress.depth.shallow import shallower
 from edgekit.compress.layers import transposed_convolutions
 from edgekit.compress.pruning.calls import NumberPlace
 from edgekit.compress.pruning.groups import ChannelGroup, ChannelUnit, channel_groups
 from edgekit.compress.pruning.mending import Pinned, Resized, mend
 from edgekit.compress.pruning.trace import Role
-from edgekit.errors import StageError
+from edgekit.errors import StageError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -24,17 +24,20 @@ __all__ = ["apply_steps", "cut"]
 
 
 def apply_steps(module: torch.nn.Module, example: Example, plan: PrunePlan) -> torch.nn.Module:
-    """A pruned copy of `module`: blocks dropped, weights sliced, eval mode.
+    """A pruned copy of `module`: blocks dropped and merged, weights sliced, eval mode.
 
     Raises StageError when the plan does not fit.
     """
-    if plan.dropped:
-        module = bypassed(module, example, plan.dropped)
+    if plan.dropped or plan.merged:
+        try:
+            module = shallower(module, example, plan.dropped, plan.merged)
+        except UserError as error:
+            raise StageError("prune", str(error)) from error
     return cut(module, channel_groups(module, example).groups if plan.steps else (), plan)
 
 
 def cut(module: torch.nn.Module, groups: Sequence[ChannelGroup], plan: PrunePlan) -> torch.nn.Module:
-    """The channels of `plan` out of a network without its dropped blocks, whose groups are known.
+    """The channels of `plan` out of a network whose blocks are dropped and merged already, and whose groups are known.
 
     Raises StageError when the plan does not fit.
     """

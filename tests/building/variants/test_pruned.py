@@ -241,6 +241,7 @@ OTHERS: dict[str, Any] = {
     "code": ("of a loss",),
     "opened": (("/weights.npy", "other"),),
     "dropped": ("blocks.3",),
+    "merged": ("blocks.5",),
     "plan": "{}",
     "low_rank": "{}",
     "student": "other",

@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgekit.compress import droppable_blocks
-from edgekit.compress.depth.blocks import bypassed, find_depth
-from edgekit.errors import StageError, UserError
+from edgekit.compress.depth.blocks import find_depth
+from edgekit.compress.depth.shallow import shallower
+from edgekit.errors import UserError
 from edgekit.model import export_onnx
 from tests.compress import nets
 from tests.one_thread import one_thread
@@ -127,7 +128,7 @@ def test_of_a_projecting_block_the_shortcut_stays_with_the_activation() -> None:
     network = Stages().eval()
     block = droppable_blocks(network, EXAMPLE)[2]
     assert block.kept == ("blocks.2.shortcut.0", "blocks.2.shortcut.1")
-    left = bypassed(network, EXAMPLE, ["blocks.2"]).get_submodule("blocks.2")
+    left = shallower(network, EXAMPLE, ["blocks.2"], ()).get_submodule("blocks.2")
     x = torch.randn(2, 16, 8, 8)
     shortcut = network.get_submodule("blocks.2.shortcut")
     assert torch.equal(left(x), F.relu(shortcut(x)))
@@ -135,7 +136,7 @@ def test_of_a_projecting_block_the_shortcut_stays_with_the_activation() -> None:
 
 
 def test_a_dropped_block_gives_its_input_with_the_activation_and_does_not_change_it() -> None:
-    left = bypassed(Stages().eval(), EXAMPLE, ["blocks.1"]).get_submodule("blocks.1")
+    left = shallower(Stages().eval(), EXAMPLE, ["blocks.1"], ()).get_submodule("blocks.1")
     x = torch.randn(2, 16, 8, 8)
     before = x.clone()
     assert torch.equal(left(x), F.relu(before))
@@ -145,13 +146,13 @@ def test_a_dropped_block_gives_its_input_with_the_activation_and_does_not_change
 def test_the_original_is_left_as_it_was() -> None:
     network = Stages().eval()
     before = copy.deepcopy(network.state_dict())
-    bypassed(network, EXAMPLE, ["blocks.0", "blocks.2"])
+    shallower(network, EXAMPLE, ["blocks.0", "blocks.2"], ())
     assert named(network) == [f"blocks.{number}" for number in range(4)]
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_the_exported_network_no_longer_holds_the_layers(tmp_path: Path) -> None:
-    network = bypassed(Stages().eval(), EXAMPLE, ["blocks.1", "blocks.3"])
+    network = shallower(Stages().eval(), EXAMPLE, ["blocks.1", "blocks.3"], ())
     export_onnx(network, EXAMPLE, tmp_path / "network.onnx")
     graph = onnx.load(tmp_path / "network.onnx").graph
     assert sum(node.op_type == "Conv" for node in graph.node) == 1 + 2 + 3
@@ -165,13 +166,13 @@ def test_what_a_block_takes_and_returns_stays() -> None:
         "layers.0",
         "layers.1",
     ]  # of two arguments of one shape, the one that is carried on
-    left = bypassed(network, EXAMPLE, ["layers.0", "layers.1"])
+    left = shallower(network, EXAMPLE, ["layers.0", "layers.1"], ())
     x = torch.randn(3, 16, 8, 8)
     assert torch.equal(left(x), x.flatten(2).mean(2))
 
 
 def test_a_dropped_block_trains_on() -> None:
-    network = bypassed(Stages().eval(), EXAMPLE, ["blocks.2"]).train()
+    network = shallower(Stages().eval(), EXAMPLE, ["blocks.2"], ()).train()
     norm = network.get_submodule("blocks.2.shortcut.1")
     before = norm.get_buffer("running_mean").clone()
     network(torch.randn(4, 16, 8, 8)).sum().backward()
@@ -283,5 +284,5 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_all_that_can_be_dropped
         UserError, match=r"'block\.3' is no block .* allowed: blocks\.0, .*; did you mean 'blocks\.3'"
     ):
         find_depth(network, EXAMPLE).without(network, ["block.3"])
-    with pytest.raises(StageError, match="no block that can be dropped"):
-        bypassed(network, EXAMPLE, ["stem"])
+    with pytest.raises(UserError, match="no block that can be dropped"):
+        shallower(network, EXAMPLE, ["stem"], ())

@@ -53,7 +53,7 @@ def test_channels_follow_blocks_and_not_the_other_way_round() -> None:
     blocks, channels = PrunePlan((), 100, 80, ("a",)), PrunePlan((PruneStep("stem", 4, (0, 2)),), 80, 40)
     assert blocks.then(channels) == PrunePlan(channels.steps, 100, 40, ("a",))
     assert blocks.then(PrunePlan((), 80, 60, ("b",))) == PrunePlan((), 100, 60, ("a", "b"))
-    with pytest.raises(UserError, match="drop blocks first"):
+    with pytest.raises(UserError, match="drop and merge blocks first"):
         channels.then(blocks)
 
 

@@ -1,4 +1,4 @@
-"""Shallow variants: without the blocks that the request drops, trained with the original as the teacher."""
+"""Shallow variants: blocks dropped and convolutions merged as the request says, trained by the original."""
 
 from __future__ import annotations
 
@@ -27,34 +27,39 @@ from edgekit.errors import UserError
 from edgekit.progress import Reporter
 from edgekit.types import Rejection
 
-__all__ = ["DroppedMaker", "refuse_unknown_blocks"]
+__all__ = ["ShallowMaker", "refuse_unknown_blocks"]
 
 
-class DroppedMaker:
-    """Drops the blocks that the request names, or the least influential ones, and distils what is left."""
+class ShallowMaker:
+    """Drops the blocks that the request names, or the least influential ones, merges others, and distils the rest."""
 
     def why_not(self, context: MakerContext) -> Rejection | None:
         """See VariantMaker."""
         request = context.request
-        if not request.drop:
+        if not (request.drop or request.merge):
             return None
+        what = "dropping blocks" if request.drop else "merging convolutions"
         never = never_pruned(request, context.model, context.splits)
         if never is not None:
-            return replace(never, what="dropping blocks")
+            return replace(never, what=what)
         if context.time_limit is not None and seconds_left(context.time_limit) < LEAST_TRAINING_S:
-            return context.time_limit.not_tried("dropping blocks")
+            return context.time_limit.not_tried(what)
         return None
 
     def make(self, context: MakerContext) -> Iterator[Made]:
         """See VariantMaker. Raises StageError when the training fails."""
-        if not context.request.drop:
+        request = context.request
+        if not (request.drop or request.merge):
             return
         job = job_for(context, PruneConfig(), 1.0)
-        yield from train_pruned(context, replace(job, dropped=asked_blocks(context)))
+        merged = tuple(dict.fromkeys(request.merge))
+        yield from train_pruned(context, replace(job, dropped=asked_blocks(context), merged=merged))
 
 
 def asked_blocks(context: MakerContext) -> tuple[str, ...]:
     """The names of the request, without repetition; of `auto:N` those N whose loss moves the outputs least."""
+    if not context.request.drop:
+        return ()
     count = asked_count(context.request)
     if count is None:
         return tuple(dict.fromkeys(context.request.drop))
@@ -81,15 +86,29 @@ def block_influence(
 
 
 def refuse_unknown_blocks(request: BuildRequest, model: GivenModel, source: DataSource) -> None:
-    """Every name has to be a block that can be dropped, and `auto` may not ask for more than there are.
+    """Every name has to be a block that can be dropped or merged, and `auto` may not ask for more than there are.
 
     Raises UserError, and StageError where the network cannot be traced.
     """
-    if not request.drop:
+    if not (request.drop or request.merge):
         return
-    example, count = example_inputs(source), asked_count(request)
+    example = example_inputs(source)
+    count = asked_count(request) if request.drop else None
+    if count is not None and request.merge:
+        raise UserError(
+            f"{request.drop[0]} chooses blocks to drop, beside blocks that are to be merged",
+            remedy="name those to drop",
+        )
+    named = () if count is not None else request.drop
+    for name in request.merge:
+        outer = [block for block in named if name == block or name.startswith(f"{block}.")]
+        if outer:
+            raise UserError(
+                f"{name} is to be merged, and is in {outer[0]}, which is to be dropped",
+                remedy="say one of both",
+            )
+    propose_depth(model.load(), example, named, request.merge)
     if count is None:
-        propose_depth(model.load(), example, request.drop)
         return
     blocks = droppable_blocks(model.load(), example)
     if count > len(blocks):

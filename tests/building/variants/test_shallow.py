@@ -16,10 +16,10 @@ from torch import nn
 import edgekit
 from edgekit.building.request import read_blocks
 from edgekit.building.setup import GivenModel
-from edgekit.building.variants import dropped
+from edgekit.building.variants import shallow
 from edgekit.building.variants.base import MadeVariant, MakerContext
-from edgekit.building.variants.dropped import DroppedMaker, asked_blocks, refuse_unknown_blocks
 from edgekit.building.variants.job import PruneJob
+from edgekit.building.variants.shallow import ShallowMaker, asked_blocks, refuse_unknown_blocks
 from edgekit.errors import UserError
 from edgekit.model import locate_module
 from edgekit.types import Choice
@@ -74,8 +74,22 @@ def context(store: Path) -> Iterator[MakerContext]:
         )
 
 
-def asking(context: MakerContext, *blocks: str) -> MakerContext:
-    return replace(context, request=replace(context.request, drop=blocks))
+def asking(context: MakerContext, *blocks: str, merge: tuple[str, ...] = ()) -> MakerContext:
+    return replace(context, request=replace(context.request, drop=blocks, merge=merge))
+
+
+class Chained(Deep):
+    """Deep with blocks whose convolutions follow each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(chain() for _ in range(2)))
+
+
+def chain() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU()
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,14 +114,14 @@ def test_what_names_no_block_is_refused(given: Any) -> None:
 
 def test_nothing_is_dropped_unasked(context: MakerContext) -> None:
     unasked = asking(context)
-    assert DroppedMaker().why_not(unasked) is None
-    assert list(DroppedMaker().make(unasked)) == []
+    assert ShallowMaker().why_not(unasked) is None
+    assert list(ShallowMaker().make(unasked)) == []
 
 
 @pytest.mark.parametrize("kind", ["onnx", "pt2"])
 def test_an_exported_file_is_refused_as_pruning_is(context: MakerContext, kind: Any) -> None:
     model = replace(context.model, ref=replace(context.model.ref, kind=kind))
-    rejection = DroppedMaker().why_not(replace(context, model=model))
+    rejection = ShallowMaker().why_not(replace(context, model=model))
     assert rejection is not None
     assert rejection.what == "dropping blocks"
     assert f"a .{kind} file" in rejection.reason
@@ -136,7 +150,7 @@ def test_unknown_blocks_are_refused_in_one_line(context: MakerContext, blocks: A
 def test_a_shallow_network_is_trained_described_and_kept(
     context: MakerContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (made,) = DroppedMaker().make(context)
+    (made,) = ShallowMaker().make(context)
     assert isinstance(made, MadeVariant)
     assert (made.variant.kind, made.variant.parent) == ("pruned", "original")
     assert made.variant.id.startswith("shallow-")
@@ -147,20 +161,71 @@ def test_a_shallow_network_is_trained_described_and_kept(
     assert sum(node.op_type == "Conv" for node in graph.node) == 3
     entries = count_entries(context.cache)
     monkeypatch.setattr("edgekit.building.variants.job.prune_iteratively", None)
-    (again,) = DroppedMaker().make(context)
+    (again,) = ShallowMaker().make(context)
     assert again == made
     assert count_entries(context.cache) == entries
+
+
+def test_a_network_with_merged_convolutions_is_trained_described_and_kept(
+    context: MakerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = Chained().eval()
+    model = GivenModel(locate_module(module), module, "Chained")
+    context = asking(replace(context, model=model), merge=("blocks.1",))
+    (made,) = ShallowMaker().make(context)
+    assert isinstance(made, MadeVariant)
+    assert made.variant.id.startswith("shallow-")
+    assert made.variant.description.startswith("blocks.1 merged: ")
+    assert made.history[0] == "convolutions merged: blocks.1"
+    graph = onnx.load(made.variant.onnx_path).graph
+    assert sum(node.op_type == "Conv" for node in graph.node) == 4  # the stem, two, and one for two
+    monkeypatch.setattr("edgekit.building.variants.job.prune_iteratively", None)
+    (again,) = ShallowMaker().make(context)
+    assert again == made
+    jobs: list[PruneJob] = []
+    monkeypatch.setattr(shallow, "train_pruned", lambda context, job: jobs.append(job) or [])
+    for merge in (("blocks.1",), ("blocks.0",), ("blocks.0", "blocks.1")):
+        list(ShallowMaker().make(asking(context, merge=merge)))
+    assert len({str(job.key_parts()) for job in jobs}) == 3
+
+
+@pytest.mark.parametrize(
+    ("drop", "merge", "told"),
+    [
+        (
+            (),
+            ("block.1",),
+            r"'block\.1' is no chain of .* allowed: blocks\.0, blocks\.1; did you mean 'blocks\.1'",
+        ),
+        ((), ("stem",), "'stem' is no chain of convolutions that can be merged; allowed: blocks"),
+        (
+            ("auto:1",),
+            ("blocks.0",),
+            "auto:1 chooses blocks to drop, beside blocks that are to be merged; name",
+        ),
+        (("blocks",), ("blocks.0",), r"blocks\.0 is to be merged, and is in blocks, which is to be dropped"),
+    ],
+)
+def test_what_cannot_be_merged_is_refused_in_one_line(
+    context: MakerContext, drop: Any, merge: Any, told: str
+) -> None:
+    module = Chained().eval()
+    model = GivenModel(locate_module(module), module, "Chained")
+    asked = asking(replace(context, model=model), *drop, merge=merge)
+    with pytest.raises(UserError, match=told) as refused:
+        refuse_unknown_blocks(asked.request, asked.model, asked.source)
+    assert "\n" not in str(refused.value)
 
 
 def test_of_auto_the_block_goes_that_moves_the_outputs_least(
     context: MakerContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert asked_blocks(asking(context, "auto:1")) == ("blocks.1",)
-    monkeypatch.setattr(dropped, "measure_blocks", None)  # measured once, and kept
+    monkeypatch.setattr(shallow, "measure_blocks", None)  # measured once, and kept
     assert len(asked_blocks(asking(context, "auto:2"))) == 2
     jobs: list[PruneJob] = []
-    monkeypatch.setattr(dropped, "train_pruned", lambda context, job: jobs.append(job) or [])
-    list(DroppedMaker().make(asking(context, "auto:1")))
+    monkeypatch.setattr(shallow, "train_pruned", lambda context, job: jobs.append(job) or [])
+    list(ShallowMaker().make(asking(context, "auto:1")))
     assert (jobs[0].dropped, jobs[0].fraction) == (("blocks.1",), 1.0)
 
 

@@ -1,0 +1,33 @@
+"""A network of fewer layers: without some blocks, and with some chains of convolutions as one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from edgekit.compress.depth.blocks import find_depth
+from edgekit.compress.depth.merging import find_mergers
+from edgekit.compress.folding import folded
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.compress.base import Example
+
+__all__ = ["shallower"]
+
+
+def shallower(
+    module: torch.nn.Module, example: Example, dropped: Collection[str], merged: Collection[str]
+) -> torch.nn.Module:
+    """A copy of `module` without the blocks `dropped` and with the chains `merged`, of what is left, as one; eval mode.
+
+    Raises UserError for names that are no such blocks, StageError when the network cannot be traced.
+    """
+    result = copy.deepcopy(folded(module)).eval()
+    if dropped:
+        result = find_depth(module, example).without(result, dropped)
+    if merged:
+        result = find_mergers(result, example).merged(result, merged)
+    return result
