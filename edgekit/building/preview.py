@@ -9,7 +9,7 @@ from edgekit.building.context import Context
 from edgekit.building.layer_times import TABLE_AUTO
 from edgekit.building.opening import Opening, in_run, opened
 from edgekit.building.outcome.assemble import accuracy_result
-from edgekit.building.request import BuildRequest, depth_text
+from edgekit.building.request import BuildRequest
 from edgekit.building.time_limit import TIMING_S
 from edgekit.building.variants.contest import MOST_CONTENDERS
 from edgekit.building.variants.halving import RUNGS
@@ -17,7 +17,7 @@ from edgekit.building.variants.probing import PROBE_SHARE
 from edgekit.building.variants.pruned import never_pruned, never_trained
 from edgekit.building.variants.qat_job import qat_config
 from edgekit.building.variants.training import STEP_BATCHES, at_least, training_config
-from edgekit.compress import forward_seconds
+from edgekit.compress import depth_text, forward_seconds
 from edgekit.plan import FRACTIONS
 from edgekit.progress import Reporter
 from edgekit.quantize import ladder

@@ -24,7 +24,6 @@ __all__ = [
     "BuildRequest",
     "LowRank",
     "TrainOptions",
-    "depth_text",
     "read_blocks",
     "read_features",
     "read_low_rank",
@@ -146,15 +145,6 @@ def read_blocks(given: str | Iterable[str] | None, option: str = "drop") -> tupl
         auto = ", or auto:2" if option == "drop" else ""
         raise UserError(f"{option} is {given!r}", allowed=f"names of blocks, as blocks.3,blocks.7{auto}")
     return tuple(name.strip() for name in names)
-
-
-def depth_text(dropped: Sequence[str], merged: Sequence[str]) -> str:
-    """What is done to a network's blocks: `without blocks.3, blocks.7, blocks.5 merged`; "" where nothing is."""
-    parts = (
-        f"without {', '.join(dropped)}" if dropped else "",
-        f"{', '.join(merged)} merged" if merged else "",
-    )
-    return ", ".join(part for part in parts if part)
 
 
 def read_features(given: object) -> tuple[tuple[str, str], ...]:

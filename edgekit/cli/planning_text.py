@@ -85,11 +85,11 @@ def row(planned: PlannedNetwork, number: int, item: PlannedProposal) -> str:
     solution = item.proposal.solution
     plan = solution.plan
     gap = f"{solution.relative_gap:.2%}" if solution.outcome == "FOUND" else "-"
-    blocks = sum(choice.kind == "block" for choice in item.choices)
-    dropped = f"{len(plan.dropped)}/{blocks}"
+    blocks = len({choice.name for choice in item.choices if choice.kind == "block"})
+    gone = f"{len(plan.dropped) + len(plan.merged)}/{blocks}"
     return (
         f"  {number:<5}{asked(item.proposal):<30}{plan.latency_ms:>9.4f}{plan.harm:>10.4g}{gap:>8}"
-        f"{plan.size_bytes / 1000:>9,.0f}{dropped:>7}"
+        f"{plan.size_bytes / 1000:>9,.0f}{gone:>7}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.compress.base import NetworkPlan, Samples
 from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
+from edgekit.compress.depth.shallow import depth_text
 from edgekit.compress.lowrank.applying import asked_ranks, sample_batches
 from edgekit.compress.lowrank.plan import FactorStep, LowRankPlan
 from edgekit.compress.lowrank.ranks import RankOption, chosen_steps, plan_of, rank_options
@@ -72,6 +73,7 @@ __all__ = [
     "apply_plan",
     "asked_ranks",
     "chosen_steps",
+    "depth_text",
     "droppable_blocks",
     "factorized",
     "finetune",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from edgekit.planning.assembling import Assembled, assemble
 from edgekit.planning.coupling import CoupledGroup, Coupling, GroupChannels, coupled
 from edgekit.planning.cutting import PlanCutter
+from edgekit.planning.merging import merged_units
 from edgekit.planning.reasons import PlanChoice, plan_choices, unchanged
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PlanCutter",
     "assemble",
     "coupled",
+    "merged_units",
     "plan_choices",
     "unchanged",
 ]

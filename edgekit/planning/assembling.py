@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UserError
 from edgekit.latency import LatencyTable, NetworkUnits, Unit
 from edgekit.plan.solving import (
+    BlockWay,
     LayerUnit,
     PlanLimits,
     PlanProblem,
@@ -18,6 +19,7 @@ from edgekit.plan.solving import (
     WidthTable,
 )
 from edgekit.planning.coupling import CoupledGroup, Coupling, GroupChannels
+from edgekit.planning.merging import MergedUnit, inner_units, offered_units
 
 if TYPE_CHECKING:
     from edgekit.compress import Sensitivity
@@ -38,13 +40,14 @@ class Assembled:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A unit of the network with the groups that it reads and makes, and the block that it vanishes with."""
+    """A unit of the network with the groups that it reads and makes, its block, and in what ways of that it exists."""
 
     name: str
     unit: Unit
     reads: GroupChannels | None
     makes: GroupChannels | None
     block: str | None
+    there: tuple[BlockWay, ...] = ("kept",)
 
 
 def assemble(
@@ -57,7 +60,8 @@ def assemble(
     """The problem of one network in one precision: that of its units.
 
     Units without weights belong to the block whose layers they read, up to its addition; where a node that is no unit
-    stands between they count as staying, and what they would have saved is not promised. Widths that the table does not
+    stands between they count as staying, and what they would have saved is not promised. Convolutions may become one
+    where the table says that it is faster. Widths that the table does not
     reach are left out. Precisions of single layers are no choice here: a table holds no time of a change between them.
     Raises UserError where the table does not tell the time of the network as it is.
     """
@@ -72,14 +76,19 @@ def assemble(
             remedy="measure it: edgekit latency measure",
         )
     kept = dict(coupling.kept)
+    merged, slower = offered_units(network.units, coupling, sensitivity, time_ms)
+    notes += slower
     groups = usable_groups(network.units, coupling, sensitivity, kept)
-    placed = places(network.units, coupling, {group.name: group for group in groups})
+    placed = places(network.units, coupling, {group.name: group for group in groups}, merged)
     groups = reached(groups, placed, time_ms, kept)
     units = tuple(
         layer_unit(item, {group.name: group for group in groups}, time_ms, sensitivity) for item in placed
     )
     harms = {group.layer: group for group in sensitivity.groups}
     block_harm = {block.name: block.harm for block in sensitivity.blocks}
+    chain_harm = {chain.name: chain.harm for chain in sensitivity.chains}
+    merged_harm = {name: chain_harm[item.block.chain.name] for name, item in merged.items()}
+    droppable = {block.name for block in coupling.blocks if block.name in block_harm}
     used = {item.block for item in placed}
     names = {group.name for group in groups}
     return Assembled(
@@ -92,12 +101,13 @@ def assemble(
             limits,
             tuple(
                 RemovableBlock(
-                    block.name,
-                    block_harm[block.name],
-                    tuple(name for name in coupling.block_groups.get(block.name, ()) if name in names),
+                    block,
+                    block_harm[block] if block in droppable else None,
+                    tuple(name for name in coupling.block_groups.get(block, ()) if name in names),
+                    merged_harm.get(block),
                 )
-                for block in coupling.blocks
-                if block.name in block_harm and block.name in used
+                for block in coupling.block_groups
+                if block in used and (block in droppable or block in merged)
             ),
             fixed_ms=fixed_ms,
         ),
@@ -145,15 +155,19 @@ def usable_groups(
 
 
 def places(
-    units: Sequence[Unit], coupling: Coupling, groups: Mapping[str, CoupledGroup]
+    units: Sequence[Unit],
+    coupling: Coupling,
+    groups: Mapping[str, CoupledGroup],
+    merged: Mapping[str, MergedUnit],
 ) -> tuple[_Placed, ...]:
-    """Each unit with its groups and its block, by its layer, or by the tensors that it reads."""
+    """Each unit with its groups and its block, by its layer, or by the tensors that it reads; then the merged ones."""
     block_of = {layer: block.name for block in coupling.blocks for layer in block.layers}
+    gone = {place: name for name, item in merged.items() for place in (*inner_units(units, item), item.last)}
     sides: dict[str, GroupChannels | None] = {}
     within: dict[str, str] = {}
     placed = []
     names: dict[str, int] = {}
-    for unit in units:
+    for place, unit in enumerate(units):
         before = [side for name in unit.inputs if (side := sides.get(name)) is not None]
         reads, makes = coupling.reads.get(unit.layer), coupling.makes.get(unit.layer)
         if not unit.layer:
@@ -165,14 +179,25 @@ def places(
         block = block_of.get(unit.layer)
         if not unit.layer:
             block = next((within[name] for name in unit.inputs if name in within), None)
-        if block is not None and unit.family.kind != "add" and not unit.family.residual:
+        if block is None and place in gone:
+            block = gone[place]  # a chain that is in no residual block ends with its last convolution
+        elif block is not None and unit.family.kind != "add" and not unit.family.residual:
             within[unit.output] = block
         sides[unit.output] = makes
         name = unit.layer or (unit.nodes[0] if unit.nodes else unit.family.text())
         names[name] = names.get(name, 0) + 1
-        placed.append(
-            _Placed(name if names[name] == 1 else f"{name} ({names[name]})", unit, reads, makes, block)
+        there: tuple[BlockWay, ...] = (
+            ("kept", "merged") if block in merged and place not in gone else ("kept",)
         )
+        called = name if names[name] == 1 else f"{name} ({names[name]})"
+        placed.append(_Placed(called, unit, reads, makes, block, there))
+    placed += [
+        replace(
+            placed[item.last], name=f"{name} merged", unit=item.unit, reads=placed[item.first].reads, block=name,
+            there=("merged",),
+        )
+        for name, item in merged.items()
+    ]  # fmt: skip
     return tuple(placed)
 
 
@@ -258,4 +283,5 @@ def layer_unit(
         item.reads.group if item.reads else None,
         item.makes.group if item.makes else None,
         item.block,
+        item.there,
     )

@@ -1,4 +1,4 @@
-"""Which layer's channels are narrowed together, and which blocks can go: what a network lets a plan choose."""
+"""Which channels are narrowed together, which blocks can go, and which be merged: what a network lets a plan choose."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from edgekit.compress import (
     ResidualBlock,
     droppable_blocks,
 )
+from edgekit.compress.depth.merging import ConvolutionChain, find_mergers
 from edgekit.compress.folding import folded
 from edgekit.compress.pruning.propose import allowed_widths, sound_grouping
 from edgekit.errors import StageError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from edgekit.compress.base import Example
     from edgekit.compress.pruning.groups import ChannelGroup
 
-__all__ = ["CoupledGroup", "Coupling", "GroupChannels", "coupled"]
+__all__ = ["CoupledGroup", "Coupling", "GroupChannels", "MergeableBlock", "coupled"]
 
 PROJECTED = "its channels are read beside those of other groups by"
 ATTENDED = "its channels go into an attention, whose time is not in the tables"
@@ -47,6 +48,14 @@ class CoupledGroup:
 
 
 @dataclass(frozen=True)
+class MergeableBlock:
+    """`chain`: whose convolutions become one. `name`: of the residual block that it is in, else its own."""
+
+    name: str
+    chain: ConvolutionChain
+
+
+@dataclass(frozen=True)
 class Coupling:
     """`reads`, `makes`: layer → its side. `kept`: layers that stay whole → why. `blocks`: those that can be dropped."""
 
@@ -56,6 +65,7 @@ class Coupling:
     kept: Mapping[str, str]
     blocks: tuple[ResidualBlock, ...] = ()
     block_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mergeable: tuple[MergeableBlock, ...] = ()
 
 
 def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> Coupling:
@@ -82,13 +92,38 @@ def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> C
         groups.append(CoupledGroup(group.layer, widths, makers, layers))
     try:
         blocks = droppable_blocks(module, example)
+        chains = find_mergers(module, example).chains
     except StageError:
-        blocks = ()
+        blocks, chains = (), ()
+    mergeable = mergeable_blocks(chains, blocks, groups)
+    layers_of = {item.name: item.chain.convolutions for item in mergeable}
+    layers_of.update({block.name: block.layers for block in blocks})
     inside = {
-        block.name: tuple(group.name for group in groups if set(group.layers) <= set(block.layers))
-        for block in blocks
+        name: tuple(group.name for group in groups if set(group.layers) <= set(layers))
+        for name, layers in layers_of.items()
     }
-    return Coupling(tuple(groups), reads, makes, kept, blocks, inside)
+    return Coupling(tuple(groups), reads, makes, kept, blocks, inside, mergeable)
+
+
+def mergeable_blocks(
+    chains: Collection[ConvolutionChain], blocks: Collection[ResidualBlock], groups: Collection[CoupledGroup]
+) -> tuple[MergeableBlock, ...]:
+    """Chains that a plan may merge. One in a residual block counts where it is the only one there, and nothing else in
+    that block has channels of its own: these would be taken to go with it.
+    """
+    mergeable = []
+    for chain in chains:
+        around = [block for block in blocks if not set(block.layers).isdisjoint(chain.convolutions)]
+        if not around:
+            mergeable.append(MergeableBlock(chain.name, chain))
+            continue
+        (block, *others) = around
+        within = set(block.layers)
+        alone = sum(not within.isdisjoint(other.convolutions) for other in chains) == 1
+        own = [group for group in groups if set(group.layers) <= within]
+        if not others and alone and all(set(group.layers) <= set(chain.convolutions) for group in own):
+            mergeable.append(MergeableBlock(block.name, chain))
+    return tuple(mergeable)
 
 
 def unusable(groups: Collection[ChannelGroup]) -> Mapping[str, str]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgekit.compress import PruneConfig, PrunePlan
 from edgekit.compress.depth.blocks import Depth, find_depth
+from edgekit.compress.depth.merging import Mergers, find_mergers
+from edgekit.compress.depth.shallow import depth_text
 from edgekit.compress.folding import folded
 from edgekit.compress.pruning.cost import layer_macs
 from edgekit.compress.pruning.propose import ScoredGroups, scored_groups
@@ -40,7 +42,7 @@ class PlanCutter:
     ) -> None:
         self._module, self._example = folded(module), example
         self._coupling, self._config, self._data = coupling, config, data
-        self._scored: dict[tuple[str, ...], ScoredGroups] = {}
+        self._scored: dict[tuple[tuple[str, ...], tuple[str, ...]], ScoredGroups] = {}
 
     def plan(self, allocation: Allocation) -> PrunePlan:
         """The allocation as what goes from the network.
@@ -48,10 +50,11 @@ class PlanCutter:
         Groups are called otherwise once their first layer has gone: they are found again by any layer that makes them.
         Raises StageError when the network cannot be traced, or narrows two groups differently that have become one.
         """
-        dropped = tuple(dict.fromkeys(allocation.dropped))
-        if dropped not in self._scored:
-            self._scored[dropped] = self._without(dropped)
-        scored = self._scored[dropped]
+        chains = {block.name: block.chain.name for block in self._coupling.mergeable}
+        depth = tuple(allocation.dropped), tuple(chains[name] for name in allocation.merged)
+        if depth not in self._scored:
+            self._scored[depth] = self._at(*depth)
+        scored = self._scored[depth]
         home = {
             member.layer: group for group in scored.groups if not group.attended for member in group.makers
         }
@@ -62,22 +65,28 @@ class PlanCutter:
                 continue
             for layer in {home[maker].layer for maker in group.makers if maker in home}:
                 if widths.setdefault(layer, width) != width:
-                    raise StageError("prune", f"without {', '.join(dropped)}, {layer} would have two widths")
+                    raise StageError("prune", f"{depth_text(*depth)}: {layer} would have two widths")
         before = scored.cost.macs({})
-        return PrunePlan((), self._macs, before, dropped).then(scored.plan(widths))
+        return PrunePlan((), self._macs, before, *depth).then(scored.plan(widths))
 
-    def _without(self, dropped: tuple[str, ...]) -> ScoredGroups:
+    def _at(self, dropped: tuple[str, ...], merged: tuple[str, ...]) -> ScoredGroups:
         shallow = self._module
-        if dropped:
-            try:
-                shallow = self._depth.without(self._module, dropped)
-            except UserError as error:
-                raise StageError("prune", str(error)) from error
+        try:
+            if dropped:
+                shallow = self._depth.without(shallow, dropped)
+            if merged:
+                shallow = self._mergers.merged(shallow, merged)
+        except UserError as error:
+            raise StageError("prune", str(error)) from error
         return scored_groups(shallow, self._example, self._config, self._data)
 
     @cached_property
     def _depth(self) -> Depth:
         return find_depth(self._module, self._example)
+
+    @cached_property
+    def _mergers(self) -> Mergers:
+        return find_mergers(self._module, self._example)
 
     @cached_property
     def _macs(self) -> int:

@@ -46,6 +46,7 @@ class PlanRow:
     untrained: str
     scores: str
     dropped: str
+    merged: str
     narrowed: str
     groups: tuple[tuple[str, str], ...]
     unlisted: int
@@ -170,8 +171,9 @@ def _times(plan: PlanResult, planning: PlanningResult) -> str:
 
 def _changes(plan: PlanResult) -> str:
     parts = []
-    if plan.dropped:
-        parts.append(f"block{'s' if len(plan.dropped) > 1 else ''} {_listed(plan.dropped)} dropped")
+    for names, done in ((plan.dropped, "dropped"), (plan.merged, "merged")):
+        if names:
+            parts.append(f"block{'s' if len(names) > 1 else ''} {_listed(names)} {done}")
     if plan.widths:
         parts.append(f"{plural(len(plan.widths), 'group')} narrowed")
     return ", ".join([*parts, f"{_percent(plan.macs)} of the MACs left"])
@@ -198,6 +200,7 @@ def _row(plan: PlanResult, planning: PlanningResult, metric: str) -> PlanRow:
         untrained="–" if plan.untrained is None else level_text(plan.untrained, metric),
         scores=", ".join(level_text(score, metric) for score in plan.scores) or "–",
         dropped=_joined(plan.dropped, MOST_BLOCKS, NAME),
+        merged=_joined(plan.merged, MOST_BLOCKS, NAME),
         narrowed=plural(len(plan.widths), "group") if plan.widths else "",
         groups=tuple(groups[:MOST_GROUPS]),
         unlisted=max(0, len(groups) - MOST_GROUPS),

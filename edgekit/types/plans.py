@@ -29,7 +29,8 @@ class PlanResult:
     high end of the budget's percentile, None where no runtime told.
 
     `harm`: what the solver expects, which ranks plans and is no drop of accuracy. `macs`: what is left, a fraction.
-    `widths`: narrowed groups → channels left and channels before. `untrained`: its score before any training;
+    `dropped`, `merged`: blocks that are gone, and whose convolutions became one; `widths`: narrowed groups → channels
+    left and channels before. `untrained`: its score before any training;
     `scores`: after each rung of the contest, on samples held aside from training (all fractions). `variant`: the
     network that it became; "" where another plan won, or it breaks the budget, which `why` says. `drop`, `trained_ms`:
     of the trained network's best build, as the budget counts accuracy (a fraction) and latency; None where none was
@@ -42,6 +43,7 @@ class PlanResult:
     harm: float
     macs: float
     dropped: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
     widths: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     untrained: float | None = None
     scores: tuple[float, ...] = ()

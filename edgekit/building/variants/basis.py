@@ -106,7 +106,7 @@ def plan_basis(
     }
 
     def trace(_: Path) -> dict[str, Any]:
-        with reporter.step("Finding what can be narrowed and dropped"):
+        with reporter.step("Finding what can be narrowed, dropped and merged"):
             return {"coupling": msgspec.to_builtins(coupled(load(), example, config))}
 
     coupling = msgspec.convert(cache.entry("coupling", parts, trace).meta["coupling"], Coupling)
@@ -129,6 +129,7 @@ def stored_solution(cache: Cache, problem: PlanProblem) -> Solution:
             "bound": repr(solution.bound),  # it may be infinite, which JSON has not
             "widths": dict(plan.widths),
             "dropped": list(plan.dropped),
+            "merged": list(plan.merged),
             "precisions": dict(plan.precisions),
         }
 
@@ -139,7 +140,7 @@ def stored_solution(cache: Cache, problem: PlanProblem) -> Solution:
         "numpy": metadata.version("numpy"),
     }
     meta = cache.entry("solution", parts, find).meta
-    plan = predicted(problem, meta["widths"], meta["dropped"], meta["precisions"])
+    plan = predicted(problem, meta["widths"], meta["dropped"], meta["precisions"], meta["merged"])
     return Solution(meta["outcome"], plan, float(meta["bound"]))
 
 
@@ -151,7 +152,11 @@ def stored_cut(
     def find(_: Path) -> dict[str, str]:
         return {"plan": cutter().plan(allocation).to_json()}
 
-    chosen = {"widths": dict(allocation.widths), "dropped": list(allocation.dropped)}
+    chosen = {
+        "widths": dict(allocation.widths),
+        "dropped": list(allocation.dropped),
+        "merged": list(allocation.merged),
+    }
     return PrunePlan.from_json(cache.entry("plan", {**parts, **chosen}, find).meta["plan"])
 
 

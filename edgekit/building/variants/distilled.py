@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgekit.building.cache import Cache
-from edgekit.building.request import depth_text
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.job import CutShortError, Job, PruneJob, Student, TrainingJob, distil
@@ -29,6 +28,7 @@ from edgekit.compress import (
     IterateConfig,
     LowRankPlan,
     PruneConfig,
+    depth_text,
     fits,
     load_low_rank,
     load_pruned,

@@ -88,6 +88,7 @@ def plan_result(
         harm=plan.allocation.harm,
         macs=plan.pruning.fraction,
         dropped=tuple(plan.allocation.dropped),
+        merged=tuple(plan.allocation.merged),
         widths=widths,
         untrained=untrained,
         scores=scores,

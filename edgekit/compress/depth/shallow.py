@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.compress.depth.blocks import find_depth
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["shallower"]
+__all__ = ["depth_text", "shallower"]
 
 
 def shallower(
@@ -31,3 +31,12 @@ def shallower(
     if merged:
         result = find_mergers(result, example).merged(result, merged)
     return result
+
+
+def depth_text(dropped: Sequence[str], merged: Sequence[str]) -> str:
+    """What is done to a network's blocks: `without blocks.3, blocks.7, blocks.5 merged`; "" where nothing is."""
+    parts = (
+        f"without {', '.join(dropped)}" if dropped else "",
+        f"{', '.join(merged)} merged" if merged else "",
+    )
+    return ", ".join(part for part in parts if part)

@@ -63,7 +63,7 @@ class GroupHarm:
 
 @dataclass(frozen=True)
 class BlockHarm:
-    """One droppable block, bypassed, batch norms re-estimated."""
+    """One block bypassed, or a chain of convolutions merged; batch norms re-estimated."""
 
     name: str
     harm: float
@@ -82,8 +82,8 @@ class Sensitivity:
     """Harm of everything that can be done to a network, each alone.
 
     Harm is the divergence of the outputs from the original's on the same samples (`divergence.py`): 0 is none. Of
-    groups and blocks it is that between networks whose batch norms were both re-estimated; `floor` is what that alone
-    does to the original. `samples`: how many were compared.
+    groups, blocks and chains it is that between networks whose batch norms were both re-estimated; `floor` is what that
+    alone does to the original. `samples`: how many were compared.
     """
 
     groups: tuple[GroupHarm, ...]
@@ -91,21 +91,25 @@ class Sensitivity:
     layers: tuple[LayerHarm, ...]
     floor: float
     samples: int
+    chains: tuple[BlockHarm, ...] = ()
 
     def harm_of(self, plan: PrunePlan) -> float:
         """Predicted of a plan: the sum over its parts. Raises UserError for a group or block that was not measured."""
-        return self.harm_of_widths(plan.widths, plan.dropped)
+        return self.harm_of_widths(plan.widths, plan.dropped, plan.merged)
 
-    def harm_of_widths(self, widths: Mapping[str, int], dropped: Collection[str] = ()) -> float:
-        """Like `harm_of`, for groups' widths by any layer that makes their channels, and dropped blocks."""
+    def harm_of_widths(
+        self, widths: Mapping[str, int], dropped: Collection[str] = (), merged: Collection[str] = ()
+    ) -> float:
+        """Like `harm_of`, for groups' widths by any layer that makes their channels, dropped blocks, merged chains."""
         groups = {maker: group for group in self.groups for maker in group.makers}
         blocks = {block.name: block.harm for block in self.blocks}
-        for name in (*(set(widths) - set(groups)), *(set(dropped) - set(blocks))):
-            known = ", ".join((*(group.layer for group in self.groups), *blocks))
-            raise UserError(f"nothing is known of {name}", allowed=known)
-        return sum(groups[layer].harm(width) for layer, width in widths.items()) + sum(
-            blocks[name] for name in dropped
-        )
+        chains = {chain.name: chain.harm for chain in self.chains}
+        unknown = (*(set(widths) - set(groups)), *(set(dropped) - set(blocks)), *(set(merged) - set(chains)))
+        if unknown:
+            known = ", ".join((*(group.layer for group in self.groups), *blocks, *chains))
+            raise UserError(f"nothing is known of {unknown[0]}", allowed=known)
+        narrowed = sum(groups[layer].harm(width) for layer, width in widths.items())
+        return narrowed + sum(blocks[name] for name in dropped) + sum(chains[name] for name in merged)
 
     def harm_of_precision(self, layers: Collection[str], precision: Precision) -> float:
         """Predicted of these layers at that precision: the sum; layers that were not measured count nothing."""

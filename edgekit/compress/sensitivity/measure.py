@@ -1,4 +1,4 @@
-"""Measuring: each group at a few widths, each block bypassed, each layer quantized; one at a time."""
+"""Measuring, one at a time: groups at a few widths, blocks bypassed, chains merged, layers quantized."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.compress.base import Samples, whole_batches
 from edgekit.compress.depth.blocks import Depth, find_depth
+from edgekit.compress.depth.merging import Mergers, find_mergers
 from edgekit.compress.folding import folded
 from edgekit.compress.layers import weighted_layers
 from edgekit.compress.norms import reestimate_norms
@@ -106,7 +107,7 @@ def measure_sensitivity(
 ) -> Sensitivity:
     """The harm of everything that can be done to `module`, each thing alone, on samples of `data`.
 
-    `share`: of the groups, blocks and layers those that one of several takes, which `joined` brings together again.
+    `share`: of the groups, blocks, chains and layers those that one of several takes, which `joined` brings together.
 
     `module` is left as it is, but for being in eval mode. The same arguments give the same numbers on one machine.
     `pruning` says which groups may be pruned, and how their channels are scored. Raises StageError when the network
@@ -129,6 +130,7 @@ def joined(shares: Sequence[Sensitivity]) -> Sensitivity:
         groups=in_turn([share.groups for share in shares]),
         blocks=in_turn([share.blocks for share in shares]),
         layers=in_turn([share.layers for share in shares]),
+        chains=in_turn([share.chains for share in shares]),
     )
 
 
@@ -169,6 +171,7 @@ class _Measuring:
         self._renewed = OriginalOutputs(renewed, compared)
         self._floor = self._reference.divergence(renewed)
         self._depth: Depth = find_depth(module, example)
+        self._mergers: Mergers = find_mergers(module, example)
         self._groups = sound_grouping(module, example, pruning).groups
         self._scores = channel_scores(
             module, self._groups, pruning.importance, data, pruning.importance_samples
@@ -180,12 +183,12 @@ class _Measuring:
         """One after the other, each on its own."""
         place, count = share
         groups = tuple(self._group(group) for group in self._groups[place::count])
-        blocks = self.blocks(share)
+        blocks, chains = self.blocks(share), self.chains(share)
         ranges = input_ranges(self._module, self._compared)
         called = [name for name in self._layers if name in ranges]
         layers = tuple(self._quantized(name, ranges[name]) for name in called[place::count])
         self._progress.advance(1.0, f"{len(groups)} groups, {len(blocks)} blocks, {len(layers)} layers")
-        return Sensitivity(groups, blocks, layers, self._floor, self._reference.samples)
+        return Sensitivity(groups, blocks, layers, self._floor, self._reference.samples, chains)
 
     def blocks(self, share: Share = WHOLE) -> tuple[BlockHarm, ...]:
         """Each block bypassed."""
@@ -193,6 +196,15 @@ class _Measuring:
         names = [block.name for block in self._depth.blocks[place::count]]
         return tuple(
             BlockHarm(name, self._harm(self._depth.without(self._module, [name]), f"without {name}"))
+            for name in names
+        )
+
+    def chains(self, share: Share = WHOLE) -> tuple[BlockHarm, ...]:
+        """Each chain of convolutions merged."""
+        place, count = share
+        names = [chain.name for chain in self._mergers.chains[place::count]]
+        return tuple(
+            BlockHarm(name, self._harm(self._mergers.merged(self._module, [name]), f"{name} merged"))
             for name in names
         )
 
@@ -226,7 +238,8 @@ class _Measuring:
 
     def _advance(self, what: str) -> None:
         self._done += 1
-        tried = len(self._config.fractions) * len(self._groups) + len(self._depth.blocks) + len(self._layers)
+        tried = len(self._config.fractions) * len(self._groups) + len(self._depth.blocks)
+        tried += len(self._mergers.chains) + len(self._layers)
         self._progress.advance(min(0.999, self._done / tried), what)
 
 

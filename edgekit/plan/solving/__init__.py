@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgekit.plan.solving.allocation import Allocation, predicted
 from edgekit.plan.solving.diverse import Proposal, proposals
 from edgekit.plan.solving.problem import (
+    BlockWay,
     LayerUnit,
     PlanLimits,
     PlanProblem,
@@ -18,6 +19,7 @@ from edgekit.plan.solving.solver import Solution, Solvability, fastest_plan, sol
 
 __all__ = [
     "Allocation",
+    "BlockWay",
     "LayerUnit",
     "PlanLimits",
     "PlanProblem",

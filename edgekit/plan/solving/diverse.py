@@ -25,7 +25,7 @@ Solve = Callable[[PlanProblem], Solution]
 @dataclass(frozen=True)
 class Proposal:
     """A solution and what was asked of it. `share`: of the latency limit; `depth`, `mixed`: whether blocks could be
-    dropped, and whether units could differ in precision.
+    dropped or merged, and whether units could differ in precision.
     """
 
     solution: Solution
@@ -66,7 +66,9 @@ def undroppable(problem: PlanProblem) -> PlanProblem:
     """The problem without blocks, and with only those transitions that there are while every block stays."""
     return replace(
         problem,
-        units=tuple(replace(unit, block=None) for unit in problem.units),
+        units=tuple(
+            replace(unit, block=None, there=("kept",)) for unit in problem.units if "kept" in unit.there
+        ),
         blocks=(),
         transitions=tuple(item for item in problem.transitions if not item.across),
     )

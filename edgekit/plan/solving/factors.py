@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.plan.solving.problem import LayerUnit, PlanProblem, PrecisionCost, Transition, WidthTable
+from edgekit.plan.solving.problem import (
+    BlockWay,
+    LayerUnit,
+    PlanProblem,
+    PrecisionCost,
+    Transition,
+    WidthTable,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["DROPPED", "KEPT", "SLACK", "Factor", "FactorGraph", "States", "Variable", "factored"]
+__all__ = ["SLACK", "Factor", "FactorGraph", "States", "Variable", "factored", "ways_of"]
 
 States = tuple[int, ...]
 """A state of each variable, in the graph's order."""
@@ -20,13 +27,10 @@ States = tuple[int, ...]
 SLACK = 1e-9
 """Relative: by which a sum of many tables may pass a limit, because floats do not add up in every order alike."""
 
-KEPT, DROPPED = 0, 1
-"""States of a block's variable."""
-
 
 @dataclass(frozen=True)
 class Variable:
-    """A block (kept, dropped), a group (its widths), or a unit (its precisions, by name)."""
+    """A block (`ways_of`), a group (its widths), or a unit (its precisions, by name)."""
 
     kind: str
     name: str
@@ -64,7 +68,7 @@ class FactorGraph:
     """The sum of all factors is what a plan costs. `limits`: names of those that add up; `base`: what is used anyway.
 
     All uses are shares of their limit, and `base` begins at -1: a plan that keeps within has no use above 0. `inside`:
-    block → the variables that vanish with it, which are all in their first state where it is dropped.
+    block → the variables that belong to it, which are all in their first state where they are not there.
     """
 
     variables: tuple[Variable, ...]
@@ -105,7 +109,7 @@ def factored(problem: PlanProblem) -> FactorGraph:
     }
     fixed = {"latency_ms": problem.fixed_ms, "size_bytes": problem.fixed_bytes, "energy_mj": 0.0}
     variables = (
-        *(Variable("block", name, 2) for name in sorted(problem.block)),
+        *(Variable("block", name, len(ways_of(problem, name))) for name in sorted(problem.block)),
         *(Variable("group", name, len(problem.group[name].widths)) for name in sorted(problem.group)),
         *(Variable("unit", name, len(problem.unit[name].costs)) for name in sorted(problem.unit)),
     )
@@ -119,6 +123,11 @@ def factored(problem: PlanProblem) -> FactorGraph:
     ]
     base = tuple(float(np.float64(fixed[name]) / limit - 1) for name, limit in limits.items())
     return FactorGraph(variables, tuple(factors), tuple(limits), base, maker.inside())
+
+
+def ways_of(problem: PlanProblem, block: str) -> tuple[BlockWay, ...]:
+    """The states of a block's variable; that in which it is kept comes first."""
+    return tuple(problem.block[block].harms)
 
 
 class _Maker:
@@ -144,8 +153,8 @@ class _Maker:
     def of_block(self, name: str) -> Factor:
         import numpy as np
 
-        harm = np.array([0.0, self.problem.block[name].harm])
-        return Factor((self.index["block", name],), harm, np.zeros((len(self.limits), 2)))
+        harm = np.array(list(self.problem.block[name].harms.values()))
+        return Factor((self.index["block", name],), harm, np.zeros((len(self.limits), len(harm))))
 
     def of_group(self, name: str) -> Factor:
         import numpy as np
@@ -153,7 +162,8 @@ class _Maker:
         harm = np.array(self.problem.group[name].harm)
         uses = np.zeros((len(self.limits), len(harm)))
         scope = [self.index["group", name]]
-        return self._vanishing(scope, harm, uses, None, self.problem.block_of.get(name))
+        kept: tuple[BlockWay, ...] = ("kept",)
+        return self._there(scope, harm, uses, None, self.problem.block_of.get(name), kept)
 
     def of_unit(self, unit: LayerUnit) -> Factor:
         import numpy as np
@@ -169,10 +179,10 @@ class _Maker:
         forbidden = None if most is None else tables["memory_bytes"] > most * (1 + SLACK)
         groups = [self.index["group", name] for name in (unit.reads, unit.makes) if name]
         scope = [*dict.fromkeys(groups), self.index["unit", unit.name]]
-        return self._vanishing(scope, harm, uses, forbidden, unit.block)
+        return self._there(scope, harm, uses, forbidden, unit.block, unit.there)
 
     def of_transition(self, transition: Transition) -> Factor:
-        """Counts where both units stay, and all blocks between them do not."""
+        """Counts where both units are there, and all blocks between them are dropped."""
         import numpy as np
 
         units = [self.problem.unit[name] for name in (transition.before, transition.after)]
@@ -182,11 +192,16 @@ class _Maker:
                 for first in sorted(units[0].costs)
             ]
         )
-        wanted = {unit.block: KEPT for unit in units if unit.block}
-        wanted |= dict.fromkeys(transition.across, DROPPED)
+        wanted: dict[str, tuple[BlockWay, ...]] = dict.fromkeys(transition.across, ("dropped",))
+        for unit in units:
+            if unit.block:
+                wanted[unit.block] = tuple(set(unit.there) & set(wanted.get(unit.block, unit.there)))
         blocks = list(wanted)
-        full = np.zeros((*(2 for _ in blocks), *times.shape))
-        full[tuple(wanted[name] for name in blocks)] = times
+        counts = np.ones([len(ways_of(self.problem, name)) for name in blocks])
+        for axis, name in enumerate(blocks):
+            lies_so = np.array([way in wanted[name] for way in ways_of(self.problem, name)], float)
+            counts *= lies_so.reshape([-1 if other == axis else 1 for other in range(len(blocks))])
+        full = counts[..., None, None] * times
         scope = [self.index["block", name] for name in blocks]
         scope += [self.index["unit", unit.name] for unit in units]
         uses = np.stack(
@@ -216,15 +231,16 @@ class _Maker:
         squeezed: NDArray[np.float64] = stacked.squeeze(axes)
         return squeezed
 
-    def _vanishing(
+    def _there(
         self,
         scope: Sequence[int],
         harm: NDArray[np.float64],
         uses: NDArray[np.float64],
         forbidden: NDArray[np.bool_] | None,
         block: str | None,
+        there: Collection[BlockWay],
     ) -> Factor:
-        """The factor, all zero where its block is bypassed.
+        """The factor, all zero where its block is done with otherwise than in the ways `there`.
 
         Then the last axis, its own variable, is in its first state: every state of what has vanished would be as good
         as the best.
@@ -233,15 +249,15 @@ class _Maker:
 
         if block is None:
             return _sorted(scope, harm, uses, forbidden)
-        barred = np.zeros((2, *harm.shape), bool)
-        barred[1, ..., 1:] = True
-        if forbidden is not None:
-            barred[0] = forbidden
+        counts = [way in there for way in ways_of(self.problem, block)]
+        gone = np.zeros(harm.shape, bool)
+        gone[..., 1:] = True
+        own = np.zeros(harm.shape, bool) if forbidden is None else forbidden
         return _sorted(
             [self.index["block", block], *scope],
-            np.stack([harm, np.zeros(harm.shape)]),
-            np.stack([uses, np.zeros(uses.shape)], axis=1),
-            barred,
+            np.stack([harm if is_there else np.zeros(harm.shape) for is_there in counts]),
+            np.stack([uses if is_there else np.zeros(uses.shape) for is_there in counts], axis=1),
+            np.stack([own if is_there else gone for is_there in counts]),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.plan.solving.factors import DROPPED, KEPT, SLACK, FactorGraph, States
+from edgekit.plan.solving.factors import SLACK, FactorGraph, States
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ def rank(graph: FactorGraph, states: States) -> Rank:
 def improved(graph: FactorGraph, states: States) -> States:
     """The states after single changes that each rank better; variables take turns until none has a better state.
 
-    A block is dropped and kept with all that is inside of it.
+    A block is dropped, merged and kept with all that belongs to it.
     """
     touching: list[set[int]] = [set() for _ in graph.variables]
     for index, factor in enumerate(graph.factors):
@@ -68,11 +68,12 @@ def _moved(graph: FactorGraph, states: list[int], variable: int, state: int) -> 
 def _block_around(
     graph: FactorGraph, factors: list[int], block: int, states: list[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """What `_around` gives, with the block as it is and the other way round."""
+    """What `_around` gives, with the block as it is and in its other ways."""
     import numpy as np
 
     options = [
-        states if state == states[block] else _moved(graph, states, block, state) for state in (KEPT, DROPPED)
+        states if state == states[block] else _moved(graph, states, block, state)
+        for state in range(graph.variables[block].count)
     ]
     totals = [graph.totals(option, factors) for option in options]
     return (

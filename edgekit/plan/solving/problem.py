@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from edgekit.errors import UserError
 
 __all__ = [
+    "BlockWay",
     "LayerUnit",
     "PlanLimits",
     "PlanProblem",
@@ -22,6 +24,10 @@ __all__ = [
 
 WidthTable = tuple[tuple[float, ...], ...]
 """[widths of the group that is read x widths of the group that is made]; one row or column where there is no group."""
+
+
+BlockWay = Literal["kept", "dropped", "merged"]
+"""What is done with a block: nothing; it is bypassed; its convolutions become one."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class LayerUnit:
     """What a runtime runs at once. It reads the channels of one group and makes those of another, or the same.
 
     `reads` and `makes` are names of groups, None for channels that nobody prunes; where both are the same, only the
-    tables' diagonals count. `block`: the removable block that it vanishes with.
+    tables' diagonals count. `block`: the removable block that it belongs to; `there`: in what ways of that block it
+    exists.
     """
 
     name: str
@@ -69,18 +76,26 @@ class LayerUnit:
     reads: str | None = None
     makes: str | None = None
     block: str | None = None
+    there: tuple[BlockWay, ...] = ("kept",)
 
 
 @dataclass(frozen=True)
 class RemovableBlock:
-    """Units that can be bypassed together, at this harm. `groups`: those of its inside, which vanish with it.
+    """Units that can be bypassed together at `harm`, or have one in their place at `merged_harm`; None: they cannot.
 
-    A group that several blocks name stays.
+    `groups`: those of its inside, which are there while it is kept. A group that several blocks name stays.
     """
 
     name: str
-    harm: float
+    harm: float | None
     groups: tuple[str, ...] = ()
+    merged_harm: float | None = None
+
+    @property
+    def harms(self) -> Mapping[BlockWay, float]:
+        """All that can be done with it → the harm."""
+        harms: dict[BlockWay, float | None] = {"kept": 0.0, "dropped": self.harm, "merged": self.merged_harm}
+        return {way: harm for way, harm in harms.items() if harm is not None}
 
 
 @dataclass(frozen=True)
@@ -146,7 +161,7 @@ class PlanProblem:
         refuse_unusable("what is fixed", (self.fixed_ms, self.fixed_bytes))
         for block in self.blocks:
             refuse_unknown(f"block {block.name} names group", block.groups, self.group)
-            refuse_unusable(f"harm of block {block.name}", (block.harm,), least=-math.inf)
+            refuse_unusable(f"harm of block {block.name}", block.harms.values(), least=-math.inf)
         for unit in self.units:
             self._check_unit(unit)
         for transition in self.transitions:
@@ -175,6 +190,10 @@ class PlanProblem:
         refuse_unknown(f"unit {unit.name} names group", sides, self.group)
         refuse_unknown(f"unit {unit.name} names block", [unit.block] if unit.block else [], self.block)
         for name in sides:
+            if name in self.block_of and unit.there != ("kept",):
+                raise UserError(
+                    f"unit {unit.name} needs group {name}, which is there only while its block is kept"
+                )
             if self.block_of.get(name, unit.block) != unit.block:
                 raise UserError(
                     f"unit {unit.name} needs group {name}, which vanishes with block {self.block_of[name]}"

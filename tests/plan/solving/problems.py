@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from edgekit.plan.solving import (
+    BlockWay,
     LayerUnit,
     PlanLimits,
     PlanProblem,
@@ -64,10 +65,17 @@ def problems(draw: st.DrawFn, *, several_limits: bool = False) -> PlanProblem:
         if block_names and draw(st.booleans()):
             inner[draw(st.sampled_from(block_names))].append(group.name)
     owner = {name: block for block, names in inner.items() for name in names}
+    blocks = [draw(removable(name, tuple(inner[name]))) for name in block_names]
+    ways = {block.name: tuple(block.harms) for block in blocks}
     units = []
     for i in range(draw(st.integers(1, 4))):
         block = draw(st.sampled_from([None, *block_names]))
-        usable = [group for group in groups if owner.get(group.name, block) == block]
+        there = draw(st.sampled_from(places_of(ways[block]))) if block and i else ("kept",)
+        usable = [
+            group
+            for group in groups
+            if owner.get(group.name, block) == block and (there == ("kept",) or group.name not in owner)
+        ]
         reads, makes = (draw(st.sampled_from([None, *usable])) for _ in range(2))
         rows, columns = (len(side.widths) if side else 1 for side in (reads, makes))
         units.append(
@@ -86,11 +94,16 @@ def problems(draw: st.DrawFn, *, several_limits: bool = False) -> PlanProblem:
                 reads.name if reads else None,
                 makes.name if makes else None,
                 block,
+                there,
             )
         )
     transitions = []
     for first, second in itertools.pairwise(units):
-        between = [name for name in block_names if name not in (first.block, second.block)]
+        between = [
+            name
+            for name in block_names
+            if name not in (first.block, second.block) and "dropped" in ways[name]
+        ]
         pairs = [(a, b) for a in first.costs for b in second.costs if a != b]
         transitions.append(
             Transition(
@@ -104,33 +117,50 @@ def problems(draw: st.DrawFn, *, several_limits: bool = False) -> PlanProblem:
     limits = PlanLimits(draw(positive))
     if several_limits:
         limits = PlanLimits(*(draw(st.none() | positive) for _ in range(3)), energy_mj=draw(positive))
-    blocks = [RemovableBlock(name, draw(harms), tuple(inner[name])) for name in block_names]
     return PlanProblem(
         tuple(groups), tuple(units), limits, tuple(blocks), tuple(transitions), fixed_ms=draw(costs) / 4
     )
 
 
+@st.composite
+def removable(draw: st.DrawFn, name: str, groups: tuple[str, ...]) -> RemovableBlock:
+    """A block that can be dropped, merged, or both."""
+    merged = draw(st.none() | harms)
+    harm = draw(harms) if merged is None else draw(st.none() | harms)
+    return RemovableBlock(name, harm, groups, merged)
+
+
+def places_of(ways: tuple[BlockWay, ...]) -> list[tuple[BlockWay, ...]]:
+    """With which ways of its block a unit may be there."""
+    return [("kept",), *([("merged",), ("kept", "merged")] if "merged" in ways else [])]
+
+
 def every_plan(problem: PlanProblem) -> Iterator[Tried]:
     """All plans, with sums of their own."""
     names = [block.name for block in problem.blocks]
-    for flags in itertools.product((False, True), repeat=len(names)):
-        dropped = {name for name, flag in zip(names, flags, strict=True) if flag}
-        gone = {name for block in problem.blocks if block.name in dropped for name in block.groups}
-        units = [unit for unit in problem.units if unit.block not in dropped]
+    for chosen in itertools.product(*(block.harms for block in problem.blocks)):
+        ways = dict(zip(names, chosen, strict=True))
+        gone = {name for block in problem.blocks if ways[block.name] != "kept" for name in block.groups}
+        units = [unit for unit in problem.units if unit.block is None or ways[unit.block] in unit.there]
         for widths in itertools.product(*(range(len(group.widths)) for group in problem.groups)):
             at = {group.name: index for group, index in zip(problem.groups, widths, strict=True)}
             if any(at[name] for name in gone):
                 continue
             for precisions in itertools.product(*(unit.costs for unit in units)):
                 yield tried(
-                    problem, dropped, gone, at, dict(zip((u.name for u in units), precisions, strict=True))
+                    problem, ways, gone, at, dict(zip((u.name for u in units), precisions, strict=True))
                 )
 
 
 def tried(
-    problem: PlanProblem, dropped: set[str], gone: set[str], at: dict[str, int], precisions: dict[str, str]
+    problem: PlanProblem,
+    ways: dict[str, BlockWay],
+    gone: set[str],
+    at: dict[str, int],
+    precisions: dict[str, str],
 ) -> Tried:
-    harm = sum(block.harm for block in problem.blocks if block.name in dropped)
+    dropped = {name for name, way in ways.items() if way == "dropped"}
+    harm = sum(block.harms[ways[block.name]] for block in problem.blocks)
     harm += sum(group.harm[at[group.name]] for group in problem.groups if group.name not in gone)
     sums = {"latency_ms": problem.fixed_ms, "size_bytes": 0.0, "energy_mj": 0.0}
     memory = 0.0

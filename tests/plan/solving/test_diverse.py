@@ -35,7 +35,7 @@ def test_three_to_five_plans_differ_and_keep_what_was_asked_of_each() -> None:
         assert plan.latency_ms <= proposal.share * problem.limits.latency_ms * (1 + 1e-9)
         assert proposal.depth or not plan.dropped
         assert proposal.mixed or len(set(plan.precisions.values())) == 1
-        assert predicted(problem, plan.widths, plan.dropped, plan.precisions) == plan
+        assert predicted(problem, plan.widths, plan.dropped, plan.precisions, plan.merged) == plan
     assert any(not proposal.depth for proposal in made)
     assert any(not proposal.mixed for proposal in made)
 

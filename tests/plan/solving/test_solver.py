@@ -92,6 +92,7 @@ def test_equal_plans_are_told_apart_in_the_same_way_whatever_comes_first(
     first, second = solve(problem).plan, solve(again).plan
     assert dict(first.widths) == dict(second.widths)
     assert set(first.dropped) == set(second.dropped)
+    assert set(first.merged) == set(second.merged)
     assert dict(first.precisions) == dict(second.precisions)
 
 
@@ -99,7 +100,7 @@ def test_equal_plans_are_told_apart_in_the_same_way_whatever_comes_first(
 @given(problems())
 def test_a_plan_is_predicted_as_the_solver_says(problem: PlanProblem) -> None:
     plan = solve(problem).plan
-    assert predicted(problem, plan.widths, plan.dropped, plan.precisions) == plan
+    assert predicted(problem, plan.widths, plan.dropped, plan.precisions, plan.merged) == plan
 
 
 def test_a_residual_network_is_solved_to_a_small_gap_again_and_again() -> None:
