@@ -89,6 +89,7 @@ def measure(**options: Any) -> int:
     What was measured before is not measured again; what was measured is kept when the command is stopped. With --mixed
     it is what a build chooses layers in float by, where INT8 loses too much.
     """
+    from edgekit.cli.latency_networks import merged_units
     from edgekit.devices import check_device, make_device
     from edgekit.hardware import find_target
     from edgekit.latency import open_table, save_table, units_of
@@ -118,7 +119,10 @@ def measure(**options: Any) -> int:
                 integers=Integers(rule.activation, rule.weight),
             )
         known = len(table.timed)
-        wanted = precision_graph(onnx, options["backend"]).wanted() if options["mixed"] else network.units
+        if options["mixed"]:
+            wanted = precision_graph(onnx, options["backend"]).wanted()
+        else:
+            wanted = (*network.units, *merged_units(options, scratch))
         table = (measure_exactly if options["mixed"] else measure_units)(
             device, table, wanted, timing, progress=progress, keep=lambda now: save_table(now, path)
         )

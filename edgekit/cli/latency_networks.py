@@ -1,4 +1,4 @@
-"""`edgekit latency measure`: the whole networks that a table is corrected by."""
+"""`edgekit latency measure`: the whole networks that a table is corrected by, and the one of merged convolutions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from edgekit.hardware import Target
     from edgekit.latency import LatencyTable
     from edgekit.latency.measuring import TimingOptions
+    from edgekit.latency.unit import Unit
     from edgekit.types import Artifact
 
-__all__ = ["corrected"]
+__all__ = ["corrected", "merged_units"]
 
 
 def corrected(
@@ -53,3 +54,31 @@ def corrected(
         threads=timing.threads, seed=timing.seed, progress=progress,
     )  # fmt: skip
     return table, f"corrected by {len(networks)} networks of random widths"
+
+
+def merged_units(options: Mapping[str, Any], scratch: Path) -> tuple[Unit, ...]:
+    """Units of the network with each chain of convolutions as one, which a plan may choose; () where there is none, or
+    the network is no torch module.
+
+    Raises what exporting raises.
+    """
+    from edgekit.cli.network import example_inputs, located
+    from edgekit.compress import apply_plan, propose_all_merged
+    from edgekit.errors import StageError
+    from edgekit.latency import units_of
+    from edgekit.model import export_onnx, load_module
+
+    reference = located(options["model"], options)
+    if reference.kind in ("onnx", "pt2"):
+        return ()
+    example = example_inputs(None, options["input_shapes"])
+    module = load_module(reference)
+    try:
+        plan = propose_all_merged(module, example)
+    except StageError:  # nothing of it can be pruned either
+        return ()
+    if not plan.merged:
+        return ()
+    path = scratch / "merged.onnx"
+    export_onnx(apply_plan(module, example, plan), example, path)
+    return units_of(path, options["backend"], options["precision"]).units

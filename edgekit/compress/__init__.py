@@ -11,7 +11,7 @@ from edgekit.compress.lowrank.ranks import RankOption, chosen_steps, plan_of, ra
 from edgekit.compress.lowrank.training import factorized, load_low_rank, train_low_rank
 from edgekit.compress.norms import reestimate_norms
 from edgekit.compress.pruning.distilling import METHOD
-from edgekit.compress.pruning.dropping import propose_depth
+from edgekit.compress.pruning.dropping import propose_all_merged, propose_depth
 from edgekit.compress.pruning.iterate import IterateConfig, prune_iteratively
 from edgekit.compress.pruning.outcome import PruneOutcome, StepRecord
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
@@ -91,6 +91,7 @@ __all__ = [
     "measure_sensitivity",
     "plan_of",
     "propose",
+    "propose_all_merged",
     "propose_depth",
     "propose_widths",
     "prunable",

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from edgekit.building.code import code_digest
 from edgekit.building.layer_times import LayerTimes, timed_precision
 from edgekit.building.variants.base import MakerContext
 from edgekit.building.variants.basis import PlanBasis, plan_basis
-from edgekit.building.variants.original import ORIGINAL, make_variant
+from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
 from edgekit.building.variants.proposing import TimedPlan
 from edgekit.building.variants.pruned import fits_nowhere, leaders, with_energy, with_free_memory
 from edgekit.building.variants.sensitivity_task import measured_elsewhere
 from edgekit.building.variants.training import prune_config
-from edgekit.compress import PrunePlan, apply_plan
+from edgekit.compress import PrunePlan, apply_plan, propose_all_merged
 from edgekit.errors import StageError
 from edgekit.latency import LatencyTable
+from edgekit.latency.unit import UnitPrecision
 from edgekit.model import export_onnx
 from edgekit.plan import Structure
 from edgekit.plan.solving import PlanLimits
 from edgekit.planning import Assembled, unchanged
 from edgekit.types import Budget, Candidate, Signature, Variant
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    Arrays = tuple[NDArray[np.generic], ...]
 
 __all__ = ["Way", "found_way", "timed"]
 
@@ -50,6 +60,7 @@ def found_way(context: MakerContext) -> Way:
     precision = timed_precision(lead)
     assert precision is not None
     table = times.table_for(Path(context.original.onnx_path), lead.backend, precision)
+    table = with_merged(context, times, lead, precision, table)
     config = prune_config(context.request.train, context.target.channel_multiple(lead.precision))
     basis = plan_basis(
         context.cache,
@@ -72,6 +83,33 @@ def found_way(context: MakerContext) -> Way:
     seen_ms = measured.latency.p50.value
     ratio = 1.0 if is_absent else seen_ms / unchanged(basis.assembled.problem).latency_ms
     return Way(lead, table, basis, budget, ratio, is_absent)
+
+
+def with_merged(
+    context: MakerContext, times: LayerTimes, lead: Candidate, precision: UnitPrecision, table: LatencyTable
+) -> LatencyTable:
+    """The table with what the network's chains of convolutions take as one each; of a given table, as it is.
+
+    Raises StageError where they cannot be timed.
+    """
+    if times.runtime is not None:
+        return table
+    example = example_inputs(context.source)
+
+    def find(_: Path) -> dict[str, str]:
+        try:
+            return {"plan": propose_all_merged(context.model.load(), example).to_json()}
+        except StageError:  # a network that cannot be traced is told of where its groups are looked for
+            return {"plan": PrunePlan().to_json()}
+
+    parts = {"model": context.model.ref.digest, "compress": code_digest(("compress",))}
+    plan = PrunePlan.from_json(context.cache.entry("chains", parts, find).meta["plan"])
+    if not plan.merged:
+        return table
+    variant = untrained(context, context.model.load, example, "all-merged", plan)
+    merged = times.table_for(Path(variant.onnx_path), lead.backend, precision)
+    # Each network has the table that it was timed by, the original's perhaps from before.
+    return table.with_timed((*merged.timed, *table.timed))
 
 
 def with_artifact_size(
@@ -109,7 +147,8 @@ def lead_of(context: MakerContext, budget: Budget, times: LayerTimes) -> Candida
 
 def timed(context: MakerContext, way: Way, plans: Sequence[TimedPlan]) -> Mapping[str, Structure]:
     """What the untrained structures take on the board; of a board that is not here, their time by the table."""
-    variants = [untrained(context, way.basis, plan.id, plan.pruning) for plan in plans]
+    basis = way.basis
+    variants = [untrained(context, basis.load, basis.example, plan.id, plan.pruning) for plan in plans]
     structures = context.probe(variants, context.original, [way.lead])
     if way.is_absent:
         predicted_ms = {plan.id: plan.predicted_ms for plan in plans}
@@ -118,11 +157,13 @@ def timed(context: MakerContext, way: Way, plans: Sequence[TimedPlan]) -> Mappin
     return {structure.variant: structure for structure in structures}
 
 
-def untrained(context: MakerContext, basis: PlanBasis, name: str, plan: PrunePlan) -> Variant:
+def untrained(
+    context: MakerContext, load: Callable[[], torch.nn.Module], example: Arrays, name: str, plan: PrunePlan
+) -> Variant:
     """The network after the plan, as ONNX."""
 
     def write(path: Path) -> Signature:
-        return export_onnx(apply_plan(basis.module, basis.example, plan), basis.example, path)
+        return export_onnx(apply_plan(load(), example, plan), example, path)
 
     parts = {"model": context.model.ref.digest, "plan": plan.to_json()}
     return make_variant(context.cache, name, "pruned", ORIGINAL, "untrained plan", parts, write)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["ConvolutionChain", "MergedShape", "Mergers", "find_mergers", "merged"]
+__all__ = ["ConvolutionChain", "MergedShape", "Mergers", "find_mergers"]
 
 BRANCHED = "what {} gives is read in more than one place"
 UNTAGGED = frozenset(("hardswish",))
@@ -120,11 +120,6 @@ def find_mergers(module: torch.nn.Module, example: Example) -> Mergers:
         elif told:
             reasons[name] = told
     return Mergers(tuple(chains[name] for name in order if name in chains), reasons)
-
-
-def merged(module: torch.nn.Module, example: Example, names: Collection[str]) -> torch.nn.Module:
-    """A copy of `module` with these chains merged, in eval mode. Raises UserError for what is none, StageError."""
-    return find_mergers(module, example).merged(folded(module), names)
 
 
 class _Following:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgekit.compress.depth.merging import find_mergers
 from edgekit.compress.depth.shallow import shallower
 from edgekit.compress.folding import folded
 from edgekit.compress.pruning.cost import layer_macs
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["propose_depth"]
+__all__ = ["propose_all_merged", "propose_depth"]
+
+
+def propose_all_merged(module: torch.nn.Module, example: Example) -> PrunePlan:
+    """The plan that merges every chain of convolutions. Raises StageError when the network cannot be traced."""
+    chains = find_mergers(module, example).chains
+    return propose_depth(module, example, (), [chain.name for chain in chains])
 
 
 def propose_depth(
