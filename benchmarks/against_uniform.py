@@ -4,7 +4,7 @@ usage: PYTHONPATH=FOLDER python benchmarks/against_uniform.py --data DIR [--netw
        [--base FILE.safetensors] [--minutes 12] [--share 0.5] [--work DIR]
 
 FOLDER has torch-pruning 1.6.1 (pip install --target FOLDER --no-deps torch-pruning==1.6.1). --base: the weights of the
-MobileNetV2-like network, which qat.py trains and keeps, or of the transformer, which scenarios/mobile.py does.
+MobileNetV2-like network, which qat.py trains and keeps. The transformer is trained here, for VIT_EPOCHS.
 
 edgekit's planned build gets --minutes for everything: sensitivity, tables, the contest and the last training. Its
 budget is --share of the latency of the unpruned network in LiteRT INT8. Then torch-pruning prunes all groups by one
@@ -54,12 +54,15 @@ from edgekit.types import Artifact, Preprocess
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / "scenarios"))
 
-from mobile_networks import Attention, make_deit  # noqa: E402  (a file in a folder beside this one)
+from mobile_networks import Attention, make_small_deit  # noqa: E402  (files in a folder beside this one)
+from scenario import trained  # noqa: E402
 
 RATIOS = [round(0.1 + 0.05 * step, 2) for step in range(15)]
 MULTIPLES = (8, None)
 """Of the widths that torch-pruning leaves. In multiples of 8 it cannot go below 8 of 16 channels, and from a ratio of
 0.55 on it leaves such layers whole; None: any width."""
+
+VIT_EPOCHS = 8.0
 
 EPOCHS = 100.0
 """More than fit: the time limit shortens the schedule."""
@@ -72,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--networks", default="resnet20,mobilenet")
-    parser.add_argument("--base", type=Path, help="the network's weights, but for resnet20")
+    parser.add_argument("--base", type=Path, help="the MobileNetV2-like network's weights")
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--share", type=float, default=0.5, help="of the unpruned network's INT8 latency")
     parser.add_argument("--work", type=Path, default=Path(".bench"))
@@ -82,27 +85,31 @@ def main() -> None:
     preprocess = Preprocess(input_layout="nhwc", scale=255.0, mean=CLASSES_MEAN, std=CLASSES_STD)
     splits = make_splits(open_source(str(arrays), preprocess, asked.work / "cache"), seed=0)
     for name in asked.networks.split(","):
-        reference, weights, network = original(name, asked.data, asked.base)
+        reference, weights, network = original(name, asked.data, asked.base, asked.work, splits)
         model = ["--model", reference, "--weights", str(weights)]
         contest = Contest(asked.work / name, arrays, splits, network, asked.minutes)
         show(f"against uniform pruning: {name}", contest.run(model, asked.share))
 
 
-def original(name: str, data: Path, base: Path | None) -> tuple[str, Path, nn.Module]:
+def original(
+    name: str, data: Path, base: Path | None, work: Path, splits: Splits
+) -> tuple[str, Path, nn.Module]:
     """Reference, weights, and the network in eval mode."""
     if name == "resnet20":
         weights = data / "resnet20.safetensors"
         return f"{data / 'resnet.py'}:make20", weights, load_original(data, weights)
-    made = {
-        "mobilenet": (make_relu6, "small_mobilenet.py:make_relu6"),
-        "vit": (make_deit, "scenarios/mobile_networks.py:make_deit"),
-    }
-    if name not in made or base is None:
-        raise SystemExit(f"{name}: resnet20; {' or '.join(made)} with --base")
-    make, reference = made[name]
-    network = make()
-    network.load_state_dict(load_file(base))
-    return f"{HERE / reference}", base, network.eval()
+    if name == "mobilenet" and base is not None:
+        network = make_relu6()
+        network.load_state_dict(load_file(base))
+        return f"{HERE / 'small_mobilenet.py'}:make_relu6", base, network.eval()
+    if name == "vit":
+        assert splits.train is not None
+        torch.manual_seed(0)
+        config = TrainConfig(epochs=VIT_EPOCHS, learning_rate=1e-3, weight_decay=0.05, alpha=1.0)
+        weights = work / "small-deit.safetensors"
+        network = trained(make_small_deit(), splits.train, config, weights)
+        return f"{HERE / 'scenarios' / 'mobile_networks.py'}:make_small_deit", weights, network
+    raise SystemExit(f"{name}: resnet20, vit, or mobilenet with --base")
 
 
 class Contest:
