@@ -12,8 +12,10 @@ from edgekit.compress import (
     droppable_blocks,
 )
 from edgekit.compress.folding import folded
-from edgekit.compress.pruning.propose import allowed_widths, sound_grouping
+from edgekit.compress.pruning.groups import ChannelUnit
+from edgekit.compress.pruning.propose import sound_grouping, widths_of
 from edgekit.errors import StageError
+from edgekit.planning.attending import CoupledAttention, attentions_of
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["CoupledGroup", "Coupling", "GroupChannels", "coupled"]
 
 PROJECTED = "its channels are read beside those of other groups by"
-ATTENDED = "its channels go into an attention, whose time is not in the tables"
+ATTENDED = "its channels go into an attention whose heads cannot be told apart"
 UNEVEN = "one of its channels is not the same number of channels everywhere"
 
 
@@ -38,12 +40,15 @@ class GroupChannels:
 
 @dataclass(frozen=True)
 class CoupledGroup:
-    """Channels that are narrowed together. `widths`: ascending, the full one last; `layers`: that make or read them."""
+    """Channels or heads that are narrowed together. `widths`: ascending, the full one last; `layers`: that make or read
+    them. In an attention a channel is one of each head.
+    """
 
     name: str
     widths: tuple[int, ...]
     makers: tuple[str, ...]
     layers: tuple[str, ...]
+    unit: ChannelUnit = "channel"
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,16 @@ class Coupling:
     kept: Mapping[str, str]
     blocks: tuple[ResidualBlock, ...] = ()
     block_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attentions: tuple[CoupledAttention, ...] = ()
 
 
 def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> Coupling:
     """What can be chosen: groups that are proved sound, and blocks. Raises StageError when it cannot be traced."""
     grouping = sound_grouping(folded(module), example, config)
     kept = {layer: f"{layer} {reason}" for layer, reason in grouping.kept.items()}
-    reasons = unusable(grouping.groups)
+    attentions = attentions_of(grouping.groups)
+    attended = {name for attention in attentions for name in attention.groups}
+    reasons = unusable(grouping.groups, attended)
     reads: dict[str, GroupChannels] = {}
     makes: dict[str, GroupChannels] = {}
     groups = []
@@ -71,15 +79,15 @@ def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> C
         if group.layer in reasons:
             kept.update(dict.fromkeys(makers, reasons[group.layer]))
             continue
-        for member in group.members:
+        for member in () if group.layer in attended else group.members:
             side = GroupChannels(group.layer, len(member.channels[0]))
             if member.role != "out":
                 reads[member.layer] = side
             if member.role != "in":
                 makes[member.layer] = side
-        widths = tuple(sorted(allowed_widths(group.width, config.round_to, config.min_channels)))
+        widths = tuple(sorted(widths_of(group, group.width, config)))
         layers = tuple(dict.fromkeys(member.layer for member in group.members if member.role != "through"))
-        groups.append(CoupledGroup(group.layer, widths, makers, layers))
+        groups.append(CoupledGroup(group.layer, widths, makers, layers, group.unit))
     try:
         blocks = droppable_blocks(module, example)
     except StageError:
@@ -88,14 +96,19 @@ def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> C
         block.name: tuple(group.name for group in groups if set(group.layers) <= set(block.layers))
         for block in blocks
     }
-    return Coupling(tuple(groups), reads, makes, kept, blocks, inside)
+    return Coupling(tuple(groups), reads, makes, kept, blocks, inside, attentions)
 
 
-def unusable(groups: Collection[ChannelGroup]) -> Mapping[str, str]:
-    """Groups that are left at full width, since a time of two widths does not say what they would do → why."""
+def unusable(groups: Collection[ChannelGroup], attended: Collection[str]) -> Mapping[str, str]:
+    """Groups that are left at full width, since a time of two widths does not say what they would do → why.
+
+    `attended`: those of attentions, whose units say what they do.
+    """
     reasons: dict[str, str] = {}
     readers: dict[str, list[str]] = {}
     for group in groups:
+        if group.layer in attended:
+            continue
         if group.attended:
             reasons[group.layer] = ATTENDED
             continue

@@ -47,7 +47,7 @@ def predicted(
     groups = [group for group in problem.groups if problem.block_of.get(group.name) not in dropped]
     units = [unit for unit in problem.units if unit.block not in dropped]
     harm = sum(block.harm for block in problem.blocks if block.name in dropped)
-    at: dict[str | None, int] = {None: 0}
+    at: dict[str, int] = {}
     for group in groups:
         width = widths.get(group.name)
         if width not in group.widths:
@@ -59,7 +59,10 @@ def predicted(
     chosen = [(unit, _cost(unit, precisions.get(unit.name))) for unit in units]
 
     def taken(unit: LayerUnit, table: WidthTable | None) -> float:
-        return 0.0 if table is None else table[at[unit.reads]][at[unit.makes]]
+        place = 0
+        for name in unit.groups:
+            place = place * len(problem.group[name].widths) + at[name]
+        return 0.0 if table is None else table[place]
 
     return Allocation(
         widths={group.name: widths[group.name] for group in groups},
