@@ -70,13 +70,12 @@ def network(groups: int, widths: int, precisions: int, seed: int, *, bottleneck:
             step = vector * (2 if precision == "int8" else 1)
             costs[precision] = PrecisionCost(
                 latency_ms=tuple(
-                    tuple(overhead + time_ms(factor * taps * size, step, a, b) for b in outputs)
-                    for a in inputs
+                    overhead + time_ms(factor * taps * size, step, a, b) for a in inputs for b in outputs
                 ),
-                size_bytes=tuple(tuple(float(width_bytes * taps * a * b) for b in outputs) for a in inputs),
+                size_bytes=tuple(float(width_bytes * taps * a * b) for a in inputs for b in outputs),
                 harm=harm * sensitivity,
             )
-        units.append(LayerUnit(name, costs, reads, makes, block))
+        units.append(LayerUnit(name, costs, tuple(side for side in (reads, makes) if side), block))
 
     previous = None
     for stage in range(stages):

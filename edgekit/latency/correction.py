@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Correction", "Whole", "fit_correction"]
 
-GROUPS: dict[Kind, int] = {"conv": 0, "linear": 0, "product": 0, "depthwise": 1}
+GROUPS: dict[Kind, int] = {"conv": 0, "linear": 0, "product": 0, "attention": 0, "depthwise": 1}
 """Kind → its factor; all others share the last one."""
 
 FACTORS = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from edgekit.latency.interpolation import MULTIPLE, FamilyTimes
 from edgekit.latency.table import LatencyTable
@@ -38,6 +39,22 @@ def coarse_widths(most: int) -> tuple[int, ...]:
     return tuple(reversed(widths))
 
 
+MOST_HEAD_COUNTS = 6
+"""An attention's grid is measured for each number of heads by itself."""
+
+
+def head_counts(heads: int) -> tuple[int, ...]:
+    """How many heads of so many are measured, and so may be kept: all of up to 6, else evenly fewer, and all.
+
+    >>> head_counts(3)
+    (1, 2, 3)
+    >>> head_counts(16)
+    (3, 6, 9, 12, 15, 16)
+    """
+    step = -(-heads // MOST_HEAD_COUNTS)
+    return (*range(step, heads, step), heads)
+
+
 def first_points(units: Sequence[Unit]) -> tuple[Unit, ...]:
     """The coarse grids under the units of a network, whose widths are the largest that any plan of it has."""
     points: dict[Unit, None] = {}
@@ -47,10 +64,26 @@ def first_points(units: Sequence[Unit]) -> tuple[Unit, ...]:
                 (unit.resized(channels_in=width), None) for width in coarse_widths(unit.channels_in)
             )
             continue
-        for width_in in coarse_widths(unit.channels_in):
-            for width_out in coarse_widths(unit.channels_out):
-                points[unit.resized(channels_in=width_in, channels_out=width_out)] = None
+        pairs = itertools.product(coarse_widths(unit.channels_in), coarse_widths(unit.channels_out))
+        if unit.family.attention is not None:
+            points.update((point, None) for point in _attention_points(unit, tuple(pairs)))
+            continue
+        for width_in, width_out in pairs:
+            points[unit.resized(channels_in=width_in, channels_out=width_out)] = None
     return tuple(points)
+
+
+def _attention_points(unit: Unit, pairs: Sequence[tuple[int, int]]) -> Iterator[Unit]:
+    """At each number of heads. What is packed has equal widths for keys and values; others of it are parted."""
+    form = unit.family.attention
+    assert form is not None
+    is_tied = form.packed and unit.channels_in == unit.channels_out
+    parted = replace(unit, family=replace(unit.family, attention=form.parted))
+    for heads, (width_in, width_out) in itertools.product(head_counts(unit.family.groups), pairs):
+        if not is_tied or width_in == width_out:
+            yield unit.resized(channels_in=width_in, channels_out=width_out, heads=heads)
+        if is_tied and form.biased:
+            yield parted.resized(channels_in=width_in, channels_out=width_out, heads=heads)
 
 
 def further_points(table: LatencyTable, units: Sequence[Unit]) -> tuple[Unit, ...]:

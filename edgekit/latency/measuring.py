@@ -15,10 +15,12 @@ import numpy as np
 from edgekit.backends.onnxruntime.export import KEEP_FLOAT
 from edgekit.board.machine import first_cpus
 from edgekit.errors import DeviceError, StageError
+from edgekit.latency.fusing import FUSING
 from edgekit.latency.grid import first_points, further_points, missing
+from edgekit.latency.handing_out import subtracted
 from edgekit.latency.interpolation import LEAST_MS
 from edgekit.latency.litert_layers import write_tflite
-from edgekit.latency.onnx_layers import UNSIGNED, Integers, subtracted, write_onnx
+from edgekit.latency.onnx_layers import UNSIGNED, Integers, write_onnx
 from edgekit.latency.table import LatencyTable, MeasuredOn, TimedUnit
 from edgekit.latency.transitions import CHAINS, transition_ms, write_chain
 from edgekit.latency.unit import Unit
@@ -216,7 +218,7 @@ def _write(runtime: BackendName, unit: Unit, copies: int, path: Path, options: T
     if runtime == "litert":
         write_tflite(unit, copies, path)
     else:
-        write_onnx(unit, copies, path, options.integers)
+        write_onnx(unit, copies, path, options.integers, rounds_results=FUSING[runtime].rounds_results)
 
 
 def difference(few: Sequence[float], many: Sequence[float], besides_ms: float) -> Estimate:

@@ -13,25 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.graph.proto import write_model
-from edgekit.latency.unit import Family, Unit
+from edgekit.latency.attention_layers import write_attention
+from edgekit.latency.handing_out import CHAINED, POOLS, handed_out, is_image, is_large, is_thin
+from edgekit.latency.unit import Unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["UNSIGNED", "Integers", "OnnxLayers", "subtracted", "write_onnx"]
+__all__ = ["UNSIGNED", "Integers", "OnnxLayers", "write_onnx"]
 
 OPSET = 17
-CHAINED = ("add", "pointwise", "norm", "softmax")
-POOLS = ("maxpool", "average")
 POSITIVE = ("Relu", "Clip")
 SCALE = np.float32(1 / 64)
 WEIGHT_SCALE = np.float32(1 / 512)
 CLIP_HIGH = np.float32(6.0)
 THINNINGS = {"layer1": (1, 2), "layer2": (2, 1), "layer3": (3, 2), "layer4": (2, 3)}
 """Kernels of further poolings that thin the same tensor, beside the first of 2 by 2."""
-
-FLAT = 512
-"""Values of an output that are handed out whole; of larger ones a few are taken, so that copying them costs nothing."""
 
 
 @dataclass(frozen=True)
@@ -53,60 +50,26 @@ class Integers:
 UNSIGNED = Integers("uint8", "int8")
 
 
-def subtracted(unit: Unit) -> tuple[Unit, ...]:
-    """What each copy of the unit in such a network costs besides the unit itself: units in their own right."""
-    family = unit.family
-    more = []
-    if family.kind in POOLS and not _is_thin(family):  # equal ones on one tensor would be computed once
-        more.append(Unit(Family("add", family.size, family.precision), unit.channels_in, unit.channels_in))
-    if _is_thinned(unit) and _is_image(family):
-        height, width = family.size_out
-        thin = Family(
-            "maxpool", (height, width), family.precision, (min(2, height), min(2, width)), (height, width)
-        )
-        more.append(Unit(thin, unit.channels_out, unit.channels_out))
-    return tuple(more)
-
-
-def _is_image(family: Family) -> bool:
-    return family.kind in ("conv", "depthwise", *POOLS) or family.size[1] > 1
-
-
-def _is_thinned(unit: Unit) -> bool:
-    """Whether each copy has an output of its own that is not handed out whole."""
-    family = unit.family
-    height, width = family.size if family.kind == "product" else family.size_out
-    is_chain = family.kind in CHAINED or family.residual
-    return not is_chain and _is_large(height * width, unit.channels_out)
-
-
-def _is_thin(family: Family) -> bool:
-    """Whether a pooling gives one value of each channel: it may then differ from others and take the same time."""
-    return family.kind == "maxpool" and family.size_out == (1, 1) and not any(family.padding)
-
-
-def _is_large(positions: int, channels: int) -> bool:
-    """Whether an output is thinned; one without positions cannot be."""
-    return positions > 1 and positions * channels > FLAT
-
-
-def write_onnx(unit: Unit, copies: int, path: Path, integers: Integers) -> None:
+def write_onnx(
+    unit: Unit, copies: int, path: Path, integers: Integers, *, rounds_results: bool = True
+) -> None:
     """`copies` of the unit: side by side on one input where it changes shape, else one behind the other.
 
-    Side by side, each gives an output of its own, thinned by a pooling where it is large; with a residual each adds the
-    result of the one before; poolings stand on a chain of additions. See `subtracted`.
+    `rounds_results`: see `Fusing`. Side by side, each gives an output of its own, thinned by a pooling where it is
+    large; with a residual each adds the result of the one before; poolings stand on a chain of additions. See
+    `subtracted`.
     """
-    writer = OnnxLayers(unit, integers)
+    writer = OnnxLayers(unit, integers, rounds_results=rounds_results)
     family = unit.family
     last = writer.residual_input() if family.residual else writer.begun
-    if _is_thin(family):
+    if is_thin(family):
         writer.begun = writer.convolved()
     for index in range(copies):
         if family.kind in CHAINED:
             last = writer.layer(index, last)
         elif family.residual:
             last = writer.layer(index, writer.begun, last)
-        elif family.kind in POOLS and not _is_thin(family):
+        elif family.kind in POOLS and not is_thin(family):
             last = writer.summed(index, last)
             writer.output(writer.layer(index, last))
         else:
@@ -119,16 +82,16 @@ def write_onnx(unit: Unit, copies: int, path: Path, integers: Integers) -> None:
 class OnnxLayers:
     """Collects nodes and constants. Tensors between layers are the float side of a Q/DQ pair."""
 
-    def __init__(self, unit: Unit, integers: Integers) -> None:
+    def __init__(self, unit: Unit, integers: Integers, *, rounds_results: bool = True) -> None:
         self.unit, self.family = unit, unit.family
-        self.integers = integers
+        self.integers, self.rounds_results = integers, rounds_results
         self.quantized = self.family.precision == "int8"
         self.rng = np.random.default_rng(0)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        self.inputs: list[tuple[str, tuple[int, ...]]] = []
+        self.inputs: list[tuple[str, tuple[int, ...], str]] = []
         self.outputs: list[str] = []
-        self.is_image = _is_image(self.family)
+        self.is_image = is_image(self.family)
         if self.quantized:
             self.constant("scale", np.array(SCALE))
             self.constant("zero", np.array(self.integers.zero(False)))
@@ -137,7 +100,9 @@ class OnnxLayers:
         self.begun = self.begin()
 
     def begin(self) -> str:
-        """The tensor that layers start from."""
+        """The tensor that layers start from; "" where each has its own."""
+        if self.family.kind == "attention":
+            return ""
         return self.given("input", self.shape(self.unit.channels_in, self.family.size))
 
     def shape(self, channels: int, size: tuple[int, int]) -> tuple[int, ...]:
@@ -149,17 +114,29 @@ class OnnxLayers:
 
     def given(self, name: str, shape: tuple[int, ...]) -> str:
         """A further input of the network, quantized where layers are."""
-        self.inputs.append((name, shape))
+        self.inputs.append((name, shape, "float32"))
         return self.requantized(name) if self.quantized else name
+
+    def handed(self, name: str, shape: tuple[int, ...]) -> str:
+        """A further input as a layer before would hand it on: in integers where the runtime has it so."""
+        integers = self.quantized and self.rounds_results
+        self.inputs.append((name, shape, self.integers.activation if integers else "float32"))
+        if not integers:
+            return name
+        return self.node("DequantizeLinear", [name, "scale", "zero"], f"{name}.dq")
 
     def residual_input(self) -> str:
         return self.given("residual", self.shape(self.unit.channels_out, self.family.size_out))
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes_of(kind, inputs, [output], **attributes)
+        return output
+
+    def nodes_of(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """A node with several results."""
         from onnx import helper
 
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes))
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         from onnx import numpy_helper
@@ -183,10 +160,14 @@ class OnnxLayers:
         zero = self.constant(f"{name}.zero", np.zeros(channels, self.integers.weight))
         return self.node("DequantizeLinear", [f"{name}.q", scale, zero], name, axis=axis)
 
+    def vector(self, name: str, channels: int) -> str:
+        """A stored value of each channel, in float."""
+        return self.constant(name, self.rng.normal(0, 0.1, channels).astype(np.float32))
+
     def bias(self, name: str, channels: int) -> str:
-        values = self.rng.normal(0, 0.1, channels).astype(np.float32)
         if not self.quantized:
-            return self.constant(name, values)
+            return self.vector(name, channels)
+        values = self.rng.normal(0, 0.1, channels)
         self.constant(f"{name}.q", np.rint(values * 1e4).astype(np.int32))
         scale = self.constant(f"{name}.scale", np.full(channels, SCALE * WEIGHT_SCALE))
         zero = self.constant(f"{name}.zero", np.zeros(channels, np.int32))
@@ -257,13 +238,16 @@ class OnnxLayers:
         other = self.given(f"{name}.other", shape)
         return self.node("MatMul", [tensor, other], f"{name}.out")
 
+    def _attention(self, name: str, tensor: str) -> str:
+        return write_attention(self, name)
+
     def _add(self, name: str, tensor: str) -> str:
         return self.node("Add", [tensor, self.begun], f"{name}.out")
 
     def _maxpool(self, name: str, tensor: str) -> str:
         family = self.family
         kernel = list(family.kernel)
-        if _is_thin(family) and name != "layer0":  # runtimes compute equal ones once
+        if is_thin(family) and name != "layer0":  # runtimes compute equal ones once
             kernel = [min(size, THINNINGS[name][axis]) for axis, size in enumerate(family.size)]
         return self.node(
             "MaxPool",
@@ -303,12 +287,12 @@ class OnnxLayers:
 
     def output(self, tensor: str) -> None:
         """Hand a tensor out; of a large one only a few values, by a node that runtimes have for their own layouts."""
-        height, width = self.family.size_out if self.family.kind != "product" else self.family.size
         name = f"output{len(self.outputs)}"
-        if not _is_large(height * width, self.unit.channels_out):
+        if not is_large(*handed_out(self.unit)):
             self.outputs.append(tensor)
             return
         if self.is_image:
+            height, width = self.family.size_out
             thin = [min(2, height), min(2, width)]
             made = self.node("MaxPool", [tensor], f"{name}.thin", kernel_shape=thin, strides=[height, width])
         else:
@@ -322,7 +306,8 @@ class OnnxLayers:
         from onnx import TensorProto, helper, shape_inference
 
         inputs = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in self.inputs
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), shape)
+            for name, shape, kind in self.inputs
         ]
         outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self.outputs]
         graph = helper.make_graph(self.nodes, "layers", inputs, outputs, self.constants)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import StageError
+from edgekit.latency.fusing import FUSING
 from edgekit.latency.shapes import Shapes
 from edgekit.latency.table import LatencyTable
 from edgekit.latency.transitions import transition
 from edgekit.latency.unit import Unit
-from edgekit.latency.units import FREE, FUSING, unit_graph, units_of
+from edgekit.latency.units import FREE, unit_graph, units_of
 from edgekit.quantize import Border, PrecisionTimes, SwitchableUnit
 from edgekit.types import BackendName
 

@@ -156,4 +156,4 @@ def structure_of(units: Sequence[Unit]) -> str:
     """A digest of a network but for its widths: equal for all that pruning channels makes of one."""
     import hashlib
 
-    return hashlib.sha256("\n".join(unit.family.text() for unit in units).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(unit.family.structure for unit in units).encode()).hexdigest()[:16]

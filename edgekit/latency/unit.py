@@ -7,15 +7,16 @@ from typing import Literal
 
 from edgekit.errors import UserError
 
-__all__ = ["Family", "Kind", "Padding", "Unit", "UnitPrecision"]
+__all__ = ["AttentionForm", "Family", "Kind", "Padding", "Scaled", "Unit", "UnitPrecision"]
 
 Kind = Literal[
-    "conv", "depthwise", "linear", "product", "add", "maxpool", "average", "pointwise", "norm", "softmax",
+    "conv", "depthwise", "linear", "product", "attention", "add", "maxpool", "average", "pointwise", "norm", "softmax",
     "transition",
 ]  # fmt: skip
-"""`linear`: a product with stored weights; `product`: of two activations, as attention has two of them; `pointwise`: an
-activation that is fused into nothing, or an operation with a stored vector; `average`: over an image; `transition`: no
-layer, but bringing a tensor from int8 into float or back, as neighbours of different precision need it."""
+"""`linear`: a product with stored weights; `product`: of two activations; `attention`: two of them with the softmax
+between, from what the projections make to what the last one reads; `pointwise`: an activation that is fused into
+nothing, or an operation with a stored vector; `average`: over an image; `transition`: no layer, but bringing a tensor
+from int8 into float or back, as neighbours of different precision need it."""
 
 UnitPrecision = Literal["fp32", "int8"]
 """In what it is computed."""
@@ -24,13 +25,42 @@ Padding = tuple[int, int, int, int]
 """Top, left, bottom, right, as ONNX has them."""
 
 
+Scaled = Literal["queries", "keys", "scores"]
+"""What of an attention is multiplied by a number."""
+
+
+@dataclass(frozen=True)
+class AttentionForm:
+    """How an attention is written. `masked`: something is added to the scores; `packed`: one tensor holds queries, keys
+    and values; `biased`: to these their projections' biases are added behind the split.
+    """
+
+    scaled: tuple[Scaled, ...] = ()
+    masked: bool = False
+    packed: bool = False
+    biased: bool = False
+
+    @property
+    def parted(self) -> AttentionForm:
+        """With a projection for each: exporters pack three into one product only where they are equally wide."""
+        return replace(self, packed=False, biased=False)
+
+    def text(self) -> str:
+        """In words: `packed, scaled queries, scaled keys`."""
+        words = ["packed"] if self.packed else []
+        words += ["biased"] if self.biased else []
+        words += [f"scaled {what}" for what in self.scaled]
+        return ", ".join([*words, "masked"] if self.masked else words)
+
+
 @dataclass(frozen=True)
 class Family:
     """All of a unit but its channels: units of one family differ in width alone. Sizes are the input's.
 
-    `size`: height and width of an image; tokens and 1 of a sequence; 1 and 1 of a vector. `groups`: 1; of a product its
-    heads. `activation`: ONNX's operator that is fused into it, "" for none; of `pointwise` the operator itself.
-    `residual`: another tensor is added within it.
+    `size`: height and width of an image; tokens and 1 of a sequence; queries and keys of an attention; 1 and 1 of a
+    vector. `groups`: 1; of a product or an attention its heads. `attention`: of those alone. `activation`: ONNX's
+    operator that is fused into it, "" for none; of `pointwise` the operator itself. `residual`: another tensor is added
+    within it.
     """
 
     kind: Kind
@@ -42,6 +72,7 @@ class Family:
     groups: int = 1
     activation: str = ""
     residual: bool = False
+    attention: AttentionForm | None = None
 
     @property
     def size_out(self) -> tuple[int, int]:
@@ -55,7 +86,12 @@ class Family:
     @property
     def is_square(self) -> bool:
         """Whether channels out are always as many as channels in."""
-        return self.kind not in ("conv", "linear", "product")
+        return self.kind not in ("conv", "linear", "product", "attention")
+
+    @property
+    def structure(self) -> str:
+        """What pruning leaves of it, in words: heads go as channels do."""
+        return (replace(self, groups=1) if self.kind == "attention" else self).text()
 
     def text(self) -> str:
         """In words: `conv 3x3 /2 of 32x32 int8, Relu`."""
@@ -65,9 +101,10 @@ class Family:
         if self.stride != (1, 1):
             parts.append(f"/{self.stride[0]}")
         if self.groups > 1:
-            parts.append(f"in {self.groups} groups")
+            parts.append(f"in {self.groups} {'heads' if self.kind == 'attention' else 'groups'}")
         more = [self.activation] if self.activation else []
         more += ["residual"] if self.residual else []
+        more += [told] if self.attention and (told := self.attention.text()) else []
         return f"{' '.join(parts)} of {self.size[0]}x{self.size[1]} {', '.join([self.precision, *more])}"
 
 
@@ -75,6 +112,7 @@ class Family:
 class Unit:
     """One unit of a network; equal to others that take the same time.
 
+    Channels of an attention are those of a single head: of its queries and keys in, of its values out.
     Where it stands in the network does not count for that: `weight`: the initializer that it multiplies with; `layer`:
     the torch module that this came from, as `named_modules` has it ("" without weights). `nodes`: the ONNX nodes that
     it runs, the multiplying one first. `inputs`, `output`: the tensors that it reads and makes.
@@ -94,14 +132,24 @@ class Unit:
             raise UserError(
                 f"a unit of {self.channels_in} and {self.channels_out} channels", allowed="1 or more"
             )
+        if (self.family.kind == "attention") != (self.family.attention is not None):
+            raise UserError(
+                f"{self.family.kind} has a form: {self.family.attention}", allowed="attentions alone"
+            )
         if self.family.is_square and self.channels_in != self.channels_out:
             raise UserError(
                 f"{self.family.kind} from {self.channels_in} to {self.channels_out} channels",
                 allowed="as many out as in",
             )
 
-    def resized(self, *, channels_in: int | None = None, channels_out: int | None = None) -> Unit:
+    def resized(
+        self, *, channels_in: int | None = None, channels_out: int | None = None, heads: int | None = None
+    ) -> Unit:
         """The same unit at other widths; where both are the same by nature, either says both. Raises UserError."""
+        if heads is not None:
+            return replace(self, family=replace(self.family, groups=heads)).resized(
+                channels_in=channels_in, channels_out=channels_out
+            )
         if self.family.is_square:
             width = channels_in or channels_out or self.channels_in
             return replace(self, channels_in=width, channels_out=channels_out or width)
@@ -120,6 +168,8 @@ class Unit:
         positions, taps = height * width, self.family.kernel[0] * self.family.kernel[1]
         if self.family.kind == "depthwise":
             return positions * taps * self.channels_out
+        if self.family.kind == "attention":
+            return positions * self.family.groups * (self.channels_in + self.channels_out)
         if self.family.kind in ("conv", "linear", "product"):
             return positions * taps * self.channels_in * self.channels_out // self.family.groups
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from edgekit.errors import UserError
 from edgekit.graph.layers import name_nodes
 from edgekit.graph.proto import read_model
 from edgekit.graph.rewrites import means_to_pooling
+from edgekit.latency.attention import AttentionReader, GraphAttention
+from edgekit.latency.fusing import FUSING, Fusing
+from edgekit.latency.naming import layer_name, told_once
 from edgekit.latency.shapes import Shapes
 from edgekit.latency.unit import Family, Kind, Unit, UnitPrecision
 from edgekit.quantize.stream import between_products
@@ -19,7 +23,7 @@ from edgekit.types import BackendName
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["FREE", "FUSING", "NetworkUnits", "unit_graph", "units_of"]
+__all__ = ["FREE", "NetworkUnits", "unit_graph", "units_of"]
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 FREE = frozenset(
@@ -32,34 +36,6 @@ POOLS = {"MaxPool": "maxpool", "GlobalAveragePool": "average"}
 
 SMALL_SHARE = 0.005
 """OpenVINO's INT8 leaves matrix products below this share of all MACs in float: see backends/openvino/quantize.py."""
-
-
-@dataclass(frozen=True)
-class Fusing:
-    """What a runtime runs at once. `residual`: in which precisions a convolution adds another tensor itself.
-
-    `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it. `stream_in_float`: what
-    stands between the products of a network that attends is float.
-    """
-
-    residual: frozenset[UnitPrecision]
-    small_in_float: bool = False
-    rounds_results: bool = True
-    stream_in_float: bool = False
-
-
-FUSING: dict[BackendName, Fusing] = {
-    # core/optimizer/conv_add_act_fusion.cc and nchwc_transformer.cc; its QLinearAdd is a node of its own.
-    "onnxruntime": Fusing(frozenset({"fp32"}), stream_in_float=True),
-    # intel_cpu/src/graph_optimizer.cpp, FuseConvolutionSumAndConvolutionSumActivation.
-    # NNCF puts quantizers before layers alone: an integer layer hands out float where nothing in int8 reads it.
-    "openvino": Fusing(
-        frozenset({"fp32", "int8"}), small_in_float=True, rounds_results=False, stream_in_float=True
-    ),
-    # XNNPACK adds in an operator of its own.
-    "litert": Fusing(frozenset()),
-}
-"""Runtimes whose layers can be timed one by one on a CPU → what they fuse."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +83,12 @@ class _Reader:
         self.outputs = {port.name for port in model.graph.output}
         self.places = {id(node): place for place, node in enumerate(self.nodes)}
         self.taken: set[int] = set()
+        self.attentions: dict[int, GraphAttention] = {}
+        reader = AttentionReader(self.nodes, self.shapes, self.makers, self.readers, self.outputs)
+        for attention in reader.read() if fusing.attends else ():
+            last = id(attention.nodes[1])  # all that it reads stands before
+            self.attentions[last] = attention
+            self.taken.update(id(node) for node in attention.nodes if id(node) != last)
 
     def read(self) -> NetworkUnits:
         units, unmeasured = [], []
@@ -118,14 +100,14 @@ class _Reader:
                 units.append(unit)
             elif id(node) not in self.taken and node.op_type not in FREE and not self.is_constant(node):
                 unmeasured.append(f"{node.op_type} {node.name}")
-        return NetworkUnits(self.in_float(tuple(units)), tuple(unmeasured))
+        return NetworkUnits(self.in_float(told_once(units)), tuple(unmeasured))
 
     def in_float(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
         """With those in float that this runtime leaves so: small matrix products, and sums of a transformer."""
         limit = SMALL_SHARE * sum(unit.macs for unit in units) if self.fusing.small_in_float else 0.0
         return tuple(
             unit.in_precision("fp32")
-            if (unit.family.kind in ("linear", "product") and unit.macs < limit)
+            if (unit.family.kind in ("linear", "product", "attention") and largest_product(unit) < limit)
             or (unit.family.kind in ("add", "pointwise") and not self.stream.isdisjoint(unit.nodes))
             else unit
             for unit in units
@@ -138,6 +120,8 @@ class _Reader:
         """The unit that begins with this node; None where none does."""
         if node.op_type == "Conv":
             return self.convolution(node)
+        if id(node) in self.attentions:
+            return self.attention(self.attentions[id(node)])
         if node.op_type in ("Gemm", "MatMul"):
             return self.product(node)
         if node.op_type in POOLS and len(self.shapes.of(node.input[0])) == 4:
@@ -185,16 +169,27 @@ class _Reader:
         if not left or len(right) < 2:
             return None
         if node.input[1] not in self.shapes.weights:
-            heads = _product(right[:-2])
+            heads = math.prod(right[:-2])
             family = Family(
-                "product", (_product(left[:-1]) // max(heads, 1), 1), self.precision, groups=heads
+                "product", (math.prod(left[:-1]) // max(heads, 1), 1), self.precision, groups=heads
             )
             return self.made(family, heads * right[-2], heads * right[-1], [node], "", None)
         turned = bool(self.shapes.attribute(node, "transB", 0))
         channels_in, channels_out = (right[1], right[0]) if turned else (right[-2], right[-1])
         nodes, activation, _ = self.absorbed(node, bias=True, residual=False)
-        family = Family("linear", (_product(left[:-1]), 1), self.precision, activation=activation)
+        family = Family("linear", (math.prod(left[:-1]), 1), self.precision, activation=activation)
         return self.made(family, channels_in, channels_out, nodes, node.input[1], None)
+
+    def attention(self, told: GraphAttention) -> Unit:
+        self.taken.update(id(node) for node in told.nodes)
+        return Unit(
+            Family("attention", told.size, self.precision, groups=told.heads, attention=told.form),
+            told.key_width,
+            told.value_width,
+            nodes=tuple(node.name for node in told.nodes),
+            inputs=told.inputs,
+            output=told.output,
+        )
 
     def absorbed(
         self, node: Any, *, bias: bool = False, residual: bool = True
@@ -260,7 +255,7 @@ class _Reader:
         before, after = self.makers.get(node.input[0]), self.only_reader(node)
         if before is None or after is None:
             return None
-        nodes = [node, before, after]
+        nodes = [before, node, after]
         while (
             (after := self.only_reader(nodes[-1])) is not None and after.op_type == "Mul" and len(nodes) < 5
         ):
@@ -272,7 +267,7 @@ class _Reader:
 
     def plain(self, node: Any, kind: Kind, **settings: Any) -> Unit | None:
         """A unit of one node that keeps its channels. Normalizations stay float in every runtime."""
-        size, channels = self.shapes.size_and_channels(node.input[0])
+        size, channels = self.shapes.size_and_channels(self.read_by(node))
         if not channels:
             return None
         precision: UnitPrecision = "fp32" if kind in ("norm", "softmax") else self.precision
@@ -288,13 +283,17 @@ class _Reader:
         added: str | None,
     ) -> Unit:
         self.taken.update(id(node) for node in nodes)
-        inputs = (str(nodes[0].input[0]), *([added] if added else []))
+        inputs = (self.read_by(nodes[0]), *([added] if added else []))
         if family.kind in ("add", "product"):
             inputs = tuple(str(name) for name in nodes[0].input)
         return Unit(
             family, channels_in, channels_out, weight, self.layer(nodes, weight) if weight else "",
             tuple(node.name for node in nodes), inputs, str(nodes[-1].output[0]),
         )  # fmt: skip
+
+    def read_by(self, node: Any) -> str:
+        """The first tensor that a node reads and that is not stored."""
+        return next(str(name) for name in node.input if name not in self.shapes.weights)
 
     def layer(self, nodes: list[Any], weight: str) -> str:
         """See `layer_name`; parameters that several layers share, as equal ones are stored, name none."""
@@ -317,27 +316,7 @@ class _Reader:
         return tuple(kernel), tuple(stride), tuple(self.shapes.attribute(node, "pads", [0, 0, 0, 0]))
 
 
-def layer_name(node: str, weight: str, bias: str) -> str:
-    """The torch module of a layer: by its node's name, `/a/a.0/conv/Conv` for `a.0.conv`, else by its parameters'.
-
-    Folding batch normalization into a weight takes the weight's name, and merging a product with its bias the node's.
-    """
-    if node.startswith("/") and node.count("/") > 1:
-        names: list[str] = []
-        for part in node.strip("/").split("/")[:-1]:
-            if names and part.startswith(f"{names[-1]}."):
-                names[-1] = part
-            else:
-                names.append(part)
-        return ".".join(names)
-    for parameter, ending in ((weight, ".weight"), (bias, ".bias")):
-        if parameter.endswith(ending):
-            return parameter.removesuffix(ending)
-    return ""
-
-
-def _product(sizes: tuple[int, ...]) -> int:
-    result = 1
-    for size in sizes:
-        result *= size
-    return result
+def largest_product(unit: Unit) -> float:
+    """Multiply-accumulates of the larger product of an attention; of other units all."""
+    widths = unit.channels_in, unit.channels_out
+    return unit.macs * max(widths) / sum(widths) if unit.family.kind == "attention" else unit.macs

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UserError
 from edgekit.latency import LatencyTable, NetworkUnits, Unit
 from edgekit.plan.solving import (
-    BlockWay,
     LayerUnit,
     PlanLimits,
     PlanProblem,
@@ -18,8 +18,9 @@ from edgekit.plan.solving import (
     WidthGroup,
     WidthTable,
 )
-from edgekit.planning.coupling import CoupledGroup, Coupling, GroupChannels
-from edgekit.planning.merging import MergedUnit, inner_units, offered_units
+from edgekit.planning.coupling import CoupledGroup, Coupling
+from edgekit.planning.merging import offered_units
+from edgekit.planning.placing import LinkedAttention, PlacedUnit, linked_attentions, placed_units
 
 if TYPE_CHECKING:
     from edgekit.compress import Sensitivity
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Assembled", "assemble"]
 
 UNTIMED = "the table tells no time of"
+
+FEWER = {"head": "fewer heads", "channel": "narrower widths"}
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,6 @@ class Assembled:
     problem: PlanProblem
     kept: Mapping[str, str]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """A unit of the network with the groups that it reads and makes, its block, and in what ways of that it exists."""
-
-    name: str
-    unit: Unit
-    reads: GroupChannels | None
-    makes: GroupChannels | None
-    block: str | None
-    there: tuple[BlockWay, ...] = ("kept",)
 
 
 def assemble(
@@ -78,8 +69,9 @@ def assemble(
     kept = dict(coupling.kept)
     merged, slower = offered_units(network.units, coupling, sensitivity, time_ms)
     notes += slower
-    groups = usable_groups(network.units, coupling, sensitivity, kept)
-    placed = places(network.units, coupling, {group.name: group for group in groups}, merged)
+    linked = linked_attentions(network.units, coupling, kept)
+    groups = usable_groups(network.units, coupling, linked, sensitivity, kept)
+    placed = placed_units(network.units, coupling, linked, {group.name for group in groups}, merged)
     groups = reached(groups, placed, time_ms, kept)
     units = tuple(
         layer_unit(item, {group.name: group for group in groups}, time_ms, sensitivity) for item in placed
@@ -138,14 +130,22 @@ def timing(
 
 
 def usable_groups(
-    units: Sequence[Unit], coupling: Coupling, sensitivity: Sensitivity, kept: dict[str, str]
+    units: Sequence[Unit],
+    coupling: Coupling,
+    linked: Collection[LinkedAttention],
+    sensitivity: Sensitivity,
+    kept: dict[str, str],
 ) -> list[CoupledGroup]:
     """Groups whose harm was measured and whose layers all are units; of the others `kept` gets the reason."""
     measured = {group.layer for group in sensitivity.groups}
     timed = {unit.layer for unit in units}
+    seen = {name for link in linked for name in link.attention.groups}
+    unseen = {name for attention in coupling.attentions for name in attention.groups} - seen
     groups = []
     for group in coupling.groups:
-        absent = [layer for layer in group.layers if layer not in timed]
+        if group.name in unseen:
+            continue
+        absent = [layer for layer in group.layers if layer not in timed and group.name not in seen]
         if group.name in measured and not absent:
             groups.append(group)
             continue
@@ -154,134 +154,57 @@ def usable_groups(
     return groups
 
 
-def places(
-    units: Sequence[Unit],
-    coupling: Coupling,
-    groups: Mapping[str, CoupledGroup],
-    merged: Mapping[str, MergedUnit],
-) -> tuple[_Placed, ...]:
-    """Each unit with its groups and its block, by its layer, or by the tensors that it reads; then the merged ones."""
-    block_of = {layer: block.name for block in coupling.blocks for layer in block.layers}
-    gone = {place: name for name, item in merged.items() for place in (*inner_units(units, item), item.last)}
-    sides: dict[str, GroupChannels | None] = {}
-    within: dict[str, str] = {}
-    placed = []
-    names: dict[str, int] = {}
-    for place, unit in enumerate(units):
-        before = [side for name in unit.inputs if (side := sides.get(name)) is not None]
-        reads, makes = coupling.reads.get(unit.layer), coupling.makes.get(unit.layer)
-        if not unit.layer:
-            reads = makes = before[0] if before and unit.family.is_square else None
-        elif unit.family.is_square:
-            reads = makes = makes or reads
-        reads = reads if reads and reads.group in groups else None
-        makes = makes if makes and makes.group in groups else None
-        block = block_of.get(unit.layer)
-        if not unit.layer:
-            block = next((within[name] for name in unit.inputs if name in within), None)
-        if block is None and place in gone:
-            block = gone[place]  # a chain that is in no residual block ends with its last convolution
-        elif block is not None and unit.family.kind != "add" and not unit.family.residual:
-            within[unit.output] = block
-        sides[unit.output] = makes
-        name = unit.layer or (unit.nodes[0] if unit.nodes else unit.family.text())
-        names[name] = names.get(name, 0) + 1
-        there: tuple[BlockWay, ...] = (
-            ("kept", "merged") if block in merged and place not in gone else ("kept",)
-        )
-        called = name if names[name] == 1 else f"{name} ({names[name]})"
-        placed.append(_Placed(called, unit, reads, makes, block, there))
-    placed += [
-        replace(
-            placed[item.last], name=f"{name} merged", unit=item.unit, reads=placed[item.first].reads, block=name,
-            there=("merged",),
-        )
-        for name, item in merged.items()
-    ]  # fmt: skip
-    return tuple(placed)
-
-
 def reached(
     groups: Sequence[CoupledGroup],
-    placed: Sequence[_Placed],
+    placed: Sequence[PlacedUnit],
     time_ms: Callable[[Unit], float | None],
     kept: dict[str, str],
 ) -> list[CoupledGroup]:
     """The groups with those widths alone at which the table tells the time of all their units."""
+    full = {group.name: group.widths[-1] for group in groups}
     result = []
     for group in groups:
-        touched = [
-            (
-                item,
-                item.reads is not None and item.reads.group == group.name,
-                item.makes is not None and item.makes.group == group.name,
-            )
-            for item in placed
-        ]
+        touched = [item for item in placed if group.name in item.groups]
         widths = tuple(
             width
             for width in group.widths
             if all(
-                time_ms(
-                    resized(
-                        item,
-                        group.widths[-1] - width if reading else 0,
-                        group.widths[-1] - width if making else 0,
-                    )
-                )
-                is not None
-                for item, reading, making in touched
-                if reading or making
+                time_ms(unit) is not None for item in touched for unit in item.at({**full, group.name: width})
             )
         )
         if len(widths) == 1:
-            kept.update(dict.fromkeys(group.makers, "the table does not reach narrower widths of it"))
-        result.append(CoupledGroup(group.name, widths, group.makers, group.layers))
+            kept.update(dict.fromkeys(group.makers, f"the table does not reach {FEWER[group.unit]} of it"))
+        result.append(replace(group, widths=widths))
     return result
 
 
-def resized(item: _Placed, fewer_in: int, fewer_out: int) -> Unit:
-    """The unit with its groups narrower by so many channels."""
-    unit = item.unit
-    channels_in = unit.channels_in - fewer_in * (item.reads.per_channel if item.reads else 0)
-    channels_out = unit.channels_out - fewer_out * (item.makes.per_channel if item.makes else 0)
-    return unit.resized(channels_in=channels_in, channels_out=channels_out)
-
-
 def layer_unit(
-    item: _Placed,
+    item: PlacedUnit,
     groups: Mapping[str, CoupledGroup],
     time_ms: Callable[[Unit], float | None],
     sensitivity: Sensitivity,
 ) -> LayerUnit:
-    """The unit's tables over the widths of its groups. Raises UserError where the table does not reach a pair."""
-    sides = [groups[side.group] if side else None for side in (item.reads, item.makes)]
-    fewer = [[group.widths[-1] - width for width in group.widths] if group else [0] for group in sides]
-    is_same = item.reads is not None and item.makes is not None and item.reads.group == item.makes.group
+    """The unit's tables over the widths of its groups. Raises UserError where the table does not reach a choice."""
+    names = item.groups
+    choices = [
+        item.at(dict(zip(names, widths, strict=True)))
+        for widths in itertools.product(*(groups[name].widths for name in names))
+    ]
 
     def tabled(value: Callable[[Unit], float | None]) -> WidthTable:
-        rows = []
-        for a in fewer[0]:
-            row = []
-            for b in fewer[1]:
-                told = 0.0 if is_same and a != b else value(resized(item, a, b))
-                if told is None:
-                    raise UserError(
-                        f"the table does not tell the time of {resized(item, a, b).text()}",
-                        remedy="measure it: edgekit latency measure",
-                    )
-                row.append(told)
-            rows.append(tuple(row))
-        return tuple(rows)
+        row = []
+        for units in choices:
+            told = {unit: value(unit) for unit in units}
+            if None in told.values():
+                missing = next(unit for unit, value in told.items() if value is None)
+                raise UserError(
+                    f"the table does not tell the time of {missing.text()}",
+                    remedy="measure it: edgekit latency measure",
+                )
+            row.append(sum(told[unit] or 0.0 for unit in units))
+        return tuple(row)
 
     precision = item.unit.family.precision
     harm = 0.0 if precision == "fp32" else sensitivity.harm_of_precision([item.unit.layer], precision)
     cost = PrecisionCost(tabled(time_ms), tabled(lambda unit: float(unit.weight_bytes)), harm=harm)
-    return LayerUnit(
-        item.name,
-        {precision: cost},
-        item.reads.group if item.reads else None,
-        item.makes.group if item.makes else None,
-        item.block,
-        item.there,
-    )
+    return LayerUnit(item.name, {precision: cost}, names, item.block, item.there)

@@ -13,8 +13,10 @@ from edgekit.compress import (
 )
 from edgekit.compress.depth.merging import ConvolutionChain, find_mergers
 from edgekit.compress.folding import folded
-from edgekit.compress.pruning.propose import allowed_widths, sound_grouping
+from edgekit.compress.pruning.groups import ChannelUnit
+from edgekit.compress.pruning.propose import sound_grouping, widths_of
 from edgekit.errors import StageError
+from edgekit.planning.attending import CoupledAttention, attentions_of
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CoupledGroup", "Coupling", "GroupChannels", "MergeableBlock", "coupled"]
 
 PROJECTED = "its channels are read beside those of other groups by"
-ATTENDED = "its channels go into an attention, whose time is not in the tables"
+ATTENDED = "its channels go into an attention whose heads cannot be told apart"
 UNEVEN = "one of its channels is not the same number of channels everywhere"
 
 
@@ -39,12 +41,15 @@ class GroupChannels:
 
 @dataclass(frozen=True)
 class CoupledGroup:
-    """Channels that are narrowed together. `widths`: ascending, the full one last; `layers`: that make or read them."""
+    """Channels or heads that are narrowed together. `widths`: ascending, the full one last; `layers`: that make or read
+    them. In an attention a channel is one of each head.
+    """
 
     name: str
     widths: tuple[int, ...]
     makers: tuple[str, ...]
     layers: tuple[str, ...]
+    unit: ChannelUnit = "channel"
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,16 @@ class Coupling:
     blocks: tuple[ResidualBlock, ...] = ()
     block_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mergeable: tuple[MergeableBlock, ...] = ()
+    attentions: tuple[CoupledAttention, ...] = ()
 
 
 def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> Coupling:
     """What can be chosen: groups that are proved sound, and blocks. Raises StageError when it cannot be traced."""
     grouping = sound_grouping(folded(module), example, config)
     kept = {layer: f"{layer} {reason}" for layer, reason in grouping.kept.items()}
-    reasons = unusable(grouping.groups)
+    attentions = attentions_of(grouping.groups)
+    attended = {name for attention in attentions for name in attention.groups}
+    reasons = unusable(grouping.groups, attended)
     reads: dict[str, GroupChannels] = {}
     makes: dict[str, GroupChannels] = {}
     groups = []
@@ -81,15 +89,15 @@ def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> C
         if group.layer in reasons:
             kept.update(dict.fromkeys(makers, reasons[group.layer]))
             continue
-        for member in group.members:
+        for member in () if group.layer in attended else group.members:
             side = GroupChannels(group.layer, len(member.channels[0]))
             if member.role != "out":
                 reads[member.layer] = side
             if member.role != "in":
                 makes[member.layer] = side
-        widths = tuple(sorted(allowed_widths(group.width, config.round_to, config.min_channels)))
+        widths = tuple(sorted(widths_of(group, group.width, config)))
         layers = tuple(dict.fromkeys(member.layer for member in group.members if member.role != "through"))
-        groups.append(CoupledGroup(group.layer, widths, makers, layers))
+        groups.append(CoupledGroup(group.layer, widths, makers, layers, group.unit))
     try:
         blocks = droppable_blocks(module, example)
         chains = find_mergers(module, example).chains
@@ -102,7 +110,7 @@ def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> C
         name: tuple(group.name for group in groups if set(group.layers) <= set(layers))
         for name, layers in layers_of.items()
     }
-    return Coupling(tuple(groups), reads, makes, kept, blocks, inside, mergeable)
+    return Coupling(tuple(groups), reads, makes, kept, blocks, inside, mergeable, attentions)
 
 
 def mergeable_blocks(
@@ -126,11 +134,16 @@ def mergeable_blocks(
     return tuple(mergeable)
 
 
-def unusable(groups: Collection[ChannelGroup]) -> Mapping[str, str]:
-    """Groups that are left at full width, since a time of two widths does not say what they would do → why."""
+def unusable(groups: Collection[ChannelGroup], attended: Collection[str]) -> Mapping[str, str]:
+    """Groups that are left at full width, since a time of two widths does not say what they would do → why.
+
+    `attended`: those of attentions, whose units say what they do.
+    """
     reasons: dict[str, str] = {}
     readers: dict[str, list[str]] = {}
     for group in groups:
+        if group.layer in attended:
+            continue
         if group.attended:
             reasons[group.layer] = ATTENDED
             continue

@@ -55,15 +55,14 @@ class PlanCutter:
         if depth not in self._scored:
             self._scored[depth] = self._at(*depth)
         scored = self._scored[depth]
-        home = {
-            member.layer: group for group in scored.groups if not group.attended for member in group.makers
-        }
+        home = {(member.layer, group.unit): group for group in scored.groups for member in group.makers}
         widths: dict[str, int] = {}
         for group in self._coupling.groups:
             width = allocation.widths.get(group.name, group.widths[-1])
             if width == group.widths[-1]:
                 continue
-            for layer in {home[maker].layer for maker in group.makers if maker in home}:
+            makers = [(maker, group.unit) for maker in group.makers]
+            for layer in {home[maker].layer for maker in makers if maker in home}:
                 if widths.setdefault(layer, width) != width:
                     raise StageError("prune", f"{depth_text(*depth)}: {layer} would have two widths")
         before = scored.cost.macs({})

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.latency.handing_out import subtracted
 from edgekit.latency.litert_layers import write_tflite
-from edgekit.latency.onnx_layers import UNSIGNED, Integers, subtracted, write_onnx
-from edgekit.latency.unit import Family, Unit, UnitPrecision
+from edgekit.latency.onnx_layers import UNSIGNED, Integers, write_onnx
+from edgekit.latency.unit import AttentionForm, Family, Unit, UnitPrecision
 
 SAME = (1, 1, 1, 1)
 COPIES = 3
@@ -67,7 +68,7 @@ def optimized(unit: Unit, integers: Integers, folder: Path) -> list[str]:
     options = {"optimized_model_filepath": str(folder / "optimized.onnx"), "session.qdqisint8allowed": "1"}
     with open_session("onnxruntime", str(folder / "net.onnx"), options) as session:
         feeds: Any = session.signature["inputs"]
-        answers = session.run({spec["name"]: np.ones(spec["shape"], np.float32) for spec in feeds})
+        answers = session.run({spec["name"]: np.ones(spec["shape"], spec["dtype"]) for spec in feeds})
     assert all(np.isfinite(value).all() for value in answers.values())
     return [node.op_type for node in onnx.load(str(folder / "optimized.onnx")).graph.node]
 
@@ -123,3 +124,52 @@ def test_poolings_that_thin_one_tensor_are_all_run(precision: UnitPrecision, tmp
     kinds = optimized(thin, UNSIGNED, tmp_path)
     assert sum("MaxPool" in kind for kind in kinds) == COPIES
     assert sum("Conv" in kind for kind in kinds) == 1
+
+
+FORMS = [
+    AttentionForm(("queries", "keys"), packed=True, biased=True),
+    AttentionForm(("queries",)),
+    AttentionForm(("scores",), masked=True),
+]
+
+
+def attention(precision: UnitPrecision, form: AttentionForm) -> Unit:
+    return Unit(Family("attention", (17, 17), precision, groups=3, attention=form), 16, 24)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=AttentionForm.text)
+def test_onnx_runtime_runs_an_attention_in_integers(form: AttentionForm, tmp_path: Path) -> None:
+    kinds = optimized(attention("int8", form), UNSIGNED, tmp_path)
+    assert kinds.count("QLinearMatMul") == 2 * COPIES
+    assert kinds.count("QLinearSoftmax") == COPIES
+    assert not {"MatMul", "FusedMatMul", "Softmax"} & set(kinds)
+    # What it reads is in integers already: nothing is rounded but what float arithmetic gives.
+    assert kinds.count("QuantizeLinear") == COPIES * (len(form.scaled) + form.biased)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=AttentionForm.text)
+def test_onnx_runtime_runs_every_float_attention(form: AttentionForm, tmp_path: Path) -> None:
+    kinds = optimized(attention("fp32", form), UNSIGNED, tmp_path)
+    assert kinds.count("MatMul") + kinds.count("FusedMatMul") == 2 * COPIES
+    assert kinds.count("Softmax") == COPIES
+    assert "Mul" not in kinds  # the scale goes into its product
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_openvino_runs_every_attention_of_its_own(precision: UnitPrecision, tmp_path: Path) -> None:
+    """As one subgraph each, or in parts, as its version does on this CPU; never one for several."""
+    pytest.importorskip("openvino")
+    from edgekit.board.layers import layer_rows
+
+    path = tmp_path / "net.onnx"
+    write_onnx(attention(precision, FORMS[1]), COPIES, path, UNSIGNED, rounds_results=False)
+    rng = np.random.default_rng(0)
+    feeds = {
+        f"layer{copy}.{part}": rng.random((1, 17, width), np.float32)
+        for copy in range(COPIES)
+        for part, width in (("queries", 48), ("keys", 48), ("values", 72))
+    }
+    options = {"PERF_COUNT": "YES", "INFERENCE_PRECISION_HINT": "f32"}
+    rows = layer_rows("openvino", str(path), options, 1, feeds, 2)
+    told = " ".join(row["facts"].get("originalLayersNames", "") + row["name"] for row in rows)
+    assert all(f"layer{copy}.sum" in told for copy in range(COPIES))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgekit.latency import Family, LatencyTable, MeasuredOn, TimedUnit, Unit, measuring
-from edgekit.latency.onnx_layers import subtracted
+from edgekit.latency.handing_out import subtracted
 from edgekit.types import Estimate
 
 PLACE = MeasuredOn("a machine", "a CPU", "x86_64", (), "onnxruntime", "1.0", 1)

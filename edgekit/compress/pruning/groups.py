@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["ChannelGroup", "ChannelUnit", "Grouping", "Member", "ViewSize", "channel_groups"]
+__all__ = ["ChannelGroup", "ChannelUnit", "Grouping", "Member", "ViewSize", "channel_groups", "group_name"]
 
 ChannelUnit = Literal["channel", "head"]
 
@@ -106,6 +106,11 @@ def channel_groups(module: torch.nn.Module, example: Example) -> Grouping:
         heads = [group for group in along_heads if group.attended and group.members not in known]
     whole = {member.layer for group in heads for member in group.makers}
     return Grouping((*channels, *heads), {name: why for name, why in kept.items() if name not in whole})
+
+
+def group_name(layer: str, unit: ChannelUnit) -> str:
+    """What a group is called whose first layer this is."""
+    return layer if unit == "channel" else f"{layer} heads"
 
 
 def _grouped(
@@ -198,7 +203,7 @@ def _group(
         for at, value in scales_of(network.recorded.get(name, ()), count)
     }
     return ChannelGroup(
-        first if unit == "channel" else f"{first} heads",
+        group_name(first, unit),
         len(place),
         tuple(members),
         unit,

@@ -29,7 +29,6 @@ __all__ = [
     "Prunable",
     "PruneConfig",
     "ScoredGroups",
-    "allowed_widths",
     "apply_plan",
     "kept_whole",
     "propose",
@@ -38,6 +37,7 @@ __all__ = [
     "scored_groups",
     "sound_grouping",
     "told",
+    "widths_of",
 ]
 
 
@@ -85,7 +85,7 @@ class Prunable:
 def prunable(module: torch.nn.Module, example: Example, config: PruneConfig) -> tuple[Prunable, ...]:
     """Every group that `propose` may prune. Empty when nothing can be pruned soundly."""
     return tuple(
-        Prunable(group.layer, group.width, _widths_of(group, group.width, config))
+        Prunable(group.layer, group.width, widths_of(group, group.width, config))
         for group in _groups(folded(module), example, config)
     )
 
@@ -244,7 +244,7 @@ def sound_grouping(module: torch.nn.Module, example: Example, config: PruneConfi
     return Grouping(sound, kept)
 
 
-def _widths_of(group: ChannelGroup, width: int, config: PruneConfig) -> tuple[int, ...]:
+def widths_of(group: ChannelGroup, width: int, config: PruneConfig) -> tuple[int, ...]:
     """allowed_widths of a group that had `width` channels at first; of heads any number may stay."""
     if group.unit == "head":
         return allowed_widths(width, 1)
@@ -253,7 +253,7 @@ def _widths_of(group: ChannelGroup, width: int, config: PruneConfig) -> tuple[in
 
 def _allowed_now(group: ChannelGroup, original: int, config: PruneConfig) -> tuple[int, ...]:
     """Widths allowed from the group's down, counted from the original's width, so that halving happens once."""
-    allowed = _widths_of(group, original, config)
+    allowed = widths_of(group, original, config)
     return (group.width, *(count for count in allowed if count < group.width))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from edgekit.compress.pruning.groups import ChannelUnit, group_name
 from edgekit.errors import UserError
 from edgekit.types import Precision
 
@@ -30,8 +31,9 @@ class MeasuredWidth:
 class GroupHarm:
     """One channel group, named like its `ChannelGroup` by its first layer.
 
-    `makers`: all layers that make its channels. `measured`: descending widths, full width (harm 0) not among them.
-    `lost[w]`: the share of the channels' scores that is lost where the best w stay, [width + 1], from 1 down to 0.
+    `makers`: all layers that make its channels, or its heads where `unit` says so. `measured`: descending widths, full
+    width (harm 0) not among them. `lost[w]`: the share of the channels' scores that is lost where the best w stay,
+    [width + 1], from 1 down to 0.
     """
 
     layer: str
@@ -39,6 +41,7 @@ class GroupHarm:
     makers: tuple[str, ...]
     measured: tuple[MeasuredWidth, ...]
     lost: tuple[float, ...]
+    unit: ChannelUnit = "channel"
 
     def harm(self, width: int) -> float:
         """Of keeping the best `width` channels: linear in the lost score between measured widths, never falling.
@@ -101,7 +104,7 @@ class Sensitivity:
         self, widths: Mapping[str, int], dropped: Collection[str] = (), merged: Collection[str] = ()
     ) -> float:
         """Like `harm_of`, for groups' widths by any layer that makes their channels, dropped blocks, merged chains."""
-        groups = {maker: group for group in self.groups for maker in group.makers}
+        groups = {group_name(maker, group.unit): group for group in self.groups for maker in group.makers}
         blocks = {block.name: block.harm for block in self.blocks}
         chains = {chain.name: chain.harm for chain in self.chains}
         unknown = (*(set(widths) - set(groups)), *(set(dropped) - set(blocks)), *(set(merged) - set(chains)))

@@ -221,7 +221,8 @@ class _Measuring:
             narrow = cut(self._module, [group], plan)
             measured.append(MeasuredWidth(width, self._harm(narrow, f"{group.layer} with {width} channels")))
         makers = tuple(maker.layer for maker in group.makers)
-        return GroupHarm(group.layer, group.width, makers, tuple(measured), _lost(scores[order]))
+        lost = _lost(scores[order])
+        return GroupHarm(group.layer, group.width, makers, tuple(measured), lost, group.unit)
 
     def _quantized(self, name: str, values: Any) -> LayerHarm:
         with quantized_layer(self._layers[name], values):

@@ -53,7 +53,7 @@ def predicted(
     ]
     units = [unit for unit in problem.units if unit.block is None or ways[unit.block] in unit.there]
     harm = sum(block.harms[ways[block.name]] for block in problem.blocks)
-    at: dict[str | None, int] = {None: 0}
+    at: dict[str, int] = {}
     for group in groups:
         width = widths.get(group.name)
         if width not in group.widths:
@@ -65,7 +65,10 @@ def predicted(
     chosen = [(unit, _cost(unit, precisions.get(unit.name))) for unit in units]
 
     def taken(unit: LayerUnit, table: WidthTable | None) -> float:
-        return 0.0 if table is None else table[at[unit.reads]][at[unit.makes]]
+        place = 0
+        for name in unit.groups:
+            place = place * len(problem.group[name].widths) + at[name]
+        return 0.0 if table is None else table[place]
 
     return Allocation(
         widths={group.name: widths[group.name] for group in groups},

@@ -63,15 +63,18 @@ def scaled(problem: PlanProblem, share: float) -> PlanProblem:
 
 
 def undroppable(problem: PlanProblem) -> PlanProblem:
-    """The problem without blocks, and with only those transitions that there are while every block stays."""
-    return replace(
-        problem,
-        units=tuple(
-            replace(unit, block=None, there=("kept",)) for unit in problem.units if "kept" in unit.there
-        ),
-        blocks=(),
-        transitions=tuple(item for item in problem.transitions if not item.across),
+    """The problem without blocks, with those units and transitions that there are while every block stays."""
+    units = {
+        unit.name: replace(unit, block=None, there=("kept",))
+        for unit in problem.units
+        if "kept" in unit.there
+    }
+    transitions = (
+        item
+        for item in problem.transitions
+        if not item.across and item.before in units and item.after in units
     )
+    return replace(problem, units=tuple(units.values()), blocks=(), transitions=tuple(transitions))
 
 
 def in_one_precision(problem: PlanProblem, solve: Solve) -> Solution:

@@ -177,8 +177,7 @@ class _Maker:
         harm = np.zeros(uses.shape[1:]) + np.array([cost.harm for cost in costs])
         most = self.problem.limits.memory_bytes
         forbidden = None if most is None else tables["memory_bytes"] > most * (1 + SLACK)
-        groups = [self.index["group", name] for name in (unit.reads, unit.makes) if name]
-        scope = [*dict.fromkeys(groups), self.index["unit", unit.name]]
+        scope = [*(self.index["group", name] for name in unit.groups), self.index["unit", unit.name]]
         return self._there(scope, harm, uses, forbidden, unit.block, unit.there)
 
     def of_transition(self, transition: Transition) -> Factor:
@@ -214,22 +213,15 @@ class _Maker:
         return _sorted(scope, np.zeros(full.shape), uses, None)
 
     def _stacked(self, unit: LayerUnit, costs: Iterable[PrecisionCost], name: str) -> NDArray[np.float64]:
-        """[width read, width made, precision], without the axes of groups that the unit does not have."""
+        """[*widths of its groups, precision]."""
         import numpy as np
 
-        first, second = (
-            self.counts[self.index["group", side]] if side else 1 for side in (unit.reads, unit.makes)
-        )
+        shape = [self.counts[self.index["group", name]] for name in unit.groups]
         tables: list[WidthTable | None] = [getattr(cost, name) for cost in costs]
-        stacked = np.stack(
-            [np.zeros((first, second)) if table is None else np.array(table, float) for table in tables], -1
+        return np.stack(
+            [np.zeros(shape) if table is None else np.array(table, float).reshape(shape) for table in tables],
+            -1,
         )
-        if unit.reads and unit.reads == unit.makes:
-            every = np.arange(first)
-            return stacked[every, every]
-        axes = tuple(axis for axis, side in enumerate((unit.reads, unit.makes)) if not side)
-        squeezed: NDArray[np.float64] = stacked.squeeze(axes)
-        return squeezed
 
     def _there(
         self,

@@ -22,8 +22,9 @@ __all__ = [
     "WidthTable",
 ]
 
-WidthTable = tuple[tuple[float, ...], ...]
-"""[widths of the group that is read x widths of the group that is made]; one row or column where there is no group."""
+WidthTable = tuple[float, ...]
+"""A value for each choice of the widths of a unit's groups, in their order, that of the last group changing first; a
+single one where there is no group."""
 
 
 BlockWay = Literal["kept", "dropped", "merged"]
@@ -50,7 +51,7 @@ class WidthGroup:
 
 @dataclass(frozen=True)
 class PrecisionCost:
-    """A unit in one precision: what each pair of widths costs, and the harm of computing it so.
+    """A unit in one precision: what each choice of widths costs, and the harm of computing it so.
 
     `memory_bytes`: live while the unit runs. Tables that are None cost nothing.
     """
@@ -64,17 +65,15 @@ class PrecisionCost:
 
 @dataclass(frozen=True)
 class LayerUnit:
-    """What a runtime runs at once. It reads the channels of one group and makes those of another, or the same.
+    """What a runtime runs at once. `groups`: all whose widths it hangs on, whether it reads or makes their channels.
 
-    `reads` and `makes` are names of groups, None for channels that nobody prunes; where both are the same, only the
-    tables' diagonals count. `block`: the removable block that it belongs to; `there`: in what ways of that block it
-    exists.
+    A convolution has two at most; an attention three: its heads, and the widths of each for keys and for values.
+    `block`: the removable block that it belongs to; `there`: in what ways of that block it exists.
     """
 
     name: str
     costs: Mapping[str, PrecisionCost]
-    reads: str | None = None
-    makes: str | None = None
+    groups: tuple[str, ...] = ()
     block: str | None = None
     there: tuple[BlockWay, ...] = ("kept",)
 
@@ -186,10 +185,11 @@ class PlanProblem:
         return {name: block.name for block in self.blocks for name in block.groups if named.count(name) == 1}
 
     def _check_unit(self, unit: LayerUnit) -> None:
-        sides = [name for name in (unit.reads, unit.makes) if name is not None]
-        refuse_unknown(f"unit {unit.name} names group", sides, self.group)
+        refuse_unknown(f"unit {unit.name} names group", unit.groups, self.group)
+        if len(set(unit.groups)) != len(unit.groups):
+            raise UserError(f"unit {unit.name} names a group twice: {', '.join(unit.groups)}")
         refuse_unknown(f"unit {unit.name} names block", [unit.block] if unit.block else [], self.block)
-        for name in sides:
+        for name in unit.groups:
             if name in self.block_of and unit.there != ("kept",):
                 raise UserError(
                     f"unit {unit.name} needs group {name}, which is there only while its block is kept"
@@ -200,19 +200,17 @@ class PlanProblem:
                 )
         if not unit.costs:
             raise UserError(f"unit {unit.name} has no precision")
-        shape = tuple(len(self.group[name].widths) if name else 1 for name in (unit.reads, unit.makes))
+        shape = [len(self.group[name].widths) for name in unit.groups]
         for precision, cost in unit.costs.items():
             where = f"unit {unit.name} in {precision}"
             refuse_unusable(f"harm of {where}", (cost.harm,), least=-math.inf)
             for table in (cost.latency_ms, cost.size_bytes, cost.memory_bytes, cost.energy_mj):
                 if table is None:
                     continue
-                got = {(len(table), len(row)) for row in table} or {(0, 0)}
-                if got != {shape}:
-                    raise UserError(
-                        f"a table of {where} is {sorted(got)}", allowed=f"{shape[0]} rows of {shape[1]}"
-                    )
-                refuse_unusable(f"a table of {where}", (value for row in table for value in row))
+                if len(table) != math.prod(shape):
+                    wanted = " x ".join(map(str, shape)) or "1"
+                    raise UserError(f"a table of {where} has {len(table)} values", allowed=wanted)
+                refuse_unusable(f"a table of {where}", table)
 
     def _check_transition(self, transition: Transition) -> None:
         where = f"the transition from {transition.before} to {transition.after}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 from hypothesis import strategies as st
 
 from edgekit.plan.solving import (
@@ -46,8 +48,8 @@ class Tried:
 
 
 @st.composite
-def tables(draw: st.DrawFn, rows: int, columns: int) -> WidthTable:
-    return tuple(tuple(draw(costs) for _ in range(columns)) for _ in range(rows))
+def tables(draw: st.DrawFn, count: int) -> WidthTable:
+    return tuple(draw(costs) for _ in range(count))
 
 
 @st.composite
@@ -76,23 +78,22 @@ def problems(draw: st.DrawFn, *, several_limits: bool = False) -> PlanProblem:
             for group in groups
             if owner.get(group.name, block) == block and (there == ("kept",) or group.name not in owner)
         ]
-        reads, makes = (draw(st.sampled_from([None, *usable])) for _ in range(2))
-        rows, columns = (len(side.widths) if side else 1 for side in (reads, makes))
+        own = draw(st.permutations(usable))[: draw(st.integers(0, 3))]
+        count = math.prod(len(group.widths) for group in own)
         units.append(
             LayerUnit(
                 f"u{i}",
                 {
                     precision: PrecisionCost(
-                        draw(tables(rows, columns)),
-                        draw(tables(rows, columns)) if several_limits else None,
-                        draw(tables(rows, columns)) if several_limits else None,
-                        draw(tables(rows, columns)) if several_limits else None,
+                        draw(tables(count)),
+                        draw(tables(count)) if several_limits else None,
+                        draw(tables(count)) if several_limits else None,
+                        draw(tables(count)) if several_limits else None,
                         draw(harms),
                     )
                     for precision in PRECISIONS[: draw(st.integers(1, 2))]
                 },
-                reads.name if reads else None,
-                makes.name if makes else None,
+                tuple(group.name for group in own),
                 block,
                 there,
             )
@@ -168,12 +169,14 @@ def tried(
         if unit.name not in precisions:
             continue
         cost = unit.costs[precisions[unit.name]]
-        row, column = (at[name] if name else 0 for name in (unit.reads, unit.makes))
+        sizes = [len(problem.group[name].widths) for name in unit.groups]
+        states = tuple(at[name] for name in unit.groups)
         harm += cost.harm
         for name in sums:
             table = getattr(cost, name)
-            sums[name] += table[row][column] if table else 0.0
-        memory = max(memory, cost.memory_bytes[row][column] if cost.memory_bytes else 0.0)
+            sums[name] += float(np.reshape(table, sizes)[states]) if table else 0.0
+        if cost.memory_bytes:
+            memory = max(memory, float(np.reshape(cost.memory_bytes, sizes)[states]))
     for transition in problem.transitions:
         pair = precisions.get(transition.before), precisions.get(transition.after)
         if None not in pair and dropped >= set(transition.across):

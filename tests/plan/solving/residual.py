@@ -30,14 +30,12 @@ def residual_network(*, stages: int, blocks: int, widths: int, seed: int = 0) ->
         costs = {}
         for precision, factor, harm in (("fp32", 1.0, 0.0), ("int8", 0.33, draw.uniform(0.0, 0.3))):
             table = tuple(
-                tuple(
-                    0.003 + factor * a * -(-b // 16) * 16 * 1e-5 * draw.uniform(0.97, 1.03)
-                    for b in (channels if makes else [10])
-                )
+                0.003 + factor * a * -(-b // 16) * 16 * 1e-5 * draw.uniform(0.97, 1.03)
                 for a in (channels if reads else [3])
+                for b in (channels if makes else [10])
             )
             costs[precision] = PrecisionCost(table, harm=harm)
-        return LayerUnit(name, costs, reads, makes, block)
+        return LayerUnit(name, costs, tuple(side for side in (reads, makes) if side), block)
 
     groups, units, removable = [], [], []
     previous = None

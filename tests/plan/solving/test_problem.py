@@ -18,12 +18,13 @@ from edgekit.plan.solving import (
     Transition,
     WidthGroup,
     predicted,
+    solve,
 )
 
 GROUP = WidthGroup("stream", (8, 16), (1.0, 0.0))
 INNER = WidthGroup("inner", (4,), (0.0,))
-UNIT = LayerUnit("conv", {"fp32": PrecisionCost(((1.0, 2.0),))}, None, "stream")
-FAST = LayerUnit("fast", {"int8": PrecisionCost(((1.0,), (2.0,)))}, "stream")
+UNIT = LayerUnit("conv", {"fp32": PrecisionCost((1.0, 2.0))}, ("stream",))
+FAST = LayerUnit("fast", {"int8": PrecisionCost((1.0, 2.0))}, ("stream",))
 PROBLEM = PlanProblem(
     (GROUP, INNER), (UNIT, FAST), PlanLimits(3.0), (RemovableBlock("block", 1.0, ("inner",)),)
 )
@@ -34,13 +35,14 @@ PROBLEM = PlanProblem(
     [
         ({"groups": (GROUP, GROUP, INNER)}, "group stream is there more than once"),
         ({"units": ()}, "a problem without units"),
-        ({"units": (replace(UNIT, makes="steam"),)}, "group steam, which is not there"),
+        ({"units": (replace(UNIT, groups=("steam",)),)}, "group steam, which is not there"),
         ({"units": (replace(UNIT, block="b"),)}, "block b, which is not there"),
-        ({"units": (replace(UNIT, makes="inner"),)}, "group inner, which vanishes with block block"),
+        ({"units": (replace(UNIT, groups=("inner",)),)}, "group inner, which vanishes with block block"),
+        ({"units": (replace(UNIT, groups=("stream", "stream")),)}, "names a group twice: stream, stream"),
         ({"units": (replace(UNIT, costs={}),)}, "unit conv has no precision"),
-        ({"units": (replace(UNIT, makes=None),)}, "allowed: 1 rows of 1"),
-        ({"units": (replace(UNIT, costs={"fp32": PrecisionCost(((1.0, math.nan),))}),)}, "is nan"),
-        ({"units": (replace(UNIT, costs={"fp32": PrecisionCost(((1.0, -1.0),))}),)}, "is -1.0; allowed: numbers"),
+        ({"units": (replace(UNIT, groups=()),)}, "has 2 values; allowed: 1"),
+        ({"units": (replace(UNIT, costs={"fp32": PrecisionCost((1.0, math.nan))}),)}, "is nan"),
+        ({"units": (replace(UNIT, costs={"fp32": PrecisionCost((1.0, -1.0))}),)}, "is -1.0; allowed: numbers"),
         ({"blocks": (RemovableBlock("block", 1.0, ("outer",)),)}, "group outer, which is not there"),
         ({"blocks": (RemovableBlock("block", math.inf, ("inner",)),)}, "harm of block block is inf"),
         ({"transitions": (Transition("conv", "slow", {}),)}, "unit slow, which is not there"),
@@ -60,6 +62,17 @@ def test_widths_ascend_and_have_a_harm_each() -> None:
     for widths, harm in (((16, 8), (0.0, 0.0)), ((0, 8), (0.0, 0.0)), ((), ()), ((8, 16), (0.0,))):
         with pytest.raises(UserError, match="stream"):
             WidthGroup("stream", widths, harm)
+
+
+def test_a_unit_hangs_on_all_widths_of_an_attention_at_once() -> None:
+    heads, keys, values = (WidthGroup(name, (1, 2), (1.0, 0.0)) for name in ("heads", "keys", "values"))
+    table = tuple(float(number) for number in range(8))
+    unit = LayerUnit("attention", {"fp32": PrecisionCost(table)}, ("heads", "keys", "values"))
+    problem = PlanProblem((values, keys, heads), (unit,), PlanLimits(7.0))
+    told = predicted(problem, {"heads": 2, "keys": 1, "values": 2}, (), {"attention": "fp32"})
+    assert told.latency_ms == 5.0
+    solution = solve(replace(problem, limits=PlanLimits(3.0)))
+    assert (solution.plan.widths["heads"], solution.plan.harm) == (1, 1.0)
 
 
 def test_a_limit_is_above_zero_and_there_is_one() -> None:
