@@ -23,7 +23,7 @@ from edgekit.latency.onnx_layers import Integers
 from edgekit.latency.precisions import precision_graph
 from edgekit.latency.stored import default_table_path
 from edgekit.latency.unit import UnitPrecision
-from edgekit.latency.units import FUSING
+from edgekit.latency.fusing import FUSING
 from edgekit.progress import Reporter
 from edgekit.quantize import PrecisionTimes
 from edgekit.runtimes import RUNTIMES
