@@ -1,7 +1,7 @@
 """Latency predicted from layers against measured: networks of random aligned widths, held out of everything.
 
 usage: python benchmarks/latency_prediction.py --data DIR [--work DIR] [--networks resnet20,mobilenet,vit]
-       [--runtimes onnxruntime,openvino,litert] [--precision int8|fp32] [--fitted 12] [--held-out 20] [--prepare]
+       [--runtimes onnxruntime,openvino,litert] [--precision int8,fp32] [--fitted 12] [--held-out 20] [--prepare]
 
 For each network and runtime: its artifacts are built (a rerun takes those that are there; --prepare ends then), a table
 is measured from nothing, a correction fitted to the first networks, and the times of the others told beforehand. All
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -60,11 +61,14 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         names = export_children(network, options.data, folder, options.fitted + options.held_out)
         for runtime in options.runtimes.split(","):
-            built = {name: artifact(folder, name, runtime, options.precision) for name in names}
-            if not options.prepare:
-                result = compare(folder, runtime, options.precision, built, options.fitted)
-                answer[f"{network} {runtime} {options.precision}"] = result
-                (folder / f"result-{runtime}-{options.precision}.json").write_text(json.dumps(result))
+            precisions = options.precision.split(",")
+            built: dict[str, dict[str, Artifact]] = {precision: {} for precision in precisions}
+            for name, precision in itertools.product(names, precisions):  # a conversion serves both
+                built[precision][name] = artifact(folder, name, runtime, precision)
+            for precision in () if options.prepare else precisions:
+                result = compare(folder, runtime, precision, built[precision], options.fitted)
+                answer[f"{network} {runtime} {precision}"] = result
+                (folder / f"result-{runtime}-{precision}.json").write_text(json.dumps(result))
     print(json.dumps(answer, indent=1))
 
 
@@ -127,7 +131,7 @@ def compare(
     device = LocalDevice(folder / "work")
     table = LatencyTable(describe_device(device, runtime, 1))
     largest = [folder / "full.onnx", *sorted(folder.glob("heads-*.onnx"))]
-    units = [unit for path in largest for unit in units_of(path, runtime, precision).units]
+    units = [unit for path in largest for unit in units_of(path, runtime, precision).to_measure]
     table = measure_units(device, table, units)
     save_table(table, folder / f"table-{runtime}-{precision}.json")
     table_s = time.perf_counter() - started

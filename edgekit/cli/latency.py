@@ -118,7 +118,9 @@ def measure(**options: Any) -> int:
                 integers=Integers(rule.activation, rule.weight),
             )
         known = len(table.timed)
-        wanted = precision_graph(onnx, options["backend"]).wanted() if options["mixed"] else network.units
+        wanted = (
+            precision_graph(onnx, options["backend"]).wanted() if options["mixed"] else network.to_measure
+        )
         table = (measure_exactly if options["mixed"] else measure_units)(
             device, table, wanted, timing, progress=progress, keep=lambda now: save_table(now, path)
         )

@@ -36,9 +36,9 @@ def function_family(wires: Wires, node: Any, precision: UnitPrecision, fusing: F
         if node.op_type == "LayerNormalization":
             return replace(family, kind="norm", activation=""), shape[-1]
         scaled = wires.scale_of(wires.makers.get(tensor)) is not None  # in float, which then is not rounded
-        return replace(
-            family, kind="softmax", activation="", rounded=family.rounded and not scaled
-        ), shape[-1]
+        return replace(family, kind="softmax", activation="", rounded=family.rounded and not scaled), shape[
+            -1
+        ]
     if node.op_type == "ReduceMean":
         if last != 2 or shape[0] != 1 or _axes(wires, node) != [1]:
             return None
@@ -58,8 +58,8 @@ def pointwise_family(wires: Wires, node: Any, precision: UnitPrecision) -> Sized
     if not wires.is_image(tensor):
         # A number times a tensor takes as long in whatever order its values lie: as heads have them.
         maker = wires.makers.get(tensor)
-        turned = wires.values(stored) == 1 and maker is not None and maker.op_type == "Transpose"
-        shape = wires.shapes.of(maker.input[0]) if turned else shape
+        if wires.values(stored) == 1 and maker is not None and maker.op_type == "Transpose":
+            shape = wires.shapes.of(maker.input[0])
         size, channels = (wires.values(tensor) // shape[-1], 1), shape[-1]
     operand: Operand
     if wires.values(stored) == 1:

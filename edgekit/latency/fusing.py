@@ -16,9 +16,10 @@ class Fusing:
 
     `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it. `stream_in_float`: what
     stands between the products of a network that attends is float. `functions_in_float`: LayerNorm, Softmax, GELU and
-    means over tokens are float in an INT8 network. `rounds_functions`: nodes of their own round for them, and for taking a
-    place of an axis, before and behind. `gelu`: in which precisions a linear layer has a GELU behind it. `scales`: in which precisions a product of two activations
-    multiplies by a number itself. `channels_last`: images lie so, hence making tokens of one moves nothing.
+    means over tokens are float in an INT8 network. `rounds_functions`: nodes of their own round before and behind them,
+    and around taking a place of an axis. `gelu`: in which precisions a linear layer runs the GELU behind it. `scales`:
+    in which a product of two activations multiplies by a number itself. `channels_last`: images lie so, hence making
+    tokens of one moves nothing.
     """
 
     residual: frozenset[UnitPrecision]

@@ -87,9 +87,7 @@ def further_points(table: LatencyTable, units: Sequence[Unit]) -> tuple[Unit, ..
     return missing(table, tuple(points))
 
 
-def _between_neighbours(
-    times: FamilyTimes, at: Mapping[int, tuple[int, int]], step: int
-) -> Iterator[int]:
+def _between_neighbours(times: FamilyTimes, at: Mapping[int, tuple[int, int]], step: int) -> Iterator[int]:
     """Widths to try between neighbours on one line of a family; `at`: width → its point. Multiples of `step`."""
     ordered = sorted(width for width in at if width % step == 0)
     for below, above in itertools.pairwise(ordered):

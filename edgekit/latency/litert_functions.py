@@ -22,8 +22,8 @@ __all__ = ["WRITERS"]
 
 LEAST = -128
 EPSILON = np.float32(1e-5)
-SQUARES, VARIANCE, ROOT = 1 / 16, 1 / 64, 1 / 32
-"""Scales of squared differences, of their means, and of one over their roots."""
+SQUARES, VARIANCE, ROOT, NORMED = 1 / 16, 1 / 64, 1 / 32, 1 / 32
+"""Scales of squared differences, of their means, of one over their roots, and of what is normalized."""
 
 SHARES = 1 / 256
 """Scale of what lies between 0 and 1: the kernels take no other."""
@@ -66,7 +66,7 @@ def softmax(layers: FlatbufferLayers, tensor: int) -> int:
 def norm(layers: FlatbufferLayers, tensor: int) -> int:
     """x / √(v + ε) + (0 − m / √(v + ε)) of means m and variances v per token. Its weights go into the layer behind."""
     tokens, whole = layers.family.size[0], layers.shape(layers.unit.channels_in, layers.family.size)
-    each, single = (1, tokens, 1), (tokens,)
+    column, single = (1, tokens, 1), (tokens,)
     axes = [axis for axis, size in enumerate(whole) if axis == len(whole) - 1 or size == 1]
 
     def mean(of: int, *grid: float) -> int:
@@ -78,7 +78,7 @@ def norm(layers: FlatbufferLayers, tensor: int) -> int:
     means = mean(tensor)
     apart = layers.activation(whole, SQUARES, LEAST)
     layers.run(
-        "SQUARED_DIFFERENCE", [tensor, reshaped(layers, means, each)], apart,
+        "SQUARED_DIFFERENCE", [tensor, reshaped(layers, means, column)], apart,
         layers.schema.SquaredDifferenceOptionsT(), "SquaredDifferenceOptions",
     )  # fmt: skip
     epsilon, zero = number(layers, EPSILON), number(layers, np.float32(0))
@@ -87,8 +87,8 @@ def norm(layers: FlatbufferLayers, tensor: int) -> int:
     root = layers.run("RSQRT", [more], layers.activation(single, ROOT, LEAST))
     moved = arithmetic(layers, "Mul", root, means, single)
     turned = arithmetic(layers, "Sub", zero, moved, single)
-    scaled = arithmetic(layers, "Mul", tensor, reshaped(layers, root, each), whole)
-    return arithmetic(layers, "Add", scaled, reshaped(layers, turned, each), whole)
+    scaled = arithmetic(layers, "Mul", tensor, reshaped(layers, root, column), whole, NORMED)
+    return arithmetic(layers, "Add", scaled, reshaped(layers, turned, column), whole, NORMED)
 
 
 def pointwise(layers: FlatbufferLayers, tensor: int) -> int:
@@ -105,7 +105,7 @@ def pointwise(layers: FlatbufferLayers, tensor: int) -> int:
         raise StageError("measure", f"LiteRT has no single operation for {layers.unit.text()}")
     kind, grid = WAYS[family.activation]
     name = OPTIONS.get(kind, "")
-    options = getattr(layers.schema, f"{name}T")() if name else None
+    options: Any = getattr(layers.schema, f"{name}T")() if name else None
     if kind == "LEAKY_RELU":
         options.alpha = 0.01
     return layers.run(kind, [tensor], layers.activation(shape, *(grid or ())), options, name)
@@ -116,19 +116,21 @@ def transpose(layers: FlatbufferLayers, tensor: int) -> int:
     whole = layers.shape(layers.unit.channels_in, family.size)
     order = layers.stored(np.array(family.axes, np.int32))
     made = layers.activation(tuple(whole[axis] for axis in family.axes))
-    return layers.run("TRANSPOSE", [tensor, order], made, layers.schema.TransposeOptionsT(), "TransposeOptions")
+    return layers.run(
+        "TRANSPOSE", [tensor, order], made, layers.schema.TransposeOptionsT(), "TransposeOptions"
+    )
 
 
 def place(layers: FlatbufferLayers, tensor: int) -> int:
     """The first one of an axis, which a reshape then takes away."""
     (axis,) = layers.family.axes
     whole = layers.shape(layers.unit.channels_in, layers.family.size)
-    one = tuple(1 if index == axis else size for index, size in enumerate(whole))
-    ends = [layers.stored(np.array(values, np.int32)) for values in ((0,) * len(one), one)]
+    taken = tuple(1 if index == axis else size for index, size in enumerate(whole))
+    ends = [layers.stored(np.array(values, np.int32)) for values in ((0,) * len(taken), taken)]
     made = layers.run(
-        "SLICE", [tensor, *ends], layers.activation(one), layers.schema.SliceOptionsT(), "SliceOptions"
+        "SLICE", [tensor, *ends], layers.activation(taken), layers.schema.SliceOptionsT(), "SliceOptions"
     )
-    return reshaped(layers, made, one[:axis] + one[axis + 1 :])
+    return reshaped(layers, made, taken[:axis] + taken[axis + 1 :])
 
 
 def arithmetic(

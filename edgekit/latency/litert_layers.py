@@ -82,8 +82,10 @@ class FlatbufferLayers:
         return (1, channels) if size == (1, 1) else (1, size[0], channels)
 
     def other(self, shape: tuple[int, ...]) -> int:
-        """The second input of the network, which all copies share. XNNPACK takes an int8 product only where the zero point
-        of this one is 0, which that of keys and values hardly ever is."""
+        """The second input of the network, which all copies share.
+
+        XNNPACK takes an int8 product only where the zero point of this one is 0, as that of keys and values seldom is.
+        """
         if not self.others:
             self.others.append(self.activation(shape, zero=OTHER_ZERO))
         return self.others[0]
@@ -196,6 +198,8 @@ class FlatbufferLayers:
 
     def _conv(self, tensor: int) -> int:
         unit = self.unit
+        if unit.channels_in == 1:  # the converter's own choice
+            return self._depthwise(tensor)
         weight, bias = self.weights(
             (unit.channels_out, *self.family.kernel, unit.channels_in // self.family.groups), 0
         )
@@ -208,7 +212,8 @@ class FlatbufferLayers:
         weight, bias = self.weights((1, *self.family.kernel, self.unit.channels_out), 3)
         tensor, padding = self.padded(tensor)
         options = self.strided(self.schema.DepthwiseConv2DOptionsT(), padding)
-        options.depthMultiplier = options.dilationHFactor = options.dilationWFactor = 1
+        options.depthMultiplier = self.unit.channels_out // self.unit.channels_in
+        options.dilationHFactor = options.dilationWFactor = 1
         inputs = [tensor, weight, bias]
         return self.run("DEPTHWISE_CONV_2D", inputs, self.result(), options, "DepthwiseConv2DOptions")
 

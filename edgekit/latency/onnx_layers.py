@@ -302,8 +302,11 @@ class OnnxLayers:
             thin = [min(2, height), min(2, width)]
             made = self.node("MaxPool", [tensor], f"{name}.thin", kernel_shape=thin, strides=[height, width])
         else:
-            ends = [self.constant(f"{name}.{key}", np.array([value], np.int64)) for key, value in
-                    (("from", 0), ("to", 1), ("axis", {"linear": 0, "product": 2}.get(self.family.kind, 1)))]  # fmt: skip
+            axis = {"linear": 0, "product": 2}.get(self.family.kind, 1)
+            ends = [
+                self.constant(f"{name}.{key}", np.array([value], np.int64))
+                for key, value in (("from", 0), ("to", 1), ("axis", axis))
+            ]
             made = self.node("Slice", [tensor, *ends], f"{name}.thin")
         positive = self.family.activation in POSITIVE
         self.outputs.append(self.requantized(made, positive=positive) if self.quantized else made)

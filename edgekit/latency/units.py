@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,8 @@ from edgekit.errors import UserError
 from edgekit.graph.layers import name_nodes
 from edgekit.graph.proto import read_model
 from edgekit.graph.rewrites import means_to_pooling
-from edgekit.latency.fusing import FUSING, Fusing
 from edgekit.latency.functions import function_family, moving_family, pointwise_family, vanishes
+from edgekit.latency.fusing import FUSING, Fusing
 from edgekit.latency.unit import Family, Kind, Unit, UnitPrecision
 from edgekit.latency.wires import Wires
 from edgekit.quantize.stream import between_products
@@ -38,10 +39,19 @@ SMALL_SHARE = 0.005
 
 @dataclass(frozen=True)
 class NetworkUnits:
-    """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`."""
+    """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`.
+
+    `when_small`: units in float that some of these become in narrower networks, at the largest widths where they do.
+    """
 
     units: tuple[Unit, ...]
     unmeasured: tuple[str, ...]
+    when_small: tuple[Unit, ...] = ()
+
+    @property
+    def to_measure(self) -> tuple[Unit, ...]:
+        """All whose widths a table has to reach up to, so that it tells the time of narrower networks too."""
+        return (*self.units, *self.when_small)
 
 
 def units_of(model: Path, runtime: BackendName, precision: UnitPrecision) -> NetworkUnits:
@@ -85,14 +95,12 @@ class _Reader:
                 units.append(unit)
             elif id(node) not in self.taken:
                 unmeasured.append(f"{node.op_type} {node.name}")
-        return NetworkUnits(self.in_float(tuple(units)), tuple(unmeasured))
-
-    def in_float(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
-        """With those in float that this runtime leaves so: small matrix products, and sums of a transformer."""
         limit = SMALL_SHARE * sum(unit.macs for unit in units) if self.fusing.small_in_float else 0.0
-        return tuple(self.left_in_float(unit, limit) for unit in units)
+        kept = tuple(self.left_in_float(unit, limit) for unit in units)
+        return NetworkUnits(kept, tuple(unmeasured), tuple(_when_small(kept, limit)))
 
     def left_in_float(self, unit: Unit, limit: float) -> Unit:
+        """In float where this runtime leaves it so: a matrix product of less MACs, or a sum of a transformer."""
         family = unit.family
         if family.kind in ("linear", "product") and unit.macs < limit:
             return unit.in_precision("fp32")
@@ -245,7 +253,11 @@ class _Reader:
     def plain(self, node: Any, kind: Kind, **settings: Any) -> Unit | None:
         """A unit of one node that keeps its channels, of an image or of tokens."""
         size, channels = self.shapes.size_and_channels(node.input[0])
-        return self.sized((Family(kind, size, self.precision, **settings), channels), [node]) if channels else None
+        return (
+            self.sized((Family(kind, size, self.precision, **settings), channels), [node])
+            if channels
+            else None
+        )
 
     def made(
         self,
@@ -272,7 +284,9 @@ class _Reader:
             *(nodes[1].input if len(nodes) > 1 and nodes[1].op_type == "Add" else ()),
         ]
         own = [
-            name for name in (weight, *biases) if len(self.wires.readers[name]) == 1 and name in self.shapes.weights
+            name
+            for name in (weight, *biases)
+            if len(self.wires.readers[name]) == 1 and name in self.shapes.weights
         ]
         bias = next((name for name in own if name.endswith(".bias")), "")
         return layer_name(nodes[0].name, weight if weight in own else "", bias)
@@ -284,6 +298,23 @@ class _Reader:
         kernel = self.shapes.attribute(node, "kernel_shape", None) or self.shapes.of(node.input[1])[2:]
         stride = self.shapes.attribute(node, "strides", [1, 1])
         return tuple(kernel), tuple(stride), tuple(self.shapes.attribute(node, "pads", [0, 0, 0, 0]))
+
+
+def _when_small(units: Sequence[Unit], limit: float) -> Iterator[Unit]:
+    """Matrix products in int8 as they are in float with one side so narrow that they have less MACs than `limit`."""
+    for unit in units:
+        if unit.family.kind not in ("linear", "product") or unit.family.precision != "int8":
+            continue
+        step = unit.family.width_step
+        in_float = unit.in_precision("fp32")
+        most_in, most_out = (
+            int(limit * channels / unit.macs) // step * step
+            for channels in (unit.channels_in, unit.channels_out)
+        )
+        if most_in:
+            yield in_float.resized(channels_in=most_in)
+        if most_out:
+            yield in_float.resized(channels_out=most_out)
 
 
 def layer_name(node: str, weight: str, bias: str) -> str:

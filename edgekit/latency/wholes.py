@@ -47,7 +47,7 @@ def random_networks(
     modules' names, each goes in one copy of four. Raises StageError when it cannot be pruned.
     """
     from edgekit.compress.pruning.plan import PrunePlan
-    from edgekit.compress.pruning.propose import Prunable, PruneConfig, apply_plan, prunable
+    from edgekit.compress.pruning.propose import PruneConfig, apply_plan, prunable
 
     config = PruneConfig(round_to=multiple)
     known: dict[tuple[str, ...], tuple[Prunable, ...]] = {}
@@ -61,9 +61,7 @@ def random_networks(
         yield apply_plan(module, example, PrunePlan(_steps(known[dropped], widths), dropped=dropped))
 
 
-def fewer_heads(
-    module: torch.nn.Module, example: Example, *, multiple: int = 8
-) -> Iterator[torch.nn.Module]:
+def fewer_heads(module: torch.nn.Module, example: Example, *, multiple: int = 8) -> Iterator[torch.nn.Module]:
     """`module` with each smaller number of heads that its attention may get, the same in all blocks.
 
     Units of attention with other heads are families of their own, hence a table needs them at their full widths.
