@@ -169,7 +169,7 @@ def measured_units(
     **how: Any,
 ) -> LatencyTable:
     """The table with the units of the network at `onnx`, which is read only where they are to be timed."""
-    return measure_units(device, table, units_of(onnx, runtime, precision).units, **how)
+    return measure_units(device, table, units_of(onnx, runtime, precision).to_measure, **how)
 
 
 def timed_precision(lead: Candidate) -> UnitPrecision | None:

@@ -122,7 +122,7 @@ def measure(**options: Any) -> int:
         if options["mixed"]:
             wanted = precision_graph(onnx, options["backend"]).wanted()
         else:
-            wanted = (*network.units, *merged_units(options, scratch))
+            wanted = (*network.to_measure, *merged_units(options, scratch))
         table = (measure_exactly if options["mixed"] else measure_units)(
             device, table, wanted, timing, progress=progress, keep=lambda now: save_table(now, path)
         )

@@ -1,4 +1,4 @@
-"""What each runtime runs at once: which nodes of a network are one unit of a table."""
+"""What a runtime runs at once, and in which precision."""
 
 from __future__ import annotations
 
@@ -15,30 +15,47 @@ class Fusing:
     """What a runtime runs at once. `residual`: in which precisions a convolution adds another tensor itself.
 
     `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it. `stream_in_float`: what
-    stands between the products of a network that attends is float. `attends`: it may run an attention at once, which is
-    then one unit.
+    stands between the products of a network that attends is float. `functions_in_float`: LayerNorm, Softmax, GELU and
+    means over tokens are float in an INT8 network. `rounds_functions`: nodes of their own round before and behind them,
+    and around taking a place of an axis. `gelu`: in which precisions a linear layer runs the GELU behind it. `scales`:
+    in which a product of two activations multiplies by a number itself. `channels_last`: images lie so, hence making
+    tokens of one moves nothing. `attends`: it may run an attention at once, which is then one unit.
     """
 
     residual: frozenset[UnitPrecision]
     small_in_float: bool = False
     rounds_results: bool = True
     stream_in_float: bool = False
+    functions_in_float: bool = True
+    rounds_functions: bool = False
+    gelu: frozenset[UnitPrecision] = frozenset()
+    scales: frozenset[UnitPrecision] = frozenset()
+    channels_last: bool = False
     attends: bool = False
 
 
 FUSING: dict[BackendName, Fusing] = {
-    # core/optimizer/conv_add_act_fusion.cc and nchwc_transformer.cc; its QLinearAdd is a node of its own.
-    "onnxruntime": Fusing(frozenset({"fp32"}), stream_in_float=True, attends=True),
-    # intel_cpu/src/graph_optimizer.cpp, FuseConvolutionSumAndConvolutionSumActivation.
+    # core/optimizer/conv_add_act_fusion.cc, nchwc_transformer.cc and matmul_scale_fusion.cc; its QLinearAdd is a node
+    # of its own.
+    "onnxruntime": Fusing(
+        frozenset({"fp32"}),
+        stream_in_float=True,
+        rounds_functions=True,
+        scales=frozenset({"fp32"}),
+        attends=True,
+    ),
+    # intel_cpu/src/graph_optimizer.cpp, FuseConvolutionSumAndConvolutionSumActivation; snippets' MHATokenization.
     # NNCF puts quantizers before layers alone: an integer layer hands out float where nothing in int8 reads it.
     "openvino": Fusing(
         frozenset({"fp32", "int8"}),
         small_in_float=True,
         rounds_results=False,
         stream_in_float=True,
+        gelu=frozenset({"fp32", "int8"}),
+        scales=frozenset({"fp32", "int8"}),
         attends=True,
     ),
-    # XNNPACK adds in an operator of its own.
-    "litert": Fusing(frozenset()),
+    # XNNPACK adds in an operator of its own; AI Edge Quantizer leaves nothing in float that has an int8 kernel.
+    "litert": Fusing(frozenset(), functions_in_float=False, channels_last=True),
 }
 """Runtimes whose layers can be timed one by one on a CPU → what they fuse."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from edgekit.latency.unit import Family, Unit
+from edgekit.latency.unit import Family, Unit, UnitPrecision
 
-__all__ = ["CHAINED", "POOLS", "handed_out", "is_image", "is_large", "is_thin", "subtracted"]
+__all__ = ["CHAINED", "MOVING", "POOLS", "handed_out", "is_large", "is_thin", "subtracted"]
 
 CHAINED = ("add", "pointwise", "norm", "softmax")
 POOLS = ("maxpool", "average")
+MOVING = ("transpose", "slice")
 
 FLAT = 512
 """Values of an output that are handed out whole; of larger ones a few are taken, so that copying them costs nothing."""
@@ -18,8 +19,9 @@ def subtracted(unit: Unit) -> tuple[Unit, ...]:
     family = unit.family
     more = []
     if family.kind in POOLS and not is_thin(family):  # equal ones on one tensor would be computed once
-        more.append(Unit(Family("add", family.size, family.precision), unit.channels_in, unit.channels_in))
-    if is_thinned(unit) and is_image(family):
+        precision: UnitPrecision = "int8" if family.rounded else family.precision
+        more.append(Unit(Family("add", family.size, precision), unit.channels_in, unit.channels_in))
+    if is_thinned(unit) and family.is_image:
         height, width = family.size_out
         thin = Family(
             "maxpool", (height, width), family.precision, (min(2, height), min(2, width)), (height, width)
@@ -28,15 +30,11 @@ def subtracted(unit: Unit) -> tuple[Unit, ...]:
     return tuple(more)
 
 
-def is_image(family: Family) -> bool:
-    return family.kind in ("conv", "depthwise", *POOLS) or (family.size[1] > 1 and family.kind != "attention")
-
-
 def is_thinned(unit: Unit) -> bool:
     """Whether each copy has an output of its own that is not handed out whole."""
     family = unit.family
     is_chain = family.kind in CHAINED or family.residual
-    return not is_chain and is_large(*handed_out(unit))
+    return not is_chain and family.kind not in MOVING and is_large(*handed_out(unit))
 
 
 def handed_out(unit: Unit) -> tuple[int, int]:

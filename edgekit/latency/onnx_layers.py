@@ -14,7 +14,8 @@ import numpy as np
 
 from edgekit.graph.proto import write_model
 from edgekit.latency.attention_layers import write_attention
-from edgekit.latency.handing_out import CHAINED, POOLS, handed_out, is_image, is_large, is_thin
+from edgekit.latency.handing_out import CHAINED, MOVING, POOLS, handed_out, is_large, is_thin
+from edgekit.latency.onnx_functions import CLIP_HIGH, WRITERS, activated
 from edgekit.latency.unit import Unit
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ __all__ = ["UNSIGNED", "Integers", "OnnxLayers", "write_onnx"]
 OPSET = 17
 POSITIVE = ("Relu", "Clip")
 SCALE = np.float32(1 / 64)
+TAKEN_SCALE = np.float32(1 / 80)
+"""Of a place that is taken of an axis and rounded anew, as ranges of single ones are observed."""
+
 WEIGHT_SCALE = np.float32(1 / 512)
-CLIP_HIGH = np.float32(6.0)
 THINNINGS = {"layer1": (1, 2), "layer2": (2, 1), "layer3": (3, 2), "layer4": (2, 3)}
 """Kernels of further poolings that thin the same tensor, beside the first of 2 by 2."""
 
@@ -85,16 +88,18 @@ class OnnxLayers:
     def __init__(self, unit: Unit, integers: Integers, *, rounds_results: bool = True) -> None:
         self.unit, self.family = unit, unit.family
         self.integers, self.rounds_results = integers, rounds_results
-        self.quantized = self.family.precision == "int8"
+        self.quantized = self.family.precision == "int8" or self.family.rounded
         self.rng = np.random.default_rng(0)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.inputs: list[tuple[str, tuple[int, ...], str]] = []
         self.outputs: list[str] = []
-        self.is_image = is_image(self.family)
+        self.in_integers: set[str] = set()
+        self.is_image = self.family.is_image
         if self.quantized:
             self.constant("scale", np.array(SCALE))
             self.constant("zero", np.array(self.integers.zero(False)))
+            self.constant("taken.scale", np.array(TAKEN_SCALE))
             self.constant("positive.scale", np.array(CLIP_HIGH / 255))
             self.constant("positive.zero", np.array(self.integers.zero(True)))
         self.begun = self.begin()
@@ -106,10 +111,14 @@ class OnnxLayers:
         return self.given("input", self.shape(self.unit.channels_in, self.family.size))
 
     def shape(self, channels: int, size: tuple[int, int]) -> tuple[int, ...]:
+        if self.family.shape:
+            return tuple(width or channels for width in self.family.shape)
         if self.is_image:
             return 1, channels, *size
         if self.family.kind == "product":
             return 1, self.family.groups, size[0], channels // self.family.groups
+        if self.family.kind == "linear":  # as edgekit's export leaves it: a Gemm, whose tokens are rows
+            return size[0], channels
         return (1, channels) if size == (1, 1) else (1, size[0], channels)
 
     def given(self, name: str, shape: tuple[int, ...]) -> str:
@@ -123,6 +132,14 @@ class OnnxLayers:
         self.inputs.append((name, shape, self.integers.activation if integers else "float32"))
         if not integers:
             return name
+        return self.node("DequantizeLinear", [name, "scale", "zero"], f"{name}.dq")
+
+    def given_integers(self, name: str, shape: tuple[int, ...]) -> str:
+        """A further input of a copy as the layer before it leaves it: in integers where layers are, so that nothing is
+        rounded for it."""
+        if not self.quantized:
+            return self.given(name, shape)
+        self.inputs.append((name, shape, self.integers.activation))
         return self.node("DequantizeLinear", [name, "scale", "zero"], f"{name}.dq")
 
     def residual_input(self) -> str:
@@ -146,6 +163,8 @@ class OnnxLayers:
 
     def requantized(self, tensor: str, *, positive: bool = False) -> str:
         grid = ["positive.scale", "positive.zero"] if positive else ["scale", "zero"]
+        if self.family.kind == "slice" and self.family.rounded:
+            grid = ["taken.scale", "zero"]
         self.node("QuantizeLinear", [tensor, *grid], f"{tensor}.q")
         return self.node("DequantizeLinear", [f"{tensor}.q", *grid], f"{tensor}.dq")
 
@@ -176,11 +195,12 @@ class OnnxLayers:
     def layer(self, index: int, tensor: str, added: str = "") -> str:
         """One copy; gives the tensor that it makes."""
         name = f"layer{index}"
-        made = getattr(self, f"_{self.family.kind}")(name, tensor)
+        write = WRITERS.get(self.family.kind)
+        made = write(self, name, tensor) if write else getattr(self, f"_{self.family.kind}")(name, tensor)
         if added:
             made = self.node("Add", [made, added], f"{name}.sum")
         if self.family.kind != "pointwise":
-            made = self.activated(name, made, self.family.activation)
+            made = activated(self, name, made, self.family.activation)
         positive = self.family.activation in POSITIVE
         return self.requantized(made, positive=positive) if self.quantized else str(made)
 
@@ -196,13 +216,6 @@ class OnnxLayers:
         """A tensor of its own, for nodes that would be the same on one."""
         made = self.node("Add", [tensor, self.begun], f"sum{index}")
         return self.requantized(made) if self.quantized else made
-
-    def activated(self, name: str, tensor: str, activation: str) -> str:
-        if activation != "Clip":
-            return self.node(activation, [tensor], f"{name}.act") if activation else tensor
-        low = self.constant(f"{name}.low", np.array(0, np.float32))
-        high = self.constant(f"{name}.high", np.array(CLIP_HIGH))
-        return self.node("Clip", [tensor, low, high], f"{name}.act")
 
     def _conv(self, name: str, tensor: str) -> str:
         family, unit = self.family, self.unit
@@ -225,17 +238,13 @@ class OnnxLayers:
     def _linear(self, name: str, tensor: str) -> str:
         unit = self.unit
         bias = self.bias(f"{name}.bias", unit.channels_out)
-        if self.family.size == (1, 1):
-            weight = self.weight(f"{name}.weight", (unit.channels_out, unit.channels_in), 0)
-            return self.node("Gemm", [tensor, weight, bias], f"{name}.out", transB=1)
-        weight = self.weight(f"{name}.weight", (unit.channels_in, unit.channels_out), 1)
-        made = self.node("MatMul", [tensor, weight], f"{name}.product")
-        return self.node("Add", [made, bias], f"{name}.out")
+        weight = self.weight(f"{name}.weight", (unit.channels_out, unit.channels_in), 0)
+        return self.node("Gemm", [tensor, weight, bias], f"{name}.out", transB=1)
 
     def _product(self, name: str, tensor: str) -> str:
         heads = self.family.groups
         shape = 1, heads, self.unit.channels_in // heads, self.unit.channels_out // heads
-        other = self.given(f"{name}.other", shape)
+        other = self.given_integers(f"{name}.other", shape)
         return self.node("MatMul", [tensor, other], f"{name}.out")
 
     def _attention(self, name: str, tensor: str) -> str:
@@ -259,36 +268,18 @@ class OnnxLayers:
         )
 
     def _average(self, name: str, tensor: str) -> str:
+        if not self.is_image:
+            return self.node("ReduceMean", [tensor], f"{name}.out", axes=[1], keepdims=0)
         return self.node("GlobalAveragePool", [tensor], f"{name}.out")
-
-    def _norm(self, name: str, tensor: str) -> str:
-        ones = self.constant(f"{name}.ones", np.ones(self.unit.channels_in, np.float32))
-        zeros = self.constant(f"{name}.zeros", np.zeros(self.unit.channels_in, np.float32))
-        return self.node("LayerNormalization", [tensor, ones, zeros], f"{name}.out", axis=-1)
-
-    def _softmax(self, name: str, tensor: str) -> str:
-        return self.node("Softmax", [tensor], f"{name}.out", axis=-1)
-
-    def _pointwise(self, name: str, tensor: str) -> str:
-        """The operator with a stored vector, or an activation; GELU as torch writes it."""
-        kind = self.family.activation
-        if kind in ("Add", "Mul", "Sub", "Div"):
-            vector = (1, self.unit.channels_in, 1, 1) if self.is_image else (self.unit.channels_in,)
-            other = self.constant(f"{name}.vector", self.rng.uniform(0.5, 1.5, vector).astype(np.float32))
-            return self.node(kind, [tensor, other], f"{name}.out")
-        if kind != "Gelu":
-            return self.activated(name, tensor, kind)
-        root = self.constant(f"{name}.root", np.array(np.sqrt(2), np.float32))
-        unity = self.constant(f"{name}.unity", np.array(1, np.float32))
-        half = self.constant(f"{name}.half", np.array(0.5, np.float32))
-        inside = self.node("Erf", [self.node("Div", [tensor, root], f"{name}.div")], f"{name}.erf")
-        raised = self.node("Add", [inside, unity], f"{name}.raised")
-        return self.node("Mul", [self.node("Mul", [tensor, raised], f"{name}.mul"), half], f"{name}.out")
 
     def output(self, tensor: str) -> None:
         """Hand a tensor out; of a large one only a few values, by a node that runtimes have for their own layouts."""
         name = f"output{len(self.outputs)}"
-        if not is_large(*handed_out(self.unit)):
+        if self.family.kind in MOVING and self.quantized:
+            tensor = f"{tensor.removesuffix('.dq')}.q"
+            self.nodes.pop()  # nothing reads it in float
+            self.in_integers.add(tensor)
+        if self.family.kind in MOVING or not is_large(*handed_out(self.unit)):
             self.outputs.append(tensor)
             return
         if self.is_image:
@@ -296,20 +287,32 @@ class OnnxLayers:
             thin = [min(2, height), min(2, width)]
             made = self.node("MaxPool", [tensor], f"{name}.thin", kernel_shape=thin, strides=[height, width])
         else:
-            ends = [self.constant(f"{name}.{key}", np.array([value], np.int64)) for key, value in
-                    (("from", 0), ("to", 1), ("axis", 1 if self.family.kind != "product" else 2))]  # fmt: skip
+            axis = {"linear": 0, "product": 2}.get(self.family.kind, 1)
+            ends = [
+                self.constant(f"{name}.{key}", np.array([value], np.int64))
+                for key, value in (("from", 0), ("to", 1), ("axis", axis))
+            ]
             made = self.node("Slice", [tensor, *ends], f"{name}.thin")
         positive = self.family.activation in POSITIVE
         self.outputs.append(self.requantized(made, positive=positive) if self.quantized else made)
 
     def model(self) -> Any:
-        from onnx import TensorProto, helper, shape_inference
+        from onnx import helper, shape_inference
 
         inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), shape)
             for name, shape, kind in self.inputs
         ]
-        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self.outputs]
+        outputs = [
+            helper.make_tensor_value_info(
+                name,
+                helper.np_dtype_to_tensor_dtype(
+                    np.dtype(self.integers.activation if name in self.in_integers else "float32")
+                ),
+                None,
+            )
+            for name in self.outputs
+        ]
         graph = helper.make_graph(self.nodes, "layers", inputs, outputs, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
         return shape_inference.infer_shapes(model)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from edgekit.graph.layers import name_nodes
 from edgekit.graph.proto import read_model
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.latency.attention import AttentionReader, GraphAttention
+from edgekit.latency.functions import function_family, moving_family, pointwise_family, vanishes
 from edgekit.latency.fusing import FUSING, Fusing
 from edgekit.latency.naming import layer_name, told_once
-from edgekit.latency.shapes import Shapes
 from edgekit.latency.unit import Family, Kind, Unit, UnitPrecision
+from edgekit.latency.wires import Wires
 from edgekit.quantize.stream import between_products
 from edgekit.types import BackendName
 
@@ -31,7 +32,8 @@ FREE = frozenset(
 )
 """Nodes that move nothing in memory."""
 
-NORMS = {"LayerNormalization": "norm", "Softmax": "softmax"}
+FUNCTIONS = frozenset({"LayerNormalization", "Softmax", "ReduceMean", "Gelu"})
+ACTIVATIONS = frozenset({"Relu", "Clip", "Sigmoid", "HardSwish", "HardSigmoid", "LeakyRelu", "Tanh"})
 POOLS = {"MaxPool": "maxpool", "GlobalAveragePool": "average"}
 
 SMALL_SHARE = 0.005
@@ -40,10 +42,19 @@ SMALL_SHARE = 0.005
 
 @dataclass(frozen=True)
 class NetworkUnits:
-    """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`."""
+    """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`.
+
+    `when_small`: units in float that some of these become in narrower networks, at the largest widths where they do.
+    """
 
     units: tuple[Unit, ...]
     unmeasured: tuple[str, ...]
+    when_small: tuple[Unit, ...] = ()
+
+    @property
+    def to_measure(self) -> tuple[Unit, ...]:
+        """All whose widths a table has to reach up to, so that it tells the time of narrower networks too."""
+        return (*self.units, *self.when_small)
 
 
 def units_of(model: Path, runtime: BackendName, precision: UnitPrecision) -> NetworkUnits:
@@ -70,21 +81,15 @@ class _Reader:
     """Walks a graph once. `taken`: nodes that a unit runs already."""
 
     def __init__(self, model: onnx.ModelProto, fusing: Fusing, precision: UnitPrecision) -> None:
-        self.nodes = list(model.graph.node)
-        self.shapes = Shapes(model)
+        self.wires = Wires(model)
+        self.shapes = self.wires.shapes
         self.fusing = fusing
         self.precision = precision
         self.stream = {layer.name for layer in between_products(model)} if fusing.stream_in_float else set()
-        self.readers: dict[str, list[Any]] = defaultdict(list)
-        self.makers = {name: node for node in self.nodes for name in node.output}
-        for node in self.nodes:
-            for name in node.input:
-                self.readers[name].append(node)
-        self.outputs = {port.name for port in model.graph.output}
-        self.places = {id(node): place for place, node in enumerate(self.nodes)}
         self.taken: set[int] = set()
         self.attentions: dict[int, GraphAttention] = {}
-        reader = AttentionReader(self.nodes, self.shapes, self.makers, self.readers, self.outputs)
+        wires = self.wires
+        reader = AttentionReader(wires.nodes, self.shapes, wires.makers, wires.readers, wires.outputs)
         for attention in reader.read() if fusing.attends else ():
             last = id(attention.nodes[1])  # all that it reads stands before
             self.attentions[last] = attention
@@ -92,29 +97,28 @@ class _Reader:
 
     def read(self) -> NetworkUnits:
         units, unmeasured = [], []
-        for node in self.nodes:
-            if id(node) in self.taken:
+        for node in self.wires.nodes:
+            if id(node) in self.taken or node.op_type in FREE or self.wires.is_constant(node):
                 continue
             unit = self.unit(node)
             if unit is not None:
                 units.append(unit)
-            elif id(node) not in self.taken and node.op_type not in FREE and not self.is_constant(node):
+            elif id(node) not in self.taken:
                 unmeasured.append(f"{node.op_type} {node.name}")
-        return NetworkUnits(self.in_float(told_once(units)), tuple(unmeasured))
-
-    def in_float(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
-        """With those in float that this runtime leaves so: small matrix products, and sums of a transformer."""
         limit = SMALL_SHARE * sum(unit.macs for unit in units) if self.fusing.small_in_float else 0.0
-        return tuple(
-            unit.in_precision("fp32")
-            if (unit.family.kind in ("linear", "product", "attention") and largest_product(unit) < limit)
-            or (unit.family.kind in ("add", "pointwise") and not self.stream.isdisjoint(unit.nodes))
-            else unit
-            for unit in units
-        )
+        kept = tuple(self.left_in_float(unit, limit) for unit in told_once(units))
+        return NetworkUnits(kept, tuple(unmeasured), tuple(_when_small(kept, limit)))
 
-    def is_constant(self, node: Any) -> bool:
-        return all(name in self.shapes.weights or not name for name in node.input)
+    def left_in_float(self, unit: Unit, limit: float) -> Unit:
+        """In float where this runtime leaves it so: a matrix product of less MACs, or a sum of a transformer."""
+        family = unit.family
+        if family.kind in ("linear", "product", "attention") and largest_product(unit) < limit:
+            return unit.in_precision("fp32")
+        if family.kind not in ("add", "pointwise") or self.stream.isdisjoint(unit.nodes):
+            return unit
+        # A scale stands between products in int8, a sum between sums.
+        rounded = self.fusing.rounds_functions and self.precision == "int8" and family.operand == "scalar"
+        return replace(unit, family=replace(family, precision="fp32", rounded=family.rounded or rounded))
 
     def unit(self, node: Any) -> Unit | None:
         """The unit that begins with this node; None where none does."""
@@ -128,23 +132,16 @@ class _Reader:
             kind: Any = POOLS[node.op_type]
             kernel, stride, padding = self.window(node, self.shapes.of(node.input[0]))
             return self.plain(node, kind, kernel=kernel, stride=stride, padding=padding)
-        if node.op_type in NORMS:
-            named: Any = NORMS[node.op_type]
-            return self.plain(node, named)
-        if node.op_type == "Erf":
-            return self.gelu(node)
+        if node.op_type in FUNCTIONS:
+            return self.sized(function_family(self.wires, node, self.precision, self.fusing), [node])
+        if node.op_type in ("Transpose", "Gather"):
+            if vanishes(self.wires, node, self.fusing):
+                self.taken.add(id(node))
+                return None
+            return self.sized(moving_family(self.wires, node, self.precision, self.fusing), [node])
         if node.op_type in ("Add", "Mul", "Sub", "Div"):
             return self.elementwise(node)
-        if node.op_type in (
-            "Relu",
-            "Clip",
-            "Sigmoid",
-            "HardSwish",
-            "HardSigmoid",
-            "LeakyRelu",
-            "Tanh",
-            "Gelu",
-        ):
+        if node.op_type in ACTIVATIONS:
             return self.plain(node, "pointwise", activation=node.op_type)
         return None
 
@@ -169,11 +166,15 @@ class _Reader:
         if not left or len(right) < 2:
             return None
         if node.input[1] not in self.shapes.weights:
-            heads = math.prod(right[:-2])
-            family = Family(
-                "product", (math.prod(left[:-1]) // max(heads, 1), 1), self.precision, groups=heads
-            )
-            return self.made(family, heads * right[-2], heads * right[-1], [node], "", None)
+            heads = max(math.prod(right[:-2]), 1)
+            family = Family("product", (math.prod(left[:-1]) // heads, 1), self.precision, groups=heads)
+            scales = []
+            if self.precision in self.fusing.scales:
+                after = self.wires.scale_of(self.wires.only_reader(node))
+                scales = [*([after] if after is not None else []), *self.wires.scales_before(node)]
+            # Its result is that of the scale behind it.
+            nodes = [node, *scales[1:], *scales[:1]] if scales and scales[0] is after else [node, *scales]
+            return self.made(family, heads * right[-2], heads * right[-1], nodes, "", None)
         turned = bool(self.shapes.attribute(node, "transB", 0))
         channels_in, channels_out = (right[1], right[0]) if turned else (right[-2], right[-1])
         nodes, activation, _ = self.absorbed(node, bias=True, residual=False)
@@ -196,16 +197,21 @@ class _Reader:
     ) -> tuple[list[Any], str, str | None]:
         """The nodes that run with this one; the activation among them; the other tensor that is added."""
         nodes, added = [node], None
-        after = self.only_reader(node)
+        after = self.wires.only_reader(node)
         if bias and after is not None and after.op_type == "Add" and set(after.input) & self.shapes.weights:
             nodes.append(after)
-            after = self.only_reader(after)
+            after = self.wires.only_reader(after)
+        if bias and self.precision in self.fusing.gelu:
+            gelu = self.wires.gelu_of(nodes[-1].output[0])
+            gelu = gelu or ([after] if after is not None and after.op_type == "Gelu" else [])
+            if gelu:
+                return [*nodes, *gelu], "Gelu", None
         if residual and after is not None and self.precision in self.fusing.residual and self.adds_two(after):
             other = next(name for name in after.input if name != nodes[-1].output[0])
             if not self.adds_itself(other, nodes[-1]):
                 added = str(other)
                 nodes.append(after)
-                after = self.only_reader(after)
+                after = self.wires.only_reader(after)
         if after is not None and after.op_type in FUSED_ACTIVATIONS:
             nodes.append(after)
             return nodes, str(after.op_type), added
@@ -213,10 +219,10 @@ class _Reader:
 
     def adds_itself(self, tensor: str, node: Any) -> bool:
         """Whether a later convolution makes a tensor, and thus does the addition."""
-        maker = self.makers.get(tensor)
-        if maker is None or self.places[id(maker)] < self.places[id(node)]:
+        maker = self.wires.makers.get(tensor)
+        if maker is None or self.wires.places[id(maker)] < self.wires.places[id(node)]:
             return False
-        return bool(maker.op_type == "Conv") and self.only_reader(maker) is not None
+        return bool(maker.op_type == "Conv") and self.wires.only_reader(maker) is not None
 
     def adds_two(self, node: Any) -> bool:
         """Whether a node adds two activations of one shape."""
@@ -228,50 +234,53 @@ class _Reader:
             and len(shapes) == 1
         )
 
-    def only_reader(self, node: Any) -> Any:
-        """The node that alone reads the output of this one; None where there are others."""
-        readers = self.readers[node.output[0]]
-        return readers[0] if len(readers) == 1 and node.output[0] not in self.outputs else None
-
     def elementwise(self, node: Any) -> Unit | None:
         """An addition of two activations, or an operation with a stored vector."""
         if self.adds_two(node):
-            after = self.only_reader(node)
+            after = self.wires.only_reader(node)
             fused = [after] if after is not None and after.op_type in FUSED_ACTIVATIONS else []
             nodes = [node, *fused]
             size, channels = self.shapes.size_and_channels(node.input[0])
             family = Family("add", size, self.precision, activation=fused[0].op_type if fused else "")
             return self.made(family, channels, channels, nodes, "", None)
-        after = self.only_reader(node)
-        if node.op_type == "Div" and after is not None and after.op_type == "Erf":
-            return self.gelu(after)
-        dynamic = [name for name in node.input if name not in self.shapes.weights]
-        if len(dynamic) != 1:
+        live = self.wires.computed(node)
+        if len(live) != 1:
             return None
-        return self.plain(node, "pointwise", activation=node.op_type)
+        gelu = self.wires.gelu_of(live[0])
+        if gelu:
+            return self.sized(function_family(self.wires, gelu[0], self.precision, self.fusing), gelu)
+        if self.precision in self.fusing.scales and self.scales_product(node):
+            self.taken.add(id(node))  # that product's unit names it
+            return None
+        return self.sized(pointwise_family(self.wires, node, self.precision), [node])
 
-    def gelu(self, node: Any) -> Unit | None:
-        """x · (1 + erf(x / √2)) / 2, as torch writes it: five nodes that runtimes run as one."""
-        before, after = self.makers.get(node.input[0]), self.only_reader(node)
-        if before is None or after is None:
-            return None
-        nodes = [before, node, after]
-        while (
-            (after := self.only_reader(nodes[-1])) is not None and after.op_type == "Mul" and len(nodes) < 5
-        ):
-            nodes.append(after)
-        size, channels = self.shapes.size_and_channels(node.input[0])
-        return self.made(
-            Family("pointwise", size, "fp32", activation="Gelu"), channels, channels, nodes, "", None
+    def scales_product(self, node: Any) -> bool:
+        """Whether a product of activations multiplies by this node's number itself."""
+        after = self.wires.only_reader(node)
+        if after is not None and after.op_type == "Transpose":
+            after = self.wires.only_reader(after)
+        return (
+            after is not None
+            and after.op_type == "MatMul"
+            and len(self.wires.computed(after)) == 2
+            and any(scale is node for scale in self.wires.scales_before(after))
         )
 
-    def plain(self, node: Any, kind: Kind, **settings: Any) -> Unit | None:
-        """A unit of one node that keeps its channels. Normalizations stay float in every runtime."""
-        size, channels = self.shapes.size_and_channels(self.read_by(node))
-        if not channels:
+    def sized(self, known: tuple[Family, int] | None, nodes: list[Any]) -> Unit | None:
+        """The unit of these nodes that keeps its channels; None where its family is not known."""
+        if known is None:
             return None
-        precision: UnitPrecision = "fp32" if kind in ("norm", "softmax") else self.precision
-        return self.made(Family(kind, size, precision, **settings), channels, channels, [node], "", None)
+        family, channels = known
+        return self.made(family, channels, channels, nodes, "", None)
+
+    def plain(self, node: Any, kind: Kind, **settings: Any) -> Unit | None:
+        """A unit of one node that keeps its channels, of an image or of tokens."""
+        size, channels = self.shapes.size_and_channels(node.input[0])
+        return (
+            self.sized((Family(kind, size, self.precision, **settings), channels), [node])
+            if channels
+            else None
+        )
 
     def made(
         self,
@@ -302,7 +311,9 @@ class _Reader:
             *(nodes[1].input if len(nodes) > 1 and nodes[1].op_type == "Add" else ()),
         ]
         own = [
-            name for name in (weight, *biases) if len(self.readers[name]) == 1 and name in self.shapes.weights
+            name
+            for name in (weight, *biases)
+            if len(self.wires.readers[name]) == 1 and name in self.shapes.weights
         ]
         bias = next((name for name in own if name.endswith(".bias")), "")
         return layer_name(nodes[0].name, weight if weight in own else "", bias)
@@ -320,3 +331,20 @@ def largest_product(unit: Unit) -> float:
     """Multiply-accumulates of the larger product of an attention; of other units all."""
     widths = unit.channels_in, unit.channels_out
     return unit.macs * max(widths) / sum(widths) if unit.family.kind == "attention" else unit.macs
+
+
+def _when_small(units: Sequence[Unit], limit: float) -> Iterator[Unit]:
+    """Matrix products in int8 as they are in float with one side so narrow that they have less MACs than `limit`."""
+    for unit in units:
+        if unit.family.kind not in ("linear", "product") or unit.family.precision != "int8":
+            continue
+        step = unit.family.width_step
+        in_float = unit.in_precision("fp32")
+        most_in, most_out = (
+            int(limit * channels / unit.macs) // step * step
+            for channels in (unit.channels_in, unit.channels_out)
+        )
+        if most_in:
+            yield in_float.resized(channels_in=most_in)
+        if most_out:
+            yield in_float.resized(channels_out=most_out)
