@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit.compress import PruneConfig, PrunePlan
 from edgekit.compress.depth.blocks import Depth, find_depth
 from edgekit.compress.folding import folded
-from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.cost import network_macs
 from edgekit.compress.pruning.propose import ScoredGroups, scored_groups
 from edgekit.errors import StageError, UserError
 from edgekit.plan.solving import Allocation
@@ -80,4 +80,4 @@ class PlanCutter:
 
     @cached_property
     def _macs(self) -> int:
-        return sum(layer.macs for layer in layer_macs(self._module, self._example))
+        return network_macs(self._module, self._example)

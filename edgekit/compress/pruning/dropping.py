@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.compress.depth.blocks import find_depth
 from edgekit.compress.folding import folded
-from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.cost import network_macs
 from edgekit.compress.pruning.plan import PrunePlan
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def propose_depth(module: torch.nn.Module, example: Example, dropped: Sequence[s
     """
     module = folded(module)
     names = tuple(dict.fromkeys(dropped))
-    before = sum(layer.macs for layer in layer_macs(module, example))
+    before = network_macs(module, example)
     if not names:
         return PrunePlan((), before, before)
     shallow = find_depth(module, example).without(module, names)
-    return PrunePlan((), before, sum(layer.macs for layer in layer_macs(shallow, example)), names)
+    return PrunePlan((), before, network_macs(shallow, example), names)

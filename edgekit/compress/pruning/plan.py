@@ -33,9 +33,9 @@ class PruneStep:
 class PrunePlan:
     """All that is needed to make the pruned structure again from the original, without pickles.
 
-    `original_macs` and `macs` are multiply-accumulates of convolutions and linear layers for one sample,
-    before and after. `dropped` are residual blocks that go whole, by their modules' names; they go first, so `steps`
-    are about the groups of the network without them.
+    `original_macs` and `macs` are multiply-accumulates of convolutions, linear layers and products of activations for
+    one sample, before and after. `dropped` are residual blocks that go whole, by their modules' names; they go first,
+    so `steps` are about the groups of the network without them.
     """
 
     steps: tuple[PruneStep, ...] = ()
