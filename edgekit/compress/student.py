@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.compress.base import Samples, example_tensors, flat_outputs
 from edgekit.compress.features import FeaturePairs, refuse_unfit_features, with_features
 from edgekit.compress.folding import folded
-from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.cost import network_macs
 from edgekit.compress.pruning.outcome import PruneOutcome
 from edgekit.compress.pruning.saved import load_saved
 from edgekit.compress.pruning.single import train_once
@@ -104,9 +104,7 @@ def train_student(
     match.
     """
     learning = copy.deepcopy(folded(student)).eval()
-    before, after = (
-        sum(layer.macs for layer in layer_macs(network, example)) for network in (original, learning)
-    )
+    before, after = (network_macs(network, example) for network in (original, learning))
     plan, untrained = StudentPlan(name, before, after, tuple(features)), validate(learning)
     teacher, pupil, judge = folded(original), learning, validate
     if features:

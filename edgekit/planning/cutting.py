@@ -10,7 +10,7 @@ from edgekit.compress.depth.blocks import Depth, find_depth
 from edgekit.compress.depth.merging import Mergers, find_mergers
 from edgekit.compress.depth.shallow import depth_text
 from edgekit.compress.folding import folded
-from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.cost import network_macs
 from edgekit.compress.pruning.propose import ScoredGroups, scored_groups
 from edgekit.errors import StageError, UserError
 from edgekit.plan.solving import Allocation
@@ -89,4 +89,4 @@ class PlanCutter:
 
     @cached_property
     def _macs(self) -> int:
-        return sum(layer.macs for layer in layer_macs(self._module, self._example))
+        return network_macs(self._module, self._example)

@@ -13,7 +13,7 @@ from edgekit.compress.folding import folded
 from edgekit.compress.lowrank.factors import factor_layers, full_ranks
 from edgekit.compress.lowrank.moments import InputMoments, input_moments
 from edgekit.compress.lowrank.plan import FactorForm, FactorStep, LowRankPlan
-from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.cost import network_macs
 from edgekit.compress.pruning.soundness import output_shapes
 from edgekit.errors import StageError, UserError, in_one_line
 
@@ -151,10 +151,8 @@ def asked_ranks(
 
 def counted(module: torch.nn.Module, example: Example, steps: tuple[FactorStep, ...]) -> LowRankPlan:
     """The steps with what the network multiplies before and after; `module` is folded."""
-    before = sum(layer.macs for layer in layer_macs(module, example))
-    after = sum(
-        layer.macs for layer in layer_macs(apply_low_rank(module, example, LowRankPlan(steps)), example)
-    )
+    before = network_macs(module, example)
+    after = network_macs(apply_low_rank(module, example, LowRankPlan(steps)), example)
     return LowRankPlan(steps, before, after)
 
 

@@ -20,7 +20,8 @@ class ChannelSets:
     """Elements in disjoint sets. A fixed set is never pruned, for the reason that was given first.
 
     `attended`: elements that reach a product of activations; `contracted`: those that one sums over, so that nothing
-    of them is in its result.
+    of them is in its result. `multiplied`: of each product in turn, the elements along the axis that they lie on, ()
+    for none.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class ChannelSets:
         self._fixed: dict[int, str] = {}
         self.attended: set[int] = set()
         self.contracted: set[int] = set()
+        self.multiplied: list[tuple[int, ...]] = []
 
     def new(self, count: int) -> tuple[int, ...]:
         """`count` elements, each in a set of its own."""

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.base import example_tensors
 from edgekit.compress.layers import transposed_convolutions, weighted_layers
+from edgekit.compress.pruning.products import product_macs
 
 if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.base import Example
-    from edgekit.compress.pruning.groups import ChannelGroup, ChannelUnit
+    from edgekit.compress.pruning.groups import ChannelGroup, ChannelUnit, ProductMacs
 
-__all__ = ["CostModel", "LayerMacs", "layer_macs"]
+__all__ = ["CostModel", "LayerMacs", "layer_macs", "network_macs"]
 
 
 _Share = tuple[str, int, float]
@@ -36,9 +37,8 @@ class LayerMacs:
 def layer_macs(module: torch.nn.Module, example: Example) -> tuple[LayerMacs, ...]:
     """MACs of every convolution and linear layer, counted in one forward run on `example`.
 
-    Other work (attention products, pooling, activations) is not counted.
+    Other work is not counted: products of activations (see `network_macs`), pooling, activations.
     """
-    import torch
 
     transposed, layers = transposed_convolutions(), weighted_layers(module)
     totals = dict.fromkeys(layers, 0)
@@ -53,16 +53,55 @@ def layer_macs(module: torch.nn.Module, example: Example) -> tuple[LayerMacs, ..
     device = next((str(parameter.device) for parameter in module.parameters()), "cpu")
     inputs = example_tensors(example, device)
     handles = [layer.register_forward_hook(counter(name)) for name, layer in layers.items()]
-    training = module.training
     try:
-        with torch.no_grad():
-            module.eval()(*inputs)
+        _run(module, inputs)
     finally:
-        module.train(training)
         for handle in handles:
             handle.remove()
     batch = inputs[0].shape[0]
     return tuple(_layer(name, layer, totals[name] // batch) for name, layer in layers.items())
+
+
+def network_macs(module: torch.nn.Module, example: Example) -> int:
+    """Multiply-accumulates of all convolutions, linear layers and products of two activations, for one sample."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    stored = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+
+    class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        macs: int = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = func.overloadpacket.__name__
+            tensors = args[:3] if "scaled_dot_product" in name else args[:2]
+            if name == "bmm" or "scaled_dot_product" in name:
+                shapes = [tuple(tensor.shape) for tensor in tensors]
+                known = "bmm" if name == "bmm" else "scaled_dot_product_attention"
+                if not any(tensor.untyped_storage().data_ptr() in stored for tensor in tensors):
+                    self.macs += sum(product_macs(known, shapes))
+            return func(*args, **(kwargs or {}))
+
+    device = next((str(parameter.device) for parameter in module.parameters()), "cpu")
+    inputs = example_tensors(example, device)
+    counter = Counter()  # type: ignore[no-untyped-call]
+    with counter:
+        _run(module, inputs)
+    products = int(counter.macs) // int(inputs[0].shape[0])
+    return products + sum(layer.macs for layer in layer_macs(module, example))
+
+
+def _run(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    """One forward in eval mode, layer by layer: torch's fused transformer layers tell of none."""
+    import torch
+
+    training, fused = module.training, torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            module.eval()(*inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        module.train(training)
 
 
 def _layer(name: str, layer: Any, macs: int) -> LayerMacs:
@@ -75,10 +114,16 @@ def _layer(name: str, layer: Any, macs: int) -> LayerMacs:
 
 
 class CostModel:
-    """MACs for any choice of group widths. Exact for convolutions and linear layers."""
+    """MACs for any choice of group widths. Exact for convolutions, linear layers and products of activations."""
 
-    def __init__(self, layers: Sequence[LayerMacs], groups: Sequence[ChannelGroup]) -> None:
-        self._layers = tuple(layers)
+    def __init__(
+        self,
+        layers: Sequence[LayerMacs],
+        groups: Sequence[ChannelGroup],
+        products: Sequence[ProductMacs] = (),
+    ) -> None:
+        self._layers, self._products = tuple(layers), tuple(products)
+        self._full = {group.layer: group.width for group in groups}
         self._out: dict[str, dict[ChannelUnit, list[_Share]]] = {layer.layer: {} for layer in layers}
         self._in: dict[str, dict[ChannelUnit, list[_Share]]] = {layer.layer: {} for layer in layers}
         by_name = {layer.layer: layer for layer in layers}
@@ -94,13 +139,27 @@ class CostModel:
 
     def macs(self, widths: Mapping[str, int]) -> int:
         """MACs for one sample when group g keeps `widths[g]` channels; groups not named keep all."""
-        return round(sum(self._of(layer, widths) for layer in self._layers))
+        return round(
+            sum(self._of(layer, widths) for layer in self._layers)
+            + sum(self._of_product(product, widths) for product in self._products)
+        )
 
     def saved(self, widths: Mapping[str, int], group: str, width: int) -> int:
         """MACs that go when `group` gets narrower than `widths` say. Looks at the group's own layers alone."""
         narrower = {**widths, group: width}
         touched = self._touched[group].values()
-        return round(sum(self._of(layer, widths) - self._of(layer, narrower) for layer in touched))
+        products = [product for product in self._products if group in product.groups]
+        return round(
+            sum(self._of(layer, widths) - self._of(layer, narrower) for layer in touched)
+            + sum(self._of_product(item, widths) - self._of_product(item, narrower) for item in products)
+        )
+
+    def _of_product(self, product: ProductMacs, widths: Mapping[str, int]) -> float:
+        left = float(product.macs)
+        for name in product.groups:
+            if name in self._full:
+                left *= widths.get(name, self._full[name]) / self._full[name]
+        return left
 
     def _of(self, layer: LayerMacs, widths: Mapping[str, int]) -> float:
         share = self._left(self._out[layer.layer], layer.channels_out, widths)

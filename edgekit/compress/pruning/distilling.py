@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHOD", "Distilling", "SharedProgress", "distilling", "fingerprint_of"]
 
-METHOD = 4
+METHOD = 5
 """Raised when the same arguments would give other weights than before: no key of a training holds our code.
 
 2: batch norms whose momentum is below 0.1 follow the network sooner (NormPace). 3: heads and widths of attentions, and

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit.compress.depth.merging import find_mergers
 from edgekit.compress.depth.shallow import shallower
 from edgekit.compress.folding import folded
-from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.cost import network_macs
 from edgekit.compress.pruning.plan import PrunePlan
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def propose_depth(
     """
     module = folded(module)
     names = tuple(dict.fromkeys(dropped)), tuple(dict.fromkeys(merged))
-    before = sum(layer.macs for layer in layer_macs(module, example))
+    before = network_macs(module, example)
     if not any(names):
         return PrunePlan((), before, before)
     shallow = shallower(module, example, *names)
-    return PrunePlan((), before, sum(layer.macs for layer in layer_macs(shallow, example)), *names)
+    return PrunePlan((), before, network_macs(shallow, example), *names)

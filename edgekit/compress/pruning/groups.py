@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from edgekit.compress.pruning.calls import NumberPlace
 from edgekit.compress.pruning.mending import Pinned, scales_of
 from edgekit.compress.pruning.trace import Role, TracedChannels, is_maker, trace_channels
@@ -16,7 +18,16 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["ChannelGroup", "ChannelUnit", "Grouping", "Member", "ViewSize", "channel_groups", "group_name"]
+__all__ = [
+    "ChannelGroup",
+    "ChannelUnit",
+    "Grouping",
+    "Member",
+    "ProductMacs",
+    "ViewSize",
+    "channel_groups",
+    "group_name",
+]
 
 ChannelUnit = Literal["channel", "head"]
 
@@ -83,11 +94,23 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True)
+class ProductMacs:
+    """A product of two activations: multiply-accumulates for one sample, and the groups that it gets narrower with."""
+
+    macs: int
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Grouping:
-    """The groups of a network, and its other layers, with the reason why they keep their width."""
+    """The groups of a network, and its other layers, with the reason why they keep their width.
+
+    `products`: of activations, as attentions have them.
+    """
 
     groups: tuple[ChannelGroup, ...]
     kept: Mapping[str, str]
+    products: tuple[ProductMacs, ...] = ()
 
 
 def channel_groups(module: torch.nn.Module, example: Example) -> Grouping:
@@ -98,14 +121,43 @@ def channel_groups(module: torch.nn.Module, example: Example) -> Grouping:
     tracing fails.
     """
     traced = trace(module, example)
-    channels, kept = _grouped(traced, trace_channels(traced), "channel")
+    along_channels = trace_channels(traced)
+    channels, kept = _grouped(traced, along_channels, "channel")
+    walks = [(along_channels, channels)]
     known = {group.members for group in channels}
     heads: list[ChannelGroup] = []
     if traced.heads:
-        along_heads, _ = _grouped(traced, trace_channels(traced, traced.heads), "head")
-        heads = [group for group in along_heads if group.attended and group.members not in known]
+        along_heads = trace_channels(traced, traced.heads)
+        split, _ = _grouped(traced, along_heads, "head")
+        heads = [group for group in split if group.attended and group.members not in known]
+        walks.append((along_heads, heads))
     whole = {member.layer for group in heads for member in group.makers}
-    return Grouping((*channels, *heads), {name: why for name, why in kept.items() if name not in whole})
+    batch = max(1, int(np.shape(example[0])[0]))
+    return Grouping(
+        (*channels, *heads),
+        {name: why for name, why in kept.items() if name not in whole},
+        _products(walks, batch),
+    )
+
+
+def _products(
+    walks: Sequence[tuple[TracedChannels, Sequence[ChannelGroup]]], batch: int
+) -> tuple[ProductMacs, ...]:
+    """Of both ways to follow channels: along each a product hangs on one group at most."""
+    scaling: dict[tuple[str, int], list[str]] = {}
+    for traced, groups in walks:
+        root = traced.sets.root
+        homes = {
+            root(element): group.layer
+            for group in groups
+            for maker in group.makers
+            for element in traced.roles[maker.layer, "out"]
+        }
+        for key, (_, elements) in traced.products.items():
+            names = {homes.get(root(element), "") for element in elements}
+            scaling.setdefault(key, []).extend(names - {""} if len(names) == 1 else ())
+    first, _ = walks[0]
+    return tuple(ProductMacs(macs // batch, tuple(scaling[key])) for key, (macs, _) in first.products.items())
 
 
 def group_name(layer: str, unit: ChannelUnit) -> str:

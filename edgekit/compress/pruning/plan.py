@@ -33,9 +33,9 @@ class PruneStep:
 class PrunePlan:
     """All that is needed to make the pruned structure again from the original, without pickles.
 
-    `original_macs` and `macs` are multiply-accumulates of convolutions and linear layers for one sample,
-    before and after. `dropped` are residual blocks that go whole, by their modules' names, `merged` those whose
-    convolutions become one; both are done first, so `steps` are about the groups of what is left.
+    `original_macs` and `macs` are multiply-accumulates of convolutions, linear layers and products of activations for
+    one sample, before and after. `dropped` are residual blocks that go whole, by their modules' names, `merged` those
+    whose convolutions become one; both are done first, so `steps` are about the groups of what is left.
     """
 
     steps: tuple[PruneStep, ...] = ()

@@ -7,6 +7,7 @@ and one rule covers all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,31 @@ from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
 if TYPE_CHECKING:
     from edgekit.compress.pruning.flow import Arrived, Left, OperatorCall
 
-__all__ = ["attended", "contracted", "multiplied"]
+__all__ = ["attended", "contracted", "multiplied", "product_macs"]
 
 _CONSUMED: tuple[TensorChannels | None, ...] = ()
 """The channels were summed over: the result holds none."""
 
 _BATCH = "abcdefgh"
+
+
+def product_macs(name: str, operands: Sequence[tuple[int, ...]], equation: str = "") -> tuple[int, ...]:
+    """Multiply-accumulates of each product that operator `name` makes of tensors of these shapes; () for none."""
+    if name in ("matmul", "bmm", "mm") and min(map(len, operands)) > 1:
+        first, second = operands
+        batch = max(first[:-2], second[:-2], key=math.prod)
+        return (math.prod(batch) * first[-2] * first[-1] * second[-1],)
+    if name == "einsum":
+        read = equation.replace(" ", "").partition("->")[0].split(",")
+        plain = len(read) == len(operands) and all(map(str.isalpha, read))
+        sizes = {letter: size for names, shape in zip(read, operands, strict=plain)
+                 for letter, size in zip(names, shape, strict=plain)}  # fmt: skip
+        return (math.prod(sizes.values()),) if plain else ()
+    if name == "scaled_dot_product_attention":
+        query, key, value = operands[:3]
+        scores = math.prod(query[:-1]) * key[-2]
+        return scores * query[-1], scores * value[-1]
+    return ()
 
 
 def multiplied(sets: ChannelSets, call: OperatorCall) -> Left:
@@ -79,6 +99,7 @@ def _by_letters(sets: ChannelSets, operands: Sequence[Arrived], names: Sequence[
 
     None where two letters have channels, or a plain tensor meets them.
     """
+    sets.multiplied.append(())
     tracked = {names[i][channels.axis] for i, (channels, _) in enumerate(operands) if channels is not None}
     if not tracked:
         return _CONSUMED
@@ -94,6 +115,7 @@ def _by_letters(sets: ChannelSets, operands: Sequence[Arrived], names: Sequence[
     if len({len(ids) for ids in rows}) != 1:
         return None
     sets.join_all(*rows)
+    sets.multiplied[-1] = rows[0]
     sets.attended.update(rows[0])
     if letter in result:
         return TensorChannels(result.index(letter), rows[0])

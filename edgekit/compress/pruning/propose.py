@@ -86,7 +86,7 @@ def prunable(module: torch.nn.Module, example: Example, config: PruneConfig) -> 
     """Every group that `propose` may prune. Empty when nothing can be pruned soundly."""
     return tuple(
         Prunable(group.layer, group.width, widths_of(group, group.width, config))
-        for group in _groups(folded(module), example, config)
+        for group in sound_grouping(folded(module), example, config).groups
     )
 
 
@@ -106,7 +106,8 @@ def propose(
     look at its `fraction`. Raises StageError when the network cannot be traced or no group can be pruned.
     """
     module = folded(module)
-    groups = _groups(module, example, config)
+    grouping = sound_grouping(module, example, config)
+    groups = grouping.groups
     if not groups:
         reasons = told(kept_whole(module, example, config))
         raise StageError(
@@ -115,7 +116,7 @@ def propose(
             "build with --no-prune",
         )
     scores = channel_scores(module, groups, config.importance, data, config.importance_samples)
-    cost = CostModel(layer_macs(module, example), groups)
+    cost = CostModel(layer_macs(module, example), groups, grouping.products)
     full = previous.original_macs if previous and previous.original_macs else cost.macs({})
     originals = {step.layer: step.width for step in previous.steps} if previous else {}
     allowed = {
@@ -167,10 +168,11 @@ def scored_groups(
 ) -> ScoredGroups:
     """The network traced and its channels scored, once. Raises StageError when it cannot be traced."""
     module = folded(module)
-    groups = _groups(module, example, config)
+    grouping = sound_grouping(module, example, config)
+    groups = grouping.groups
     importance: Importance = config.importance if data is not None else "magnitude"
     scores = channel_scores(module, groups, importance, data, config.importance_samples)
-    return ScoredGroups(groups, scores, CostModel(layer_macs(module, example), groups))
+    return ScoredGroups(groups, scores, CostModel(layer_macs(module, example), groups, grouping.products))
 
 
 def allowed_widths(width: int, round_to: int, min_channels: int = 1) -> tuple[int, ...]:
@@ -221,10 +223,6 @@ def told(kept: Mapping[str, str]) -> str:
     return "; ".join(lines) or "all its layers give outputs"
 
 
-def _groups(module: torch.nn.Module, example: Example, config: PruneConfig) -> tuple[ChannelGroup, ...]:
-    return sound_grouping(module, example, config).groups
-
-
 def sound_grouping(module: torch.nn.Module, example: Example, config: PruneConfig) -> Grouping:
     """The groups that the configuration wants and that are sound; all others are kept. `module` has plain weights."""
     traced = channel_groups(module, example)
@@ -241,7 +239,7 @@ def sound_grouping(module: torch.nn.Module, example: Example, config: PruneConfi
         if group not in sound:
             reason = "would compute something else" if group in wanted else "is to be kept"
             kept.update((maker.layer, reason) for maker in group.makers if maker.layer not in narrowed)
-    return Grouping(sound, kept)
+    return Grouping(sound, kept, traced.products)
 
 
 def widths_of(group: ChannelGroup, width: int, config: PruneConfig) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from edgekit.compress.program import operator_name
 from edgekit.compress.pruning.calls import NumberPlace, RecordedCall
 from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
 from edgekit.compress.pruning.flow import FIXED_WIDTH, Arrived, Left, flow
+from edgekit.compress.pruning.products import product_macs
 from edgekit.compress.pruning.tracing import Traced
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class TracedChannels:
 
     `norms`: layer → the batch norm that its result goes into. `sizes`: numbers that a forward gives its views, with
     the channels that the axis of this size holds. `summed`: modules in whose forwards a product of activations sums
-    over channels → those channels, and how many at once.
+    over channels → those channels, and how many at once. `products`: of two activations, by their place in the graph →
+    multiply-accumulates, and the channels on the axis that they lie along.
     """
 
     sets: ChannelSets = field(default_factory=ChannelSets)
@@ -48,6 +50,7 @@ class TracedChannels:
     norms: dict[str, str] = field(default_factory=dict)
     sizes: dict[NumberPlace, tuple[int, ...]] = field(default_factory=dict)
     summed: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    products: dict[tuple[str, int], tuple[int, tuple[int, ...]]] = field(default_factory=dict)
 
     def elements(self, layer: str, role: Role, count: int) -> tuple[int, ...]:
         """The layer's channels, the same at each of its calls."""
@@ -206,7 +209,7 @@ class _Walk:
             return None
         names = [argument.name for argument in node.target._schema.arguments]
         options = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-        before = frozenset(self.traced.sets.contracted)
+        before, products = frozenset(self.traced.sets.contracted), len(self.traced.sets.multiplied)
         left = flow(
             self.traced.sets,
             operator_name(node),
@@ -217,6 +220,9 @@ class _Walk:
             heads=self._heads,
         )
         self._note_sum(node, self.traced.sets.contracted - before)
+        self._note_products(
+            node, sources, self.traced.sets.multiplied[products:], str(options.get("equation", ""))
+        )
         if left is not None and node in self._calls:
             self._note_sizes(node, self._calls[node], left)
         return left
@@ -227,6 +233,16 @@ class _Walk:
         if elements and scope is not None:
             known, counts = self.traced.summed.get(scope, ((), ()))
             self.traced.summed[scope] = ((*known, *elements), tuple(sorted({*counts, len(elements)})))
+
+    def _note_products(
+        self, node: Any, sources: Sequence[Any], rows: Sequence[tuple[int, ...]], equation: str
+    ) -> None:
+        """What products of activations cost, and which channels they get narrower with."""
+        if any(self._states.get(source.name) for source in sources):
+            return
+        shapes = [tuple(source.meta["val"].shape) for source in sources]
+        for index, macs in enumerate(product_macs(operator_name(node), shapes, equation)):
+            self.traced.products[node.name, index] = macs, rows[index] if index < len(rows) else ()
 
     def _note_sizes(self, node: Any, recorded: RecordedCall, left: Left) -> None:
         """Which number of the call is the size of the axis that holds the channels."""

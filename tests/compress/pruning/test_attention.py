@@ -36,14 +36,14 @@ from edgekit.compress.base import Example, example_tensors
 from edgekit.compress.folding import folded
 from edgekit.compress.probe import make_lively
 from edgekit.compress.pruning import groups
-from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.cost import layer_macs, network_macs
 from edgekit.compress.pruning.groups import ChannelGroup, channel_groups
 from edgekit.compress.pruning.importance import Importance
 from edgekit.compress.pruning.propose import kept_whole, sound_grouping
 from edgekit.compress.pruning.slicing import cut
 from edgekit.compress.pruning.soundness import retrace
 from edgekit.model.export import export_onnx
-from edgekit.planning.coupling import ATTENDED, coupled
+from edgekit.planning.coupling import coupled
 from tests.compress import nets
 from tests.compress import transformers as written
 
@@ -194,8 +194,20 @@ def test_half_of_the_work_goes_and_it_is_counted_rightly(name: str) -> None:
     pruned = apply_plan(module, kind.example, plan)
     retrace(pruned, kind.example)
     assert plan.fraction <= 0.5
-    assert plan.macs == sum(layer.macs for layer in layer_macs(pruned, kind.example))
+    assert plan.macs == network_macs(pruned, kind.example)
     assert pruned(*inputs_of(kind.example)).shape[0] == 3
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_products_of_activations_are_counted_by_the_graph_as_by_a_run(name: str) -> None:
+    kind = KINDS[name]
+    module = folded(kind.make().eval())
+    layers = sum(layer.macs for layer in layer_macs(module, kind.example))
+    grouping = channel_groups(module, kind.example)
+    assert grouping.products
+    assert network_macs(module, kind.example) - layers == sum(product.macs for product in grouping.products)
+    attended = {f"{kind.queries} heads", kind.queries, kind.values}
+    assert attended <= {name for product in grouping.products for name in product.groups}
 
 
 @pytest.mark.parametrize("name", ["separate", "separate-operator"])
@@ -362,10 +374,12 @@ def test_scope_inner_takes_heads_and_widths_and_leaves_the_stream() -> None:
     assert names == {"layers.0.query", "layers.0.value", "layers.0.up", "layers.0.query heads"}
 
 
-def test_a_plan_by_layer_times_leaves_attentions_whole_and_says_so() -> None:
+def test_a_plan_by_layer_times_may_narrow_attentions() -> None:
     coupling = coupled(written.SeparateViT().eval(), written.IMAGE, MAGNITUDE)
-    assert [group.name for group in coupling.groups] == ["blocks.0.mlp.up"]
-    assert coupling.kept["blocks.0.attn.query"] == ATTENDED
+    (attention,) = coupling.attentions
+    assert attention.reader == "blocks.0.attn.out"
+    assert set(attention.groups) < {group.name for group in coupling.groups}
+    assert "blocks.0.attn.query" not in coupling.kept
 
 
 def test_kept_globs_hold_for_heads() -> None:

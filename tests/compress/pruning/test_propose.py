@@ -18,7 +18,7 @@ from edgekit.compress import (
     propose_widths,
     prunable,
 )
-from edgekit.compress.pruning.cost import layer_macs
+from edgekit.compress.pruning.cost import network_macs
 from edgekit.compress.pruning.groups import channel_groups
 from edgekit.compress.pruning.importance import Importance
 from edgekit.compress.pruning.propose import allowed_widths
@@ -31,7 +31,7 @@ NETS = [nets.Plain, nets.Residual, nets.PaddedShortcut, nets.Depthwise, nets.Con
 
 
 def macs(module: nn.Module) -> int:
-    return sum(layer.macs for layer in layer_macs(module, nets.image_example()))
+    return network_macs(module, nets.image_example())
 
 
 @pytest.mark.parametrize("factory", NETS)
