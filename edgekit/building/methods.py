@@ -15,7 +15,11 @@ __all__ = ["with_methods"]
 COMPRESS = ("auto", "none", *METHODS)
 """auto: what the budget needs; none: quantized as it is; the others: these methods and no others."""
 
-NEEDED = {"drop": "--drop blocks.3,blocks.7 or auto:2", "student": "--student net.py:make_small"}
+NEEDED = {
+    "drop": "--drop blocks.3,blocks.7 or auto:2",
+    "student": "--student net.py:make_small",
+    "sparse": "--sparsity 2:4 or 0.8",
+}
 """Methods that have to be told more → the option that does so."""
 
 
@@ -36,6 +40,7 @@ def with_methods(request: BuildRequest, given: object) -> BuildRequest:
         "drop": bool(request.drop),
         "student": request.student is not None,
         "qat": request.qat == "always",
+        "sparse": request.sparsity is not None,
     }
     for name, is_asked in asked.items():
         if is_asked and name not in methods:
