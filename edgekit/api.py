@@ -20,7 +20,14 @@ from edgekit.arguments import (
 from edgekit.building.methods import with_methods
 from edgekit.building.pipeline import read_pipeline, with_pipeline
 from edgekit.building.preview import preview_build
-from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
+from edgekit.building.request import (
+    BuildRequest,
+    TrainOptions,
+    read_blocks,
+    read_features,
+    read_low_rank,
+    read_sparsity,
+)
 from edgekit.building.run import run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
 from edgekit.files import only_one_in
@@ -45,6 +52,7 @@ OTHER_OPTIONS = (
     "compress",
     "pipeline",
     "low_rank",
+    "sparsity",
     "student",
     "student_weights",
     "student_features",
@@ -121,7 +129,8 @@ def build(
     `drop` names residual blocks that a variant of its own goes without, "blocks.3,blocks.7", a list, or "auto:2";
     `merge` modules whose convolutions become one in it.
     `low_rank` has layers factorized in a variant of its own, "auto", 0.9 (of each layer's output variance) or ranks,
-    {"fc1": 32, "conv2": (16, 16)}; `student` is another network, `net.py:make_small` or a live module, that learns
+    {"fc1": 32, "conv2": (16, 16)}; `sparsity` makes weights zero in a variant of its own, "2:4" or 0.8 of them;
+    `student` is another network, `net.py:make_small` or a live module, that learns
     from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
     of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too; `qat`, "auto", "always" or
     "never", says when a network is trained for a runtime's own integers; `compress` names the methods that may be used,
@@ -193,6 +202,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         drop=read_blocks(options.pop("drop", None)),
         merge=read_blocks(options.pop("merge", None), "merge"),
         low_rank=read_low_rank(options.pop("low_rank", None)),
+        sparsity=read_sparsity(options.pop("sparsity", None)),
         student_weights=_path(options.pop("student_weights", None)),
         student_features=read_features(options.pop("student_features", None)),
         out=Path(given["out"]),

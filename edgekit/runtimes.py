@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from edgekit.types import BackendName, Precision
+from edgekit.types import BackendName, Precision, SparsityPattern
 
 __all__ = [
     "ONNX",
@@ -49,6 +50,25 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class SparseKernels:
+    """What a runtime does faster, or stores smaller, where weights are zero.
+
+    `pattern`: None: any. `above`: the share of zeros beyond which. `precisions`: of the kernels. What the board has to
+    have: `architecture`, `feature` of the CPU, `sparse_gpu`: sparse tensor cores; `board`: in words. `stored`: the
+    precision in which its files hold what is not zero alone; "": none.
+    """
+
+    precisions: tuple[Precision, ...]
+    board: str
+    pattern: SparsityPattern | None = None
+    above: float = 0.0
+    architecture: str = ""
+    feature: str = ""
+    sparse_gpu: bool = False
+    stored: Precision | Literal[""] = ""
+
+
+@dataclass(frozen=True)
 class RuntimeRow:
     """One runtime. What a board has to know of it, how it is installed there included, is in `board/runtimes.py`.
 
@@ -63,7 +83,8 @@ class RuntimeRow:
     it offers none. `float_options`: options with which a float file is computed in float32. `float_fact`: which of the
     facts of a session says in what float layers are computed. `dla_precisions`: what it runs on a DLA.
     `trained_recipe`: writes down a network that was trained for its integers; "" where none is.
-    `linear_precisions`: what it has for linear layers alone.
+    `linear_precisions`: what it has for linear layers alone. `sparse`: what zeros among weights are good for; None:
+    nothing.
     """
 
     name: BackendName
@@ -82,6 +103,7 @@ class RuntimeRow:
     dla_precisions: tuple[Precision, ...] = ()
     trained_recipe: str = ""
     linear_precisions: tuple[Precision, ...] = ()
+    sparse: SparseKernels | None = None
 
     @property
     def extra(self) -> str:
@@ -144,6 +166,11 @@ print("devices: " + ", ".join(openvino.Core().available_devices))
     trained_recipe=TRAINED,
     # A property of its CPU plugin (src/plugins/intel_cpu/src/config.cpp; seen in 2026.4.1).
     simulation={"LP_TRANSFORMS_MODE": "NO"},
+    sparse=SparseKernels(  # docs.openvino.ai, "CPU Device", "Sparse weights decompression"
+        precisions=("int8",),
+        board="a CPU with AMX, and of INT8 linear layers alone",
+        feature="amx_int8",
+    ),
     # Without a hint it computes float networks in bf16 where the CPU has it (docs.openvino.ai, "Precision Control").
     float_options={"INFERENCE_PRECISION_HINT": "f32"},
     float_fact="INFERENCE_PRECISION_HINT",
@@ -178,6 +205,14 @@ print("interpreter with XNNPACK; convert, quantize and run")
     int8_recipe="int8-minmax",
     colour="#009E73",
     trained_recipe=TRAINED,
+    # XNNPACK, xnn_subgraph_rewrite_for_nchw in src/subgraph.c, xnn_is_chw_compatible_config in hardware-config.h
+    sparse=SparseKernels(
+        precisions=("fp32",),
+        board="an Arm CPU (on x86 with AVX XNNPACK computes them as if they were dense)",
+        above=2 / 3,
+        architecture="aarch64",
+        stored="fp32",
+    ),
 )
 
 TENSORRT = RuntimeRow(
@@ -216,6 +251,12 @@ print("compiles ahead of time for " + ", ".join(chips))
     int8_recipe="int8-minmax",
     colour="#AA4499",
     dla_precisions=("fp16", "int8"),  # NVIDIA TensorRT documentation, "Working with DLA"
+    sparse=SparseKernels(  # NVIDIA TensorRT documentation, "Structured Sparsity"
+        precisions=("fp16", "int8"),
+        board="a GPU with sparse tensor cores (Ampere and later)",
+        pattern="2:4",
+        sparse_gpu=True,
+    ),
 )
 
 RUNTIMES: Mapping[BackendName, RuntimeRow] = {

@@ -19,6 +19,7 @@ NEEDED = {
     "drop": "--drop blocks.3,blocks.7 or auto:2",
     "merge": "--merge blocks.3,blocks.7",
     "student": "--student net.py:make_small",
+    "sparse": "--sparsity 2:4 or 0.8",
 }
 """Methods that have to be told more → the option that does so."""
 
@@ -41,6 +42,7 @@ def with_methods(request: BuildRequest, given: object) -> BuildRequest:
         "merge": bool(request.merge),
         "student": request.student is not None,
         "qat": request.qat == "always",
+        "sparse": request.sparsity is not None,
     }
     for name, is_asked in asked.items():
         if is_asked and name not in methods:

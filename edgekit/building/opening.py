@@ -19,6 +19,7 @@ from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.pipeline import refuse_unfit_stages
 from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never_pruned, never_trained
 from edgekit.building.variants.shallow import refuse_unknown_blocks
+from edgekit.building.variants.sparse import refuse_unfit_sparsity
 from edgekit.building.variants.student import refuse_unfit_student
 from edgekit.building.variants.training import training_config
 from edgekit.compress import try_training
@@ -133,7 +134,7 @@ def try_own_loss(context: Context) -> None:
     if request.train.loss is None and request.train.step is None:
         return
     trains = request.prune or request.low_rank is not None or request.student is not None
-    trains = trains or bool(request.pipeline)
+    trains = trains or request.sparsity is not None or bool(request.pipeline)
     if train is not None and trains and never_trained(setting.model, setting.splits, "", "") is None:
         try_training(setting.model.load(), train, training_config(request.train, request.seed, len(train)))
 
@@ -151,7 +152,10 @@ def refuse_blocks(context: Context) -> None:
 
 
 def refuse_others(context: Context) -> None:
-    """Ranks that no layer can have, and a student that does not fit the original. Raises UserError."""
+    """Ranks that no layer can have, zeros that none can hold, and a student that does not fit the original.
+
+    Raises UserError.
+    """
     setting = context.setting
     if never_trained(setting.model, setting.splits, "", "") is not None:
         return
@@ -159,6 +163,7 @@ def refuse_others(context: Context) -> None:
         refuse_unknown_ranks(setting.request, setting.model, setting.source)
     except StageError as error:
         raise UserError(f"nothing can be factorized: {error.cause}") from error
+    refuse_unfit_sparsity(setting.request, setting.model)
     refuse_unfit_student(setting.request, setting.student, setting.model, setting.source)
     refuse_unfit_stages(setting.request, setting.student, setting.model, setting.source)
 

@@ -16,6 +16,7 @@ from edgekit.building.request import (
     TrainOptions,
     read_features,
     read_low_rank,
+    read_sparsity,
 )
 from edgekit.errors import UserError
 from edgekit.files import read_toml
@@ -27,6 +28,7 @@ __all__ = [
     "MergeOptions",
     "PipelineStage",
     "PruneOptions",
+    "SparseOptions",
     "read_pipeline",
     "with_pipeline",
 ]
@@ -85,6 +87,14 @@ class LowRankOptions(Distillation, frozen=True, kw_only=True):
     ranks: str | float | dict[Text, int | tuple[int, int]] = LOW_RANK_AUTO
 
 
+class SparseOptions(Distillation, frozen=True, kw_only=True):
+    """`sparsity`: "2:4", or the share of weights that is zero; the others as `TrainOptions` has them."""
+
+    sparsity: str | float
+    saliency: Literal["magnitude", "obd"] | None = None
+    rewind: bool | None = None
+
+
 class QatOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of the training for a runtime's integers."""
 
@@ -93,7 +103,9 @@ class QatOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     alpha: Share | None = None
 
 
-Options = DistilOptions | DropOptions | MergeOptions | PruneOptions | LowRankOptions | QatOptions
+Options = (
+    DistilOptions | DropOptions | MergeOptions | PruneOptions | LowRankOptions | SparseOptions | QatOptions
+)
 
 OPTIONS: Mapping[str, type[Options]] = {
     "distil": DistilOptions,
@@ -101,6 +113,7 @@ OPTIONS: Mapping[str, type[Options]] = {
     "merge": MergeOptions,
     "prune": PruneOptions,
     "low-rank": LowRankOptions,
+    "sparse": SparseOptions,
     "qat": QatOptions,
 }
 """Method → what it may be told."""
@@ -129,7 +142,8 @@ class PipelineStage:
     def training(self, options: TrainOptions) -> TrainOptions:
         """The build's training with what the stage says of its own."""
         names = (
-            "optimizer", "learning_rate", "temperature", "alpha", "step_epochs", "step_ratio", "importance",
+            "optimizer", "learning_rate", "temperature", "alpha", "step_epochs", "step_ratio", "importance", "saliency",
+            "rewind",
         )  # fmt: skip
         own = {name: getattr(self.options, name, None) for name in names}
         own["qat_epochs" if self.method == "qat" else "epochs"] = getattr(self.options, "epochs", None)
@@ -193,13 +207,14 @@ def read_stage(where: str, number: int, table: object) -> PipelineStage:
     except msgspec.ValidationError as error:
         key, came, allowed = explain(options, error, kind)
         raise UserError(f"{stage}{key}: {came}", allowed=allowed) from error
-    if isinstance(read, LowRankOptions):
-        try:
+    try:
+        if isinstance(read, LowRankOptions):
             read_low_rank(read.ranks)
-        except UserError as error:
-            raise UserError(
-                f"{stage}{error.parts[0]}".replace("low_rank", "ranks"), allowed=error.parts[1]
-            ) from None
+        if isinstance(read, SparseOptions):
+            read_sparsity(read.sparsity)
+    except UserError as error:
+        told = f"{stage}{error.parts[0]}".replace("low_rank", "ranks")
+        raise UserError(told, allowed=error.parts[1]) from None
     return PipelineStage(number, method, read)
 
 
@@ -223,6 +238,11 @@ def refuse_orders(where: str, stages: Sequence[PipelineStage]) -> None:
                 f"{where}{stage.name}: what is trained for integers is not made smaller afterwards",
                 allowed="qat as the last stage alone",
             )
+        if stage.method == "sparse":
+            raise UserError(
+                f"{where}{stage.name}: the training of a later stage would fill its zeros",
+                allowed="sparse as the last stage alone; it is quantized without training",
+            )
 
 
 def with_pipeline(
@@ -240,6 +260,7 @@ def with_pipeline(
         "--drop": bool(request.drop),
         "--merge": bool(request.merge),
         "--low-rank": request.low_rank is not None,
+        "--sparsity": request.sparsity is not None,
         "--student": request.student is not None,
         "--student-weights": request.student_weights is not None,
         "--student-features": bool(request.student_features),
@@ -273,6 +294,8 @@ def refuse_said_twice(train: TrainOptions, stages: Sequence[PipelineStage]) -> N
             "temperature",
             "alpha",
             "importance",
+            "saliency",
+            "rewind",
         ):
             is_said, is_given = (getattr(options, name) != getattr(untold, name) for options in (said, train))
             if is_said and is_given:

@@ -248,10 +248,16 @@ def pipeline_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...
 
 
 def other_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]:
-    """Factorizing, teaching a student, and the candidates of what comes of it."""
+    """Factorizing, teaching a student, making zeros, and the candidates of what comes of it."""
     setting, request, train = context.setting, context.setting.request, context.setting.splits.train
-    low_rank, student = request.low_rank is not None, request.student is not None
-    if not (low_rank or student) or train is None or never_trained(setting.model, setting.splits, "", ""):
+    low_rank, student, sparse = (
+        asked is not None for asked in (request.low_rank, request.student, request.sparsity)
+    )
+    if (
+        not (low_rank or student or sparse)
+        or train is None
+        or never_trained(setting.model, setting.splits, "", "")
+    ):
         return ()
     options, count = request.train, len(train)
     batch_s = forward_seconds(setting.model.load(), train, options.batch_size, options.device)
@@ -268,9 +274,11 @@ def other_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]:
         steps.append(PreviewStep("distilling the one that is chosen", 0.0, high_s))
     if student:
         steps.append(PreviewStep("distilling the student", low_s, high_s))
-    often = low_rank + student
+    if sparse:  # twice where the other weights begin again
+        steps.append(PreviewStep("training with zeros", 0.0, (1 + options.rewind) * high_s))
+    often = low_rank + student + sparse
     low_s, high_s = sum(part.low_s for part in again), sum(part.high_s for part in again)
-    steps.append(PreviewStep("the same for their candidates", 0.0 if low_rank else low_s, often * high_s))
+    steps.append(PreviewStep("the same for their candidates", low_s if student else 0.0, often * high_s))
     return tuple(steps)
 
 

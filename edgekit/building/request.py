@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Literal
 from edgekit.building.executor import DEFAULT_EXECUTOR
 from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.errors import UserError
-from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess, QatChoice
+from edgekit.types import (
+    BackendName,
+    Budget,
+    InputShape,
+    Precision,
+    Preprocess,
+    QatChoice,
+    SaliencyName,
+    Sparsity,
+)
 from edgekit.types.measurements import TIMED_S
 
 if TYPE_CHECKING:
@@ -27,6 +36,7 @@ __all__ = [
     "read_blocks",
     "read_features",
     "read_low_rank",
+    "read_sparsity",
 ]
 
 DROP_AUTO = "auto:"
@@ -47,6 +57,7 @@ class TrainOptions:
     step before it trains for `step_epochs`. `temperature` and `alpha` are T and α of the distillation loss.
     `optimizer`, `learning_rate`: see `compress/training/optimizing.py`. `loss` and `step` are Python references
     (`file.py:function`). `qat_epochs`: of quantization-aware training (None: 6, or as many as hold 200 batches).
+    `saliency`: by which weights become zero where `sparsity` is asked for; `rewind`: the others then begin again.
     """
 
     epochs: float | None = None
@@ -62,6 +73,8 @@ class TrainOptions:
     loss: str | None = None
     step: str | None = None
     qat_epochs: float | None = None
+    saliency: SaliencyName = "magnitude"
+    rewind: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,7 @@ class BuildRequest:
     live module, that learns from the model as a variant of its own; `student_weights`: what it begins with;
     `student_features`: layers of the model and of the student, whose outputs it learns too. `qat`: when networks are
     trained for the integers of a runtime; see QatChoice. `pipeline`: stages, in order, in the place of other methods.
+    `sparsity`: which weights of a variant of its own are zero; None: none has to be.
     """
 
     target: str
@@ -124,6 +138,7 @@ class BuildRequest:
     student_features: tuple[tuple[str, str], ...] = ()
     qat: QatChoice = "auto"
     pipeline: tuple[PipelineStage, ...] = ()
+    sparsity: Sparsity | None = None
 
     def describe_model(self) -> str:
         """How the model was named, for people."""
@@ -199,6 +214,30 @@ def read_low_rank(given: object) -> LowRank | None:
     if not read or not is_good or len(set(names)) < len(names):
         raise refusal
     return read
+
+
+def read_sparsity(given: object) -> Sparsity | None:
+    """Sparsity from "2:4", a share of zeros as 0.8 or "80%"; None is none. Raises UserError."""
+    if given is None or isinstance(given, Sparsity):
+        return given
+    refusal = UserError(
+        f"sparsity is {given!r}",
+        allowed="2:4, or the share of weights that is zero, above 0 and below 1, as 0.8",
+    )
+    if isinstance(given, str) and ":" in given:
+        if given.strip() != "2:4":
+            raise refusal
+        return Sparsity("2:4", 0.5)
+    text = given.strip() if isinstance(given, str) else given
+    percent = isinstance(text, str) and text.endswith("%")
+    try:
+        share = float(text.removesuffix("%") if isinstance(text, str) else text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise refusal from None
+    share = share / 100 if percent else share
+    if isinstance(given, bool) or not 0.0 < share < 1.0:
+        raise refusal
+    return Sparsity("unstructured", share)
 
 
 def _rank(given: object) -> int:

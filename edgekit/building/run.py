@@ -130,7 +130,12 @@ def varied(
                     candidates = trained_candidates(variant, made.trained_for)
                 else:
                     plan = planned(context, variant)
-                    candidates, state = plan.candidates, state.plus(ruled_out=plan.rejections)
+                    useless = [made.useless(candidate) for candidate in plan.candidates]
+                    pairs = zip(plan.candidates, useless, strict=True)
+                    candidates = tuple(candidate for candidate, rejection in pairs if rejection is None)
+                    state = state.plus(
+                        ruled_out=plan.rejections, rejections=list(dict.fromkeys(filter(None, useless)))
+                    )
                 seen = len(state.attempts)
                 state = tried(context, state, reference, variant, candidates)
                 became[variant.id] = state.attempts[seen:]
@@ -215,6 +220,7 @@ def maker_context(
         executor=context.executor if is_elsewhere(setting.request.executor) else None,
         layer_times=context.layer_times,
         student=setting.student,
+        features=setting.board.features,
         int8=Int8Builds(
             context.exporter.export,
             context.exporter.placement,

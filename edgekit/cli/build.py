@@ -16,7 +16,7 @@ from edgekit.cli.reporting import reporter_of, reporting_options
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
-from edgekit.types import METHODS, QatChoice
+from edgekit.types import METHODS, QatChoice, SaliencyName
 from edgekit.types.measurements import LARGEST_SEED, TIMED_S
 
 __all__ = ["build"]
@@ -112,7 +112,8 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     help="A TOML file of methods in order, each with its options, in the place of the options that name methods.",
 )
 @click.option(
-    "--no-prune/--prune", help="Quantize only; no training but what --low-rank and --student ask for."
+    "--no-prune/--prune",
+    help="Quantize only; no training but what --low-rank, --sparsity and --student ask for.",
 )
 @click.option(
     "--drop",
@@ -131,6 +132,25 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     metavar="auto|SHARE|RANKS",
     help="Also train a variant whose layers are products of smaller ones, where the board runs them faster. SHARE: of "
     "the variance of a layer's outputs that is kept, as 0.9; RANKS: as fc1=32,conv2=16x16 (channels in x out).",
+)
+@click.option(
+    "--sparsity",
+    metavar="2:4|SHARE",
+    help="Also train a variant with zeros among its weights: 2:4, as sparse tensor cores read them, or a share of them "
+    "anywhere, as 0.8; only where a runtime of the board gets faster by it, or --max-size smaller files.",
+)
+@click.option(
+    "--saliency",
+    type=click.Choice(get_args(SaliencyName)),
+    default="magnitude",
+    show_default=True,
+    help="What a weight is worth there: its magnitude, or what it would cost by a diagonal Hessian (Optimal Brain "
+    "Damage).",
+)
+@click.option(
+    "--rewind",
+    is_flag=True,
+    help="There: once the zeros are found, train the other weights again from where they began (twice the training).",
 )
 @click.option(
     "--student",

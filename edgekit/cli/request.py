@@ -30,7 +30,14 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
     """What is to be built; `given`: the command line, without the program's name. Raises UserError."""
     from edgekit.building.methods import with_methods
     from edgekit.building.pipeline import read_pipeline, with_pipeline
-    from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
+    from edgekit.building.request import (
+        BuildRequest,
+        TrainOptions,
+        read_blocks,
+        read_features,
+        read_low_rank,
+        read_sparsity,
+    )
 
     limit = options["max_latency"]
     budget = Budget(
@@ -55,6 +62,8 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         loss=options["loss"],
         step=options["train_step"],
         qat_epochs=options["qat_epochs"],
+        saliency=options["saliency"],
+        rewind=options["rewind"],
     )
     request = BuildRequest(
         target=options["target"],
@@ -74,6 +83,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         merge=read_blocks(options["merge"], "merge"),
         latency_table=options["latency_table"],
         low_rank=read_low_rank(options["low_rank"]),
+        sparsity=read_sparsity(options["sparsity"]),
         student=options["student"],
         student_weights=options["student_weights"],
         student_features=read_features(options["student_features"]),

@@ -1,4 +1,4 @@
-"""Compression of float networks with torch: structured pruning, low rank, fine-tuning, distillation."""
+"""Compression of float networks with torch: structured pruning, low rank, sparsity, fine-tuning, distillation."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ from edgekit.compress.sensitivity.measure import (
     measure_sensitivity,
     sensitivity_parts,
 )
+from edgekit.compress.sparsity.layers import sparse_plan
+from edgekit.compress.sparsity.plan import SparsePlan
+from edgekit.compress.sparsity.training import load_sparse, sparsified, train_sparse
 from edgekit.compress.student import load_student, refuse_other_outputs, train_student
 from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.config import TrainConfig
@@ -64,6 +67,7 @@ __all__ = [
     "Samples",
     "Sensitivity",
     "SensitivityConfig",
+    "SparsePlan",
     "StepRecord",
     "TeacherOutputs",
     "TrainConfig",
@@ -84,6 +88,7 @@ __all__ = [
     "load_loss",
     "load_low_rank",
     "load_pruned",
+    "load_sparse",
     "load_step",
     "load_student",
     "look_at",
@@ -102,8 +107,11 @@ __all__ = [
     "sample_batches",
     "save_pruned",
     "sensitivity_parts",
+    "sparse_plan",
+    "sparsified",
     "train_low_rank",
     "train_planned",
+    "train_sparse",
     "train_student",
     "try_training",
 ]

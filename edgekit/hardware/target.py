@@ -104,6 +104,10 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Whether there is a deep-learning accelerator beside the GPU."""
         return any(accelerator.kind == "dla" and accelerator.count > 0 for accelerator in self.accelerators)
 
+    def has_sparse_gpu(self) -> bool:
+        """Whether its GPU has sparse tensor cores, which leave out the zeros of weights that are 2:4."""
+        return any(chip.kind == "gpu" and chip.count > 0 and chip.sparsity_2_4 for chip in self.accelerators)
+
     def misfits(self, machine: Machine) -> tuple[str, ...]:
         """Why this machine is not that board; empty when it is."""
         identity = {"architecture": self.architecture, **asdict(self.identity)}

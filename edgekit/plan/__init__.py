@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgekit.plan.estimate import Roofline, roofline
 from edgekit.plan.narrowing import FRACTIONS, Structure, shortfall, widest_that_fits
 from edgekit.plan.rules import Plan, candidate_id, least_need_bytes, plan_candidates
+from edgekit.plan.sparsity import is_stored_sparse, why_not_faster_sparse
 
 __all__ = [
     "FRACTIONS",
@@ -12,9 +13,11 @@ __all__ = [
     "Roofline",
     "Structure",
     "candidate_id",
+    "is_stored_sparse",
     "least_need_bytes",
     "plan_candidates",
     "roofline",
     "shortfall",
+    "why_not_faster_sparse",
     "widest_that_fits",
 ]

@@ -21,6 +21,13 @@ CPU_LAYER_MS, GPU_LAYER_MS = 0.002, 0.01
 """Fixed time of one layer (dispatch, kernel launch), added to the likely figure; edgekit's assumption."""
 
 
+SPARSE_GAIN = (2.0, 1.2, 1.0)
+"""How many times as fast sparse kernels multiply: the bound (half of the products), the likely figure, the worst.
+
+edgekit's assumption, not a board's figure: layers that wait for memory or are small gain nothing.
+"""
+
+
 @dataclass(frozen=True)
 class Roofline:
     """`latency_ms`: low, the physical bound; value, likely; high, pessimistic; None where a fact is missing.
@@ -34,13 +41,13 @@ class Roofline:
 
 def roofline(
     target: Target, cost: Cost, precision: Precision, *, runs_as: Precision | None = None, threads: int = 1,
-    device: str = "",
+    device: str = "", sparse: bool = False,
 ) -> Roofline:  # fmt: skip
     """Time at batch 1 of one network: the sum over layers of max(operations / rate, bytes / bandwidth).
 
     Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009, per layer. `runs_as`: what the runtime
     computes in when only the weights have `precision`. Operations are two a MAC. Bytes of a layer: its output,
-    written once and read once, and its weights once.
+    written once and read once, and its weights once. `sparse`: the runtime has kernels for the zeros of its weights.
     """
     arithmetic = runs_as or PRECISIONS[precision].arithmetic
     peak = target.peak(arithmetic, device)
@@ -59,6 +66,8 @@ def roofline(
     weights = cost.parameters * PRECISIONS[precision].weight_bits / 8
     total_macs = max(cost.macs, 1)
 
+    gains = SPARSE_GAIN if sparse else (1.0, 1.0, 1.0)
+
     def time_ms(use: float, fixed_ms: float) -> float:
         total = 0.0
         for layer in cost.layers:
@@ -67,7 +76,13 @@ def roofline(
             total += max(compute, moved / bytes_per_ms) + (fixed_ms if layer.macs else 0.0)
         return total
 
-    bounds = time_ms(1.0, 0.0), time_ms(likely, layer_ms), time_ms(least, 3 * layer_ms)
+    uses, fixed = (1.0, likely, least), (0.0, layer_ms, 3 * layer_ms)
+    bounds = [time_ms(use * gain, once) for use, gain, once in zip(uses, gains, fixed, strict=True)]
+    zeros = (
+        (f"Assumed of sparse weights: {gains[1]:g} times the rate (at best {gains[0]:g}, at worst none).",)
+        if sparse
+        else ()
+    )
     cores = f" for {min(threads, peak.cores)} of {peak.cores} cores" if peak.cores else ""
     doubt = "" if peak.verified and target.bandwidth.verified else "; the figures are not verified"
     return Roofline(
@@ -77,5 +92,6 @@ def roofline(
             f"at {arithmetic}{cores}, {target.bandwidth.gb_s:g} GB/s{doubt}.",
             f"Assumed: {likely:.0%} of the peak rate and {layer_ms * 1000:g} µs a layer (at worst {least:.0%} and "
             f"{3 * layer_ms * 1000:g} µs; the low end is 100 % and none); every output written and read once.",
+            *zeros,
         ),
     )

@@ -43,6 +43,7 @@ from edgekit.types.networks import (
     VariantKind,
 )
 from edgekit.types.plans import LayerStaircase, PlanningResult, PlanResult
+from edgekit.types.sparsity import SaliencyName, Sparsity, SparsityPattern
 from edgekit.types.steadiness import Moment, Steadiness, SteadyState
 
 __all__ = [
@@ -84,8 +85,11 @@ __all__ = [
     "QatChoice",
     "QuantizationSummary",
     "Rejection",
+    "SaliencyName",
     "SensorReading",
     "Signature",
+    "Sparsity",
+    "SparsityPattern",
     "Steadiness",
     "SteadyState",
     "TensorSpec",

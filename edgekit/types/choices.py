@@ -38,8 +38,8 @@ without.
 """
 
 
-METHODS = ("prune", "low-rank", "drop", "merge", "student", "qat")
-"""What makes a network smaller or fit for integers by training, as `--compress` names it."""
+METHODS = ("prune", "low-rank", "drop", "merge", "student", "qat", "sparse")
+"""What makes a network smaller, sparse or fit for integers by training, as `--compress` names it."""
 
 
 Verdict = Literal["MEETS", "MISSES", "INFEASIBLE", "PROVISIONAL"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgekit.types.sparsity import Sparsity
+
 __all__ = [
     "Cost",
     "InputShape",
@@ -90,12 +92,15 @@ class Cost:
     layers: tuple[LayerCost, ...] = ()
 
 
-VariantKind = Literal["original", "pruned", "low-rank", "student", "qat"]
+VariantKind = Literal["original", "pruned", "low-rank", "student", "qat", "sparse"]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One float network, exported to ONNX once. `digest` is the SHA-256 of the ONNX file."""
+    """One float network, exported to ONNX once. `digest` is the SHA-256 of the ONNX file.
+
+    `sparsity`: which of its weights were made zero; None: none.
+    """
 
     id: str
     kind: VariantKind
@@ -105,3 +110,4 @@ class Variant:
     digest: str
     signature: Signature
     cost: Cost
+    sparsity: Sparsity | None = None

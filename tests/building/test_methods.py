@@ -10,7 +10,7 @@ import pytest
 from edgekit.building.methods import with_methods
 from edgekit.building.request import BuildRequest
 from edgekit.errors import UserError
-from edgekit.types import METHODS, Budget
+from edgekit.types import METHODS, Budget, Sparsity
 
 REQUEST = BuildRequest("generic-cpu", "net.py:make", "digits", Budget(max_latency_ms=1.0))
 
@@ -23,6 +23,7 @@ def asked(request: BuildRequest) -> set[str]:
         "merge": bool(request.merge),
         "student": request.student is not None,
         "qat": request.qat == "always",
+        "sparse": request.sparsity is not None,
     }
     assert tuple(told) == METHODS
     return {name for name, is_asked in told.items() if is_asked}
@@ -52,8 +53,14 @@ def test_these_methods_and_no_others(given: object, wanted: set[str]) -> None:
 
 
 def test_what_an_option_says_of_a_method_stays() -> None:
-    request = replace(REQUEST, low_rank=0.9, drop=("blocks.1",), student="net.py:small")
-    assert with_methods(request, "prune,drop,student,low-rank") == replace(request, qat="never")
+    given = {
+        "low_rank": 0.9,
+        "drop": ("blocks.1",),
+        "student": "net.py:small",
+        "sparsity": Sparsity("2:4", 0.5),
+    }
+    request = replace(REQUEST, **given)  # type: ignore[arg-type]
+    assert with_methods(request, "prune,drop,student,low-rank,sparse") == replace(request, qat="never")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +69,7 @@ def test_what_an_option_says_of_a_method_stays() -> None:
         (
             {},
             "quant",
-            "'quant' is no method; allowed: auto, none, prune, low-rank, drop, merge, student, qat",
+            "'quant' is no method; allowed: auto, none, prune, low-rank, drop, merge, student, qat, sparse",
         ),
         ({}, "pruning", r"did you mean prune\?"),
         ({}, "none,qat", "give none alone"),
@@ -77,6 +84,8 @@ def test_what_an_option_says_of_a_method_stays() -> None:
         ({"merge": ("blocks.1",)}, "merge", "names merge without prune"),
         ({"merge": ("blocks.1",)}, "prune", "merge is asked for by its own option; add merge"),
         ({"drop": ("blocks.1",)}, "prune", "drop is asked for by its own option; add drop"),
+        ({}, "prune,sparse", r"names sparse without saying what; --sparsity 2:4 or 0\.8"),
+        ({"sparsity": Sparsity("2:4", 0.5)}, "prune", "sparse is asked for by its own option; add sparse"),
         ({"low_rank": 0.9}, "none", "low-rank is asked for by its own option"),
         ({"student": "net.py:small"}, "prune", "student is asked for by its own option"),
         ({"qat": "always"}, "prune", "qat is asked for by its own option"),

@@ -11,12 +11,13 @@ import pytest
 from edgekit.building.pipeline import read_pipeline, with_pipeline
 from edgekit.building.request import BuildRequest, TrainOptions
 from edgekit.errors import UserError
-from edgekit.types import Budget
+from edgekit.types import Budget, Sparsity
 
 REQUEST = BuildRequest("generic-cpu", "net.py:make", "digits", Budget(max_latency_ms=1.0))
 DISTIL = {"method": "distil", "network": "net.py:make_small"}
 PRUNE = {"method": "prune", "macs": 0.5}
 QAT = {"method": "qat"}
+SPARSE = {"method": "sparse", "sparsity": "2:4"}
 
 
 def test_a_file_and_a_list_of_dicts_say_the_same(tmp_path: Path) -> None:
@@ -43,6 +44,9 @@ def test_a_stage_s_options_are_its_own_and_the_command_s_are_the_others() -> Non
     assert distil.training(given) == replace(given, alpha=1.0)
     assert prune.training(given) == replace(given, epochs=3.0, importance="taylor")
     assert qat.training(given) == replace(given, qat_epochs=2.0)
+    (sparse,) = read_pipeline([{**SPARSE, "saliency": "obd", "rewind": True}])
+    assert sparse.training(given) == replace(given, saliency="obd", rewind=True)
+    assert sparse.text == "sparse sparsity 2:4, saliency obd, rewind True"
 
 
 def test_without_stages_the_request_is_as_it_was() -> None:
@@ -65,6 +69,13 @@ def test_without_stages_the_request_is_as_it_was() -> None:
         ([{**DISTIL, "epochs": "many"}], r'epochs: "many"'),
         ([{**DISTIL, "epochs": 0}], "epochs: 0"),
         ([{"method": "low-rank", "ranks": "all"}], r"\(low-rank\): ranks is 'all'; allowed: auto, a share"),
+        ([{"method": "sparse"}], r"\(sparse\): sparsity: this key is missing"),
+        ([{"method": "sparse", "sparsity": "1:4"}], r"\(sparse\): sparsity is '1:4'; allowed: 2:4, or the share"),
+        ([{"method": "sparse", "sparsity": 1.2}], r"\(sparse\): sparsity is 1\.2; allowed: 2:4, or the share"),
+        ([{**SPARSE, "saliency": "l1"}], r'saliency: "l1"; allowed: .*obd'),
+        ([{**SPARSE, "ratio": 0.5}], r"\(sparse\) has no option 'ratio'"),
+        ([SPARSE, PRUNE], r"stage 1 \(sparse\): the training of a later stage would fill its zeros"),
+        ([SPARSE, QAT], r"stage 1 \(sparse\): the training of a later stage would fill its zeros; .*last stage alone"),
         ([PRUNE, DISTIL], r"stage 2 \(distil\): a student is a network of its own"),
         ([QAT, PRUNE], r"stage 1 \(qat\): what is trained for integers is not made smaller afterwards"),
         ([], "no stages"),
@@ -103,6 +114,7 @@ def test_a_file_that_is_no_pipeline_is_named(tmp_path: Path, content: str | None
         ({"prune": False}, None, "--no-prune"),
         ({"drop": ("a",)}, None, "--drop"),
         ({"low_rank": 0.9}, None, "--low-rank"),
+        ({"sparsity": Sparsity("2:4", 0.5)}, None, "--sparsity"),
         ({"student": "net.py:small"}, None, "--student"),
         ({"student_weights": Path("w")}, None, "--student-weights"),
         ({"student_features": (("a", "b"),)}, None, "--student-features"),

@@ -44,7 +44,9 @@ def test_each_node_that_takes_time_is_in_one_unit(
     named = Counter(name for unit in network.units for name in unit.nodes)
     graph = unit_graph(transformer).graph
     timed = {node.name for node in graph.node if node.op_type not in FREE}
-    moved = {node.name for node in graph.node if node.op_type in FREE}  # an attention runs those between its parts
+    moved = {
+        node.name for node in graph.node if node.op_type in FREE
+    }  # an attention runs those between its parts
     gone = {"/Transpose"} if runtime == "litert" else set()  # its images have their channels last
     assert network.unmeasured == ()
     assert set(named) - moved == timed - gone

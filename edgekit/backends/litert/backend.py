@@ -180,6 +180,7 @@ def _told(converted: Conversion) -> tuple[Issue, ...]:
 def _quantize(request: ExportRequest, path: Path, plan: QuantPlan | None) -> tuple[str, ...]:
     """The float file at `path` in the candidate's precision, in place; gives notes for the report."""
     from edgekit.backends.litert.quantize import quantize_dynamic, quantize_full, store_half
+    from edgekit.backends.litert.sparse import store_sparse
 
     if plan is not None:
         return quantize_full(plan, Path(request.variant.onnx_path), path)
@@ -188,7 +189,7 @@ def _quantize(request: ExportRequest, path: Path, plan: QuantPlan | None) -> tup
     if request.candidate.precision == "fp16":
         store_half(path)
         return ("Weights are stored in float16 and brought back to float32 when the file is loaded.",)
-    return ()
+    return store_sparse(path)
 
 
 def described(ports: Sequence[Port]) -> str:

@@ -35,6 +35,9 @@ COMPUTE = frozenset(
 LAYOUT = frozenset({"TRANSPOSE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "REVERSE_V2"})
 """Operations that only change the order of values in memory."""
 
+UNPACKING = frozenset({"DEQUANTIZE", "DENSIFY"})
+"""Operations by which stored weights become those that layers read: from float16, and from what is not zero."""
+
 IDENTIFIER = b"TFL3"
 
 
@@ -157,7 +160,7 @@ def read_ops(model: Any) -> tuple[Op, ...]:
 
 def stored_only(op: Op) -> bool:
     """Whether an operation only unpacks stored weights, which happens once, when the file is loaded."""
-    return op.kind == "DEQUANTIZE" and all(tensor.constant for tensor in op.inputs)
+    return op.kind in UNPACKING and all(tensor.constant for tensor in op.inputs)
 
 
 def rename(model: Any, names: Mapping[int, str]) -> None:

@@ -12,6 +12,7 @@ from edgekit.backends.artifact import installed_versions, written_artifact
 from edgekit.backends.repaired import on_repaired
 from edgekit.errors import MissingExtraError, StageError
 from edgekit.precisions import PRECISIONS
+from edgekit.runtimes import RUNTIMES
 from edgekit.types import Artifact, BackendName, Examination, Issue
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ NAME: BackendName = "openvino"
 PACKAGES = ("openvino", "nncf", "onnx")
 EXTRA = "openvino"
 ENTRY = "model.xml"
+
+LEAST_ZEROS = 0.5
+"""Share of a layer's weights from which on its sparse kernel is asked for: what 2:4 has."""
 
 HINTS: Mapping[Precision, str] = {
     "fp32": "f32",
@@ -128,7 +132,7 @@ class OpenVinoBackend:
         model, notes = _make(request, plan)
         path = request.folder / ENTRY
         write_model(model, path, fp16_weights=precision == "fp16")
-        options = _options(request.target, request.candidate, plan)
+        options = _options(request.target, request.candidate, plan) | _sparse_options(request)
         files = (ENTRY, "model.bin")
         built = written_artifact(
             request, NAME, files, versions=versions, started=started, options=options, plan=plan
@@ -220,6 +224,24 @@ def _options(target: Target, candidate: Candidate, plan: QuantPlan | None) -> di
         runtime.runs_as.get(candidate.precision, candidate.precision) if runtime else candidate.precision
     )
     return {"INFERENCE_PRECISION_HINT": HINTS[arithmetic]}
+
+
+def _sparse_options(request: ExportRequest) -> dict[str, str]:
+    """Where its kernels unpack sparse weights, of INT8 linear layers on a CPU with AMX: from which share of zeros on
+    they do so (CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE; 1, never, by default)."""
+    import onnx
+
+    from edgekit.graph.zeros import count_zeros
+
+    kernels = RUNTIMES[NAME].sparse
+    assert kernels is not None
+    fits = kernels.feature in request.features and _device(request.target) == "CPU"
+    if not fits or request.candidate.precision not in kernels.precisions:
+        return {}
+    zeros, weights = count_zeros(onnx.load(request.variant.onnx_path))
+    if zeros < LEAST_ZEROS * weights:
+        return {}
+    return {"CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE": str(LEAST_ZEROS)}
 
 
 def _device(target: Target) -> str:

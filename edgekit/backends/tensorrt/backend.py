@@ -214,9 +214,11 @@ def _check(request: ExportRequest, path: Path) -> tuple[str, ...]:
 
     from edgekit.backends.tensorrt.build_recipe import toolkit
     from edgekit.backends.tensorrt.compile_check import compile_check
+    from edgekit.board.tensorrt.record import RECIPE, read_recipe
 
     kit = toolkit(request.target)
-    check = compile_check(onnx.load(str(path)), kit)
+    flags = read_recipe(str(path.with_name(RECIPE)))["flags"]
+    check = compile_check(onnx.load(str(path)), kit, flags)
     if check.problems and check.binding:
         raise StageError("compile", f"TensorRT-RTX refuses the network: {'; '.join(check.problems)[:400]}")
     if check.problems:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgekit.hardware import Runtime, Target
     from edgekit.quantize import Range
 
-__all__ = ["RTX", "BuildRecipe", "Toolkit", "calibration_cache", "recipe_for", "toolkit"]
+__all__ = ["RTX", "SPARSE_WEIGHTS", "BuildRecipe", "Toolkit", "calibration_cache", "recipe_for", "toolkit"]
 
 Version = tuple[int, ...]
 
@@ -26,6 +26,9 @@ STRONG_FROM: Version = (10, 12)
 
 INTEGERS_FROM: Version = (10,)
 """From here on int8 constants may stand before DequantizeLinear; older parsers want float weights behind Q/DQ."""
+
+SPARSE_WEIGHTS = "SPARSE_WEIGHTS"
+"""Of trt.BuilderFlag, from 8.0 on; strong typing takes it too."""
 
 LARGEST_WORKSPACE = 1 << 30
 SHARE_OF_MEMORY = 4
@@ -120,9 +123,10 @@ class BuildRecipe:
 
 
 def recipe_for(
-    target: Target, precision: Precision, device: str, opset: int, *, cache: str = ""
+    target: Target, precision: Precision, device: str, opset: int, *, cache: str = "", sparse: bool = False
 ) -> BuildRecipe:
-    """The recipe of one candidate. `cache`: name of its calibration cache, where it has one.
+    """The recipe of one candidate. `cache`: name of its calibration cache, where it has one. `sparse`: the builder may
+    use sparse tensor cores where weights are 2:4.
 
     On the DLA int8 comes by implicit calibration: it takes no Q/DQ (TensorRT documentation, "Working with DLA").
     Float layers of an int8 engine may run in float16 where precision is weak. Raises StageError without TensorRT.
@@ -133,6 +137,8 @@ def recipe_for(
     flags: tuple[str, ...] = ()
     if not strong:
         flags = {"fp16": ("FP16",), "int8": ("FP16", "INT8")}.get(precision, ())
+    if sparse:
+        flags = (*flags, SPARSE_WEIGHTS)
     explicit = precision == "int8" and not on_dla
     limit = target.model_bytes
     workspace = LARGEST_WORKSPACE if limit is None else min(LARGEST_WORKSPACE, limit // SHARE_OF_MEMORY)

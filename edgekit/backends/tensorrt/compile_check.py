@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,18 +46,19 @@ def stand_in(kit: Toolkit) -> str:
     return kit.sm if kit.sm in COMPILES else STAND_INS.get(kit.sm, "")
 
 
-def compile_check(model: onnx.ModelProto, kit: Toolkit) -> CompileCheck:
-    """Parse the network and, where the GPU or a relative is known, compile it (a fraction of a second)."""
+def compile_check(model: onnx.ModelProto, kit: Toolkit, flags: Sequence[str] = ()) -> CompileCheck:
+    """Parse the network and, where the GPU or a relative is known, compile it (a fraction of a second) with the
+    builder's `flags`: those of a recipe."""
     if not rtx_installed():
         return CompileCheck('TensorRT-RTX is not installed (pip install "edgekit[tensorrt-rtx]")', "none")
-    from edgekit.board.tensorrt.build import parse
+    from edgekit.board.tensorrt.build import PRECISION_FLAGS, parse
     from edgekit.board.tensorrt.library import EngineError, load_tensorrt, make_logger
 
     trt = load_tensorrt(RTX)
     own = kit.library == RTX
     name = f"TensorRT-RTX {trt.__version__}"
     chip = stand_in(kit)
-    recipe = _plain_recipe()
+    recipe = _plain_recipe(flags)
     try:
         if chip:
             _compile(trt, model, recipe, chip)
@@ -67,7 +69,8 @@ def compile_check(model: onnx.ModelProto, kit: Toolkit) -> CompileCheck:
         return CompileCheck(f"{name} refuses it", "none", tuple(str(error).split("; node ")), own)
     if not chip:
         return CompileCheck(f"read by the parser of {name}, which does not compile for {kit.sm}", "parsed")
-    told = f"compiled for {chip} by {name}"
+    beside = [flag for flag in flags if flag not in PRECISION_FLAGS]
+    told = f"compiled for {chip} by {name}" + (f" with {', '.join(beside)}" if beside else "")
     return CompileCheck(
         told if own else f"{told}, which stands in for {kit.sm} and its TensorRT", "compiled", (), own
     )
@@ -82,11 +85,11 @@ def _compile(trt: Any, model: onnx.ModelProto, recipe: dict[str, Any], chip: str
         build_engine(str(path), recipe, trt, chip)
 
 
-def _plain_recipe() -> dict[str, Any]:
+def _plain_recipe(flags: Sequence[str]) -> dict[str, Any]:
     """A recipe for the check alone: strongly typed, so precision is what the network says."""
     return {
         "typing": "strong",
-        "flags": [],
+        "flags": list(flags),
         "tf32": False,
         "workspace_bytes": 1 << 30,
         "timing_cache": "",

@@ -6,13 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.backends.tensorrt.build_recipe import Toolkit, calibration_cache, recipe_for, toolkit
+from edgekit.backends.tensorrt.build_recipe import (
+    SPARSE_WEIGHTS,
+    Toolkit,
+    calibration_cache,
+    recipe_for,
+    toolkit,
+)
 from edgekit.backends.tensorrt.half import Halved, largest_magnitudes, to_half
 from edgekit.backends.tensorrt.lint import prepared_or_issues
 from edgekit.backends.tensorrt.operators import dla_fallbacks
 from edgekit.backends.tensorrt.quantize import quantize
 from edgekit.errors import StageError
 from edgekit.graph.proto import opset_of
+from edgekit.graph.zeros import sparse_layers
+from edgekit.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     import onnx
@@ -73,6 +81,12 @@ def write_files(request: ExportRequest, plan: QuantPlan | None) -> Written:
         parts = _half(request, kit, model) if candidate.precision == "fp16" else _Parts(model)
     if candidate.device == "dla":
         parts.notes.append(_fallback_note(model))
+    sparse = sparse_layers(parts.entry) if has_sparse_kernels(request) else ()
+    if sparse:
+        parts.notes.append(
+            f"Weights of {len(sparse)} layers are 2:4: the builder may use sparse tensor cores ({SPARSE_WEIGHTS}) "
+            "where they are faster."
+        )
     files = [ENTRY, RECIPE]
     _save(parts.entry, request.folder / ENTRY)
     if parts.host is not None:
@@ -87,9 +101,21 @@ def write_files(request: ExportRequest, plan: QuantPlan | None) -> Written:
         candidate.device,
         opset_of(parts.entry),
         cache=CACHE if parts.cache else "",
+        sparse=bool(sparse),
     )
     (request.folder / RECIPE).write_bytes(recipe.encode())
     return Written(tuple(files), tuple(parts.notes))
+
+
+def has_sparse_kernels(request: ExportRequest) -> bool:
+    """Whether the target's GPU leaves out zeros of 2:4 weights in this precision."""
+    kernels = RUNTIMES["tensorrt"].sparse
+    assert kernels is not None
+    return (
+        request.target.has_sparse_gpu()
+        and request.candidate.device != "dla"
+        and request.candidate.precision in kernels.precisions
+    )
 
 
 def refuse(request: ExportRequest) -> None:

@@ -6,6 +6,9 @@ from typing import Any, Dict, List, Optional, Tuple
 from ..files import write_atomically
 from .library import EngineError, is_rtx, load_tensorrt, make_logger, version_of
 
+PRECISION_FLAGS = ("FP16", "BF16", "INT8", "FP8")
+"""Builder flags that strongly typed networks do without: precision is in the network. SPARSE_WEIGHTS holds there."""
+
 
 def build_engine(
     onnx_path: str,
@@ -99,9 +102,7 @@ def configure(
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe["workspace_bytes"])
     else:
         config.max_workspace_size = recipe["workspace_bytes"]
-    flags = (
-        [] if recipe["typing"] == "strong" else list(recipe["flags"])
-    )  # strong typing has no precision flags
+    flags = [flag for flag in recipe["flags"] if recipe["typing"] != "strong" or flag not in PRECISION_FLAGS]
     if recipe["device"] == "dla":
         if not builder.num_DLA_cores:
             raise EngineError("this machine has no DLA core that TensorRT %s can use" % trt.__version__)

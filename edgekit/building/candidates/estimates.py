@@ -14,7 +14,7 @@ from edgekit.building.values import Attempt
 from edgekit.choose import Entry
 from edgekit.hardware import Target
 from edgekit.measure import read_environment
-from edgekit.plan import Roofline, Structure, roofline
+from edgekit.plan import Roofline, Structure, roofline, why_not_faster_sparse
 from edgekit.types import Candidate, Choice, Estimate, Failure, Latency, Measurement, Variant
 
 __all__ = [
@@ -34,6 +34,8 @@ def estimated(target: Target, variant: Variant, candidate: Candidate, threads: i
     """The candidate's latency on the target as its peak rates and bandwidth have it."""
     runtime = target.runtime(candidate.backend)
     runs_as = runtime.runs_as.get(candidate.precision) if runtime else None
+    sparsity, features = variant.sparsity, target.assumed_features
+    sparse = sparsity is not None and not why_not_faster_sparse(target, features, candidate, sparsity)
     return roofline(
         target,
         variant.cost,
@@ -41,6 +43,7 @@ def estimated(target: Target, variant: Variant, candidate: Candidate, threads: i
         runs_as=runs_as,
         threads=threads,
         device=candidate.device,
+        sparse=sparse,
     )
 
 

@@ -33,6 +33,7 @@ STAGES: Mapping[VariantKind, WaterfallStage] = {
     "pruned": "pruned",
     "student": "distilled",
     "low-rank": "factorized",
+    "sparse": "sparsified",
 }
 """What a network that another one was made of is called on the way there."""
 
@@ -101,6 +102,10 @@ def trained(outcome: Outcome, variant: str) -> list[Stage]:
     if kept:
         note = f"{kept[-1].fraction:.0%} of the MACs, {len(kept)} steps with a short training each, in torch"
         way.append(Stage("pruned", accuracy=kept[-1].accuracy, note=note))
+    sparsity = outcome.networks[variant].sparsity
+    if sparsity is not None:
+        note = f"{sparsity.words}, made while it was distilled from the original, in torch"
+        return [Stage("sparsified", accuracy=final[-1].accuracy, note=note)]
     if final:
         way.append(
             Stage("fine-tuned", accuracy=final[-1].accuracy, note="distilled from the original, in torch")

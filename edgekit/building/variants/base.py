@@ -58,8 +58,12 @@ MAKERS: Mapping[str, tuple[str, str]] = {
     "planned": ("edgekit.building.variants.planned", "PlannedMaker"),
     "pruned": ("edgekit.building.variants.pruned", "PrunedMaker"),
     "qat": ("edgekit.building.variants.qat", "QatMaker"),
+    "sparse": ("edgekit.building.variants.sparse", "SparseMaker"),
 }
-"""Name → module and class, in the order in which they are asked; the original itself is there before them."""
+"""Name → module and class, in the order in which they are asked; the original itself is there before them.
+
+Sparse networks come last: the training of others would fill their zeros.
+"""
 
 PIPELINE = ("edgekit.building.variants.pipeline", "PipelineMaker")
 """Module and class of what is asked alone where the request has stages."""
@@ -93,6 +97,7 @@ class MakerContext:
     `networks`: the original and those made so far, by id; `attempts` are theirs. `int8`: None where nothing can be
     trained for integers. `became`: the id of a network that the maker has given → of its builds those that ran.
     `teacher`: the user's network, where `model` and `original` are one that was made of it and is made smaller in turn.
+    `features`: of the board's CPU.
     """
 
     request: BuildRequest
@@ -116,6 +121,7 @@ class MakerContext:
     int8: Int8Builds | None = None
     became: Callable[[str], tuple[Attempt, ...]] = lambda variant: ()
     teacher: GivenModel | None = None
+    features: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,8 @@ class MadeVariant:
     """A network and how it was made: `history`, a line per step for people, and the steps of its training.
 
     `trained_for`: the runtimes for whose integers it was trained; it is built for them in INT8 alone. Empty: any.
-    `load`: the network in torch, in eval mode, where there is one that can be made smaller in turn.
+    `load`: the network in torch, in eval mode, where there is one that can be made smaller in turn. `useless`: why a
+    build of it would be no better than one of the network that it was made of; None where it may be.
     """
 
     variant: Variant
@@ -131,6 +138,9 @@ class MadeVariant:
     steps: tuple[TrainedStep, ...] = ()
     trained_for: tuple[BackendName, ...] = ()
     load: Callable[[], torch.nn.Module] | None = field(default=None, compare=False, repr=False)
+    useless: Callable[[Candidate], Rejection | None] = field(
+        default=lambda candidate: None, compare=False, repr=False
+    )
 
     def described(self) -> VariantResult:
         """What the result says of it."""

@@ -28,10 +28,12 @@ from edgekit.compress import (
     IterateConfig,
     LowRankPlan,
     PruneConfig,
+    SparsePlan,
     depth_text,
     fits,
     load_low_rank,
     load_pruned,
+    load_sparse,
     load_student,
 )
 from edgekit.errors import UserError
@@ -185,10 +187,12 @@ def train_pruned(context: MakerContext, job: PruneJob, name: str = "") -> Iterat
     if parent != ORIGINAL:
         name, whose = f"{parent}-{name}", f" of {parent}"
     description = f"{done_to(context, job)}{fraction:.0%} of the MACs{whose}, distilled from the original"
-    kind: VariantKind = "student" if job.student else "low-rank" if job.low_rank else "pruned"
+    kind = kind_of(job)
     # What was trained is handed over: its export is outside of what the makers' limit keeps free.
     cache = replace(context.cache, time_limit=None)
     variant = make_variant(cache, name, kind, parent, description, {"pruned": entry.key}, write)
+    if job.sparsity:
+        variant = replace(variant, sparsity=SparsePlan.from_json(job.sparsity).sparsity)
     steps = msgspec.convert(entry.meta["steps"], tuple[TrainedStep, ...])
     load = partial(loaded, context, job, entry.path / "pruned.safetensors", example)
     yield MadeVariant(variant, tuple(entry.meta["history"]), steps, load=load)
@@ -201,9 +205,18 @@ def loaded(context: MakerContext, job: PruneJob, path: Path, example: Arrays) ->
     if job.student:
         assert context.student is not None
         return load_student(path, context.student.load())
+    if job.sparsity:
+        return load_sparse(path, context.model.load())
     if job.low_rank:
         return load_low_rank(path, context.model.load(), example)
     return load_pruned(path, context.model.load(), example)[0]
+
+
+def kind_of(job: PruneJob) -> VariantKind:
+    """What kind of network the job makes."""
+    if job.sparsity:
+        return "sparse"
+    return "student" if job.student else "low-rank" if job.low_rank else "pruned"
 
 
 def name_stem(job: PruneJob) -> str:
@@ -218,6 +231,8 @@ def done_to(context: MakerContext, job: PruneJob) -> str:
     if job.student:
         assert context.student is not None
         return f"{context.student.name}: "
+    if job.sparsity:
+        return f"{SparsePlan.from_json(job.sparsity).sparsity.words}: "
     if job.low_rank:
         text = LowRankPlan.from_json(job.low_rank).text()
         return f"low rank {text if len(text) <= LONGEST_RANKS else text[:LONGEST_RANKS] + '…'}: "

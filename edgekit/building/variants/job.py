@@ -20,12 +20,14 @@ from edgekit.compress import (
     PruneConfig,
     PruneOutcome,
     PrunePlan,
+    SparsePlan,
     TeacherOutputs,
     TrainConfig,
     prune_iteratively,
     save_pruned,
     train_low_rank,
     train_planned,
+    train_sparse,
     train_student,
 )
 from edgekit.errors import StageError
@@ -78,7 +80,7 @@ class PruneJob:
     which layers are factorized, as `LowRankPlan` writes it; "": none. `student`: the digest of another network that
     learns from the original; "": it learns itself. `features`: layers of the original and of the student that it learns
     from. `teacher`: the digest of the network that teaches, where the one that is made smaller came of it; "": it is
-    its own teacher.
+    its own teacher. `sparsity`: which weights become zero, as `SparsePlan` writes it; "": none.
     `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they read when they
     are called, as far as a training has told (`with_opened`). What a time limit cut short has a key of its own
     (`cut_parts`), so that a longer one goes on.
@@ -101,11 +103,12 @@ class PruneJob:
     student: str = ""
     features: tuple[tuple[str, str], ...] = ()
     teacher: str = ""
+    sparsity: str = ""
 
     @property
     def trains_another(self) -> bool:
         """Whether what is trained is no pruned network."""
-        return bool(self.low_rank or self.student)
+        return bool(self.low_rank or self.student or self.sparsity)
 
     def key_parts(self) -> dict[str, Any]:
         """Every field; files only where something may read any, and what is done at once only where it is.
@@ -115,7 +118,9 @@ class PruneJob:
         parts: dict[str, Any] = {**msgspec.to_builtins(self), "method": METHOD}
         if not (self.code or self.opened):
             del parts["opened"]
-        for name in ("dropped", "merged", "plan", "low_rank", "student", "features", "teacher"):
+        for name in (
+            "dropped", "merged", "plan", "low_rank", "student", "features", "teacher", "sparsity",
+        ):  # fmt: skip
             if not parts[name]:
                 del parts[name]
         return parts
@@ -219,8 +224,13 @@ def another(
     student: Student | None,
     teacher: torch.nn.Module | None,
 ) -> PruneOutcome:
-    """A training whose network is no pruned one: factorized, or a student."""
+    """A training whose network is no pruned one: factorized, sparse, or a student."""
     example, validate = example_inputs(source), validator(validation, teacher or module)
+    if job.sparsity:
+        return train_sparse(
+            module, samples, validate, SparsePlan.from_json(job.sparsity), job.train,
+            limit=job.limit, teacher=teacher, progress=step, folder=scratch, deadline=deadline,
+        )  # fmt: skip
     if student is None:
         return train_low_rank(
             module, example, samples, validate, LowRankPlan.from_json(job.low_rank), job.train,

@@ -16,10 +16,10 @@ from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import Made, MakerContext
 from edgekit.building.variants.distilled import SLACK_TO_FRACTION, job_for, train_pruned
 from edgekit.building.variants.factor_times import FactorTimes, factor_times, widest_steps
-from edgekit.building.variants.factor_timing import FactorTiming, time_factors, untrained_factors
 from edgekit.building.variants.original import example_inputs
 from edgekit.building.variants.pruned import LEAST_TRAINING_S, leaders, never_trained, with_free_memory
 from edgekit.building.variants.training import seconds_left, validator
+from edgekit.building.variants.untrained_timing import UntrainedTiming, time_factors, untrained_factors
 from edgekit.compress import (
     FactorStep,
     LowRankPlan,
@@ -187,7 +187,7 @@ def macs_of(option: RankOption) -> float:
 
 
 def picked(
-    context: MakerContext, timing: FactorTiming, plans: Mapping[str, LowRankPlan], asked: float | str
+    context: MakerContext, timing: UntrainedTiming, plans: Mapping[str, LowRankPlan], asked: float | str
 ) -> tuple[str, list[Rejection]]:
     """Of the plans that are faster, the highest share first, the one that is trained; "" with the reason for none.
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edgekit.building.pipeline import DropOptions, LowRankOptions, MergeOptions, PipelineStage, PruneOptions
-from edgekit.building.request import BuildRequest, read_blocks, read_low_rank
+from edgekit.building.pipeline import (
+    DropOptions,
+    LowRankOptions,
+    MergeOptions,
+    PipelineStage,
+    PruneOptions,
+    SparseOptions,
+)
+from edgekit.building.request import BuildRequest, read_blocks, read_low_rank, read_sparsity
 from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import Made, MadeVariant, MakerContext, VariantMaker
 from edgekit.building.variants.distilled import job_for, train_pruned
@@ -21,6 +28,7 @@ from edgekit.building.variants.pruned import (
 )
 from edgekit.building.variants.qat import QatMaker
 from edgekit.building.variants.shallow import ShallowMaker, refuse_unknown_blocks
+from edgekit.building.variants.sparse import SparseMaker, refuse_unfit_sparsity
 from edgekit.building.variants.student import StudentMaker
 from edgekit.building.variants.training import prune_config, seconds_left
 from edgekit.data import DataSource
@@ -83,6 +91,8 @@ def asked_of(stage: PipelineStage, context: MakerContext) -> MakerContext:
         request = replace(request, merge=read_blocks(options.blocks, "merge"))
     if isinstance(options, LowRankOptions):
         request = replace(request, low_rank=read_low_rank(options.ranks))
+    if isinstance(options, SparseOptions):
+        request = replace(request, sparsity=read_sparsity(options.sparsity))
     return replace(context, request=replace(request, qat="always" if stage.method == "qat" else "never"))
 
 
@@ -98,6 +108,7 @@ def maker_of(stage: PipelineStage, last: MadeVariant | None) -> VariantMaker:
         "merge": ShallowMaker,
         "prune": PrunedMaker,
         "low-rank": LowRankMaker,
+        "sparse": SparseMaker,
         "qat": AskedQatMaker,
     }
     return makers[stage.method]()
@@ -165,6 +176,8 @@ def refuse_unfit_stages(
                 refuse_unknown_blocks(replace(request, merge=merge), network, source)
             if isinstance(options, LowRankOptions):
                 refuse_unknown_ranks(replace(request, low_rank=read_low_rank(options.ranks)), network, source)
+            if isinstance(options, SparseOptions):
+                refuse_unfit_sparsity(replace(request, sparsity=read_sparsity(options.sparsity)), network)
         except UserError as error:
             came, allowed, remedy = error.parts
             raise UserError(f"{stage.name}: {came}", allowed=allowed, remedy=remedy) from error

@@ -16,6 +16,7 @@ from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.checkpoint import read_tensors, write_tensors
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.finetune import finetune
+from edgekit.compress.training.held import HeldWeights
 from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.errors import ModelError, TimeLimitReached
 from edgekit.opened import digests_now, merged
@@ -85,11 +86,13 @@ class Distilling:
         *,
         left_s: float | None = None,
         ends: float = float("inf"),
+        held: HeldWeights | None = None,
     ) -> StepRecord:
         """Train `student`, which `plan` made, in place, or put the saved result into it.
 
         `allowed`: the largest drop from `baseline` that is accepted. `left_s` shortens the training. `ends`
-        (time.monotonic() seconds): raises TimeLimitReached then; a later run goes on from its checkpoint.
+        (time.monotonic() seconds): raises TimeLimitReached then; a later run goes on from its checkpoint. `held`:
+        weights that become zero, by the plan.
         """
         begun = time.monotonic()
         self.progress.begin(train_config.epochs)
@@ -104,7 +107,7 @@ class Distilling:
             report = finetune(
                 student, self.train, train_config, teacher=self.original, aside=self.aside, shared=self.shared,
                 progress=self.progress, checkpoint=checkpoint,
-                should_stop=lambda: time.monotonic() > ends, time_limit_s=left_s,
+                should_stop=lambda: time.monotonic() > ends, time_limit_s=left_s, held=held,
             )  # fmt: skip
             if report.stopped == "asked":
                 raise TimeLimitReached(f"the time limit ended in {name}")

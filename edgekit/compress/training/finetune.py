@@ -20,6 +20,7 @@ from edgekit.compress.training.clock import Clock
 from edgekit.compress.training.config import TrainConfig, one_cycle
 from edgekit.compress.training.ending import end_training
 from edgekit.compress.training.goal import moves_with_the_image
+from edgekit.compress.training.held import HeldWeights
 from edgekit.compress.training.loss import LossFunction, make_loss
 from edgekit.compress.training.optimizing import settled
 from edgekit.compress.training.shared import TeacherOutputs
@@ -30,7 +31,7 @@ from edgekit.compress.training.state import (
     resume,
     save_checkpoint,
 )
-from edgekit.errors import DataError
+from edgekit.errors import DataError, UserError
 from edgekit.progress import SilentStep, Step
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def finetune(
     save_every_s: float = 60.0,
     should_stop: Callable[[], bool] | None = None,
     time_limit_s: float | None = None,
+    held: HeldWeights | None = None,
 ) -> TrainReport:
     """Train `student` in place on `data`; leave it in eval mode on the CPU.
 
@@ -93,6 +95,7 @@ def finetune(
     ignored.
     time_limit_s: where the whole run would take longer, the schedule is shortened to fit. A checkpoint of a shortened
     run is no part of a whole one: only a run with a time limit goes on from it.
+    held: weights that become zero and stay so; not with averaged weights, which would not.
     Raises DataError when there is nothing to learn from, or too little to hold any of it aside, StageError when the
     loss is not finite.
     """
@@ -100,6 +103,8 @@ def finetune(
 
     if len(data) < 2:
         raise DataError(f"fine-tuning got {len(data)} samples", allowed="2 or more")
+    if held is not None and config.average:
+        raise UserError(f"average is {config.average} where weights are held at zero", allowed="0")
     if aside is None and config.aside:
         data, aside = hold_aside(data, config.aside, config.seed)
     pace = NormPace(student)
@@ -110,7 +115,7 @@ def finetune(
         with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
             return _train(
                 student, pace, data, aside, config, teacher, shared, progress or SilentStep(), checkpoint,
-                save_every_s, should_stop or (lambda: False), time_limit_s,
+                save_every_s, should_stop or (lambda: False), time_limit_s, held,
             )  # fmt: skip
     finally:
         torch.set_num_threads(threads)
@@ -131,15 +136,16 @@ def _train(
     save_every_s: float,
     should_stop: Callable[[], bool],
     time_limit_s: float | None,
+    held: HeldWeights | None,
 ) -> TrainReport:
     device = resolve_device(config.device)
     bf16 = multiplies_bf16(device)
     batch_size = min(config.batch_size, len(data) if aside is None else len(data) // 2)
     epoch_steps = len(data) // batch_size
     planned = max(1, math.ceil(config.epochs * epoch_steps))
-    held = 0 if aside is None else len(aside)
+    apart = 0 if aside is None else len(aside)
     config = settled(config, student, lambda: example_tensors(next(iter(data.batches(2))).inputs))
-    run = begin_training(student.to(device), config, len(data), held)
+    run = begin_training(student.to(device), config, len(data), apart)
     if checkpoint is not None:
         resume(run, checkpoint, limited=time_limit_s is not None)
     resumed_at, begun = run.step, time.monotonic()
@@ -159,7 +165,9 @@ def _train(
             _lay_out(run, batch)
         epoch = run.step // epoch_steps
         pace.set(run.step + 1)
-        _one_step(run, batch, config, loss_of, one_cycle(share, config.peak), bf16, epoch)
+        if held is not None:
+            held.advance(run.student, share)
+        _one_step(run, batch, config, loss_of, one_cycle(share, config.peak), bf16, epoch, held)
         progress.advance(
             share, f"epoch {epoch + 1}/{math.ceil(planned / epoch_steps)} loss {run.losses[-1]:.3f}"
         )
@@ -171,6 +179,8 @@ def _train(
     check_finite(run)
     if checkpoint is not None:
         save_checkpoint(run, checkpoint)
+    if held is not None and not stopped:
+        held.advance(run.student, 1.0)
     kept: Literal["last", "average"] = "last"
     score = None
     if not stopped:
@@ -199,6 +209,7 @@ def _one_step(
     rate: float,
     bf16: bool,
     epoch: int,
+    held: HeldWeights | None,
 ) -> None:
     import torch
 
@@ -217,8 +228,12 @@ def _one_step(
     with torch.autocast(device, torch.bfloat16, enabled=bf16):
         loss = loss_of(run.student, inputs, labels)
     loss.backward()  # type: ignore[no-untyped-call]
+    if held is not None:
+        held.stop_gradients(run.student)
     torch.nn.utils.clip_grad_norm_(run.student.parameters(), 5.0)
     run.optimizer.step()
+    if held is not None:
+        held.restore(run.student)
     run.step += 1
     if run.average is not None:
         run.average.update(run.student, run.step)

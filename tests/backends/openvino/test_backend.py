@@ -483,3 +483,34 @@ def test_outputs_keep_their_names_where_an_elementwise_operation_is_last(before:
     write_model(read_onnx(tmp_path / "network.onnx"), tmp_path / "model.xml")
     with OpenVinoSession(str(tmp_path / "model.xml"), {}, 1) as session:
         assert [spec["name"] for spec in session.signature["outputs"]] == ["scores"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "features", "zeros", "is_asked"),
+    [
+        ("int8", {"amx_int8"}, True, True),
+        ("int8", {"avx512_vnni"}, True, False),
+        ("int8", {"amx_int8"}, False, False),
+        ("fp32", {"amx_int8"}, True, False),
+    ],
+)
+def test_sparse_weights_are_unpacked_by_kernels_on_amx_alone(
+    variant: Variant, calibration: CalibrationData, tmp_path: Path, precision: Precision, features: set[str],
+    zeros: bool, is_asked: bool,
+) -> None:  # fmt: skip
+    from onnx import numpy_helper
+
+    model = onnx.load(variant.onnx_path)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor).copy()
+        if zeros and values.ndim > 1:
+            values.reshape(-1)[::2] = 0.0
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    path = tmp_path / "sparse.onnx"
+    onnx.save(model, str(path))
+    sparse = replace(variant, onnx_path=str(path))
+    rule = recipe() if precision == "int8" else None
+    artifact = export(sparse, tmp_path / "out", precision, calibration, rule, frozenset(features))
+    assert artifact.options.get("CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE") == ("0.5" if is_asked else None)
+    with OpenVinoBackend().open(artifact):  # the option is taken on every CPU
+        pass

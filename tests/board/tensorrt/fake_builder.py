@@ -73,7 +73,7 @@ class FakeBuilderTensorRt:
         self.network_flags = -1
         names = ["EXPLICIT_BATCH", *(["STRONGLY_TYPED"] if strong else [])]
         self.NetworkDefinitionCreationFlag = flags(*names)
-        self.BuilderFlag = flags("FP16", "INT8", "TF32", "GPU_FALLBACK")
+        self.BuilderFlag = flags("FP16", "INT8", "TF32", "GPU_FALLBACK", "SPARSE_WEIGHTS")
         self.MemoryPoolType = SimpleNamespace(WORKSPACE=0)
         self.DeviceType = SimpleNamespace(DLA="dla")
         self.ILogger = type("ILogger", (_Base,), {"Severity": SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)})

@@ -55,11 +55,19 @@ def test_weak_typing_sets_the_precision_flags(tmp_path: Path) -> None:
     assert trt.network_flags == 1
 
 
-def test_strong_typing_sets_none(tmp_path: Path) -> None:
+def test_strong_typing_sets_no_precision_flag(tmp_path: Path) -> None:
     trt = FakeBuilderTensorRt("10.13.0", strong=True)
     build(tmp_path, trt, typing="strong")
     assert on(trt) == set()
     assert trt.network_flags == 0b11
+
+
+def test_sparse_weights_are_asked_for_under_both_typings(tmp_path: Path) -> None:
+    flags = ["FP16", "SPARSE_WEIGHTS"]
+    weak, strong = FakeBuilderTensorRt("10.3.0"), FakeBuilderTensorRt("10.13.0", strong=True)
+    build(tmp_path, weak, flags=flags)
+    build(tmp_path, strong, flags=flags, typing="strong")
+    assert (on(weak), on(strong)) == ({"FP16", "SPARSE_WEIGHTS"}, {"SPARSE_WEIGHTS"})
 
 
 def test_strong_typing_on_an_old_tensorrt_is_refused(tmp_path: Path) -> None:

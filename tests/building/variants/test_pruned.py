@@ -247,6 +247,7 @@ OTHERS: dict[str, Any] = {
     "student": "other",
     "features": (("a", "b"),),
     "teacher": "other",
+    "sparsity": "{}",
     "config": {"ratio_step": 0.2, "importance": "taylor", "round_to": 16, "min_channels": 2, "scope": "inner",
                "keep": ("stem",), "importance_samples": 8},
     "train": {"epochs": 1.0, "learning_rate": 0.1, "batch_size": 2, "weight_decay": 0.0, "temperature": 1.0,

@@ -1,8 +1,8 @@
-"""Networks with factors in them, untrained, timed on the board beside the network as it is."""
+"""Networks that are not trained yet, timed on the board beside the network as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from edgekit.model import export_onnx
 from edgekit.plan import Structure
 from edgekit.types import Candidate, Estimate, Signature, Variant
 
-__all__ = ["FactorTiming", "time_factors", "untrained_factors"]
+__all__ = ["UntrainedTiming", "time_factors", "time_untrained", "untrained_factors"]
 
 
 @dataclass(frozen=True)
-class FactorTiming:
+class UntrainedTiming:
     """Untrained structures by name, timed against the network as it is, in the build `lead`.
 
     `is_estimate`: the board is not here, and nothing was measured.
@@ -50,16 +50,22 @@ class FactorTiming:
         )
 
 
-def time_factors(context: MakerContext, lead: Candidate, plans: Mapping[str, LowRankPlan]) -> FactorTiming:
+def time_factors(context: MakerContext, lead: Candidate, plans: Mapping[str, LowRankPlan]) -> UntrainedTiming:
     """The networks of the plans, untrained, beside the original. Raises StageError where that has no latency."""
-    variants = [untrained_factors(context, name, plan) for name, plan in plans.items()]
+    return time_untrained(
+        context, lead, [untrained_factors(context, name, plan) for name, plan in plans.items()]
+    )
+
+
+def time_untrained(context: MakerContext, lead: Candidate, variants: Sequence[Variant]) -> UntrainedTiming:
+    """The networks, by their ids, beside the original. Raises StageError where that has no latency."""
     structures = context.probe([context.original, *variants], context.original, [lead])
     by_name = {structure.variant: structure for structure in structures}
     original = by_name.pop(context.original.id, None)
     if original is None:
         raise StageError("probe", "the latency of the network as it is could not be measured")
     is_estimate = context.measurements[lead.id].origin == "estimated"
-    return FactorTiming(lead, original, by_name, is_estimate)
+    return UntrainedTiming(lead, original, by_name, is_estimate)
 
 
 def untrained_factors(context: MakerContext, name: str, plan: LowRankPlan) -> Variant:
