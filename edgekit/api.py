@@ -47,6 +47,8 @@ OTHER_OPTIONS = (
     "student",
     "student_weights",
     "student_features",
+    "student_relations",
+    "student_attention",
     "latency_table",
     "qat",
     "classes",
@@ -121,9 +123,10 @@ def build(
     `low_rank` has layers factorized in a variant of its own, "auto", 0.9 (of each layer's output variance) or ranks,
     {"fc1": 32, "conv2": (16, 16)}; `student` is another network, `net.py:make_small` or a live module, that learns
     from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
-    of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too; `qat`, "auto", "always" or
-    "never", says when a network is trained for a runtime's own integers; `compress` names the methods that may be used,
-    "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list of dicts, as
+    of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too, `student_relations` those where
+    samples are to lie to each other alike, `student_attention` those that are to look at the same places; `qat`,
+    "auto", "always" or "never", says when a network is trained for a runtime's own integers; `compress` names the
+    methods that may be used, "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list of dicts, as
     [{"method": "distil", "network": "net.py:make_small"}, {"method": "prune", "macs": 0.5}], in the place of all these.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
@@ -192,6 +195,8 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         low_rank=read_low_rank(options.pop("low_rank", None)),
         student_weights=_path(options.pop("student_weights", None)),
         student_features=read_features(options.pop("student_features", None)),
+        student_relations=read_features(options.pop("student_relations", None), "student_relations"),
+        student_attention=read_features(options.pop("student_attention", None), "student_attention"),
         out=Path(given["out"]),
         store=Path(given["store"]),
         **options,

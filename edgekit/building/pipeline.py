@@ -40,11 +40,13 @@ class Distillation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class DistilOptions(Distillation, frozen=True, kw_only=True):
-    """`network`: the student, net.py:factory; `weights`: what it begins with; `features`: pairs of layers."""
+    """`network`: the student, net.py:factory; `weights`: what it begins with; the rest are pairs of layers."""
 
     network: Text
     weights: Text | None = None
     features: dict[Text, Text] = {}
+    relations: dict[Text, Text] = {}
+    attention: dict[Text, Text] = {}
 
 
 class DropOptions(Distillation, frozen=True, kw_only=True):
@@ -227,6 +229,8 @@ def with_pipeline(
         "--student": request.student is not None,
         "--student-weights": request.student_weights is not None,
         "--student-features": bool(request.student_features),
+        "--student-relations": bool(request.student_relations),
+        "--student-attention": bool(request.student_attention),
         f"--qat {request.qat}": request.qat != "auto",
     }.items():
         if is_given:
@@ -237,9 +241,14 @@ def with_pipeline(
     refuse_said_twice(request.train, stages)
     first = stages[0].options
     if isinstance(first, DistilOptions):
-        weights = None if first.weights is None else Path(first.weights)
-        features = read_features(first.features or None)
-        request = replace(request, student=first.network, student_weights=weights, student_features=features)
+        request = replace(
+            request,
+            student=first.network,
+            student_weights=None if first.weights is None else Path(first.weights),
+            student_features=read_features(first.features or None),
+            student_relations=read_features(first.relations or None),
+            student_attention=read_features(first.attention or None),
+        )
     makes_smaller = any(stage.method in ("prune", "drop") for stage in stages)
     return replace(request, pipeline=stages, prune=makes_smaller, qat="never")
 

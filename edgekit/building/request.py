@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.building.executor import DEFAULT_EXECUTOR
+from edgekit.compress import FeaturePairs, Features
 from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.errors import UserError
 from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess, QatChoice
@@ -80,8 +81,9 @@ class BuildRequest:
     MACs, and the most sensitive layers stay in float.
     `low_rank`: how layers are factorized in a variant of its own (see LowRank). `student`: another network, a path or a
     live module, that learns from the model as a variant of its own; `student_weights`: what it begins with;
-    `student_features`: layers of the model and of the student, whose outputs it learns too. `qat`: when networks are
-    trained for the integers of a runtime; see QatChoice. `pipeline`: stages, in order, in the place of other methods.
+    `student_features`: layers of the model and of the student, whose outputs it learns too, `student_relations`: how
+    samples of a batch lie to each other there, `student_attention`: where they look. `qat`: when networks are trained
+    for the integers of a runtime; see QatChoice. `pipeline`: stages, in order, in the place of other methods.
     """
 
     target: str
@@ -119,9 +121,16 @@ class BuildRequest:
     low_rank: LowRank | None = None
     student: str | Path | torch.nn.Module | None = None
     student_weights: Path | None = None
-    student_features: tuple[tuple[str, str], ...] = ()
+    student_features: FeaturePairs = ()
+    student_relations: FeaturePairs = ()
+    student_attention: FeaturePairs = ()
     qat: QatChoice = "auto"
     pipeline: tuple[PipelineStage, ...] = ()
+
+    @property
+    def features(self) -> Features:
+        """What the student learns of layers."""
+        return Features(self.student_features, self.student_relations, self.student_attention)
 
     def describe_model(self) -> str:
         """How the model was named, for people."""
@@ -144,7 +153,7 @@ def read_blocks(given: str | Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in names)
 
 
-def read_features(given: object) -> tuple[tuple[str, str], ...]:
+def read_features(given: object, option: str = "student_features") -> FeaturePairs:
     """Layers of model and student, "layer2=blocks.1,layer4=blocks.3" or a dict, as pairs. Raises UserError."""
     if given is None:
         return ()
@@ -156,7 +165,7 @@ def read_features(given: object) -> tuple[tuple[str, str], ...]:
         pairs = []
     if not pairs or not all(isinstance(name, str) and name for pair in pairs for name in pair):
         allowed = "layers of the model and of the student, as layer2=blocks.1,layer4=blocks.3"
-        raise UserError(f"student_features is {given!r}", allowed=allowed)
+        raise UserError(f"{option} is {given!r}", allowed=allowed)
     return tuple(pairs)
 
 

@@ -76,6 +76,8 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         student=options["student"],
         student_weights=options["student_weights"],
         student_features=read_features(options["student_features"]),
+        student_relations=read_features(options["student_relations"], "student_relations"),
+        student_attention=read_features(options["student_attention"], "student_attention"),
         qat=options["qat"],
         train=train,
         metric=options["metric"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.compress.base import NetworkPlan, Samples
 from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
+from edgekit.compress.features import FeaturePairs, Features
 from edgekit.compress.lowrank.applying import asked_ranks, sample_batches
 from edgekit.compress.lowrank.plan import FactorStep, LowRankPlan
 from edgekit.compress.lowrank.ranks import RankOption, chosen_steps, plan_of, rank_options
@@ -47,6 +48,8 @@ __all__ = [
     "METHOD",
     "BlockHarm",
     "FactorStep",
+    "FeaturePairs",
+    "Features",
     "GroupHarm",
     "IterateConfig",
     "LayerHarm",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.base import Samples, example_tensors, flat_outputs
-from edgekit.compress.features import FeaturePairs, refuse_unfit_features, with_features
+from edgekit.compress.features import NOTHING, Features, refuse_unfit_features, with_features
 from edgekit.compress.folding import folded
 from edgekit.compress.pruning.cost import layer_macs
 from edgekit.compress.pruning.outcome import PruneOutcome
@@ -40,7 +40,7 @@ class StudentPlan:
     name: str
     original_macs: int
     macs: int
-    features: tuple[tuple[str, str], ...] = ()
+    features: Features = NOTHING
 
     @property
     def fraction(self) -> float:
@@ -50,9 +50,8 @@ class StudentPlan:
     @property
     def lines(self) -> tuple[str, ...]:
         """Whose student it is, for people."""
-        pairs = ",".join(f"{theirs}={ours}" for theirs, ours in self.features)
-        features = (f"features learnt: {pairs}",) if pairs else ()
-        return (f"student: {self.name}, {self.fraction:.0%} of the original's MACs", *features)
+        first = f"student: {self.name}, {self.fraction:.0%} of the original's MACs"
+        return (first, *self.features.lines)
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -60,13 +59,13 @@ class StudentPlan:
             "student": self.name,
             "original_macs": self.original_macs,
             "macs": self.macs,
-            "features": self.features,
+            "features": list(self.features.pairs()),
         }
         return json.dumps(fields, separators=(",", ":"))
 
 
 def refuse_other_outputs(
-    student: torch.nn.Module, original: torch.nn.Module, example: Example, features: FeaturePairs = ()
+    student: torch.nn.Module, original: torch.nn.Module, example: Example, features: Features = NOTHING
 ) -> None:
     """Both have to take the example's inputs and give outputs of the same names and shapes, and features that match.
 
@@ -92,7 +91,7 @@ def train_student(
     train_config: TrainConfig,
     *,
     limit: float,
-    features: FeaturePairs = (),
+    features: Features = NOTHING,
     progress: Step | None = None,
     folder: Path | None = None,
     deadline: float | None = None,
@@ -107,7 +106,7 @@ def train_student(
     before, after = (
         sum(layer.macs for layer in layer_macs(network, example)) for network in (original, learning)
     )
-    plan, untrained = StudentPlan(name, before, after, tuple(features)), validate(learning)
+    plan, untrained = StudentPlan(name, before, after, features), validate(learning)
     teacher, pupil, judge = folded(original), learning, validate
     if features:
         teacher, pupil = with_features(teacher, learning, example, features, train_config.seed)

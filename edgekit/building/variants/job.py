@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -15,6 +15,7 @@ from edgekit.building.variants.original import example_inputs
 from edgekit.building.variants.training import validator
 from edgekit.compress import (
     METHOD,
+    Features,
     IterateConfig,
     LowRankPlan,
     PruneConfig,
@@ -76,7 +77,7 @@ class PruneJob:
     ends it. `dropped`: blocks that go whole, before any channel. `plan`: what goes from the network, all at once, as
     `PrunePlan` writes it; "": it is found step by step. `low_rank`: which layers are factorized, as `LowRankPlan`
     writes it; "": none. `student`: the digest of another network that learns from the original; "": it learns itself.
-    `features`: layers of the original and of the student that it learns from. `teacher`: the digest of the network that
+    `features`: what it learns of layers of the original and of its own. `teacher`: the digest of the network that
     teaches, where the one that is made smaller came of it; "": it is its own teacher.
     `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they read when they
     are called, as far as a training has told (`with_opened`). What a time limit cut short has a key of its own
@@ -97,7 +98,7 @@ class PruneJob:
     plan: str = ""
     low_rank: str = ""
     student: str = ""
-    features: tuple[tuple[str, str], ...] = ()
+    features: Features = field(default_factory=Features)
     teacher: str = ""
 
     @property
@@ -111,6 +112,7 @@ class PruneJob:
         In the place of our code's digest stands the number of its method: trainings are long.
         """
         parts: dict[str, Any] = {**msgspec.to_builtins(self), "method": METHOD}
+        parts["features"] = {kind: pairs for kind, pairs in parts["features"].items() if pairs}
         if not (self.code or self.opened):
             del parts["opened"]
         for name in ("dropped", "plan", "low_rank", "student", "features", "teacher"):

@@ -49,7 +49,7 @@ class StudentMaker:
         """The student alone. Raises StageError when the training fails."""
         if context.student is None:
             return
-        digest, features = context.student.ref.digest, context.request.student_features
+        digest, features = context.student.ref.digest, context.request.features
         job = replace(job_for(context, PruneConfig(), 1.0), student=digest, features=features)
         yield from train_pruned(context, job)
 
@@ -62,11 +62,11 @@ def refuse_unfit_student(
     Raises UserError in one line.
     """
     if student is None:
-        if request.student_features:
+        if request.features:
             raise UserError("features are to be learnt, but by no student", remedy="give --student as well")
         return
-    if request.student_features and (request.train.loss or request.train.step):
+    if request.features and (request.train.loss or request.train.step):
         raise UserError(
             "features are learnt by the standard loss, and another one is given", remedy="leave out either"
         )
-    refuse_other_outputs(student.load(), model.load(), example_inputs(source), request.student_features)
+    refuse_other_outputs(student.load(), model.load(), example_inputs(source), request.features)

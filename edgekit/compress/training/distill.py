@@ -3,7 +3,8 @@
 Classification: L = alpha * CE(labels) + (1 - alpha) * T^2 * KL(teacher / T || student / T), Hinton et al.
 2015 (arXiv:1503.02531). Outputs that are not class scores: mean squared error to the teacher's outputs,
 divided by the variance of the teacher's output, so that several outputs weigh alike. So are outputs that the labels'
-targets are for: the softmax of coordinates means nothing.
+targets are for: the softmax of coordinates means nothing. Relations of samples (see `compress/showing`): Huber's loss
+(Park et al. 2019, equations 5 and 7) divided by half of the variance, which of small differences is the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OutputKind", "as_logits", "distillation_loss", "hard_loss", "output_kind"]
 
-OutputKind = Literal["logits", "probabilities", "values"]
+OutputKind = Literal["logits", "probabilities", "values", "relations"]
 
 
 def output_kind(output: torch.Tensor) -> OutputKind:
@@ -68,9 +69,13 @@ def distillation_loss(
 
     total = outputs[0].new_zeros((), dtype=torch.float32)
     for out, teacher, kind in zip(outputs, teacher_outputs, kinds, strict=True):
-        if kind == "values":
+        if kind == "values" or kind == "relations":
             wanted = teacher.float()
-            total = total + (out.float() - wanted).square().mean() / (wanted.var(unbiased=False) + 1e-8)
+            if kind == "values":
+                apart = (out.float() - wanted).square().mean()
+            else:
+                apart = 2.0 * torch.nn.functional.smooth_l1_loss(out.float(), wanted)
+            total = total + apart / (wanted.var(unbiased=False) + 1e-8)
         else:
             student_log = (as_logits(out, kind) / temperature).log_softmax(1)
             teacher_log = (as_logits(teacher, kind) / temperature).log_softmax(1)

@@ -10,10 +10,11 @@ what they depend on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import flat_outputs, forward_outputs
+from edgekit.compress.showing import ShownOutput, shown_outputs
 from edgekit.compress.training.custom import (
     CRITERION_ARGUMENTS,
     LOSS_ARGUMENTS,
@@ -71,11 +72,14 @@ def make_loss(
         return _custom_loss(config, teacher, guide_of, labels, around)
     if teacher is None and labels is None:
         raise DataError("there are neither labels nor a teacher to learn from", remedy="give one of them")
-    return _standard(config, guide_of, labels)
+    return _standard(config, guide_of, labels, shown_outputs(teacher))
 
 
 def _standard(
-    config: TrainConfig, guide_of: GuideFunction | None, all_labels: NDArray[np.generic] | None
+    config: TrainConfig,
+    guide_of: GuideFunction | None,
+    all_labels: NDArray[np.generic] | None,
+    shown: Sequence[ShownOutput] = (),
 ) -> LossFunction:
     goal: Goal | None = None
     is_known = False
@@ -95,16 +99,20 @@ def _standard(
                 "the labels fit none of the outputs", remedy="give a teacher, or a loss of your own"
             )
         guides = guide_of(inputs)
-        soft = distillation_loss(outputs, guides, _kinds(guides, goal), config.temperature)
+        soft = distillation_loss(outputs, guides, _kinds(guides, goal, shown), config.temperature)
         return soft if hard is None else config.alpha * hard + (1.0 - config.alpha) * soft
 
     return loss_of
 
 
-def _kinds(guides: tuple[torch.Tensor, ...], goal: Goal | None) -> tuple[OutputKind, ...]:
-    """What the outputs are; one that targets are for holds values, whatever it looks like."""
+def _kinds(
+    guides: tuple[torch.Tensor, ...], goal: Goal | None, shown: Sequence[ShownOutput] = ()
+) -> tuple[OutputKind, ...]:
+    """What the outputs are; one that targets are for holds values, whatever it looks like. `shown`: of the last."""
     targeted = goal.output if goal is not None and goal.kind == "values" else None
-    return tuple("values" if index == targeted else output_kind(guide) for index, guide in enumerate(guides))
+    own = guides[: len(guides) - len(shown)]
+    kinds = ["values" if index == targeted else output_kind(guide) for index, guide in enumerate(own)]
+    return (*kinds, *shown)
 
 
 def _custom_loss(

@@ -205,6 +205,10 @@ def test_a_student_begins_with_the_random_weights_of_the_builds_seed(tmp_path: P
         ({"student": Small().eval(), "student_weights": "w.pt"}, "student: weights are given beside a live Small"),
         ({"student_features": "first=first"}, "features are to be learnt, but by no student; give --student as well"),
         ({"student": "net.py:make_small", "student_features": "fist=first"}, "has no layer 'fist'; near it: first"),
+        ({"student_relations": "first=first"}, "features are to be learnt, but by no student"),
+        ({"student": "net.py:make_small", "student_relations": "first"}, "student_relations is 'first'; allowed"),
+        ({"student": "net.py:make_small", "student_relations": "first=frist"}, "the student has no layer 'frist'"),
+        ({"student": "net.py:make_small", "student_attention": "first=first"}, "shows no map of attention at first"),
         (
             {"student": "net.py:make_small", "student_features": {"first": "first"}, "loss": lambda a, b, c: a.sum()},
             "features are learnt by the standard loss, and another one is given",
