@@ -20,7 +20,14 @@ from edgekit.arguments import (
 from edgekit.building.methods import with_methods
 from edgekit.building.pipeline import read_pipeline, with_pipeline
 from edgekit.building.preview import preview_build
-from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
+from edgekit.building.request import (
+    BuildRequest,
+    TrainOptions,
+    read_blocks,
+    read_features,
+    read_low_rank,
+    read_teachers,
+)
 from edgekit.building.run import run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
 from edgekit.files import only_one_in
@@ -49,6 +56,7 @@ OTHER_OPTIONS = (
     "student_features",
     "student_relations",
     "student_attention",
+    "teachers",
     "latency_table",
     "qat",
     "classes",
@@ -124,10 +132,11 @@ def build(
     {"fc1": 32, "conv2": (16, 16)}; `student` is another network, `net.py:make_small` or a live module, that learns
     from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
     of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too, `student_relations` those where
-    samples are to lie to each other alike, `student_attention` those that are to look at the same places; `qat`,
-    "auto", "always" or "never", says when a network is trained for a runtime's own integers; `compress` names the
-    methods that may be used, "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list of dicts, as
-    [{"method": "distil", "network": "net.py:make_small"}, {"method": "prune", "macs": 0.5}], in the place of all these.
+    samples are to lie to each other alike, `student_attention` those that are to look at the same places; `teachers`
+    are networks that teach in the place of `model`, by their weights, {"net.py:make_big": 0.7, "other.onnx": 0.3};
+    `qat`, "auto", "always" or "never", says when a network is trained for a runtime's own integers; `compress` names
+    the methods that may be used, "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list of dicts,
+    as [{"method": "distil", "network": "net.py:make_small"}, {"method": "prune", "macs": 0.5}], in the place of all these.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
     it to standard error wherever that goes, as the log of a batch job.
@@ -197,6 +206,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         student_features=read_features(options.pop("student_features", None)),
         student_relations=read_features(options.pop("student_relations", None), "student_relations"),
         student_attention=read_features(options.pop("student_attention", None), "student_attention"),
+        teachers=read_teachers(options.pop("teachers", None)),
         out=Path(given["out"]),
         store=Path(given["store"]),
         **options,

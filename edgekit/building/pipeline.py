@@ -13,9 +13,11 @@ import msgspec
 from edgekit.building.request import (
     LOW_RANK_AUTO,
     BuildRequest,
+    TeacherSpec,
     TrainOptions,
     read_features,
     read_low_rank,
+    read_teachers,
 )
 from edgekit.errors import UserError
 from edgekit.files import read_toml
@@ -30,13 +32,14 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Distillation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of every stage that distils: those of `TrainOptions`; None as the command has them."""
+    """Options of every stage that distils: of `TrainOptions`, and who teaches, by weight; None as the command's."""
 
     epochs: Positive | None = None
     optimizer: Literal["auto", "sgd", "adamw"] | None = None
     learning_rate: Positive | None = None
     temperature: Positive | None = None
     alpha: Share | None = None
+    teachers: dict[Text, Positive] = {}
 
 
 class DistilOptions(Distillation, frozen=True, kw_only=True):
@@ -112,6 +115,11 @@ class PipelineStage:
         said = msgspec.to_builtins(self.options)
         told = [f"{key} {shown(value)}" for key, value in said.items() if value is not None and value != {}]
         return f"{self.method} {', '.join(told)}".strip()
+
+    @property
+    def teachers(self) -> tuple[tuple[TeacherSpec, float], ...]:
+        """Who teaches in the stage, as it says itself."""
+        return read_teachers(getattr(self.options, "teachers", {}))
 
     def training(self, options: TrainOptions) -> TrainOptions:
         """The build's training with what the stage says of its own."""
@@ -239,6 +247,11 @@ def with_pipeline(
                 remedy=f"leave out {option.split()[0]}, or say it in a stage of the pipeline",
             )
     refuse_said_twice(request.train, stages)
+    for stage in stages:
+        if stage.teachers and request.teachers:
+            raise UserError(
+                f"--teacher is given, and {stage.name} of the pipeline says it too", remedy="say it once"
+            )
     first = stages[0].options
     if isinstance(first, DistilOptions):
         request = replace(

@@ -215,6 +215,7 @@ def maker_context(
         executor=context.executor if is_elsewhere(setting.request.executor) else None,
         layer_times=context.layer_times,
         student=setting.student,
+        teachers=setting.teachers,
         int8=Int8Builds(
             context.exporter.export,
             context.exporter.placement,

@@ -30,7 +30,14 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
     """What is to be built; `given`: the command line, without the program's name. Raises UserError."""
     from edgekit.building.methods import with_methods
     from edgekit.building.pipeline import read_pipeline, with_pipeline
-    from edgekit.building.request import BuildRequest, TrainOptions, read_blocks, read_features, read_low_rank
+    from edgekit.building.request import (
+        BuildRequest,
+        TrainOptions,
+        read_blocks,
+        read_features,
+        read_low_rank,
+        read_teachers,
+    )
 
     limit = options["max_latency"]
     budget = Budget(
@@ -78,6 +85,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         student_features=read_features(options["student_features"]),
         student_relations=read_features(options["student_relations"], "student_relations"),
         student_attention=read_features(options["student_attention"], "student_attention"),
+        teachers=read_teachers(options["teachers"] or None),
         qat=options["qat"],
         train=train,
         metric=options["metric"],

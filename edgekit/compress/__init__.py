@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from edgekit.compress.base import NetworkPlan, Samples
 from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
-from edgekit.compress.features import FeaturePairs, Features
+from edgekit.compress.features import FeaturePairs, Features, refuse_unfit_features
+from edgekit.compress.folding import folded
 from edgekit.compress.lowrank.applying import asked_ranks, sample_batches
 from edgekit.compress.lowrank.plan import FactorStep, LowRankPlan
 from edgekit.compress.lowrank.ranks import RankOption, chosen_steps, plan_of, rank_options
 from edgekit.compress.lowrank.training import factorized, load_low_rank, train_low_rank
 from edgekit.compress.norms import reestimate_norms
+from edgekit.compress.onnx_network import onnx_network
 from edgekit.compress.pruning.distilling import METHOD
 from edgekit.compress.pruning.dropping import propose_depth
 from edgekit.compress.pruning.iterate import IterateConfig, prune_iteratively
@@ -34,6 +36,7 @@ from edgekit.compress.sensitivity.measure import (
     sensitivity_parts,
 )
 from edgekit.compress.student import load_student, refuse_other_outputs, train_student
+from edgekit.compress.teachers import Teacher, Teachers
 from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.custom import load_loss, load_step
@@ -67,7 +70,9 @@ __all__ = [
     "Sensitivity",
     "SensitivityConfig",
     "StepRecord",
+    "Teacher",
     "TeacherOutputs",
+    "Teachers",
     "TrainConfig",
     "TrainReport",
     "accuracy",
@@ -79,6 +84,7 @@ __all__ = [
     "factorized",
     "finetune",
     "fits",
+    "folded",
     "forward_seconds",
     "hold_aside",
     "joined",
@@ -90,6 +96,7 @@ __all__ = [
     "look_at",
     "measure_blocks",
     "measure_sensitivity",
+    "onnx_network",
     "plan_of",
     "propose",
     "propose_depth",
@@ -99,6 +106,7 @@ __all__ = [
     "rank_options",
     "reestimate_norms",
     "refuse_other_outputs",
+    "refuse_unfit_features",
     "sample_batches",
     "save_pruned",
     "sensitivity_parts",

@@ -78,22 +78,34 @@ class _Seen:
 
 
 def refuse_unfit_features(
-    teacher: torch.nn.Module, student: torch.nn.Module, example: Example, features: Features
+    teacher: torch.nn.Module,
+    student: torch.nn.Module,
+    example: Example,
+    features: Features,
+    whose: str = "the original",
 ) -> None:
-    """Raises ModelError in one line for a layer that is none or is not called, and for shapes that do not match."""
-    _matched(teacher, student, example, features)
+    """Raises ModelError in one line for a layer that is none or is not called, and for shapes that do not match.
+
+    `whose`: what messages call the teacher.
+    """
+    _matched(teacher, student, example, features, whose=whose)
 
 
 def with_features(
-    teacher: torch.nn.Module, student: torch.nn.Module, example: Example, features: Features, seed: int
+    teacher: torch.nn.Module,
+    student: torch.nn.Module,
+    example: Example,
+    features: Features,
+    seed: int,
+    within: str = "",
 ) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Both with what is learnt of layers behind their outputs; `network` of each is the module itself.
 
-    Raises ModelError.
+    `within`: what stands before the names of the teacher's layers. Raises ModelError.
     """
     import torch
 
-    matched = _matched(teacher, student, example, features)
+    matched = _matched(teacher, student, example, features, within)
     theirs, ours = [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -103,23 +115,28 @@ def with_features(
         ]
     for (kind, name, own_name), (whole, own) in zip(features.pairs(), matched, strict=True):
         positions = None if whole.is_map else _positions(own.shape, whole.shape)
-        theirs.append(ShownLayer(kind, name, whole.tensor, positions))
+        theirs.append(ShownLayer(kind, within + name, whole.tensor, positions))
         ours.append(ShownLayer(kind, own_name, own.tensor, positions))
     plain = [torch.nn.Identity() for _ in theirs]
     return showing(teacher, theirs, plain).eval(), showing(student, ours, projections)
 
 
 def _matched(
-    teacher: torch.nn.Module, student: torch.nn.Module, example: Example, features: Features
+    teacher: torch.nn.Module,
+    student: torch.nn.Module,
+    example: Example,
+    features: Features,
+    within: str = "",
+    whose: str = "the original",
 ) -> list[tuple[_Seen, _Seen]]:
     """What is taken of the teacher's layer and of the student's, for each pair."""
-    theirs = _seen(teacher, example, [(kind, name) for kind, name, _ in features.pairs()], "the original")
+    theirs = _seen(teacher, example, [(kind, within + name) for kind, name, _ in features.pairs()], whose)
     ours = _seen(student, example, [(kind, name) for kind, _, name in features.pairs()], "the student")
     matched = list(zip(theirs, ours, strict=True))
     for (kind, name, own_name), (whole, own) in zip(features.pairs(), matched, strict=True):
         if not _are_alike(kind, whole, own):
             raise ModelError(
-                f"{NAMES[kind]} {name}={own_name}: the original gives {list(whole.shape)} there, "
+                f"{NAMES[kind]} {name}={own_name}: {whose} gives {list(whole.shape)} there, "
                 f"the student {list(own.shape)}",
                 allowed=ALLOWED[kind],
             )

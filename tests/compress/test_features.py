@@ -17,7 +17,7 @@ from edgekit.compress import (
     TrainConfig,
     accuracy,
     load_student,
-    refuse_other_outputs,
+    refuse_unfit_features,
     save_pruned,
     train_student,
 )
@@ -75,21 +75,21 @@ def trained(features: Features, folder: Path | None = None, **given: float) -> P
 )
 def test_features_that_do_not_match_are_told_in_one_line(pairs: Any, told: str) -> None:
     with pytest.raises(ModelError, match=told) as refused:
-        refuse_other_outputs(network(4), network(16), EXAMPLE, Features(pairs))
+        refuse_unfit_features(network(16), network(4), EXAMPLE, Features(pairs))
     assert "\n" not in str(refused.value)
 
 
 def test_layers_that_are_not_called_have_no_features() -> None:
     with pytest.raises(ModelError, match="the student does not call idle"):
-        refuse_other_outputs(Idle(), network(16), EXAMPLE, Features((("head", "idle"),)))
+        refuse_unfit_features(network(16), Idle(), EXAMPLE, Features((("head", "idle"),)))
 
 
 def test_tokens_match_where_they_are_as_many() -> None:
     torch.manual_seed(0)
     wide, narrow = TinyTransformer(32).eval(), TinyTransformer(16).eval()
-    refuse_other_outputs(narrow, wide, EXAMPLE, Features((("mlp", "mlp"), ("embed", "embed"))))
+    refuse_unfit_features(wide, narrow, EXAMPLE, Features((("mlp", "mlp"), ("embed", "embed"))))
     with pytest.raises(ModelError, match="as many tokens"):
-        refuse_other_outputs(network(4), wide, EXAMPLE, Features((("mlp", "conv1"),)))
+        refuse_unfit_features(wide, network(4), EXAMPLE, Features((("mlp", "conv1"),)))
 
 
 def test_both_give_features_of_one_shape_behind_their_outputs_and_survive_a_copy() -> None:

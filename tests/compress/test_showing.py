@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.compress import Features, TrainConfig, refuse_other_outputs, train_student
+from edgekit.compress import Features, TrainConfig, refuse_unfit_features, train_student
 from edgekit.compress.features import with_features
 from edgekit.compress.showing import ShownLayer, attention_of, showing, shown_outputs
 from edgekit.compress.training.distill import distillation_loss
@@ -126,14 +126,14 @@ def test_the_softmax_of_a_transformer_is_a_map_and_heads_are_averaged() -> None:
     wide, narrow = vit(explicit=True), vit(explicit=True, seed=1)
     name = next(name for name, part in wide.named_modules() if isinstance(part, nn.Dropout))
     features = Features(attention=((name, name),))
-    refuse_other_outputs(narrow, wide, IMAGE, features)
+    refuse_unfit_features(wide, narrow, IMAGE, features)
     teacher, student = with_features(wide, narrow, IMAGE, features, 0)
     wanted = teacher(torch.randn(2, 1, 8, 8))[1]
     assert wanted.ndim == 3
     torch.testing.assert_close(wanted.sum(-1), torch.ones(wanted.shape[:2]))
     assert shown_outputs(student) == ("values",)
     with pytest.raises(ModelError, match=r"attention .*: the original gives .* the student \[1, 4, 8, 8\]"):
-        refuse_other_outputs(network(4), wide, IMAGE, Features(attention=((name, "stem"),)))
+        refuse_unfit_features(wide, network(4), IMAGE, Features(attention=((name, "stem"),)))
 
 
 def test_an_attention_that_shows_no_map_is_told_how_it_may() -> None:
@@ -142,10 +142,10 @@ def test_an_attention_that_shows_no_map_is_told_how_it_may() -> None:
     with pytest.raises(
         ModelError, match=r"shows no map of attention at .*attn_implementation='eager'"
     ) as refused:
-        refuse_other_outputs(fused, fused, IMAGE, Features(attention=((name, name),)))
+        refuse_unfit_features(fused, fused, IMAGE, Features(attention=((name, name),)))
     assert "\n" not in str(refused.value)
     with pytest.raises(ModelError, match="attention: the original has no layer 'convv1'; near it: conv1"):
-        refuse_other_outputs(network(4), network(16), EXAMPLE, Features(attention=(("convv1", "conv1"),)))
+        refuse_unfit_features(network(16), network(4), EXAMPLE, Features(attention=(("convv1", "conv1"),)))
 
 
 @pytest.mark.parametrize(
@@ -177,11 +177,11 @@ def test_eager_attention_of_transformers_is_learnt() -> None:
     example = (torch.arange(8)[None], torch.ones(1, 8, dtype=torch.int64))
     pairs = (("bert.encoder.layer.1.attention.self", "bert.encoder.layer.0.attention.self"),)
     features = Features(attention=pairs)
-    refuse_other_outputs(bert("eager", 1), bert("eager", 2), example, features)
+    refuse_unfit_features(bert("eager", 2), bert("eager", 1), example, features)
     whole, small = with_features(bert("eager", 2), bert("eager", 1), example, features, 0)
     assert whole(*example)[-1].shape == small(*example)[-1].shape == (1, 8, 8)
     with pytest.raises(ModelError, match="attn_implementation='eager'"):
-        refuse_other_outputs(bert("eager", 1), bert("sdpa", 2), example, features)
+        refuse_unfit_features(bert("sdpa", 2), bert("eager", 1), example, features)
 
 
 def test_each_seed_and_each_kind_is_another_training() -> None:

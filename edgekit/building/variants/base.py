@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor, as_stage_error
+from edgekit.building.given import GivenModel
 from edgekit.building.layer_times import LayerTimes
-from edgekit.building.request import BuildRequest
-from edgekit.building.setup import GivenModel
+from edgekit.building.request import BuildRequest, TeacherSpec
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.compress import TeacherOutputs
@@ -93,6 +93,7 @@ class MakerContext:
     `networks`: the original and those made so far, by id; `attempts` are theirs. `int8`: None where nothing can be
     trained for integers. `became`: the id of a network that the maker has given → of its builds those that ran.
     `teacher`: the user's network, where `model` and `original` are one that was made of it and is made smaller in turn.
+    `teachers`: those that the request or its stages name.
     """
 
     request: BuildRequest
@@ -116,6 +117,7 @@ class MakerContext:
     int8: Int8Builds | None = None
     became: Callable[[str], tuple[Attempt, ...]] = lambda variant: ()
     teacher: GivenModel | None = None
+    teachers: Mapping[TeacherSpec, GivenModel] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 
 from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor
+from edgekit.building.given import GivenModel
 from edgekit.building.reading import read_network
-from edgekit.building.setup import GivenModel
 from edgekit.data import DataSource, Splits, check_data, most_different
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost, read_signature

@@ -17,9 +17,17 @@ from edgekit.labels import IGNORED
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.compress.showing import ShownOutput
     from edgekit.compress.training.goal import Goal
 
-__all__ = ["OutputKind", "as_logits", "distillation_loss", "hard_loss", "output_kind"]
+__all__ = [
+    "OutputKind",
+    "as_logits",
+    "distillation_loss",
+    "hard_loss",
+    "output_kind",
+    "output_kinds",
+]
 
 OutputKind = Literal["logits", "probabilities", "values", "relations"]
 
@@ -29,6 +37,16 @@ def output_kind(output: torch.Tensor) -> OutputKind:
     if output.ndim != 2 or output.shape[1] < 2 or not output.is_floating_point():
         return "values"
     return "probabilities" if _sums_to_one(output) else "logits"
+
+
+def output_kinds(
+    outputs: Sequence[torch.Tensor], goal: Goal | None, shown: Sequence[ShownOutput] = ()
+) -> tuple[OutputKind, ...]:
+    """What the outputs are; one that targets are for holds values, whatever it looks like. `shown`: of the last."""
+    targeted = goal.output if goal is not None and goal.kind == "values" else None
+    own = outputs[: len(outputs) - len(shown)]
+    kinds = ["values" if index == targeted else output_kind(output) for index, output in enumerate(own)]
+    return (*kinds, *shown)
 
 
 def _sums_to_one(output: torch.Tensor) -> bool:

@@ -24,7 +24,7 @@ from edgekit.compress.training.custom import (
     load_step,
     takes_teacher,
 )
-from edgekit.compress.training.distill import OutputKind, distillation_loss, hard_loss, output_kind
+from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kinds
 from edgekit.compress.training.goal import Goal, find_goal
 from edgekit.compress.training.shared import GuideFunction, TeacherOutputs, guiding
 from edgekit.errors import DataError
@@ -99,20 +99,10 @@ def _standard(
                 "the labels fit none of the outputs", remedy="give a teacher, or a loss of your own"
             )
         guides = guide_of(inputs)
-        soft = distillation_loss(outputs, guides, _kinds(guides, goal, shown), config.temperature)
+        soft = distillation_loss(outputs, guides, output_kinds(guides, goal, shown), config.temperature)
         return soft if hard is None else config.alpha * hard + (1.0 - config.alpha) * soft
 
     return loss_of
-
-
-def _kinds(
-    guides: tuple[torch.Tensor, ...], goal: Goal | None, shown: Sequence[ShownOutput] = ()
-) -> tuple[OutputKind, ...]:
-    """What the outputs are; one that targets are for holds values, whatever it looks like. `shown`: of the last."""
-    targeted = goal.output if goal is not None and goal.kind == "values" else None
-    own = guides[: len(guides) - len(shown)]
-    kinds = ["values" if index == targeted else output_kind(guide) for index, guide in enumerate(own)]
-    return (*kinds, *shown)
 
 
 def _custom_loss(
@@ -159,7 +149,7 @@ def _criterion(
             return hard
         guides = guide_of(inputs)
         parts = flat_outputs(outputs)
-        kinds = _kinds(guides, find_goal(all_labels, parts))
+        kinds = output_kinds(guides, find_goal(all_labels, parts))
         soft = distillation_loss(parts, guides, kinds, config.temperature)
         return config.alpha * hard + (1.0 - config.alpha) * soft
 

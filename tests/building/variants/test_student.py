@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import edgekit
+from edgekit.building.given import GivenModel, locate_student
 from edgekit.building.request import BuildRequest, read_features
-from edgekit.building.setup import GivenModel, locate_student
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.student import StudentMaker
 from edgekit.errors import UserError
@@ -106,10 +106,6 @@ def context(tmp_path: Path) -> Iterator[MakerContext]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (
-            lambda c: replace(c, model=replace(c.model, ref=replace(c.model.ref, kind="pt2"))),
-            "cannot be a teacher",
-        ),
         (lambda c: replace(c, splits=replace(c.splits, train=None)), "no training samples"),
     ],
 )
@@ -235,7 +231,7 @@ def build(folder: Path, **options: Any) -> edgekit.Result:
     images += chance.normal(size=(10, 1, 8, 8)).astype(np.float32)[labels]
     return edgekit.build(
         target="generic-cpu",
-        model="net.py:make",
+        model=options.pop("model", "net.py:make"),
         data=(images, labels),
         max_drop="100%",
         runtime="onnxruntime",
@@ -243,7 +239,7 @@ def build(folder: Path, **options: Any) -> edgekit.Result:
         train={"epochs": 1.0},
         timed_s=0.3,
         repeat=False,
-        prune=False,
+        prune=options.pop("prune", False),
         allow_weak_original=True,
         out=folder / "out",
         store=folder / "store",
