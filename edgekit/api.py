@@ -135,8 +135,9 @@ def build(
     samples are to lie to each other alike, `student_attention` those that are to look at the same places; `teachers`
     are networks that teach in the place of `model`, by their weights, {"net.py:make_big": 0.7, "other.onnx": 0.3};
     `qat`, "auto", "always" or "never", says when a network is trained for a runtime's own integers; `compress` names
-    the methods that may be used, "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list of dicts,
-    as [{"method": "distil", "network": "net.py:make_small"}, {"method": "prune", "macs": 0.5}], in the place of all these.
+    the methods that may be used, "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list, as
+    [{"method": "distil", "network": "net.py:make_small"}, {"method": "prune", "macs": 0.5}], in the place of all
+    these.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
     it to standard error wherever that goes, as the log of a batch job.

@@ -83,8 +83,9 @@ def _converts(value: object, kind: inspect.Type) -> bool:
             isinstance(value, int) and not isinstance(value, bool) and (kind.ge is None or value >= kind.ge)
         )
     if isinstance(kind, inspect.FloatType):
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and (kind.gt is None or value > kind.gt) and (kind.le is None or value <= kind.le)
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return False
+        return (kind.gt is None or value > kind.gt) and (kind.le is None or value <= kind.le)
     if isinstance(kind, inspect.StrType):
         return isinstance(value, str) and len(value) >= (kind.min_length or 0)
     return True
