@@ -1,7 +1,8 @@
-"""A student by labels alone, by logits, and by logits and features: the same data, the same time, three seeds.
+"""A student by labels alone, by logits, and by logits and what layers show: the same data, the same time, three seeds.
 
 Teacher and students are residual networks of 3x3 convolutions on scikit-learn's digits, of which only a share trains
-the students. Each training gets the same seconds of a clock; its schedule is shortened to fit.
+the students. Each training gets the same seconds of a clock; its schedule is shortened to fit. The ways take turns, so
+that what else the machine does hits all alike.
 
     python benchmarks/student.py --work WORK [--seconds 8] [--share 0.25]
 """
@@ -19,17 +20,20 @@ import torch
 from common import show
 from low_rank import trained
 
-from edgekit.compress import TrainConfig, accuracy, hold_aside, train_student
+from edgekit.compress import Features, TrainConfig, accuracy, hold_aside, train_student
 from edgekit.data import Split, make_splits, open_source
 from edgekit.testing.networks import TinyConvNet
 from edgekit.types import Preprocess
 
 SEEDS = (0, 1, 2)
-FEATURES = (("conv2", "conv2"), ("down", "down"))
+LAYERS = (("conv2", "conv2"), ("down", "down"))
+LAST = (("down", "down"),)
 WAYS: dict[str, dict[str, Any]] = {
-    "labels": {"alpha": 1.0, "features": ()},
-    "logits": {"alpha": 0.3, "features": ()},
-    "logits and features": {"alpha": 0.3, "features": FEATURES},
+    "labels": {"alpha": 1.0, "features": Features()},
+    "logits": {"alpha": 0.3, "features": Features()},
+    "logits and features": {"alpha": 0.3, "features": Features(values=LAYERS)},
+    "logits and relations": {"alpha": 0.3, "features": Features(relations=LAST)},
+    "logits and attention": {"alpha": 0.3, "features": Features(attention=LAYERS)},
 }
 
 
@@ -52,13 +56,16 @@ def main() -> None:
         "samples": {"train": len(few), "test": len(splits.test)},
         "teacher": accuracy(teacher, splits.test),
     }
-    for name, way in WAYS.items():
-        rows = [taught(teacher, few, splits.test, seed, asked.seconds, asked.width, **way) for seed in SEEDS]
-        scores = [row["top1"] for row in rows]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
+    for seed in SEEDS:
+        for name, way in WAYS.items():
+            rows[name].append(taught(teacher, few, splits.test, seed, asked.seconds, asked.width, **way))
+    for name in WAYS:
+        scores = [row["top1"] for row in rows[name]]
         figures[name] = {
             "mean": float(np.mean(scores)),
             "spread": float(np.std(scores, ddof=1)),
-            "seeds": rows,
+            "seeds": rows[name],
         }
     show("student", {**figures, "load_after": os.getloadavg()})
 
@@ -72,7 +79,7 @@ def taught(
     width: int,
     *,
     alpha: float,
-    features: tuple[tuple[str, str], ...],
+    features: Features,
 ) -> dict[str, Any]:
     """One training of `seconds`; the score on the test split, which chose nothing."""
     torch.manual_seed(seed)

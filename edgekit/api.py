@@ -27,6 +27,7 @@ from edgekit.building.request import (
     read_features,
     read_low_rank,
     read_sparsity,
+    read_teachers,
 )
 from edgekit.building.run import run_build
 from edgekit.errors import BudgetError, BundleError, MissingExtraError, UserError
@@ -56,6 +57,9 @@ OTHER_OPTIONS = (
     "student",
     "student_weights",
     "student_features",
+    "student_relations",
+    "student_attention",
+    "teachers",
     "latency_table",
     "qat",
     "classes",
@@ -132,10 +136,13 @@ def build(
     {"fc1": 32, "conv2": (16, 16)}; `sparsity` makes weights zero in a variant of its own, "2:4" or 0.8 of them;
     `student` is another network, `net.py:make_small` or a live module, that learns
     from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
-    of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too; `qat`, "auto", "always" or
-    "never", says when a network is trained for a runtime's own integers; `compress` names the methods that may be used,
-    "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list of dicts, as
-    [{"method": "distil", "network": "net.py:make_small"}, {"method": "prune", "macs": 0.5}], in the place of all these.
+    of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too, `student_relations` those where
+    samples are to lie to each other alike, `student_attention` those that are to look at the same places; `teachers`
+    are networks that teach in the place of `model`, by their weights, {"net.py:make_big": 0.7, "other.onnx": 0.3};
+    `qat`, "auto", "always" or "never", says when a network is trained for a runtime's own integers; `compress` names
+    the methods that may be used, "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list, as
+    [{"method": "distil", "network": "net.py:make_small"}, {"method": "prune", "macs": 0.5}], in the place of all
+    these.
 
     Progress is drawn on a terminal or in a notebook, unless `quiet`; `reporter` takes it instead, and "lines" writes
     it to standard error wherever that goes, as the log of a batch job.
@@ -205,6 +212,9 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         sparsity=read_sparsity(options.pop("sparsity", None)),
         student_weights=_path(options.pop("student_weights", None)),
         student_features=read_features(options.pop("student_features", None)),
+        student_relations=read_features(options.pop("student_relations", None), "student_relations"),
+        student_attention=read_features(options.pop("student_attention", None), "student_attention"),
+        teachers=read_teachers(options.pop("teachers", None)),
         out=Path(given["out"]),
         store=Path(given["store"]),
         **options,

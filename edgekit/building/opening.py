@@ -21,6 +21,12 @@ from edgekit.building.variants.pruned import fits_nowhere, may_fit_pruned, never
 from edgekit.building.variants.shallow import refuse_unknown_blocks
 from edgekit.building.variants.sparse import refuse_unfit_sparsity
 from edgekit.building.variants.student import refuse_unfit_student
+from edgekit.building.variants.teaching import (
+    opened_teachers,
+    refuse_unfit_teachers,
+    teachers_of,
+    teaching_by_its_file,
+)
 from edgekit.building.variants.training import training_config
 from edgekit.compress import try_training
 from edgekit.data import DataSource, compare_classes, multiplied_pixels, unnormalised, unscaled_pixels
@@ -104,9 +110,10 @@ def opened(context: Context) -> Opening:
         setting.request.input_shapes,
         setting.request.metric,
     )
-    try_own_loss(context)
+    context = with_teachers(context, original)
+    try_own_loss(context, original)
     refuse_blocks(context)
-    refuse_others(context)
+    refuse_others(context, original)
     plan = planned(context, original)
     smaller = never_pruned(setting.request, setting.model, setting.splits) is None
     target = setting.board.target
@@ -127,7 +134,15 @@ def opened(context: Context) -> Opening:
     return Opening(context, original, reference, candidates, rejections, plan.rejections)
 
 
-def try_own_loss(context: Context) -> None:
+def with_teachers(context: Context, original: Variant) -> Context:
+    """The context whose teachers can be asked. Raises UserError where one does not fit the model."""
+    setting = context.setting
+    teachers = opened_teachers(context.cache, context.executor, setting.teachers, original)
+    refuse_unfit_teachers(teachers, teaching_by_its_file(setting.model, original), setting.source)
+    return replace(context, setting=replace(setting, teachers=teachers))
+
+
+def try_own_loss(context: Context, original: Variant) -> None:
     """One call of the user's own loss or step: it is needed only after all else is timed. Raises UserError."""
     setting = context.setting
     request, train = setting.request, setting.splits.train
@@ -135,8 +150,16 @@ def try_own_loss(context: Context) -> None:
         return
     trains = request.prune or request.low_rank is not None or request.student is not None
     trains = trains or request.sparsity is not None or bool(request.pipeline)
-    if train is not None and trains and never_trained(setting.model, setting.splits, "", "") is None:
-        try_training(setting.model.load(), train, training_config(request.train, request.seed, len(train)))
+    if train is None or not trains:
+        return
+    config = training_config(request.train, request.seed, len(train))
+    teachers = teachers_of(request, setting.teachers)
+    teacher = None if teachers is None else teachers.joined(train, config.temperature)
+    if never_trained(setting.model, setting.splits, "", "") is None:
+        try_training(setting.model.load(), train, config, teacher)
+    elif setting.student is not None:
+        model = teaching_by_its_file(setting.model, original).load()
+        try_training(setting.student.load(), train, config, teacher or model)
 
 
 def refuse_blocks(context: Context) -> None:
@@ -151,21 +174,25 @@ def refuse_blocks(context: Context) -> None:
             raise UserError(f"no block can be dropped or merged: {error.cause}") from error
 
 
-def refuse_others(context: Context) -> None:
+def refuse_others(context: Context, original: Variant) -> None:
     """Ranks that no layer can have, zeros that none can hold, and a student that does not fit the original.
 
     Raises UserError.
     """
     setting = context.setting
-    if never_trained(setting.model, setting.splits, "", "") is not None:
+    if setting.splits.train is None:
         return
-    try:
-        refuse_unknown_ranks(setting.request, setting.model, setting.source)
-    except StageError as error:
-        raise UserError(f"nothing can be factorized: {error.cause}") from error
-    refuse_unfit_sparsity(setting.request, setting.model)
-    refuse_unfit_student(setting.request, setting.student, setting.model, setting.source)
-    refuse_unfit_stages(setting.request, setting.student, setting.model, setting.source)
+    model = teaching_by_its_file(setting.model, original)
+    refuse_unfit_student(setting.request, setting.student, model, setting.teachers, setting.source)
+    is_torch = never_trained(setting.model, setting.splits, "", "") is None
+    if is_torch:
+        try:
+            refuse_unknown_ranks(setting.request, setting.model, setting.source)
+        except StageError as error:
+            raise UserError(f"nothing can be factorized: {error.cause}") from error
+        refuse_unfit_sparsity(setting.request, setting.model)
+    if is_torch or setting.student is not None:
+        refuse_unfit_stages(setting.request, setting.student, setting.model, setting.source)
 
 
 def warned(context: Context, original: Variant, reference: Artifact) -> Context:

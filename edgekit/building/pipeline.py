@@ -13,10 +13,12 @@ import msgspec
 from edgekit.building.request import (
     LOW_RANK_AUTO,
     BuildRequest,
+    TeacherSpec,
     TrainOptions,
     read_features,
     read_low_rank,
     read_sparsity,
+    read_teachers,
 )
 from edgekit.errors import UserError
 from edgekit.files import read_toml
@@ -40,21 +42,24 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Distillation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of every stage that distils: those of `TrainOptions`; None as the command has them."""
+    """Options of every stage that distils: of `TrainOptions`, and who teaches, by weight; None as the command's."""
 
     epochs: Positive | None = None
     optimizer: Literal["auto", "sgd", "adamw"] | None = None
     learning_rate: Positive | None = None
     temperature: Positive | None = None
     alpha: Share | None = None
+    teachers: dict[Text, Positive] = {}
 
 
 class DistilOptions(Distillation, frozen=True, kw_only=True):
-    """`network`: the student, net.py:factory; `weights`: what it begins with; `features`: pairs of layers."""
+    """`network`: the student, net.py:factory; `weights`: what it begins with; the rest are pairs of layers."""
 
     network: Text
     weights: Text | None = None
     features: dict[Text, Text] = {}
+    relations: dict[Text, Text] = {}
+    attention: dict[Text, Text] = {}
 
 
 class DropOptions(Distillation, frozen=True, kw_only=True):
@@ -138,6 +143,11 @@ class PipelineStage:
         said = msgspec.to_builtins(self.options)
         told = [f"{key} {shown(value)}" for key, value in said.items() if value is not None and value != {}]
         return f"{self.method} {', '.join(told)}".strip()
+
+    @property
+    def teachers(self) -> tuple[tuple[TeacherSpec, float], ...]:
+        """Who teaches in the stage, as it says itself."""
+        return read_teachers(getattr(self.options, "teachers", {}))
 
     def training(self, options: TrainOptions) -> TrainOptions:
         """The build's training with what the stage says of its own."""
@@ -264,6 +274,8 @@ def with_pipeline(
         "--student": request.student is not None,
         "--student-weights": request.student_weights is not None,
         "--student-features": bool(request.student_features),
+        "--student-relations": bool(request.student_relations),
+        "--student-attention": bool(request.student_attention),
         f"--qat {request.qat}": request.qat != "auto",
     }.items():
         if is_given:
@@ -272,11 +284,21 @@ def with_pipeline(
                 remedy=f"leave out {option.split()[0]}, or say it in a stage of the pipeline",
             )
     refuse_said_twice(request.train, stages)
+    for stage in stages:
+        if stage.teachers and request.teachers:
+            raise UserError(
+                f"--teacher is given, and {stage.name} of the pipeline says it too", remedy="say it once"
+            )
     first = stages[0].options
     if isinstance(first, DistilOptions):
-        weights = None if first.weights is None else Path(first.weights)
-        features = read_features(first.features or None)
-        request = replace(request, student=first.network, student_weights=weights, student_features=features)
+        request = replace(
+            request,
+            student=first.network,
+            student_weights=None if first.weights is None else Path(first.weights),
+            student_features=read_features(first.features or None),
+            student_relations=read_features(first.relations or None),
+            student_attention=read_features(first.attention or None),
+        )
     makes_smaller = any(stage.method in ("prune", "drop", "merge") for stage in stages)
     return replace(request, pipeline=stages, prune=makes_smaller, qat="never")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgekit.building.executor import DEFAULT_EXECUTOR
+from edgekit.compress import FeaturePairs, Features
 from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.errors import UserError
 from edgekit.types import (
@@ -32,18 +33,26 @@ __all__ = [
     "LOW_RANK_AUTO",
     "BuildRequest",
     "LowRank",
+    "TeacherSpec",
     "TrainOptions",
     "read_blocks",
     "read_features",
     "read_low_rank",
     "read_sparsity",
+    "read_teachers",
 ]
 
 DROP_AUTO = "auto:"
 """Before the number of blocks that edgekit chooses itself."""
 
+HEAVIEST = 1e6
+"""The largest weight of a teacher."""
+
 LOW_RANK_AUTO = "auto"
 """In the place of a share or of ranks: edgekit chooses."""
+
+TeacherSpec: TypeAlias = "str | torch.nn.Module"
+"""A network that teaches: net.py:factory, an ONNX file, or a live module."""
 
 LowRank = float | str | tuple[tuple[str, tuple[int, ...]], ...]
 """The share of a layer's output variance that its factors keep, LOW_RANK_AUTO, or layers with their ranks."""
@@ -94,9 +103,11 @@ class BuildRequest:
     MACs, and the most sensitive layers stay in float.
     `low_rank`: how layers are factorized in a variant of its own (see LowRank). `student`: another network, a path or a
     live module, that learns from the model as a variant of its own; `student_weights`: what it begins with;
-    `student_features`: layers of the model and of the student, whose outputs it learns too. `qat`: when networks are
-    trained for the integers of a runtime; see QatChoice. `pipeline`: stages, in order, in the place of other methods.
-    `sparsity`: which weights of a variant of its own are zero; None: none has to be.
+    `student_features`: layers of the model and of the student, whose outputs it learns too, `student_relations`: how
+    samples of a batch lie to each other there, `student_attention`: where they look. `teachers`: who teaches in the
+    place of the model, each with a weight above 0. `qat`: when networks are trained for the integers of a runtime; see
+    QatChoice. `pipeline`: stages, in order, in the place of other methods. `sparsity`: which weights of a variant of
+    its own are zero; None: none has to be.
     """
 
     target: str
@@ -135,10 +146,18 @@ class BuildRequest:
     low_rank: LowRank | None = None
     student: str | Path | torch.nn.Module | None = None
     student_weights: Path | None = None
-    student_features: tuple[tuple[str, str], ...] = ()
+    student_features: FeaturePairs = ()
+    student_relations: FeaturePairs = ()
+    student_attention: FeaturePairs = ()
+    teachers: tuple[tuple[TeacherSpec, float], ...] = ()
     qat: QatChoice = "auto"
     pipeline: tuple[PipelineStage, ...] = ()
     sparsity: Sparsity | None = None
+
+    @property
+    def features(self) -> Features:
+        """What the student learns of layers."""
+        return Features(self.student_features, self.student_relations, self.student_attention)
 
     def describe_model(self) -> str:
         """How the model was named, for people."""
@@ -162,7 +181,7 @@ def read_blocks(given: str | Iterable[str] | None, option: str = "drop") -> tupl
     return tuple(name.strip() for name in names)
 
 
-def read_features(given: object) -> tuple[tuple[str, str], ...]:
+def read_features(given: object, option: str = "student_features") -> FeaturePairs:
     """Layers of model and student, "layer2=blocks.1,layer4=blocks.3" or a dict, as pairs. Raises UserError."""
     if given is None:
         return ()
@@ -174,8 +193,54 @@ def read_features(given: object) -> tuple[tuple[str, str], ...]:
         pairs = []
     if not pairs or not all(isinstance(name, str) and name for pair in pairs for name in pair):
         allowed = "layers of the model and of the student, as layer2=blocks.1,layer4=blocks.3"
-        raise UserError(f"student_features is {given!r}", allowed=allowed)
+        raise UserError(f"{option} is {given!r}", allowed=allowed)
     return tuple(pairs)
+
+
+def read_teachers(given: Any) -> tuple[tuple[TeacherSpec, float], ...]:
+    """Teachers and their weights: "net.py:make_big@0.7", a path, a live module, a dict of them, or several in a list.
+
+    Without a weight one counts 1. Raises UserError for a weight that is none, and for one that is named twice.
+    """
+    if given is None:
+        return ()
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    else:
+        pairs = [_weighed(item) for item in (given if isinstance(given, (list, tuple)) else (given,))]
+    for number, (spec, weight) in enumerate(pairs):
+        name = spec if isinstance(spec, str) else type(spec).__name__
+        is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not is_number or not 0.0 < weight <= HEAVIEST:
+            raise UserError(
+                f"the weight of teacher {name:.80} is {weight!r:.40}",
+                allowed=f"a number above 0, up to {HEAVIEST:g}, as net.py:make_big@0.7",
+            )
+        if not isinstance(spec, (str, Path)) and not callable(getattr(spec, "state_dict", None)):
+            raise UserError(
+                f"a teacher is a {type(spec).__name__}", allowed="net.py:factory, net.onnx, or a live module"
+            )
+        if any(
+            spec is other or (isinstance(spec, (str, Path)) and str(spec) == str(other))
+            for other, _ in pairs[:number]
+        ):
+            raise UserError(
+                f"teacher {name:.80} is named twice", remedy="name it once, with the sum of its weights"
+            )
+    return tuple((str(spec) if isinstance(spec, Path) else spec, float(weight)) for spec, weight in pairs)
+
+
+def _weighed(given: Any) -> tuple[Any, Any]:
+    """A teacher and its weight, 1 where none is said."""
+    if isinstance(given, (list, tuple)) and len(given) == 2:
+        return given[0], given[1]
+    if isinstance(given, str):
+        spec, sign, weight = given.rpartition("@")
+        try:
+            return (spec, float(weight)) if sign else (given, 1.0)
+        except ValueError:
+            pass  # an @ of the path
+    return given, 1.0
 
 
 def _divided(text: str) -> tuple[str, str, str]:

@@ -221,6 +221,7 @@ def maker_context(
         layer_times=context.layer_times,
         student=setting.student,
         features=setting.board.features,
+        teachers=setting.teachers,
         int8=Int8Builds(
             context.exporter.export,
             context.exporter.placement,

@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from edgekit.building.board import Board, Runtimes, find_board, find_runtimes
-from edgekit.building.executor import DEFAULT_EXECUTOR, check_executor, make_executor
+from edgekit.building.executor import check_executor
+from edgekit.building.given import GivenModel, locate_model, locate_student, locate_teachers
 from edgekit.building.layer_times import refuse_foreign_table
 from edgekit.building.numbers import refuse_bad_numbers
-from edgekit.building.reading import read_weights
-from edgekit.building.request import BuildRequest
+from edgekit.building.request import BuildRequest, TeacherSpec
 from edgekit.building.time_limit import TimeLimit
 from edgekit.bundle import check_replaceable
 from edgekit.choose import check_budget
 from edgekit.compress import load_loss, load_step
 from edgekit.data import Splits, check_data, check_place, from_python, make_splits, open_source, read_classes
 from edgekit.devices import DEFAULT_DEVICE, Device, check_device, local_machine, make_device
-from edgekit.errors import DataError, ModelError, OutputError, UserError
+from edgekit.errors import DataError, OutputError, UserError
 from edgekit.files import check_own_file
 from edgekit.hardware import AUTO, Machine, Target, find_target, fitting_targets
 from edgekit.measure import find_metric
-from edgekit.model import ModelRef, WeightsPart, identified, load_module, locate, locate_module, unwrapped
 from edgekit.quantize import ladder
 from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.store import Store
 
 if TYPE_CHECKING:
-    import torch
-
     from edgekit.data import DataSource
 
-__all__ = ["GivenModel", "Setting", "prepare"]
-
-
-@dataclass(frozen=True)
-class GivenModel:
-    """The user's network: where it is, or the module itself, and what it is called."""
-
-    ref: ModelRef
-    module: torch.nn.Module | None
-    name: str
-
-    def load(self) -> torch.nn.Module:
-        """As it was given, in eval mode; a live one that is in training is copied, so that its owner's stays there.
-
-        Raises ModelError.
-        """
-        if self.module is None:
-            return load_module(self.ref)
-        trains = any(part.training for part in self.module.modules())
-        return copy.deepcopy(self.module).eval() if trains else self.module
+__all__ = ["Setting", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +41,7 @@ class Setting:
     """A request with everything it names found and checked. `started` is on time.monotonic()'s clock.
 
     `facts`: what the device says of itself; `host`: this machine, which exports and compares. `student`: the network
-    that is to learn from the model, if there is one.
+    that is to learn from the model, if there is one. `teachers`: those that the request or its stages name.
     """
 
     request: BuildRequest
@@ -82,6 +58,7 @@ class Setting:
     started: float
     warnings: tuple[str, ...]
     student: GivenModel | None = None
+    teachers: Mapping[TeacherSpec, GivenModel] = field(default_factory=dict)
 
     @property
     def time_limit(self) -> TimeLimit | None:
@@ -109,6 +86,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         check_place(request.data, named=request.classes is not None)
     model = locate_model(request)
     student = locate_student(request)
+    teachers = locate_teachers(request)
     store = Store.open(request.store, warn)
     device = make_device(
         request.device, store.workspace("device"), tell=lambda told: warn(told) if told else None
@@ -139,6 +117,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         started=started,
         warnings=warnings,
         student=student,
+        teachers=teachers,
     )
 
 
@@ -218,6 +197,10 @@ def check_references(request: BuildRequest, project: Path) -> None:
             raise UserError(
                 f"blocks are to be {done}, but nothing is to be trained", remedy="leave out --no-prune"
             )
+    asked = (request.low_rank, request.student, request.sparsity)
+    trains = request.prune or bool(request.pipeline) or any(what is not None for what in asked)
+    if request.teachers and not trains:
+        raise UserError("teachers are named, but nothing is to be trained", remedy="leave out --no-prune")
     if not isinstance(request.latency_table, (str, Path, type(None))):
         raise UserError(
             f"latency_table is a {type(request.latency_table).__name__}", allowed='a file, or "auto"'
@@ -245,59 +228,6 @@ def check_output(out: Path) -> None:
     for name in ("result.json", "report.html"):
         check_own_file(out / name)
     check_replaceable(out / "bundle")
-
-
-def locate_model(request: BuildRequest) -> GivenModel:
-    """Where the model is, with a digest of all that it depends on; a factory is called for that. Raises ModelError."""
-    name = request.describe_model()
-    part = WeightsPart(request.weights_prefix, request.weights_key)
-    if isinstance(request.model, (str, Path)):
-        return located(request.model, request.weights, part, name)
-    if request.weights is not None or part.options():
-        raise ModelError(f"weights are given beside a live {name}", remedy="load them into it before")
-    network = unwrapped(request.model)
-    return GivenModel(locate_module(network), network, name)
-
-
-def located(
-    spec: str | Path, weights: Path | None, part: WeightsPart, name: str, seed: int | None = None
-) -> GivenModel:
-    """A network that is given by name. `seed`: of one that is to be trained from its random weights."""
-    ref = replace(locate(spec, weights, part), seed=seed)
-    if ref.weights is not None:
-        with closing(make_executor(DEFAULT_EXECUTOR)) as executor:  # a file of this machine
-            read_weights(executor, ref.weights)
-    return GivenModel(identified(ref), None, name)
-
-
-def locate_student(request: BuildRequest) -> GivenModel | None:
-    """Where the student is, if one is asked for. Raises ModelError, which says that it is about the student."""
-    given, weights = request.student, request.student_weights
-    if given is None:
-        if weights is not None:
-            raise ModelError(
-                "weights are given for a student, but no student", remedy="give --student as well"
-            )
-        return None
-    try:
-        if isinstance(given, (str, Path)):
-            student = located(given, weights, WeightsPart(), str(given), request.seed)
-        elif weights is not None:
-            raise ModelError(
-                f"weights are given beside a live {type(given).__name__}", remedy="load them before"
-            )
-        else:
-            network = unwrapped(given)
-            student = GivenModel(locate_module(network), network, type(network).__name__)
-    except ModelError as problem:
-        came, allowed, remedy = (part.replace("--weights", "--student-weights") for part in problem.parts)
-        raise ModelError(f"student: {came}", allowed=allowed, remedy=remedy) from problem
-    if student.ref.kind not in ("factory", "module"):
-        raise ModelError(
-            f"student: a .{student.ref.kind} file cannot be trained",
-            allowed="net.py:factory, or a live module",
-        )
-    return student
 
 
 def open_data(request: BuildRequest, cache: Path) -> DataSource:

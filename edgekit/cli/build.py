@@ -168,6 +168,23 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     help="Layers of the model whose outputs the student learns too, and its own, as layer2=blocks.1,layer4=blocks.3.",
 )
 @click.option(
+    "--student-relations",
+    metavar="PAIRS",
+    help="Such layers where the samples of a batch are to lie to each other as in the model: distances and angles.",
+)
+@click.option(
+    "--student-attention",
+    metavar="PAIRS",
+    help="Such layers that are to look at the same places: images of convolutions, or an attention's softmax.",
+)
+@click.option(
+    "--teacher",
+    "teachers",
+    metavar="NET[@WEIGHT]",
+    multiple=True,
+    help="Who teaches in the place of the model, net.py:factory or an ONNX file; several by weight, as net.py:big@0.7.",
+)
+@click.option(
     "--latency-table",
     metavar="FILE|auto",
     help="Choose widths and blocks together by the times of layers, from `edgekit latency measure`, and where INT8 "

@@ -51,7 +51,10 @@ def in_effect(context: click.Context, given: tuple[str, ...]) -> tuple[str, ...]
             continue
         value = context.params.get(parameter.name or "")
         if not isinstance(value, bool):
-            words += [parameter.opts[0], str(value)]
+            for part in (
+                value if isinstance(value, tuple) else (value,)
+            ):  # an option that may be given several times
+                words += [parameter.opts[0], str(part)]
         elif value or parameter.secondary_opts:
             words.append((parameter.opts if value else parameter.secondary_opts)[0])
     return tuple(words)
@@ -77,6 +80,8 @@ def read_config(path: Path, context: click.Context) -> dict[str, Any]:
         if parameter.name in values:
             raise UserError(f"{path}: {key} is there twice", allowed="each option once")
         text = as_option(path, key, value, parameter)
+        if getattr(parameter, "multiple", False):
+            text = tuple(str(part) for part in (value if isinstance(value, list) else [value]))
         values[parameter.name or ""] = not text if is_no else text
         try:
             parameter.process_value(context, values[parameter.name or ""])

@@ -37,6 +37,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         read_features,
         read_low_rank,
         read_sparsity,
+        read_teachers,
     )
 
     limit = options["max_latency"]
@@ -87,6 +88,9 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         student=options["student"],
         student_weights=options["student_weights"],
         student_features=read_features(options["student_features"]),
+        student_relations=read_features(options["student_relations"], "student_relations"),
+        student_attention=read_features(options["student_attention"], "student_attention"),
+        teachers=read_teachers(options["teachers"] or None),
         qat=options["qat"],
         train=train,
         metric=options["metric"],

@@ -5,11 +5,14 @@ from __future__ import annotations
 from edgekit.compress.base import NetworkPlan, Samples
 from edgekit.compress.depth.blocks import ResidualBlock, droppable_blocks
 from edgekit.compress.depth.shallow import depth_text
+from edgekit.compress.features import FeaturePairs, Features, refuse_unfit_features
+from edgekit.compress.folding import folded
 from edgekit.compress.lowrank.applying import asked_ranks, sample_batches
 from edgekit.compress.lowrank.plan import FactorStep, LowRankPlan
 from edgekit.compress.lowrank.ranks import RankOption, chosen_steps, plan_of, rank_options
 from edgekit.compress.lowrank.training import factorized, load_low_rank, train_low_rank
 from edgekit.compress.norms import reestimate_norms
+from edgekit.compress.onnx_network import onnx_network
 from edgekit.compress.pruning.distilling import METHOD
 from edgekit.compress.pruning.dropping import propose_all_merged, propose_depth
 from edgekit.compress.pruning.iterate import IterateConfig, prune_iteratively
@@ -37,6 +40,7 @@ from edgekit.compress.sparsity.layers import sparse_plan
 from edgekit.compress.sparsity.plan import SparsePlan
 from edgekit.compress.sparsity.training import load_sparse, sparsified, train_sparse
 from edgekit.compress.student import load_student, refuse_other_outputs, train_student
+from edgekit.compress.teachers import Teacher, Teachers
 from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.custom import load_loss, load_step
@@ -51,6 +55,8 @@ __all__ = [
     "METHOD",
     "BlockHarm",
     "FactorStep",
+    "FeaturePairs",
+    "Features",
     "GroupHarm",
     "IterateConfig",
     "LayerHarm",
@@ -69,7 +75,9 @@ __all__ = [
     "SensitivityConfig",
     "SparsePlan",
     "StepRecord",
+    "Teacher",
     "TeacherOutputs",
+    "Teachers",
     "TrainConfig",
     "TrainReport",
     "accuracy",
@@ -82,6 +90,7 @@ __all__ = [
     "factorized",
     "finetune",
     "fits",
+    "folded",
     "forward_seconds",
     "hold_aside",
     "joined",
@@ -94,6 +103,7 @@ __all__ = [
     "look_at",
     "measure_blocks",
     "measure_sensitivity",
+    "onnx_network",
     "plan_of",
     "propose",
     "propose_all_merged",
@@ -104,6 +114,7 @@ __all__ = [
     "rank_options",
     "reestimate_norms",
     "refuse_other_outputs",
+    "refuse_unfit_features",
     "sample_batches",
     "save_pruned",
     "sensitivity_parts",

@@ -1,18 +1,20 @@
-"""Features of a teacher that a student learns beside the outputs: named layers of both, matched by a projection.
+"""What a student learns of a teacher's layers beside the outputs: named layers of both, and how they are matched.
 
-Each pair is one output more of both networks for as long as the training lasts, so that the loss of values is its loss:
-the mean squared error by the variance of the teacher's (FitNets: Romero et al., ICLR 2015), weighed as an output is.
-Projections learn with the student, and go when it has learnt.
+Each is one output more of both networks for as long as the training lasts (`showing`), weighed as an output is. Values
+are matched by the mean squared error over the variance of the teacher's (FitNets: Romero et al., ICLR 2015), and so are
+maps of attention; relations by Huber's loss, see `training/distill.py`. Projections learn with the student, and go when
+it has learnt.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-from edgekit.compress.base import example_tensors, flat_outputs
+from edgekit.compress.base import example_tensors
+from edgekit.compress.showing import LearntKind, ShownLayer, attention_of, seen_in, showing
 from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -20,97 +22,172 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["FeaturePairs", "refuse_unfit_features", "with_features"]
+__all__ = ["NOTHING", "FeaturePairs", "Features", "refuse_unfit_features", "with_features"]
 
-FeaturePairs = Sequence[tuple[str, str]]
-"""A layer of the teacher and one of the student, by their modules' names."""
+FeaturePairs = tuple[tuple[str, str], ...]
+"""Layers of the teacher, each with one of the student, by their modules' names."""
+
+NAMES: dict[LearntKind, str] = {"values": "features", "relations": "relations", "attention": "attention"}
+"""What messages call the pairs of a kind."""
+
+ALLOWED: dict[LearntKind, str] = {
+    "values": "vectors [N, C], images [N, C, H, W], or as many tokens [N, T, C]; C, H and W may differ",
+    "relations": "what has a sample in each row: vectors, images or tokens",
+    "attention": "images [N, C, H, W] of both, or what a softmax gives, of as many tokens, of both",
+}
+
+
+@dataclass(frozen=True)
+class Features:
+    """Pairs of layers by what is learnt of them: their values, the relations of samples there, maps of attention."""
+
+    values: FeaturePairs = ()
+    relations: FeaturePairs = ()
+    attention: FeaturePairs = ()
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
+
+    def pairs(self) -> Iterator[tuple[LearntKind, str, str]]:
+        """Each pair with its kind."""
+        for kind in NAMES:
+            for theirs, ours in getattr(self, kind):
+                yield kind, theirs, ours
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is learnt, for people: a line per kind."""
+        told = {NAMES[kind]: getattr(self, kind) for kind in NAMES}
+        return tuple(
+            f"{name} learnt: {','.join(f'{theirs}={ours}' for theirs, ours in pairs)}"
+            for name, pairs in told.items()
+            if pairs
+        )
+
+
+NOTHING = Features()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is taken of a layer: which of its tensors, of which shape, and whether a softmax gave it."""
+
+    tensor: int
+    shape: tuple[int, ...]
+    is_map: bool = False
 
 
 def refuse_unfit_features(
-    teacher: torch.nn.Module, student: torch.nn.Module, example: Example, pairs: FeaturePairs
+    teacher: torch.nn.Module,
+    student: torch.nn.Module,
+    example: Example,
+    features: Features,
+    whose: str = "the original",
 ) -> None:
-    """Raises ModelError in one line for a layer that is none or is not called, and for shapes that do not match."""
-    _matched(teacher, student, example, pairs)
+    """Raises ModelError in one line for a layer that is none or is not called, and for shapes that do not match.
+
+    `whose`: what messages call the teacher.
+    """
+    _matched(teacher, student, example, features, whose=whose)
 
 
 def with_features(
-    teacher: torch.nn.Module, student: torch.nn.Module, example: Example, pairs: FeaturePairs, seed: int
-) -> tuple[torch.nn.Module, Any]:
-    """Both with the pairs' features behind their outputs; `network` of each is the module itself. Raises ModelError."""
+    teacher: torch.nn.Module,
+    student: torch.nn.Module,
+    example: Example,
+    features: Features,
+    seed: int,
+    within: str = "",
+) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Both with what is learnt of layers behind their outputs; `network` of each is the module itself.
+
+    `within`: what stands before the names of the teacher's layers. Raises ModelError.
+    """
     import torch
 
-    shapes = _matched(teacher, student, example, pairs)
+    matched = _matched(teacher, student, example, features, within)
+    theirs, ours = [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        projections = [_projection(given, wanted) for wanted, given in shapes]
-    positions = [_positions(given, wanted) for wanted, given in shapes]
-    plain = [torch.nn.Identity() for _ in pairs]
-    showing = _showing_class()
-    return (
-        showing(teacher, [name for name, _ in pairs], plain, positions).eval(),
-        showing(student, [name for _, name in pairs], projections, positions),
-    )
+        projections = [
+            _projection(own.shape, whole.shape) if kind == "values" else torch.nn.Identity()
+            for (kind, _, _), (whole, own) in zip(features.pairs(), matched, strict=True)
+        ]
+    for (kind, name, own_name), (whole, own) in zip(features.pairs(), matched, strict=True):
+        positions = None if whole.is_map else _positions(own.shape, whole.shape)
+        theirs.append(ShownLayer(kind, within + name, whole.tensor, positions))
+        ours.append(ShownLayer(kind, own_name, own.tensor, positions))
+    plain = [torch.nn.Identity() for _ in theirs]
+    return showing(teacher, theirs, plain).eval(), showing(student, ours, projections)
 
 
 def _matched(
-    teacher: torch.nn.Module, student: torch.nn.Module, example: Example, pairs: FeaturePairs
-) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Shapes of the pairs' outputs for the example: the teacher's, the student's."""
-    wanted = _shapes(teacher, example, [name for name, _ in pairs], "the original")
-    given = _shapes(student, example, [name for _, name in pairs], "the student")
-    for (theirs, ours), whole, own in zip(pairs, wanted, given, strict=True):
-        alike = len(whole) == len(own) and (len(whole) in (2, 4) or whole[1:-1] == own[1:-1])
-        if not alike:
+    teacher: torch.nn.Module,
+    student: torch.nn.Module,
+    example: Example,
+    features: Features,
+    within: str = "",
+    whose: str = "the original",
+) -> list[tuple[_Seen, _Seen]]:
+    """What is taken of the teacher's layer and of the student's, for each pair."""
+    theirs = _seen(teacher, example, [(kind, within + name) for kind, name, _ in features.pairs()], whose)
+    ours = _seen(student, example, [(kind, name) for kind, _, name in features.pairs()], "the student")
+    matched = list(zip(theirs, ours, strict=True))
+    for (kind, name, own_name), (whole, own) in zip(features.pairs(), matched, strict=True):
+        if not _are_alike(kind, whole, own):
             raise ModelError(
-                f"features {theirs}={ours}: the original gives {list(whole)} there, the student {list(own)}",
-                allowed="vectors [N, C], images [N, C, H, W], or as many tokens [N, T, C]; C, H and W may differ",
+                f"{NAMES[kind]} {name}={own_name}: {whose} gives {list(whole.shape)} there, "
+                f"the student {list(own.shape)}",
+                allowed=ALLOWED[kind],
             )
-    return list(zip(wanted, given, strict=True))
+    return matched
 
 
-def _shapes(
-    module: torch.nn.Module, example: Example, names: Sequence[str], whose: str
-) -> list[tuple[int, ...]]:
-    import torch
-
-    known = [name for name, _ in module.named_modules() if name]
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:3]
-            raise ModelError(f"features: {whose} has no layer {name!r}", remedy=f"near it: {', '.join(near)}")
-    with torch.no_grad():
-        seen = _seen(module.eval(), example_tensors(example), names)[1]
-    for name in names:
-        if name not in seen:
-            raise ModelError(
-                f"features: {whose} does not call {name}, or it gives no tensor",
-                allowed="layers that are called",
-            )
-    return [tuple(seen[name].shape) for name in names]
+def _are_alike(kind: LearntKind, whole: _Seen, own: _Seen) -> bool:
+    if kind == "relations":
+        return len(whole.shape) > 1 and len(own.shape) > 1
+    if kind == "attention":
+        return whole.is_map == own.is_map and (not whole.is_map or whole.shape[-2:] == own.shape[-2:])
+    if len(whole.shape) != len(own.shape):
+        return False
+    return len(whole.shape) in (2, 4) or whole.shape[1:-1] == own.shape[1:-1]
 
 
 def _seen(
-    module: torch.nn.Module, inputs: Sequence[torch.Tensor], names: Sequence[str]
-) -> tuple[Any, dict[str, torch.Tensor]]:
-    """What the network gives, and the first tensor that each layer gave in its last call."""
-    seen: dict[str, torch.Tensor] = {}
+    module: torch.nn.Module, example: Example, layers: Sequence[tuple[LearntKind, str]], whose: str
+) -> list[_Seen]:
+    import torch
 
-    def catching(name: str) -> Any:
-        def catch(_: object, __: object, output: object) -> None:
-            tensors = flat_outputs(output)
-            if tensors:
-                seen[name] = tensors[0]
-
-        return catch
-
-    handles = [
-        module.get_submodule(name).register_forward_hook(catching(name)) for name in dict.fromkeys(names)
-    ]
-    try:
-        return module(*inputs), seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    known = [name for name, _ in module.named_modules() if name]
+    for kind, name in layers:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:3]
+            raise ModelError(
+                f"{NAMES[kind]}: {whose} has no layer {name!r}", remedy=f"near it: {', '.join(near)}"
+            )
+    with torch.no_grad():
+        given = seen_in(module.eval(), example_tensors(example), [name for _, name in layers])[1]
+    seen = []
+    for kind, name in layers:
+        if name not in given:
+            raise ModelError(
+                f"{NAMES[kind]}: {whose} does not call {name}, or it gives no tensor",
+                allowed="layers that are called",
+            )
+        if kind != "attention":
+            seen.append(_Seen(0, tuple(given[name][0].shape)))
+            continue
+        found_map = attention_of(given[name])
+        if found_map is None:
+            shapes = ", ".join(str(list(tensor.shape)) for tensor in given[name])
+            raise ModelError(
+                f"attention: {whose} shows no map of attention at {name}, it gives {shapes}",
+                allowed=ALLOWED["attention"],
+                remedy="networks of transformers give one if they are loaded with attn_implementation='eager'",
+            )
+        tensor, is_map = found_map
+        seen.append(_Seen(tensor, tuple(given[name][tensor].shape), is_map))
+    return seen
 
 
 def _projection(given: tuple[int, ...], wanted: tuple[int, ...]) -> torch.nn.Module:
@@ -127,39 +204,6 @@ def _projection(given: tuple[int, ...], wanted: tuple[int, ...]) -> torch.nn.Mod
 
 def _positions(given: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, int] | None:
     """Height and width at which images are compared, the smaller of both; None for what is no image."""
-    if len(given) != 4:
+    if len(given) != 4 or len(wanted) != 4:
         return None
     return min(given[2], wanted[2]), min(given[3], wanted[3])
-
-
-@cache
-def _showing_class() -> Any:
-    import torch
-
-    class Showing(torch.nn.Module):
-        """A network that gives features of its layers behind its outputs."""
-
-        def __init__(
-            self,
-            network: torch.nn.Module,
-            names: Sequence[str],
-            projections: Sequence[torch.nn.Module],
-            positions: Sequence[tuple[int, int] | None],
-        ) -> None:
-            super().__init__()
-            self.network, self.names, self.positions = network, list(names), list(positions)
-            self.projections = torch.nn.ModuleList(projections)
-
-        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            outputs, seen = _seen(self.network, inputs, self.names)
-            features = []
-            for name, projection, size in zip(self.names, self.projections, self.positions, strict=True):
-                value = seen[name]
-                if size is not None:
-                    value = torch.nn.functional.adaptive_avg_pool2d(value, size)
-                value = projection(value)
-                # A vector would be taken for class scores.
-                features.append(value[..., None] if value.ndim == 2 else value)
-            return (*flat_outputs(outputs), *features)
-
-    return Showing

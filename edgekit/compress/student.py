@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.base import Samples, example_tensors, flat_outputs
-from edgekit.compress.features import FeaturePairs, refuse_unfit_features, with_features
+from edgekit.compress.features import NOTHING, Features, with_features
 from edgekit.compress.folding import folded
+from edgekit.compress.onnx_network import is_onnx, onnx_macs
 from edgekit.compress.pruning.cost import network_macs
 from edgekit.compress.pruning.outcome import PruneOutcome
 from edgekit.compress.pruning.saved import load_saved
 from edgekit.compress.pruning.single import train_once
 from edgekit.compress.training.config import TrainConfig
+from edgekit.compress.training.distill import OutputKind, output_kind
 from edgekit.errors import ModelError, in_one_line
 from edgekit.progress import Step
 
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["load_student", "refuse_other_outputs", "train_student"]
 
 REASON = "distilled"
+WORDS: dict[OutputKind, str] = {
+    "logits": "class scores",
+    "probabilities": "probabilities",
+    "values": "values",
+}
 
 _FORWARD_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AssertionError, AttributeError)
 
@@ -40,7 +47,7 @@ class StudentPlan:
     name: str
     original_macs: int
     macs: int
-    features: tuple[tuple[str, str], ...] = ()
+    features: Features = NOTHING
 
     @property
     def fraction(self) -> float:
@@ -50,9 +57,8 @@ class StudentPlan:
     @property
     def lines(self) -> tuple[str, ...]:
         """Whose student it is, for people."""
-        pairs = ",".join(f"{theirs}={ours}" for theirs, ours in self.features)
-        features = (f"features learnt: {pairs}",) if pairs else ()
-        return (f"student: {self.name}, {self.fraction:.0%} of the original's MACs", *features)
+        first = f"student: {self.name}, {self.fraction:.0%} of the original's MACs"
+        return (first, *self.features.lines)
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -60,26 +66,33 @@ class StudentPlan:
             "student": self.name,
             "original_macs": self.original_macs,
             "macs": self.macs,
-            "features": self.features,
+            "features": list(self.features.pairs()),
         }
         return json.dumps(fields, separators=(",", ":"))
 
 
 def refuse_other_outputs(
-    student: torch.nn.Module, original: torch.nn.Module, example: Example, features: FeaturePairs = ()
+    student: torch.nn.Module, original: torch.nn.Module, example: Example, whose: str = "the student"
 ) -> None:
-    """Both have to take the example's inputs and give outputs of the same names and shapes, and features that match.
+    """Both have to take the example's inputs and give outputs of the same names and shapes, and of the same kind.
 
-    Raises ModelError in one line, with what each gives.
+    `whose`: what messages call the student. An ONNX file names no outputs here: there their order counts. Raises
+    ModelError in one line, with what each gives.
     """
-    wanted, given = _outputs(original, example, "the original"), _outputs(student, example, "the student")
-    if given != wanted:
+    wanted, given = _outputs(original, example, "the original"), _outputs(student, example, whose)
+    plain = is_onnx(original) or is_onnx(student)
+    ours, theirs = ([("" if plain else name, shape) for name, shape, _ in side] for side in (given, wanted))
+    if ours != theirs:
         raise ModelError(
-            f"the student gives {_text(given)}, the original {_text(wanted)}",
-            remedy="a student learns from the original's outputs: give it the same ones, in the same order",
+            f"{whose} gives {_text(ours)}, the original {_text(theirs)}",
+            remedy="a student learns from its teacher's outputs: all have to give the same ones, in the same order",
         )
-    if features:
-        refuse_unfit_features(folded(original), folded(student), example, features)
+    for position, ((_, _, kind), (_, _, other)) in enumerate(zip(given, wanted, strict=True)):
+        if kind != other:
+            raise ModelError(
+                f"output {position} of {whose} holds {WORDS[kind]}, that of the original {WORDS[other]}",
+                remedy="both with a softmax at the end, or both without",
+            )
 
 
 def train_student(
@@ -92,30 +105,38 @@ def train_student(
     train_config: TrainConfig,
     *,
     limit: float,
-    features: FeaturePairs = (),
+    baseline: float | None = None,
+    features: Features = NOTHING,
+    teacher: torch.nn.Module | None = None,
+    within: str = "",
     progress: Step | None = None,
     folder: Path | None = None,
     deadline: float | None = None,
 ) -> PruneOutcome:
-    """Train a copy of `student` with the original as its teacher; see `train_planned` for the rest.
+    """Train a copy of `student` with `teacher` (None: the original); see `train_planned` for the rest.
 
-    All of its parameters learn, but for those that its author froze. `features`: layers of both whose outputs it learns
-    too, by the standard loss. A teacher that is worse than it is told of. Raises ModelError for features that do not
-    match.
+    All of its parameters learn, but for those that its author froze. `features`: what it learns of layers of both, by
+    the standard loss; `within`: what stands before the names of the teacher's. A teacher that is worse than it is told
+    of. Raises ModelError for features that do not match.
     """
     learning = copy.deepcopy(folded(student)).eval()
-    before, after = (network_macs(network, example) for network in (original, learning))
-    plan, untrained = StudentPlan(name, before, after, tuple(features)), validate(learning)
-    teacher, pupil, judge = folded(original), learning, validate
+    plan = StudentPlan(name, _macs(original, example), _macs(learning, example), features)
+    untrained = validate(learning)
+    teaching, pupil, judge = folded(teacher or original), learning, validate
+    taught = validate(teaching)
     if features:
-        teacher, pupil = with_features(teacher, learning, example, features, train_config.seed)
+        teaching, pupil = with_features(teaching, learning, example, features, train_config.seed, within)
         judge = lambda showing: validate(showing.get_submodule("network"))  # noqa: E731
     outcome = train_once(
-        teacher, pupil, train, judge, plan, train_config, REASON, limit=limit, progress=progress,
-        folder=folder, deadline=deadline,
+        teaching, pupil, train, judge, plan, train_config, REASON, limit=limit,
+        baseline=taught if baseline is None else baseline, progress=progress, folder=folder, deadline=deadline,
     )  # fmt: skip
-    told = notes(outcome.baseline, untrained, outcome.history[-1].accuracy)
+    told = notes(taught, untrained, outcome.history[-1].accuracy)
     return dataclasses.replace(outcome, module=learning, notes=told)
+
+
+def _macs(network: torch.nn.Module, example: Example) -> int:
+    return onnx_macs(network) if is_onnx(network) else network_macs(network, example)
 
 
 def notes(teacher: float, before: float, after: float) -> tuple[str, ...]:
@@ -140,8 +161,8 @@ def load_student(path: Path, student: torch.nn.Module) -> torch.nn.Module:
 
 def _outputs(
     module: torch.nn.Module, example: Example, whose: str
-) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Name ("" without one) and shape of each output, in order."""
+) -> tuple[tuple[str, tuple[int, ...], OutputKind], ...]:
+    """Name ("" without one), shape and kind of each output, in order."""
     import torch
 
     try:
@@ -156,16 +177,16 @@ def _outputs(
     return tuple(_named(outputs))
 
 
-def _named(value: Any, name: str = "") -> list[tuple[str, tuple[int, ...]]]:
+def _named(value: Any, name: str = "") -> list[tuple[str, tuple[int, ...], OutputKind]]:
     if isinstance(value, Mapping):
         return [
-            pair
+            output
             for key, part in value.items()
-            for pair in _named(part, f"{name}.{key}" if name else str(key))
+            for output in _named(part, f"{name}.{key}" if name else str(key))
         ]
     if isinstance(value, (tuple, list)):
-        return [pair for part in value for pair in _named(part, name)]
-    return [(name, tuple(tensor.shape)) for tensor in flat_outputs(value)]
+        return [output for part in value for output in _named(part, name)]
+    return [(name, tuple(tensor.shape), output_kind(tensor)) for tensor in flat_outputs(value)]
 
 
 def _text(outputs: Sequence[tuple[str, tuple[int, ...]]]) -> str:

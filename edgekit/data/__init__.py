@@ -10,14 +10,17 @@ from edgekit.data.opening import check_place, from_arrays, from_python, open_sou
 from edgekit.data.pixels import multiplied_pixels, unnormalised, unscaled_pixels
 from edgekit.data.preprocess import load_preprocess, make_preprocess
 from edgekit.data.splits import Split, Splits, make_splits
+from edgekit.data.tokens import ATTENTION_MASK, check_tokens
 
 __all__ = [
+    "ATTENTION_MASK",
     "Batch",
     "DataSource",
     "Split",
     "Splits",
     "check_data",
     "check_place",
+    "check_tokens",
     "check_values",
     "compare_classes",
     "from_arrays",

@@ -50,7 +50,9 @@ def _check_inputs(source: DataSource, signature: Signature) -> None:
     arrays = source.take(np.zeros(1, np.int64)).inputs
     if len(arrays) != len(signature.inputs):
         raise DataError(
-            f"{source.name} has {len(arrays)} inputs per sample, the network takes {len(signature.inputs)}"
+            f"{source.name} has {len(arrays)} inputs per sample, the network takes {len(signature.inputs)}: "
+            + ", ".join(spec.name for spec in signature.inputs),
+            remedy="a sample is a tuple of its inputs, in this order" if len(signature.inputs) > 1 else "",
         )
     for array, spec in zip(arrays, signature.inputs, strict=True):
         if not _fits(array.shape[1:], spec):

@@ -82,6 +82,10 @@ def _converts(value: object, kind: inspect.Type) -> bool:
         return (
             isinstance(value, int) and not isinstance(value, bool) and (kind.ge is None or value >= kind.ge)
         )
+    if isinstance(kind, inspect.FloatType):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return False
+        return (kind.gt is None or value > kind.gt) and (kind.le is None or value <= kind.le)
     if isinstance(kind, inspect.StrType):
         return isinstance(value, str) and len(value) >= (kind.min_length or 0)
     return True

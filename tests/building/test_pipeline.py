@@ -10,11 +10,13 @@ import pytest
 
 from edgekit.building.pipeline import read_pipeline, with_pipeline
 from edgekit.building.request import BuildRequest, TrainOptions
+from edgekit.compress import Features
 from edgekit.errors import UserError
 from edgekit.types import Budget, Sparsity
 
 REQUEST = BuildRequest("generic-cpu", "net.py:make", "digits", Budget(max_latency_ms=1.0))
 DISTIL = {"method": "distil", "network": "net.py:make_small"}
+LEARNT = {"features": {"a.1": "b"}, "relations": {"c": "d"}, "attention": {"e": "f"}}
 PRUNE = {"method": "prune", "macs": 0.5}
 QAT = {"method": "qat"}
 SPARSE = {"method": "sparse", "sparsity": "2:4"}
@@ -23,16 +25,16 @@ SPARSE = {"method": "sparse", "sparsity": "2:4"}
 def test_a_file_and_a_list_of_dicts_say_the_same(tmp_path: Path) -> None:
     path = tmp_path / "combined.toml"
     path.write_text(
-        '[[stage]]\nmethod = "distil"\nnetwork = "net.py:make_small"\nfeatures = {"a.1" = "b"}\nepochs = 4\n'
+        '[[stage]]\nmethod = "distil"\nnetwork = "net.py:make_small"\nfeatures = {"a.1" = "b"}\n'
+        'relations = {"c" = "d"}\nattention = {"e" = "f"}\nepochs = 4\n'
         '[[stage]]\nmethod = "prune"\nmacs = 0.5\nstep-ratio = 0.2\n[[stage]]\nmethod = "qat"\n'
     )
     stages = read_pipeline(path)
-    assert stages == read_pipeline(
-        [{**DISTIL, "features": {"a.1": "b"}, "epochs": 4}, {**PRUNE, "step_ratio": 0.2}, QAT]
-    )
+    assert stages == read_pipeline([{**DISTIL, **LEARNT, "epochs": 4}, {**PRUNE, "step_ratio": 0.2}, QAT])
     assert [stage.name for stage in stages] == ["stage 1 (distil)", "stage 2 (prune)", "stage 3 (qat)"]
     request = with_pipeline(REQUEST, stages)
-    assert (request.student, request.student_features) == ("net.py:make_small", (("a.1", "b"),))
+    assert request.student == "net.py:make_small"
+    assert request.features == Features((("a.1", "b"),), (("c", "d"),), (("e", "f"),))
     assert (request.pipeline, request.prune, request.qat) == (stages, True, "never")
 
 
@@ -118,6 +120,8 @@ def test_a_file_that_is_no_pipeline_is_named(tmp_path: Path, content: str | None
         ({"student": "net.py:small"}, None, "--student"),
         ({"student_weights": Path("w")}, None, "--student-weights"),
         ({"student_features": (("a", "b"),)}, None, "--student-features"),
+        ({"student_relations": (("a", "b"),)}, None, "--student-relations"),
+        ({"student_attention": (("a", "b"),)}, None, "--student-attention"),
         ({"qat": "never"}, None, "--qat never"),
     ],
 )

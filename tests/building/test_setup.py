@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from edgekit.building.board import Board
+from edgekit.building.given import locate_model
 from edgekit.building.request import BuildRequest, TrainOptions
-from edgekit.building.setup import locate_model, prepare
+from edgekit.building.setup import prepare
 from edgekit.errors import DataError, OutputError, UserError
 from edgekit.hardware import find_target
 from edgekit.testing.onnx_networks import residual_network, samples

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edgekit.building.given import GivenModel
 from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
-from edgekit.building.setup import GivenModel
 from edgekit.errors import StageError, UserError
 from edgekit.measure import default_metric, find_weakness
 from edgekit.plan import candidate_id

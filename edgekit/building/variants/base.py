@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor, as_stage_error
+from edgekit.building.given import GivenModel
 from edgekit.building.layer_times import LayerTimes
-from edgekit.building.request import BuildRequest
-from edgekit.building.setup import GivenModel
+from edgekit.building.request import BuildRequest, TeacherSpec
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.compress import TeacherOutputs
@@ -98,6 +98,7 @@ class MakerContext:
     trained for integers. `became`: the id of a network that the maker has given → of its builds those that ran.
     `teacher`: the user's network, where `model` and `original` are one that was made of it and is made smaller in turn.
     `features`: of the board's CPU.
+    `teachers`: those that the request or its stages name.
     """
 
     request: BuildRequest
@@ -122,6 +123,7 @@ class MakerContext:
     became: Callable[[str], tuple[Attempt, ...]] = lambda variant: ()
     teacher: GivenModel | None = None
     features: frozenset[str] = frozenset()
+    teachers: Mapping[TeacherSpec, GivenModel] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

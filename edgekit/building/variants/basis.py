@@ -15,7 +15,7 @@ import msgspec
 
 from edgekit.building.cache import Cache
 from edgekit.building.code import code_digest
-from edgekit.building.setup import GivenModel
+from edgekit.building.given import GivenModel
 from edgekit.building.variants.original import example_inputs
 from edgekit.compress import (
     PruneConfig,

@@ -17,6 +17,7 @@ from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.job import CutShortError, Job, PruneJob, Student, TrainingJob, distil
 from edgekit.building.variants.named_task import why_it_stays
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
+from edgekit.building.variants.teaching import teacher_digest, teachers_of
 from edgekit.building.variants.training import (
     STEP_BATCHES,
     at_least,
@@ -96,7 +97,7 @@ def job_for(context: MakerContext, config: PruneConfig, fraction: float | None) 
         limit=DEFAULT_LIMIT if limit is None else limit,
         fraction=fraction,
         code=tuple(code_digest(spec) for spec in (options.loss, options.step) if spec),
-        teacher="" if context.teacher is None else context.teacher.ref.digest,
+        teacher=teacher_digest(context),
     )
 
 
@@ -172,6 +173,8 @@ def train_pruned(context: MakerContext, job: PruneJob, name: str = "") -> Iterat
     """
     example = example_inputs(context.source)
     entry, cut = trained(context, job)
+    for note in entry.meta.get("notes", ()):
+        context.reporter.say(note)
 
     def write(path: Path) -> Signature:
         module = loaded(context, job, entry.path / "pruned.safetensors", example)
@@ -186,7 +189,9 @@ def train_pruned(context: MakerContext, job: PruneJob, name: str = "") -> Iterat
     parent, whose = context.original.id, ""
     if parent != ORIGINAL:
         name, whose = f"{parent}-{name}", f" of {parent}"
-    description = f"{done_to(context, job)}{fraction:.0%} of the MACs{whose}, distilled from the original"
+    description = (
+        f"{done_to(context, job)}{fraction:.0%} of the MACs{whose}, distilled from {taught_by(context)}"
+    )
     kind = kind_of(job)
     # What was trained is handed over: its export is outside of what the makers' limit keeps free.
     cache = replace(context.cache, time_limit=None)
@@ -198,6 +203,12 @@ def train_pruned(context: MakerContext, job: PruneJob, name: str = "") -> Iterat
     yield MadeVariant(variant, tuple(entry.meta["history"]), steps, load=load)
     if cut is not None:
         yield cut.cut_short(f"training of {name}")
+
+
+def taught_by(context: MakerContext) -> str:
+    """Who teaches, for people."""
+    named = [context.teachers[spec].name for spec, _ in context.request.teachers]
+    return ", ".join(named) or "the original"
 
 
 def loaded(context: MakerContext, job: PruneJob, path: Path, example: Arrays) -> torch.nn.Module:
@@ -338,4 +349,5 @@ def train(context: MakerContext, job: PruneJob, folder: Path, title: str = TITLE
             context.teacher_outputs,
             student,
             None if context.teacher is None else context.teacher.load(),
+            teachers_of(context.request, context.teachers),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from edgekit.building.setup import GivenModel
+from edgekit.building.given import GivenModel
 from edgekit.building.variants.base import Made, MadeVariant, MakerContext, VariantMaker
 from edgekit.building.variants.pruned import PrunedMaker, fits_nowhere, leaders, with_energy, with_free_memory
 from edgekit.errors import StageError, TimeLimitReached

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -15,6 +15,7 @@ from edgekit.building.variants.original import example_inputs
 from edgekit.building.variants.training import validator
 from edgekit.compress import (
     METHOD,
+    Features,
     IterateConfig,
     LowRankPlan,
     PruneConfig,
@@ -22,6 +23,7 @@ from edgekit.compress import (
     PrunePlan,
     SparsePlan,
     TeacherOutputs,
+    Teachers,
     TrainConfig,
     prune_iteratively,
     save_pruned,
@@ -36,7 +38,9 @@ from edgekit.opened import merged
 from edgekit.result import TrainedStep
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from edgekit.data import DataSource, Split
@@ -78,9 +82,9 @@ class PruneJob:
     ends it. `dropped`: blocks that go whole, `merged`: those whose convolutions become one, before any channel.
     `plan`: what goes from the network, all at once, as `PrunePlan` writes it; "": it is found step by step. `low_rank`:
     which layers are factorized, as `LowRankPlan` writes it; "": none. `student`: the digest of another network that
-    learns from the original; "": it learns itself. `features`: layers of the original and of the student that it learns
-    from. `teacher`: the digest of the network that teaches, where the one that is made smaller came of it; "": it is
-    its own teacher. `sparsity`: which weights become zero, as `SparsePlan` writes it; "": none.
+    learns from the original; "": it learns itself. `features`: what it learns of layers of the original and of its own.
+    `teacher`: the digest of the network or the networks that teach, where it is not the one that is made smaller; "":
+    it is its own teacher. `sparsity`: which weights become zero, as `SparsePlan` writes it; "": none.
     `code`: digests of the user's own loss and step; `opened`: path and SHA-256 of each file that they read when they
     are called, as far as a training has told (`with_opened`). What a time limit cut short has a key of its own
     (`cut_parts`), so that a longer one goes on.
@@ -101,7 +105,7 @@ class PruneJob:
     plan: str = ""
     low_rank: str = ""
     student: str = ""
-    features: tuple[tuple[str, str], ...] = ()
+    features: Features = field(default_factory=Features)
     teacher: str = ""
     sparsity: str = ""
 
@@ -116,6 +120,7 @@ class PruneJob:
         In the place of our code's digest stands the number of its method: trainings are long.
         """
         parts: dict[str, Any] = {**msgspec.to_builtins(self), "method": METHOD}
+        parts["features"] = {kind: pairs for kind, pairs in parts["features"].items() if pairs}
         if not (self.code or self.opened):
             del parts["opened"]
         for name in (
@@ -165,80 +170,72 @@ def distil(
     folder: Path,
     shared: TeacherOutputs | None = None,
     student: Student | None = None,
-    teacher: torch.nn.Module | None = None,
+    own: torch.nn.Module | None = None,
+    teachers: Teachers | None = None,
 ) -> dict[str, Any]:
     """The training of a job on its network and data. `scratch`: for checkpoints; `deadline`: see prune_iteratively.
 
-    `shared`: what the original gave in trainings on the same batches, of plans. `student`: whom the job trains, if it
-    is not the network itself. `teacher`: who teaches, if not the network itself.
+    `shared`: what the teacher gave in trainings on the same batches, of plans. `student`: whom the job trains, if it
+    is not the network itself. `own`: the user's network, if not the one that is made smaller: it is the one to be
+    compared with, and it teaches where no `teachers` do.
 
     Raises StageError, CutShortError.
     """
-    if job.trains_another:
-        outcome = another(module, source, samples, validation, job, scratch, deadline, step, student, teacher)
-        return kept_outcome(outcome, job, folder)
-    if job.plan:
-        outcome = train_planned(
-            module,
-            example_inputs(source),
-            samples,
-            validator(validation, module),
-            PrunePlan.from_json(job.plan),
-            job.train,
-            limit=job.limit,
-            shared=shared,
-            progress=step,
-            folder=scratch,
-            deadline=deadline,
-        )
-        return kept_outcome(outcome, job, folder)
-    outcome = prune_iteratively(
-        module,
-        example_inputs(source),
-        samples,
-        validator(validation, teacher or module),
-        job.config,
-        job.train,
-        limit=job.limit,
-        target_fraction=job.fraction,
-        dropped=job.dropped,
-        merged=job.merged,
-        teacher=teacher,
-        steps=job.steps,
-        progress=step,
-        folder=scratch,
-        deadline=deadline,
-    )
-    return kept_outcome(outcome, job, folder)
+    validate = validator(validation, own or module)
+    baseline = validate(own or module)
+    teacher = own if teachers is None else teachers.joined(samples, job.train.temperature)
+    told: tuple[str, ...] = ()
+    if teachers is not None and teacher is not None:
+        told = tuple(teachers.told(validate, teacher, baseline))
+    outcome = trained_by(
+        module, example_inputs(source), samples, validate, baseline, job, scratch, deadline, step, shared, student,
+        teacher, "" if teachers is None else teachers.within,
+    )  # fmt: skip
+    return kept_outcome(replace(outcome, notes=(*told, *outcome.notes)), job, folder)
 
 
-def another(
+def trained_by(
     module: torch.nn.Module,
-    source: DataSource,
+    example: tuple[NDArray[np.generic], ...],
     samples: Split,
-    validation: Split,
+    validate: Callable[[torch.nn.Module], float],
+    baseline: float,
     job: PruneJob,
     scratch: Path,
     deadline: float | None,
     step: Step,
+    shared: TeacherOutputs | None,
     student: Student | None,
     teacher: torch.nn.Module | None,
+    within: str,
 ) -> PruneOutcome:
-    """A training whose network is no pruned one: factorized, sparse, or a student."""
-    example, validate = example_inputs(source), validator(validation, teacher or module)
+    """What the job asks for, taught by `teacher` (None: the network itself). Raises StageError."""
+    if student is not None:
+        return train_student(
+            module, student.module, student.name, example, samples, validate, job.train,
+            limit=job.limit, baseline=baseline, features=job.features, teacher=teacher, within=within,
+            progress=step, folder=scratch, deadline=deadline,
+        )  # fmt: skip
     if job.sparsity:
         return train_sparse(
             module, samples, validate, SparsePlan.from_json(job.sparsity), job.train,
-            limit=job.limit, teacher=teacher, progress=step, folder=scratch, deadline=deadline,
+            limit=job.limit, baseline=baseline, teacher=teacher, progress=step, folder=scratch, deadline=deadline,
         )  # fmt: skip
-    if student is None:
+    if job.low_rank:
         return train_low_rank(
             module, example, samples, validate, LowRankPlan.from_json(job.low_rank), job.train,
-            limit=job.limit, teacher=teacher, progress=step, folder=scratch, deadline=deadline,
+            limit=job.limit, baseline=baseline, teacher=teacher, progress=step, folder=scratch, deadline=deadline,
         )  # fmt: skip
-    return train_student(
-        module, student.module, student.name, example, samples, validate, job.train,
-        limit=job.limit, features=job.features, progress=step, folder=scratch, deadline=deadline,
+    if job.plan:
+        return train_planned(
+            module, example, samples, validate, PrunePlan.from_json(job.plan), job.train,
+            limit=job.limit, baseline=baseline, teacher=teacher, shared=shared, progress=step, folder=scratch,
+            deadline=deadline,
+        )  # fmt: skip
+    return prune_iteratively(
+        module, example, samples, validate, job.config, job.train,
+        limit=job.limit, target_fraction=job.fraction, dropped=job.dropped, merged=job.merged, baseline=baseline,
+        teacher=teacher, steps=job.steps, progress=step, folder=scratch, deadline=deadline,
     )  # fmt: skip
 
 
@@ -265,6 +262,7 @@ def save_outcome(outcome: PruneOutcome, folder: Path) -> dict[str, Any]:
         "seconds": sum(record.seconds for record in outcome.history),
         "aside": outcome.aside,
         "opened": dict(outcome.opened),
+        "notes": list(outcome.notes),
     }
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from edgekit.building.code import code_digest
+from edgekit.building.given import GivenModel
 from edgekit.building.layer_times import timed_precision
 from edgekit.building.request import LOW_RANK_AUTO, BuildRequest
-from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import Made, MakerContext
 from edgekit.building.variants.distilled import SLACK_TO_FRACTION, job_for, train_pruned
 from edgekit.building.variants.factor_times import FactorTimes, factor_times, widest_steps

@@ -98,6 +98,8 @@ def named_inputs(context: MakerContext) -> dict[str, Any]:
 def why_it_stays(context: MakerContext) -> str:
     """What keeps a training in this process, in words; "" where it may travel."""
     request = context.request
+    if request.teachers:
+        return "other teachers are asked where the build runs"
     if context.model.module is not None:
         return "a live network cannot travel"
     if not isinstance(request.data, (str, Path)):

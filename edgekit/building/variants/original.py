@@ -13,13 +13,16 @@ import numpy as np
 
 from edgekit.building.cache import Cache
 from edgekit.building.executor import Executor
+from edgekit.building.given import GivenModel
 from edgekit.building.reading import read_network
-from edgekit.building.setup import GivenModel
-from edgekit.data import DataSource, Splits, check_data, most_different
+from edgekit.data import ATTENTION_MASK, DataSource, Splits, check_data, check_tokens, most_different
+from edgekit.errors import DataError
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost, read_signature
 from edgekit.graph.sizes import sizes_told
+from edgekit.graph.tokens import vocabularies
 from edgekit.model import check_example, export_onnx
+from edgekit.model.tokens import forward_names, torch_vocabularies
 from edgekit.progress import Reporter
 from edgekit.types import InputShape, Signature, Variant, VariantKind
 
@@ -56,6 +59,8 @@ def original_variant(
     is_onnx = model.ref.kind == "onnx"
     if not is_onnx:
         check_example(given, example)
+    if model.ref.kind in ("factory", "module"):
+        refuse_bad_tokens(model, source)
 
     def write(path: Path) -> Signature:
         ref = model.ref
@@ -80,7 +85,31 @@ def original_variant(
         for line in sizes_told(read_signature(model.ref.source), variant.signature):
             reporter.say(line)
     check_data(source, splits, variant.signature, metric)
+    names = [port.name for port in variant.signature.inputs]
+    check_tokens(source, names, vocabularies(variant.onnx_path))
     return variant
+
+
+def refuse_bad_tokens(model: GivenModel, source: DataSource) -> None:
+    """Ids that the network has no row for, and a mask that the data lacks: told before it is run on samples.
+
+    Raises DataError.
+    """
+    example = example_inputs(source)
+    if all(array.ndim > 2 for array in example):  # ids are [N, T], or [N]
+        return
+    module = model.load()
+    names, needed = forward_names(module)
+    masked = names.index(ATTENTION_MASK) + 1 if ATTENTION_MASK in names else 0
+    lacking = names[len(example) : max(needed, masked)]
+    if lacking:
+        inputs = "one input" if len(example) == 1 else f"{len(example)} inputs"
+        raise DataError(
+            f"{source.name} has {inputs} per sample, and the network takes {', '.join(lacking)} as well",
+            allowed=f"({', '.join(names[: len(example) + len(lacking)])}), as forward() has them",
+            remedy="give a tuple of inputs per sample; a mask holds 1 where a token is, 0 where none is",
+        )
+    check_tokens(source, names, torch_vocabularies(module, example, names))
 
 
 def make_variant(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from edgekit.building.given import GivenModel
 from edgekit.building.pipeline import (
     DropOptions,
     LowRankOptions,
@@ -14,7 +15,6 @@ from edgekit.building.pipeline import (
     SparseOptions,
 )
 from edgekit.building.request import BuildRequest, read_blocks, read_low_rank, read_sparsity
-from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import Made, MadeVariant, MakerContext, VariantMaker
 from edgekit.building.variants.distilled import job_for, train_pruned
 from edgekit.building.variants.in_turn import PrunedInTurn, beginning_with, made_in_turn
@@ -25,11 +25,13 @@ from edgekit.building.variants.pruned import (
     leaders,
     never_pruned,
     never_trained,
+    untaught,
 )
 from edgekit.building.variants.qat import QatMaker
 from edgekit.building.variants.shallow import ShallowMaker, refuse_unknown_blocks
 from edgekit.building.variants.sparse import SparseMaker, refuse_unfit_sparsity
 from edgekit.building.variants.student import StudentMaker
+from edgekit.building.variants.teaching import teaching_by_its_file
 from edgekit.building.variants.training import prune_config, seconds_left
 from edgekit.data import DataSource
 from edgekit.errors import StageError, UserError
@@ -45,11 +47,15 @@ class PipelineMaker:
         """See VariantMaker."""
         if all(stage.method == "qat" for stage in context.request.pipeline):
             return None
+        if context.student is not None:  # all stages are about it
+            return untaught(context.splits, "the pipeline")
         return never_trained(context.model, context.splits, "the pipeline", "it cannot be made smaller")
 
     def make(self, context: MakerContext) -> Iterator[Made]:
         """See VariantMaker. What stops a stage is told, and ends the pipeline."""
         stages = context.request.pipeline
+        if context.student is not None:
+            context = replace(context, model=teaching_by_its_file(context.model, context.original))
         last: MadeVariant | None = None
         for stage in stages:
             made: MadeVariant | None = None
@@ -84,6 +90,8 @@ def asked_of(stage: PipelineStage, context: MakerContext) -> MakerContext:
     request = replace(
         context.request, train=stage.training(context.request.train), drop=(), merge=(), low_rank=None
     )
+    if stage.teachers:
+        request = replace(request, teachers=stage.teachers)
     options = stage.options
     if isinstance(options, DropOptions):
         request = replace(request, drop=read_blocks(options.blocks))

@@ -12,8 +12,8 @@ import msgspec
 from edgekit.building.cache import Cache
 from edgekit.building.candidates.exporting import Exporter
 from edgekit.building.candidates.timing import Timer
+from edgekit.building.given import GivenModel
 from edgekit.building.samples import SplitFiles
-from edgekit.building.setup import GivenModel
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
 from edgekit.compress import PruneConfig, apply_plan, propose
 from edgekit.data import DataSource, Split

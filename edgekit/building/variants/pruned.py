@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from edgekit.building.given import GivenModel
 from edgekit.building.request import BuildRequest
-from edgekit.building.setup import GivenModel
 from edgekit.building.values import Attempt
 from edgekit.building.variants.base import Made, MakerContext
 from edgekit.building.variants.distilled import job_for, train_pruned, trained_already, with_opened
@@ -32,6 +32,7 @@ __all__ = [
     "may_fit_pruned",
     "never_pruned",
     "never_trained",
+    "untaught",
     "with_energy",
     "with_free_memory",
 ]
@@ -179,11 +180,16 @@ def never_trained(model: GivenModel, splits: Splits, what: str, cannot: str) -> 
             f"a .{kind} file is quantized and measured as it is: {cannot}",
             "give the network as net.py:factory with --weights",
         )
-    if splits.train is None:
-        return Rejection(
-            what, "there are no training samples to train a smaller network with", "give a train part"
-        )
-    return None
+    return untaught(splits, what)
+
+
+def untaught(splits: Splits, what: str) -> Rejection | None:
+    """Why `what` is not trained where any network may teach; None where it may be."""
+    if splits.train is not None:
+        return None
+    return Rejection(
+        what, "there are no training samples to train a smaller network with", "give a train part"
+    )
 
 
 def leaders(

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from edgekit.building.cache import Cache
+from edgekit.building.given import GivenModel
 from edgekit.building.request import DROP_AUTO, BuildRequest
-from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import Made, MakerContext
 from edgekit.building.variants.distilled import job_for, train_pruned
 from edgekit.building.variants.original import example_inputs

@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from edgekit.building.given import GivenModel
 from edgekit.building.request import BuildRequest
-from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import Made, MadeVariant, MakerContext
 from edgekit.building.variants.distilled import job_for, train_pruned
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant

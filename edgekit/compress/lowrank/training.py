@@ -50,6 +50,7 @@ def train_low_rank(
     train_config: TrainConfig,
     *,
     limit: float,
+    baseline: float | None = None,
     teacher: torch.nn.Module | None = None,
     progress: Step | None = None,
     folder: Path | None = None,
@@ -68,8 +69,8 @@ def train_low_rank(
             parameter.requires_grad_(True)
     teaching = original if teacher is None else folded(teacher)
     outcome = train_once(
-        teaching, student, train, validate, plan, train_config, REASON, limit=limit, progress=progress,
-        folder=folder, deadline=deadline,
+        teaching, student, train, validate, plan, train_config, REASON, limit=limit, baseline=baseline,
+        progress=progress, folder=folder, deadline=deadline,
     )  # fmt: skip
     retrace(student, example)
     return outcome

@@ -62,6 +62,7 @@ def prune_iteratively(
     target_fraction: float | None,
     dropped: Sequence[str] = (),
     merged: Sequence[str] = (),
+    baseline: float | None = None,
     teacher: torch.nn.Module | None = None,
     steps: IterateConfig = IterateConfig(),
     progress: Step | None = None,
@@ -73,12 +74,13 @@ def prune_iteratively(
     The blocks `dropped` go first and those `merged` become one convolution, without a step of training; with a
     `target_fraction` of 1 nothing else does.
     Each step takes `config.ratio_step` of the original's MACs, distils for `steps.step_epochs` from `teacher` (None:
-    the original), whose score by `validate` drops are from, and validates; a step whose drop is above limit + slack is
-    taken back and ends the pruning. What was kept is then trained with `train_config`. With `target_fraction` None only
-    the limit ends it. `folder` keeps every finished step: a rerun with the same arguments goes on from there.
-    `deadline` (time.monotonic() seconds) shortens the final training; no step begins after half of the time, and one
-    that is not done after three quarters is left out, to be gone on with by a rerun. Nothing shortened is kept in
-    `folder`. Raises StageError when not even the first step can be made, TimeLimitReached when time is too short.
+    the original) and validates; drops are from `baseline`, or the teacher's score where it is not given. A step whose
+    drop is above limit + slack is taken back and ends the pruning. What was kept is then trained with `train_config`.
+    With `target_fraction` None only the limit ends it. `folder` keeps every finished step: a rerun with the same
+    arguments goes on from there. `deadline` (time.monotonic() seconds) shortens the final training; no step begins
+    after half of the time, and one that is not done after three quarters is left out, to be gone on with by a rerun.
+    Nothing shortened is kept in `folder`. Raises StageError when not even the first step can be made, TimeLimitReached
+    when time is too short.
     """
     original = folded(original)
     train_config = settled(train_config, original, lambda: example_tensors(example))
@@ -87,7 +89,7 @@ def prune_iteratively(
     share = SharedProgress(progress or SilentStep(), expected)
     trainings = distilling(teaching, train, validate, train_config, share, folder)
     work = _Work(example, config, train_config, steps, trainings)
-    baseline = validate(teaching)
+    baseline = validate(teaching) if baseline is None else baseline
     is_shallower = bool(dropped or merged)
     begin = propose_depth(original, example, dropped, merged) if is_shallower else PrunePlan()
     shallow = apply_plan(original, example, begin) if is_shallower else original

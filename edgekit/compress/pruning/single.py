@@ -52,25 +52,27 @@ def train_planned(
     *,
     limit: float,
     baseline: float | None = None,
+    teacher: torch.nn.Module | None = None,
     shared: TeacherOutputs | None = None,
     progress: Step | None = None,
     folder: Path | None = None,
     deadline: float | None = None,
 ) -> PruneOutcome:
-    """Make `plan` of `original` at once (blocks first, then channels) and distil from the original.
+    """Make `plan` of `original` at once (blocks first, then channels) and distil from `teacher` (None: the original).
 
     `limit`: the drop from `baseline`, the original's score by `validate` (asked where it is not given), that the one
     record of history calls accepted. `deadline` (time.monotonic() seconds) shortens the training. `folder` keeps a
     checkpoint, and the result unless it was shortened: a rerun with the same arguments goes on from there. Trainings of
-    other plans and lengths may lie beside it, those on other samples may not. `shared` keeps the original's outputs for
+    other plans and lengths may lie beside it, those on other samples may not. `shared` keeps the teacher's outputs for
     the next plan that is trained on the same batches. Raises StageError when the plan does not fit or changes nothing.
     """
     if not plan.changes:
         raise StageError("prune", "the plan takes nothing away")
     original = folded(original)
     student = apply_plan(original, example, plan)
+    teaching = original if teacher is None else folded(teacher)
     outcome = train_once(
-        original, student, train, validate, plan, train_config, PLANNED, limit=limit, baseline=baseline,
+        teaching, student, train, validate, plan, train_config, PLANNED, limit=limit, baseline=baseline,
         shared=shared, progress=progress, folder=folder, deadline=deadline,
     )  # fmt: skip
     retrace(student, example)

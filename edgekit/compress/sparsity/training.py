@@ -53,13 +53,14 @@ def train_sparse(
     train_config: TrainConfig,
     *,
     limit: float,
+    baseline: float | None = None,
     teacher: torch.nn.Module | None = None,
     progress: Step | None = None,
     folder: Path | None = None,
     deadline: float | None = None,
 ) -> PruneOutcome:
     """Train `original` on while its weights become zero by `plan`, with `teacher` (None: itself); else as
-    `train_planned`.
+    `train_planned`. Drops are from `baseline`, or the teacher's score where it is not given.
 
     A plan that rewinds trains twice: once to find the zeros, then what is left from the weights that the first began
     with (Frankle, Dziugaite, Roy and Carbin 2019, arXiv:1903.01611, with the end of the given training as the point
@@ -74,7 +75,7 @@ def train_sparse(
     share = SharedProgress(progress or SilentStep(), (1 + plan.rewind) * train_config.epochs)
     trainings = distilling(teaching, train, validate, train_config, share, folder)
     zeros = zero_weights(student, plan, trainings.train, train_config.seed)
-    before = validate(teaching)
+    before = validate(teaching) if baseline is None else baseline
     begun_with = copy.deepcopy(student.state_dict())
     history: list[StepRecord] = []
     for kind in ("step", "final") if plan.rewind else ("final",):

@@ -3,7 +3,8 @@
 Classification: L = alpha * CE(labels) + (1 - alpha) * T^2 * KL(teacher / T || student / T), Hinton et al.
 2015 (arXiv:1503.02531). Outputs that are not class scores: mean squared error to the teacher's outputs,
 divided by the variance of the teacher's output, so that several outputs weigh alike. So are outputs that the labels'
-targets are for: the softmax of coordinates means nothing.
+targets are for: the softmax of coordinates means nothing. Relations of samples (see `compress/showing`): Huber's loss
+(Park et al. 2019, equations 5 and 7) divided by half of the variance, which of small differences is the same.
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ from edgekit.labels import IGNORED
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.compress.showing import ShownOutput
     from edgekit.compress.training.goal import Goal
 
-__all__ = ["OutputKind", "as_logits", "distillation_loss", "hard_loss", "output_kind"]
+__all__ = [
+    "OutputKind",
+    "as_logits",
+    "distillation_loss",
+    "hard_loss",
+    "output_kind",
+    "output_kinds",
+]
 
-OutputKind = Literal["logits", "probabilities", "values"]
+OutputKind = Literal["logits", "probabilities", "values", "relations"]
 
 
 def output_kind(output: torch.Tensor) -> OutputKind:
@@ -28,6 +37,16 @@ def output_kind(output: torch.Tensor) -> OutputKind:
     if output.ndim != 2 or output.shape[1] < 2 or not output.is_floating_point():
         return "values"
     return "probabilities" if _sums_to_one(output) else "logits"
+
+
+def output_kinds(
+    outputs: Sequence[torch.Tensor], goal: Goal | None, shown: Sequence[ShownOutput] = ()
+) -> tuple[OutputKind, ...]:
+    """What the outputs are; one that targets are for holds values, whatever it looks like. `shown`: of the last."""
+    targeted = goal.output if goal is not None and goal.kind == "values" else None
+    own = outputs[: len(outputs) - len(shown)]
+    kinds = ["values" if index == targeted else output_kind(output) for index, output in enumerate(own)]
+    return (*kinds, *shown)
 
 
 def _sums_to_one(output: torch.Tensor) -> bool:
@@ -68,9 +87,13 @@ def distillation_loss(
 
     total = outputs[0].new_zeros((), dtype=torch.float32)
     for out, teacher, kind in zip(outputs, teacher_outputs, kinds, strict=True):
-        if kind == "values":
+        if kind == "values" or kind == "relations":
             wanted = teacher.float()
-            total = total + (out.float() - wanted).square().mean() / (wanted.var(unbiased=False) + 1e-8)
+            if kind == "values":
+                apart = (out.float() - wanted).square().mean()
+            else:
+                apart = 2.0 * torch.nn.functional.smooth_l1_loss(out.float(), wanted)
+            total = total + apart / (wanted.var(unbiased=False) + 1e-8)
         else:
             student_log = (as_logits(out, kind) / temperature).log_softmax(1)
             teacher_log = (as_logits(teacher, kind) / temperature).log_softmax(1)

@@ -10,10 +10,11 @@ what they depend on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import flat_outputs, forward_outputs
+from edgekit.compress.showing import ShownOutput, shown_outputs
 from edgekit.compress.training.custom import (
     CRITERION_ARGUMENTS,
     LOSS_ARGUMENTS,
@@ -23,7 +24,7 @@ from edgekit.compress.training.custom import (
     load_step,
     takes_teacher,
 )
-from edgekit.compress.training.distill import OutputKind, distillation_loss, hard_loss, output_kind
+from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kinds
 from edgekit.compress.training.goal import Goal, find_goal
 from edgekit.compress.training.shared import GuideFunction, TeacherOutputs, guiding
 from edgekit.errors import DataError
@@ -71,11 +72,14 @@ def make_loss(
         return _custom_loss(config, teacher, guide_of, labels, around)
     if teacher is None and labels is None:
         raise DataError("there are neither labels nor a teacher to learn from", remedy="give one of them")
-    return _standard(config, guide_of, labels)
+    return _standard(config, guide_of, labels, shown_outputs(teacher))
 
 
 def _standard(
-    config: TrainConfig, guide_of: GuideFunction | None, all_labels: NDArray[np.generic] | None
+    config: TrainConfig,
+    guide_of: GuideFunction | None,
+    all_labels: NDArray[np.generic] | None,
+    shown: Sequence[ShownOutput] = (),
 ) -> LossFunction:
     goal: Goal | None = None
     is_known = False
@@ -95,16 +99,10 @@ def _standard(
                 "the labels fit none of the outputs", remedy="give a teacher, or a loss of your own"
             )
         guides = guide_of(inputs)
-        soft = distillation_loss(outputs, guides, _kinds(guides, goal), config.temperature)
+        soft = distillation_loss(outputs, guides, output_kinds(guides, goal, shown), config.temperature)
         return soft if hard is None else config.alpha * hard + (1.0 - config.alpha) * soft
 
     return loss_of
-
-
-def _kinds(guides: tuple[torch.Tensor, ...], goal: Goal | None) -> tuple[OutputKind, ...]:
-    """What the outputs are; one that targets are for holds values, whatever it looks like."""
-    targeted = goal.output if goal is not None and goal.kind == "values" else None
-    return tuple("values" if index == targeted else output_kind(guide) for index, guide in enumerate(guides))
 
 
 def _custom_loss(
@@ -151,7 +149,7 @@ def _criterion(
             return hard
         guides = guide_of(inputs)
         parts = flat_outputs(outputs)
-        kinds = _kinds(guides, find_goal(all_labels, parts))
+        kinds = output_kinds(guides, find_goal(all_labels, parts))
         soft = distillation_loss(parts, guides, kinds, config.temperature)
         return config.alpha * hard + (1.0 - config.alpha) * soft
 

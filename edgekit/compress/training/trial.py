@@ -19,8 +19,10 @@ __all__ = ["try_training"]
 TRIAL_BATCH = 8
 
 
-def try_training(network: torch.nn.Module, data: Samples, config: TrainConfig) -> None:
-    """Call the loss or step of `config` on a few samples, with the network as student and teacher.
+def try_training(
+    network: torch.nn.Module, data: Samples, config: TrainConfig, teacher: torch.nn.Module | None = None
+) -> None:
+    """Call the loss or step of `config` on a few samples, with the network as student and `teacher` (None: itself).
 
     `network` stays as it is. Raises UserError for what would end each training at its first batch.
     """
@@ -31,11 +33,11 @@ def try_training(network: torch.nn.Module, data: Samples, config: TrainConfig) -
     batch = next(iter(data.batches(min(TRIAL_BATCH, len(data)))))
     inputs = tuple(to_tensor(array) for array in batch.inputs)
     labels = None if batch.labels is None else torch.as_tensor(batch.labels)
-    student, teacher = (copy.deepcopy(network).cpu() for _ in range(2))
+    student, guide = (copy.deepcopy(module).cpu() for module in (network, teacher or network))
     student.train()
-    teacher.eval()
+    guide.eval()
     try:
         with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
-            make_loss(config, teacher, data.labels)(student, inputs, labels)
+            make_loss(config, guide, data.labels)(student, inputs, labels)
     except StageError as problem:
         raise UserError(problem.cause, remedy=problem.remedy) from problem

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgekit.building.candidates.reference import told_weakness
+from edgekit.building.given import GivenModel
 from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
-from edgekit.building.setup import GivenModel
 from edgekit.devices import SampleFiles
 from edgekit.errors import UserError
 from edgekit.model import ModelRef

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from edgekit.building.given import GivenModel
 from edgekit.building.request import BuildRequest, TrainOptions
-from edgekit.building.setup import GivenModel
 from edgekit.building.variants.base import MakerContext
 from edgekit.hardware import find_target
 from edgekit.model import locate_module

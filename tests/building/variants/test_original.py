@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from edgekit.building.executor import InProcessExecutor
-from edgekit.building.setup import GivenModel
+from edgekit.building.given import GivenModel
 from edgekit.building.variants import original
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant, original_variant
 from edgekit.data import from_arrays, make_splits

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from edgekit.building.given import GivenModel
 from edgekit.building.outcome.waterfall import earlier
 from edgekit.building.pipeline import read_pipeline, with_pipeline
-from edgekit.building.setup import GivenModel, refuse_impossible_qat
+from edgekit.building.setup import refuse_impossible_qat
 from edgekit.building.values import Outcome
 from edgekit.building.variants.base import MadeVariant, MakerContext, open_makers
 from edgekit.building.variants.in_turn import beginning_with, pruned_in_turn

@@ -245,7 +245,7 @@ OTHERS: dict[str, Any] = {
     "plan": "{}",
     "low_rank": "{}",
     "student": "other",
-    "features": (("a", "b"),),
+    "features": {"values": (("a", "b"),), "relations": (("a", "b"),), "attention": (("a", "b"),)},
     "teacher": "other",
     "sparsity": "{}",
     "config": {"ratio_step": 0.2, "importance": "taylor", "round_to": 16, "min_channels": 2, "scope": "inner",

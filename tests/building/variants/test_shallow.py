@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 import edgekit
+from edgekit.building.given import GivenModel
 from edgekit.building.request import read_blocks
-from edgekit.building.setup import GivenModel
 from edgekit.building.variants import shallow
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.job import PruneJob

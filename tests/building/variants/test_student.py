@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import edgekit
+from edgekit.building.given import GivenModel, locate_student
 from edgekit.building.request import BuildRequest, read_features
-from edgekit.building.setup import GivenModel, locate_student
 from edgekit.building.variants.base import MadeVariant, MakerContext
 from edgekit.building.variants.student import StudentMaker
 from edgekit.errors import UserError
@@ -106,10 +106,6 @@ def context(tmp_path: Path) -> Iterator[MakerContext]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (
-            lambda c: replace(c, model=replace(c.model, ref=replace(c.model.ref, kind="pt2"))),
-            "cannot be a teacher",
-        ),
         (lambda c: replace(c, splits=replace(c.splits, train=None)), "no training samples"),
     ],
 )
@@ -205,6 +201,10 @@ def test_a_student_begins_with_the_random_weights_of_the_builds_seed(tmp_path: P
         ({"student": Small().eval(), "student_weights": "w.pt"}, "student: weights are given beside a live Small"),
         ({"student_features": "first=first"}, "features are to be learnt, but by no student; give --student as well"),
         ({"student": "net.py:make_small", "student_features": "fist=first"}, "has no layer 'fist'; near it: first"),
+        ({"student_relations": "first=first"}, "features are to be learnt, but by no student"),
+        ({"student": "net.py:make_small", "student_relations": "first"}, "student_relations is 'first'; allowed"),
+        ({"student": "net.py:make_small", "student_relations": "first=frist"}, "the student has no layer 'frist'"),
+        ({"student": "net.py:make_small", "student_attention": "first=first"}, "shows no map of attention at first"),
         (
             {"student": "net.py:make_small", "student_features": {"first": "first"}, "loss": lambda a, b, c: a.sum()},
             "features are learnt by the standard loss, and another one is given",
@@ -231,7 +231,7 @@ def build(folder: Path, **options: Any) -> edgekit.Result:
     images += chance.normal(size=(10, 1, 8, 8)).astype(np.float32)[labels]
     return edgekit.build(
         target="generic-cpu",
-        model="net.py:make",
+        model=options.pop("model", "net.py:make"),
         data=(images, labels),
         max_drop="100%",
         runtime="onnxruntime",
@@ -239,7 +239,7 @@ def build(folder: Path, **options: Any) -> edgekit.Result:
         train={"epochs": 1.0},
         timed_s=0.3,
         repeat=False,
-        prune=False,
+        prune=options.pop("prune", False),
         allow_weak_original=True,
         out=folder / "out",
         store=folder / "store",
