@@ -41,17 +41,18 @@ SMALL_SHARE = 0.005
 class NetworkUnits:
     """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`.
 
-    `when_small`: units in float that some of these become in narrower networks, at the largest widths where they do.
+    `otherwise`: what some of these become in narrower networks, in the other precision, at the largest widths that have
+    it: which matrix products are small hangs on the network.
     """
 
     units: tuple[Unit, ...]
     unmeasured: tuple[str, ...]
-    when_small: tuple[Unit, ...] = ()
+    otherwise: tuple[Unit, ...] = ()
 
     @property
     def to_measure(self) -> tuple[Unit, ...]:
         """All whose widths a table has to reach up to, so that it tells the time of narrower networks too."""
-        return (*self.units, *self.when_small)
+        return (*self.units, *self.otherwise)
 
 
 def units_of(model: Path, runtime: BackendName, precision: UnitPrecision) -> NetworkUnits:
@@ -97,7 +98,8 @@ class _Reader:
                 unmeasured.append(f"{node.op_type} {node.name}")
         limit = SMALL_SHARE * sum(unit.macs for unit in units) if self.fusing.small_in_float else 0.0
         kept = tuple(self.left_in_float(unit, limit) for unit in units)
-        return NetworkUnits(kept, tuple(unmeasured), tuple(_when_small(kept, limit)))
+        otherwise = [*_when_small(kept, limit), *(unit for unit in units if unit not in kept and unit.macs)]
+        return NetworkUnits(kept, tuple(unmeasured), tuple(otherwise))
 
     def left_in_float(self, unit: Unit, limit: float) -> Unit:
         """In float where this runtime leaves it so: a matrix product of less MACs, or a sum of a transformer."""
