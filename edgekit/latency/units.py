@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from edgekit.latency.attention import AttentionReader, GraphAttention
 from edgekit.latency.functions import function_family, moving_family, pointwise_family, vanishes
 from edgekit.latency.fusing import FUSING, Fusing
 from edgekit.latency.naming import layer_name, told_once
+from edgekit.latency.small import SMALL_SHARE, largest_product, when_small
 from edgekit.latency.unit import Family, Kind, Unit, UnitPrecision
 from edgekit.latency.wires import Wires
 from edgekit.quantize.stream import between_products
@@ -36,25 +36,23 @@ FUNCTIONS = frozenset({"LayerNormalization", "Softmax", "ReduceMean", "Gelu"})
 ACTIVATIONS = frozenset({"Relu", "Clip", "Sigmoid", "HardSwish", "HardSigmoid", "LeakyRelu", "Tanh"})
 POOLS = {"MaxPool": "maxpool", "GlobalAveragePool": "average"}
 
-SMALL_SHARE = 0.005
-"""OpenVINO's INT8 leaves matrix products below this share of all MACs in float: see backends/openvino/quantize.py."""
-
 
 @dataclass(frozen=True)
 class NetworkUnits:
     """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`.
 
-    `when_small`: units in float that some of these become in narrower networks, at the largest widths where they do.
+    `otherwise`: what some of these become in narrower networks, in the other precision, at the largest widths that have
+    it: which matrix products are small hangs on the network.
     """
 
     units: tuple[Unit, ...]
     unmeasured: tuple[str, ...]
-    when_small: tuple[Unit, ...] = ()
+    otherwise: tuple[Unit, ...] = ()
 
     @property
     def to_measure(self) -> tuple[Unit, ...]:
         """All whose widths a table has to reach up to, so that it tells the time of narrower networks too."""
-        return (*self.units, *self.when_small)
+        return (*self.units, *self.otherwise)
 
 
 def units_of(model: Path, runtime: BackendName, precision: UnitPrecision) -> NetworkUnits:
@@ -106,8 +104,10 @@ class _Reader:
             elif id(node) not in self.taken:
                 unmeasured.append(f"{node.op_type} {node.name}")
         limit = SMALL_SHARE * sum(unit.macs for unit in units) if self.fusing.small_in_float else 0.0
-        kept = tuple(self.left_in_float(unit, limit) for unit in told_once(units))
-        return NetworkUnits(kept, tuple(unmeasured), tuple(_when_small(kept, limit)))
+        once = told_once(units)
+        kept = tuple(self.left_in_float(unit, limit) for unit in once)
+        otherwise = [*when_small(kept, limit), *(unit for unit in once if unit not in kept and unit.macs)]
+        return NetworkUnits(kept, tuple(unmeasured), tuple(otherwise))
 
     def left_in_float(self, unit: Unit, limit: float) -> Unit:
         """In float where this runtime leaves it so: a matrix product of less MACs, or a sum of a transformer."""
@@ -325,26 +325,3 @@ class _Reader:
         kernel = self.shapes.attribute(node, "kernel_shape", None) or self.shapes.of(node.input[1])[2:]
         stride = self.shapes.attribute(node, "strides", [1, 1])
         return tuple(kernel), tuple(stride), tuple(self.shapes.attribute(node, "pads", [0, 0, 0, 0]))
-
-
-def largest_product(unit: Unit) -> float:
-    """Multiply-accumulates of the larger product of an attention; of other units all."""
-    widths = unit.channels_in, unit.channels_out
-    return unit.macs * max(widths) / sum(widths) if unit.family.kind == "attention" else unit.macs
-
-
-def _when_small(units: Sequence[Unit], limit: float) -> Iterator[Unit]:
-    """Matrix products in int8 as they are in float with one side so narrow that they have less MACs than `limit`."""
-    for unit in units:
-        if unit.family.kind not in ("linear", "product") or unit.family.precision != "int8":
-            continue
-        step = unit.family.width_step
-        in_float = unit.in_precision("fp32")
-        most_in, most_out = (
-            int(limit * channels / unit.macs) // step * step
-            for channels in (unit.channels_in, unit.channels_out)
-        )
-        if most_in:
-            yield in_float.resized(channels_in=most_in)
-        if most_out:
-            yield in_float.resized(channels_out=most_out)

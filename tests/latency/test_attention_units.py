@@ -219,3 +219,18 @@ def test_a_network_without_attention_has_no_heads() -> None:
     from edgekit.testing.networks import TinyConvNet
 
     assert list(fewer_heads(TinyConvNet().eval(), EXAMPLE)) == []
+
+
+def test_a_table_holds_what_small_products_are_in_narrower_networks(transformer: Path) -> None:
+    """OpenVINO's INT8 leaves a product in float by its share of all MACs, which is another one in each network."""
+    network = units_of(transformer, "openvino", "int8")
+    assert set(network.units) < set(network.to_measure)
+    kept = [unit for unit in network.units if unit.family.kind == "linear" and unit.family.precision == "int8"]
+    limit = 0.005 * sum(unit.macs for unit in network.units)
+    for unit in network.otherwise:
+        if unit.family.precision == "fp32":
+            assert unit.macs <= limit
+        else:
+            assert unit.in_precision("fp32") in network.units
+    assert kept
+    assert units_of(transformer, "litert", "int8").otherwise == ()
