@@ -153,7 +153,7 @@ def try_own_loss(context: Context, original: Variant) -> None:
         return
     config = training_config(request.train, request.seed, len(train))
     teachers = teachers_of(request, setting.teachers)
-    teacher = None if teachers is None else teachers.joined(train, config.temperature)
+    teacher = None if teachers is None else teachers.joined(train, config)
     if never_trained(setting.model, setting.splits, "", "") is None:
         try_training(setting.model.load(), train, config, teacher)
     elif setting.student is not None:

@@ -11,7 +11,7 @@ from edgekit.building.executor import DEFAULT_EXECUTOR
 from edgekit.compress import FeaturePairs, Features
 from edgekit.devices.table import DEFAULT_DEVICE
 from edgekit.errors import UserError
-from edgekit.types import BackendName, Budget, InputShape, Precision, Preprocess, QatChoice
+from edgekit.types import BackendName, Budget, InputShape, OutputsAre, Precision, Preprocess, QatChoice
 from edgekit.types.measurements import TIMED_S
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class TrainOptions:
     `epochs` is the length of the final fine-tuning (None: 12, or what the time limit affords); each pruning
     step before it trains for `step_epochs`. `temperature` and `alpha` are T and α of the distillation loss.
     `optimizer`, `learning_rate`: see `compress/training/optimizing.py`. `loss` and `step` are Python references
-    (`file.py:function`). `qat_epochs`: of quantization-aware training (None: 6, or as many as hold 200 batches).
+    (`file.py:function`). `outputs`: "values", where those without labels of their own are no class scores.
+    `qat_epochs`: of quantization-aware training (None: 6, or as many as hold 200 batches).
     """
 
     epochs: float | None = None
@@ -71,6 +72,7 @@ class TrainOptions:
     loss: str | None = None
     step: str | None = None
     qat_epochs: float | None = None
+    outputs: OutputsAre = "auto"
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         loss=options["loss"],
         step=options["train_step"],
         qat_epochs=options["qat_epochs"],
+        outputs=options["outputs"],
     )
     request = BuildRequest(
         target=options["target"],
