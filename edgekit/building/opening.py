@@ -136,7 +136,7 @@ def opened(context: Context) -> Opening:
 def with_teachers(context: Context, original: Variant) -> Context:
     """The context whose teachers can be asked. Raises UserError where one does not fit the model."""
     setting = context.setting
-    teachers = opened_teachers(context.cache, context.executor, setting.teachers, original)
+    teachers = opened_teachers(context.cache, context.executor, setting.teachers, setting.model, original)
     refuse_unfit_teachers(teachers, teaching_by_its_file(setting.model, original), setting.source)
     return replace(context, setting=replace(setting, teachers=teachers))
 

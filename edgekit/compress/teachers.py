@@ -71,15 +71,15 @@ class Teachers:
         `baseline`: the model's score.
         """
         together = validate(joined)
-        total = sum(teacher.weight for teacher in self.all)
-        sentences = [
-            f"{teacher.name} ({teacher.weight / total:.0%}, scores {validate(teacher.module):.2%})"
-            for teacher in self.all
-        ]
-        if len(sentences) > 1:
-            yield f"taught by {', '.join(sentences)}; together they score {together:.2%}"
-        else:
+        if len(self.all) == 1:
             yield f"taught by {self.all[0].name}, which scores {together:.2%}"
+        else:
+            total = sum(teacher.weight for teacher in self.all)
+            shares = [
+                f"{teacher.name} ({teacher.weight / total:.0%}, scores {validate(teacher.module):.2%})"
+                for teacher in self.all
+            ]
+            yield f"taught by {', '.join(shares)}; together they score {together:.2%}"
         if together < baseline:
             yield (
                 f"the teacher is worse than the model: {together:.2%} against {baseline:.2%}; "

@@ -90,7 +90,10 @@ def _standard(
         nonlocal goal, is_known
         outputs = forward_outputs(student, inputs)
         if not is_known:
-            goal, is_known = find_goal(all_labels, outputs), True
+            own = outputs[
+                : len(outputs) - len(shown)
+            ]  # a layer that is shown may look as what labels are for
+            goal, is_known = find_goal(all_labels, own), True
         hard = None if goal is None or labels is None else hard_loss(outputs, labels, goal)
         if hard is not None and (guide_of is None or config.alpha == 1.0):
             return hard

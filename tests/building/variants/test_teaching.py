@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import edgekit
-from edgekit.building.given import GivenModel
+from edgekit.building.given import GivenModel, locate_model, locate_teachers
 from edgekit.building.pipeline import read_pipeline, with_pipeline
 from edgekit.building.request import BuildRequest, read_teachers
 from edgekit.building.variants.base import MadeVariant, MakerContext
@@ -276,6 +276,24 @@ def test_a_stage_has_teachers_of_its_own() -> None:
         with_pipeline(request, stages)
     with pytest.raises(UserError, match=r"stage 1 \(prune\): teachers.a.onnx: 0; allowed: a number above 0"):
         read_pipeline([{"method": "prune", "teachers": {"a.onnx": 0}}])
+
+
+def test_the_model_by_its_own_name_teaches_with_its_own_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NETS)
+    request = BuildRequest(
+        "generic-cpu",
+        "net.py:make",
+        "digits",
+        Budget(),
+        teachers=(("net.py:make", 1.0), ("net.py:make_small", 1.0)),
+    )
+    model = locate_model(request)
+    teachers = locate_teachers(request, model)
+    assert teachers["net.py:make"] is model
+    assert teachers["net.py:make_small"].ref.digest != model.ref.digest
 
 
 def test_the_command_line_says_it_in_one_line(
