@@ -186,18 +186,18 @@ def test_eager_attention_of_transformers_is_learnt() -> None:
 
 
 def test_labels_are_never_for_a_layer_that_is_shown() -> None:
-    """Class numbers fit no single value, but they would fit a layer of ten."""
+    """Class numbers fit no pairs of values, but they would fit a layer of ten."""
 
-    class Sum(nn.Module):
+    class Pairs(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.head = nn.Linear(64, 10)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.as_tensor(self.head(x.flatten(1)).sum(1, keepdim=True))
+            return torch.as_tensor(self.head(x.flatten(1)).reshape(-1, 5, 2))
 
     torch.manual_seed(0)
-    module, labels = Sum().eval(), SAMPLES.y
+    module, labels = Pairs().eval(), SAMPLES.y
     whole = showing(module, [ShownLayer("values", "head")], [nn.Identity()])
     loss_of = make_loss(replace(TRAIN, alpha=0.5), whole, labels)
     images = torch.from_numpy(SAMPLES.x)
