@@ -335,3 +335,26 @@ def test_a_file_as_the_model_teaches_a_student_beside_another(
     assert any(line.startswith("taught by net.onnx (50%, ") for line in student.history)
     assert "taught by net.onnx (50%" in (tmp_path / "out" / "report.html").read_text()
     assert edgekit.load(tmp_path / "out").predict(np.zeros((1, 1, 8, 8), np.float32))
+
+
+@pytest.mark.slow
+def test_a_files_student_is_made_smaller_in_a_pipeline_with_teachers_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NETS)
+    namespace: dict[str, Any] = {}
+    exec(NETS, namespace)
+    file_of(tmp_path, namespace["make"](), (np.zeros((1, 1, 8, 8), np.float32),), "net.onnx")
+    stages = [
+        {"method": "distil", "network": "net.py:make_small", "teachers": {"net.py:make": 1},
+         "features": {"first": "first"}, "relations": {"first": "first"}},
+        {"method": "prune", "macs": 0.5},
+    ]  # fmt: skip
+    result = build(tmp_path, model="net.onnx", pipeline=stages, prune=True)
+    assert not result.failures
+    kinds = {variant.kind: variant for variant in result.variants}
+    assert set(kinds) == {"original", "student", "pruned"}
+    assert "relations learnt: first=first" in kinds["student"].history
+    assert kinds["student"].description.endswith("distilled from net.py:make")
+    assert kinds["pruned"].description.endswith("distilled from the original")
