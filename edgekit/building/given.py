@@ -93,15 +93,18 @@ def locate_student(request: BuildRequest) -> GivenModel | None:
     return student
 
 
-def locate_teachers(request: BuildRequest) -> Mapping[TeacherSpec, GivenModel]:
-    """Where each network that the request or a stage of it names as a teacher is.
+def locate_teachers(request: BuildRequest, model: GivenModel) -> Mapping[TeacherSpec, GivenModel]:
+    """Where each network that the request or a stage of it names as a teacher is; the model by its own name is itself.
 
     Raises ModelError, which says that it is about a teacher.
     """
     named = [spec for spec, _ in request.teachers]
     for stage in request.pipeline:
         named += [spec for spec, _ in stage.teachers]
-    return {spec: located_teacher(spec) for spec in dict.fromkeys(named)}
+    own = str(request.model) if isinstance(request.model, (str, Path)) else request.model
+    return {
+        spec: model if spec == own or spec is own else located_teacher(spec) for spec in dict.fromkeys(named)
+    }
 
 
 def located_teacher(spec: TeacherSpec) -> GivenModel:

@@ -77,7 +77,8 @@ OPTIONAL = frozenset((*BUDGET, "time_limit_s", "epochs", "learning_rate", "qat_e
 CHOICES = {"percentile": get_args(Percentile)}
 REQUEST_CHOICES = {"qat": get_args(QatChoice)}
 TRAIN_CHOICES = {
-    name: get_args(get_type_hints(TrainOptions)[name]) for name in ("importance", "optimizer", "device")
+    name: get_args(get_type_hints(TrainOptions)[name])
+    for name in ("importance", "optimizer", "device", "outputs")
 }
 
 

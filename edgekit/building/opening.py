@@ -137,7 +137,7 @@ def opened(context: Context) -> Opening:
 def with_teachers(context: Context, original: Variant) -> Context:
     """The context whose teachers can be asked. Raises UserError where one does not fit the model."""
     setting = context.setting
-    teachers = opened_teachers(context.cache, context.executor, setting.teachers, original)
+    teachers = opened_teachers(context.cache, context.executor, setting.teachers, setting.model, original)
     refuse_unfit_teachers(teachers, teaching_by_its_file(setting.model, original), setting.source)
     return replace(context, setting=replace(setting, teachers=teachers))
 
@@ -154,7 +154,7 @@ def try_own_loss(context: Context, original: Variant) -> None:
         return
     config = training_config(request.train, request.seed, len(train))
     teachers = teachers_of(request, setting.teachers)
-    teacher = None if teachers is None else teachers.joined(train, config.temperature)
+    teacher = None if teachers is None else teachers.joined(train, config)
     if never_trained(setting.model, setting.splits, "", "") is None:
         try_training(setting.model.load(), train, config, teacher)
     elif setting.student is not None:

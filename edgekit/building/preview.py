@@ -228,8 +228,9 @@ def pipeline_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...
     again = unpruned_steps(context, opening)
     low_again_s, high_again_s = sum(part.low_s for part in again), sum(part.high_s for part in again)
     batch_s = 0.0
-    if trainable:
-        batch_s = forward_seconds(setting.model.load(), train, request.train.batch_size, request.train.device)
+    known = setting.model if trainable else setting.student
+    if known is not None:
+        batch_s = forward_seconds(known.load(), train, request.train.batch_size, request.train.device)
     steps = []
     for stage in request.pipeline:
         options = stage.training(request.train)
@@ -250,17 +251,14 @@ def pipeline_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...
 def other_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...]:
     """Factorizing, teaching a student, making zeros, and the candidates of what comes of it."""
     setting, request, train = context.setting, context.setting.request, context.setting.splits.train
-    low_rank, student, sparse = (
-        asked is not None for asked in (request.low_rank, request.student, request.sparsity)
-    )
-    if (
-        not (low_rank or student or sparse)
-        or train is None
-        or never_trained(setting.model, setting.splits, "", "")
-    ):
+    trainable = never_trained(setting.model, setting.splits, "", "") is None
+    low_rank, sparse = (asked is not None and trainable for asked in (request.low_rank, request.sparsity))
+    student = setting.student is not None
+    if not (low_rank or student or sparse) or train is None:
         return ()
     options, count = request.train, len(train)
-    batch_s = forward_seconds(setting.model.load(), train, options.batch_size, options.device)
+    known = setting.model if trainable or setting.student is None else setting.student
+    batch_s = forward_seconds(known.load(), train, options.batch_size, options.device)
     epochs = training_config(options, request.seed, count).epochs
     epoch_s = batch_s * max(1, count // min(options.batch_size, count))
     low_s, high_s = (trained * epoch_s * epochs for trained in TRAINED_BATCH)

@@ -86,7 +86,7 @@ def prepare(request: BuildRequest, warn: Callable[[str], None]) -> Setting:
         check_place(request.data, named=request.classes is not None)
     model = locate_model(request)
     student = locate_student(request)
-    teachers = locate_teachers(request)
+    teachers = locate_teachers(request, model)
     store = Store.open(request.store, warn)
     device = make_device(
         request.device, store.workspace("device"), tell=lambda told: warn(told) if told else None

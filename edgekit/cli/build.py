@@ -16,7 +16,7 @@ from edgekit.cli.reporting import reporter_of, reporting_options
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
-from edgekit.types import METHODS, QatChoice, SaliencyName
+from edgekit.types import METHODS, OutputsAre, QatChoice, SaliencyName
 from edgekit.types.measurements import LARGEST_SEED, TIMED_S
 
 __all__ = ["build"]
@@ -223,6 +223,13 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 )
 @click.option(
     "--alpha", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Share of the labels."
+)
+@click.option(
+    "--outputs",
+    type=click.Choice(get_args(OutputsAre)),
+    default="auto",
+    show_default=True,
+    help="values: those without labels of their own are no class scores, as embeddings; learnt by squared error.",
 )
 @click.option(
     "--importance",

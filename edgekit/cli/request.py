@@ -65,6 +65,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         qat_epochs=options["qat_epochs"],
         saliency=options["saliency"],
         rewind=options["rewind"],
+        outputs=options["outputs"],
     )
     request = BuildRequest(
         target=options["target"],

@@ -91,7 +91,7 @@ def refuse_other_outputs(
         if kind != other:
             raise ModelError(
                 f"output {position} of {whose} holds {WORDS[kind]}, that of the original {WORDS[other]}",
-                remedy="both with a softmax at the end, or both without",
+                remedy="both have to end alike: with a softmax or without, scaled to length one or not",
             )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.base import Samples, flat_outputs, to_tensor
 from edgekit.compress.folding import folded
+from edgekit.compress.training.config import TrainConfig
 from edgekit.compress.training.distill import OutputKind, as_logits, output_kinds
 from edgekit.compress.training.goal import find_goal
 
@@ -43,18 +44,18 @@ class Teachers:
 
     all: tuple[Teacher, ...]
 
-    def joined(self, samples: Samples, temperature: float) -> torch.nn.Module:
+    def joined(self, samples: Samples, config: TrainConfig) -> torch.nn.Module:
         """The one, or a network that gives the mean of all, with the first one's structure; see the module.
 
-        `samples`: those of the training, whose labels say what the outputs are.
+        `samples`: those of the training, whose labels say what the outputs are; `config`: how it trains.
         """
         modules = [folded(teacher.module) for teacher in self.all]
         if len(modules) == 1:
             return modules[0]
         total = sum(teacher.weight for teacher in self.all)
-        kinds = _kinds(modules[0], samples)
+        kinds = _kinds(modules[0], samples, config)
         weights = [teacher.weight / total for teacher in self.all]
-        joined: torch.nn.Module = _joined_class()(modules, weights, kinds, temperature)
+        joined: torch.nn.Module = _joined_class()(modules, weights, kinds, config.temperature)
         return joined.eval()
 
     @property
@@ -70,15 +71,15 @@ class Teachers:
         `baseline`: the model's score.
         """
         together = validate(joined)
-        total = sum(teacher.weight for teacher in self.all)
-        sentences = [
-            f"{teacher.name} ({teacher.weight / total:.0%}, scores {validate(teacher.module):.2%})"
-            for teacher in self.all
-        ]
-        if len(sentences) > 1:
-            yield f"taught by {', '.join(sentences)}; together they score {together:.2%}"
-        else:
+        if len(self.all) == 1:
             yield f"taught by {self.all[0].name}, which scores {together:.2%}"
+        else:
+            total = sum(teacher.weight for teacher in self.all)
+            shares = [
+                f"{teacher.name} ({teacher.weight / total:.0%}, scores {validate(teacher.module):.2%})"
+                for teacher in self.all
+            ]
+            yield f"taught by {', '.join(shares)}; together they score {together:.2%}"
         if together < baseline:
             yield (
                 f"the teacher is worse than the model: {together:.2%} against {baseline:.2%}; "
@@ -86,13 +87,13 @@ class Teachers:
             )
 
 
-def _kinds(module: torch.nn.Module, samples: Samples) -> tuple[OutputKind, ...]:
+def _kinds(module: torch.nn.Module, samples: Samples, config: TrainConfig) -> tuple[OutputKind, ...]:
     import torch
 
     batch = next(iter(samples.batches(min(TRIED, len(samples)))))
     with torch.no_grad():
         outputs = flat_outputs(module.eval()(*(to_tensor(array) for array in batch.inputs)))
-    return output_kinds(outputs, find_goal(samples.labels, outputs))
+    return output_kinds(outputs, find_goal(samples.labels, outputs), are_values=config.outputs == "values")
 
 
 def _mean(

@@ -18,7 +18,7 @@ from edgekit.types.artifacts import (
     QuantizationSummary,
 )
 from edgekit.types.candidates import BackendName, Candidate, Examination, Failure, Issue, Precision, Rejection
-from edgekit.types.choices import METHODS, Budget, Choice, QatChoice, Verdict
+from edgekit.types.choices import METHODS, Budget, Choice, OutputsAre, QatChoice, Verdict
 from edgekit.types.measurements import (
     Accuracy,
     Agreement,
@@ -77,6 +77,7 @@ __all__ = [
     "Measurement",
     "Moment",
     "Origin",
+    "OutputsAre",
     "Percentile",
     "PlanResult",
     "PlanningResult",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgekit.types.measurements import Percentile
 
-__all__ = ["METHODS", "Budget", "Choice", "QatChoice", "Verdict"]
+__all__ = ["METHODS", "Budget", "Choice", "OutputsAre", "QatChoice", "Verdict"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class Budget:
     confidence: float | None = None
     max_energy_mj: float | None = None
 
+
+OutputsAre = Literal["auto", "values"]
+"""What outputs are that no labels are for: rows of numbers look like class scores, and may be none."""
 
 QatChoice = Literal["auto", "always", "never"]
 """When networks are trained for the integers of a runtime (quantization-aware training).

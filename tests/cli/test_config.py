@@ -135,6 +135,19 @@ def test_the_command_line_wins_and_the_record_says_what_was_in_effect(
     assert {**options, "command": None} == {**first, "command": None}
 
 
+def test_a_list_is_an_option_that_may_be_given_several_times(tmp_path: Path, options: dict[str, Any]) -> None:
+    (tmp_path / "build.toml").write_text(CONFIG + 'teacher = ["big.py:make@0.7", "other.onnx@0.3"]\n')
+    run("--config", str(tmp_path / "build.toml"))
+    assert options["teachers"] == ("big.py:make@0.7", "other.onnx@0.3")
+    words = options["command"]
+    assert [words[place + 1] for place, word in enumerate(words) if word == "--teacher"] == list(
+        options["teachers"]
+    )
+    (tmp_path / "build.toml").write_text(CONFIG + 'teacher = "other.onnx"\n')
+    run("--config", str(tmp_path / "build.toml"))
+    assert options["teachers"] == ("other.onnx",)
+
+
 def test_without_a_file_the_record_is_what_was_typed(options: dict[str, Any]) -> None:
     typed = ("--model", "m.onnx", "--data", "digits", "--target=generic-cpu")
     run(*typed)

@@ -14,6 +14,7 @@ from edgekit.compress import Features, TrainConfig, refuse_unfit_features, train
 from edgekit.compress.features import with_features
 from edgekit.compress.showing import ShownLayer, attention_of, showing, shown_outputs
 from edgekit.compress.training.distill import distillation_loss
+from edgekit.compress.training.loss import make_loss
 from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.errors import ModelError
 from edgekit.testing.networks import TinyConvNet
@@ -182,6 +183,25 @@ def test_eager_attention_of_transformers_is_learnt() -> None:
     assert whole(*example)[-1].shape == small(*example)[-1].shape == (1, 8, 8)
     with pytest.raises(ModelError, match="attn_implementation='eager'"):
         refuse_unfit_features(bert("sdpa", 2), bert("eager", 1), example, features)
+
+
+def test_labels_are_never_for_a_layer_that_is_shown() -> None:
+    """Class numbers fit no pairs of values, but they would fit a layer of ten."""
+
+    class Pairs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.as_tensor(self.head(x.flatten(1)).reshape(-1, 5, 2))
+
+    torch.manual_seed(0)
+    module, labels = Pairs().eval(), SAMPLES.y
+    whole = showing(module, [ShownLayer("values", "head")], [nn.Identity()])
+    loss_of = make_loss(replace(TRAIN, alpha=0.5), whole, labels)
+    images = torch.from_numpy(SAMPLES.x)
+    assert float(loss_of(whole, (images,), torch.as_tensor(labels)).detach()) == 0.0
 
 
 def test_each_seed_and_each_kind_is_another_training() -> None:

@@ -59,7 +59,7 @@ class Wrapped(nn.Module):
 def test_what_is_learnt_is_the_weighted_sum_of_the_teachers_losses() -> None:
     """But for a constant, which has no gradient."""
     teachers = both(network(8), network(16))
-    joined = teachers.joined(SAMPLES, T)
+    joined = teachers.joined(SAMPLES, TRAIN)
     logits = torch.randn(6, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with torch.no_grad():
         guides, mean = [teacher.module(IMAGES) for teacher in teachers.all], joined(IMAGES)
@@ -73,8 +73,10 @@ def test_what_is_learnt_is_the_weighted_sum_of_the_teachers_losses() -> None:
 
 
 def test_probabilities_are_averaged_as_the_logits_are() -> None:
-    plain = both(network(8), network(16)).joined(SAMPLES, T)
-    soft = both(Wrapped(lambda x: x.softmax(1), 8), Wrapped(lambda x: x.softmax(1), 16)).joined(SAMPLES, T)
+    plain = both(network(8), network(16)).joined(SAMPLES, TRAIN)
+    soft = both(Wrapped(lambda x: x.softmax(1), 8), Wrapped(lambda x: x.softmax(1), 16)).joined(
+        SAMPLES, TRAIN
+    )
     with torch.no_grad():
         torch.testing.assert_close(soft(IMAGES), plain(IMAGES).softmax(1), atol=1e-6, rtol=1e-4)
 
@@ -82,7 +84,7 @@ def test_probabilities_are_averaged_as_the_logits_are() -> None:
 def test_values_are_averaged_also_where_only_the_labels_tell_that_they_are_some() -> None:
     targets = nets.random_samples(64, channels=1, classes=10)
     targets = type(targets)(targets.x, np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32))
-    joined = both(network(8), network(16)).joined(targets, T)
+    joined = both(network(8), network(16)).joined(targets, TRAIN)
     with torch.no_grad():
         torch.testing.assert_close(joined(IMAGES), 0.75 * network(8)(IMAGES) + 0.25 * network(16)(IMAGES))
 
@@ -91,7 +93,7 @@ def test_the_mean_has_the_first_ones_structure() -> None:
     given = both(
         Wrapped(lambda x: {"logits": x, "more": (x, [x[..., None]])}, 8),
         Wrapped(lambda x: {"logits": x, "more": (x, [x[..., None]])}, 16),
-    ).joined(SAMPLES, T)
+    ).joined(SAMPLES, TRAIN)
     outputs = given(IMAGES)
     assert list(outputs) == ["logits", "more"]
     assert isinstance(outputs["more"], tuple)
@@ -102,13 +104,13 @@ def test_the_mean_has_the_first_ones_structure() -> None:
 
 def test_one_teacher_is_itself_and_its_weight_does_not_matter() -> None:
     module = network(8)
-    assert Teachers((Teacher("a", module, 0.1),)).joined(SAMPLES, T) is module
+    assert Teachers((Teacher("a", module, 0.1),)).joined(SAMPLES, TRAIN) is module
 
 
 def test_the_weights_are_in_the_key_of_kept_outputs() -> None:
     kept = TeacherOutputs()
     for weights in ((0.5, 0.5), (0.9, 0.1), (0.9, 0.1)):
-        give = kept.of(both(network(8), network(16), weights).joined(SAMPLES, T))
+        give = kept.of(both(network(8), network(16), weights).joined(SAMPLES, TRAIN))
         give((IMAGES,))
         give((IMAGES,))
     assert len(kept._kept) == 2
@@ -117,7 +119,7 @@ def test_the_weights_are_in_the_key_of_kept_outputs() -> None:
 @pytest.mark.parametrize("weights", [(0.5, 0.5), (1.0, 3.0)])
 def test_who_teaches_is_told_with_weights_and_scores_and_when_they_are_worse(weights: Any) -> None:
     teachers = both(network(8), network(16), weights)
-    joined = teachers.joined(SAMPLES, T)
+    joined = teachers.joined(SAMPLES, TRAIN)
     scores = {id(joined): 0.5, id(teachers.all[0].module): 0.4, id(teachers.all[1].module): 0.6}
     told = list(teachers.told(lambda module: scores[id(module)], joined, 0.7))
     share = weights[0] / sum(weights)
@@ -181,7 +183,7 @@ def test_layers_are_the_first_teachers(tmp_path: Path) -> None:
     features = Features(values=(("conv2", "conv2"),), relations=(("down", "down"),))
     outcome = train_student(
         network(8), network(4), "small", EXAMPLE, SAMPLES, lambda _: 0.5, TRAIN, limit=1.0,
-        features=features, teacher=teachers.joined(SAMPLES, T), within=teachers.within,
+        features=features, teacher=teachers.joined(SAMPLES, TRAIN), within=teachers.within,
     )  # fmt: skip
     assert outcome.plan.lines[1:] == ("features learnt: conv2=conv2", "relations learnt: down=down")
     assert outcome.module.state_dict().keys() == network(4).state_dict().keys()

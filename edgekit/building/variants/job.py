@@ -183,7 +183,7 @@ def distil(
     """
     validate = validator(validation, own or module)
     baseline = validate(own or module)
-    teacher = own if teachers is None else teachers.joined(samples, job.train.temperature)
+    teacher = own if teachers is None else teachers.joined(samples, job.train)
     told: tuple[str, ...] = ()
     if teachers is not None and teacher is not None:
         told = tuple(teachers.told(validate, teacher, baseline))

@@ -100,7 +100,8 @@ def refuse_bad_tokens(model: GivenModel, source: DataSource) -> None:
         return
     module = model.load()
     names, needed = forward_names(module)
-    masked = names.index(ATTENTION_MASK) + 1 if ATTENTION_MASK in names else 0
+    picked = torch_vocabularies(module, example, names)
+    masked = names.index(ATTENTION_MASK) + 1 if picked and ATTENTION_MASK in names else 0
     lacking = names[len(example) : max(needed, masked)]
     if lacking:
         inputs = "one input" if len(example) == 1 else f"{len(example)} inputs"
@@ -109,7 +110,7 @@ def refuse_bad_tokens(model: GivenModel, source: DataSource) -> None:
             allowed=f"({', '.join(names[: len(example) + len(lacking)])}), as forward() has them",
             remedy="give a tuple of inputs per sample; a mask holds 1 where a token is, 0 where none is",
         )
-    check_tokens(source, names, torch_vocabularies(module, example, names))
+    check_tokens(source, names, picked)
 
 
 def make_variant(

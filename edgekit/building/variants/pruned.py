@@ -169,7 +169,7 @@ def never_pruned(request: BuildRequest, model: GivenModel, splits: Splits) -> Re
 
 
 def never_trained(model: GivenModel, splits: Splits, what: str, cannot: str) -> Rejection | None:
-    """Why `what` is not trained from this network or with it as the teacher; None where it may be.
+    """Why `what` is not made from this network; None where it may be.
 
     `cannot`: the end of the sentence on a file that is no torch network.
     """

@@ -76,6 +76,7 @@ def qat_config(options: TrainOptions, seed: int, samples: int) -> TrainConfig:
         device=options.device,
         loss=options.loss,
         step=options.step,
+        outputs=options.outputs,
         aside=min(ASIDE, MOST_ASIDE / max(1, samples)),
         average=AVERAGE,
     )

@@ -52,13 +52,19 @@ def opened_teachers(
     cache: Cache,
     executor: Executor,
     given: Mapping[TeacherSpec, GivenModel],
+    model: GivenModel,
     original: Variant,
 ) -> Mapping[TeacherSpec, GivenModel]:
     """The teachers, each with what can be asked; an ONNX file was read by a worker first.
 
     Raises ModelError where a file's inputs or outputs are not the model's.
     """
-    return {spec: opened_file(cache, executor, teacher, original) for spec, teacher in given.items()}
+    return {
+        spec: teaching_by_its_file(teacher, original)
+        if teacher is model
+        else opened_file(cache, executor, teacher, original)
+        for spec, teacher in given.items()
+    }
 
 
 def opened_file(cache: Cache, executor: Executor, teacher: GivenModel, original: Variant) -> GivenModel:

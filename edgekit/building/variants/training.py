@@ -54,6 +54,7 @@ def training_config(options: TrainOptions, seed: int, samples: int) -> TrainConf
         device=options.device,
         loss=options.loss,
         step=options.step,
+        outputs=options.outputs,
     )
 
 

@@ -32,7 +32,7 @@ METHOD = 5
 
 2: batch norms whose momentum is below 0.1 follow the network sooner (NormPace). 3: heads and widths of attentions, and
 sizes that a forward writes into its views, follow. 4: transformers are trained by AdamW, and the rate of the steps
-follows that of the end.
+follows that of the end. 5: masks learn the teacher's chances at each position; vectors of length one are embeddings.
 """
 
 

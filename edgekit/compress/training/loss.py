@@ -82,7 +82,7 @@ def _standard(
     shown: Sequence[ShownOutput] = (),
 ) -> LossFunction:
     goal: Goal | None = None
-    is_known = False
+    is_known, are_values = False, config.outputs == "values"
 
     def loss_of(
         student: torch.nn.Module, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None
@@ -90,7 +90,10 @@ def _standard(
         nonlocal goal, is_known
         outputs = forward_outputs(student, inputs)
         if not is_known:
-            goal, is_known = find_goal(all_labels, outputs), True
+            own = outputs[
+                : len(outputs) - len(shown)
+            ]  # a layer that is shown may look as what labels are for
+            goal, is_known = find_goal(all_labels, own), True
         hard = None if goal is None or labels is None else hard_loss(outputs, labels, goal)
         if hard is not None and (guide_of is None or config.alpha == 1.0):
             return hard
@@ -99,7 +102,9 @@ def _standard(
                 "the labels fit none of the outputs", remedy="give a teacher, or a loss of your own"
             )
         guides = guide_of(inputs)
-        soft = distillation_loss(outputs, guides, output_kinds(guides, goal, shown), config.temperature)
+        soft = distillation_loss(
+            outputs, guides, output_kinds(guides, goal, shown, are_values=are_values), config.temperature
+        )
         return soft if hard is None else config.alpha * hard + (1.0 - config.alpha) * soft
 
     return loss_of
@@ -149,7 +154,8 @@ def _criterion(
             return hard
         guides = guide_of(inputs)
         parts = flat_outputs(outputs)
-        kinds = output_kinds(guides, find_goal(all_labels, parts))
+        are_values = config.outputs == "values"
+        kinds = output_kinds(guides, find_goal(all_labels, parts), are_values=are_values)
         soft = distillation_loss(parts, guides, kinds, config.temperature)
         return config.alpha * hard + (1.0 - config.alpha) * soft
 

@@ -252,7 +252,7 @@ OTHERS: dict[str, Any] = {
                "keep": ("stem",), "importance_samples": 8},
     "train": {"epochs": 1.0, "learning_rate": 0.1, "batch_size": 2, "weight_decay": 0.0, "temperature": 1.0,
               "alpha": 0.9, "seed": 7, "optimizer": "adamw", "augment": "none", "threads": 1, "device": "cpu",
-              "loss": "f.py:loss", "step": "f.py:step", "aside": 0.1, "average": 0.99},
+              "loss": "f.py:loss", "step": "f.py:step", "aside": 0.1, "average": 0.99, "outputs": "values"},
     "steps": {"step_epochs": 2.0, "step_rate": 0.1, "slack": 0.0, "max_steps": 1},
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import edgekit
-from edgekit.building.given import GivenModel
+from edgekit.building.given import GivenModel, locate_model, locate_teachers
 from edgekit.building.pipeline import read_pipeline, with_pipeline
 from edgekit.building.request import BuildRequest, read_teachers
 from edgekit.building.variants.base import MadeVariant, MakerContext
@@ -278,6 +278,24 @@ def test_a_stage_has_teachers_of_its_own() -> None:
         read_pipeline([{"method": "prune", "teachers": {"a.onnx": 0}}])
 
 
+def test_the_model_by_its_own_name_teaches_with_its_own_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NETS)
+    request = BuildRequest(
+        "generic-cpu",
+        "net.py:make",
+        "digits",
+        Budget(),
+        teachers=(("net.py:make", 1.0), ("net.py:make_small", 1.0)),
+    )
+    model = locate_model(request)
+    teachers = locate_teachers(request, model)
+    assert teachers["net.py:make"] is model
+    assert teachers["net.py:make_small"].ref.digest != model.ref.digest
+
+
 def test_the_command_line_says_it_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,3 +335,26 @@ def test_a_file_as_the_model_teaches_a_student_beside_another(
     assert any(line.startswith("taught by net.onnx (50%, ") for line in student.history)
     assert "taught by net.onnx (50%" in (tmp_path / "out" / "report.html").read_text()
     assert edgekit.load(tmp_path / "out").predict(np.zeros((1, 1, 8, 8), np.float32))
+
+
+@pytest.mark.slow
+def test_a_files_student_is_made_smaller_in_a_pipeline_with_teachers_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NETS)
+    namespace: dict[str, Any] = {}
+    exec(NETS, namespace)
+    file_of(tmp_path, namespace["make"](), (np.zeros((1, 1, 8, 8), np.float32),), "net.onnx")
+    stages = [
+        {"method": "distil", "network": "net.py:make_small", "teachers": {"net.py:make": 1},
+         "features": {"first": "first"}, "relations": {"first": "first"}},
+        {"method": "prune", "macs": 0.5},
+    ]  # fmt: skip
+    result = build(tmp_path, model="net.onnx", pipeline=stages, prune=True)
+    assert not result.failures
+    kinds = {variant.kind: variant for variant in result.variants}
+    assert set(kinds) == {"original", "student", "pruned"}
+    assert "relations learnt: first=first" in kinds["student"].history
+    assert kinds["student"].description.endswith("distilled from net.py:make")
+    assert kinds["pruned"].description.endswith("distilled from the original")

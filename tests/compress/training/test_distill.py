@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kind
+from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kind, output_kinds
 from edgekit.compress.training.goal import Goal
 
 
@@ -44,3 +44,30 @@ def test_outputs_are_told_apart_by_rank_and_content() -> None:
 def test_the_hard_loss_uses_the_output_that_labels_are_for() -> None:
     boxes, logits = torch.randn(4, 7, 4), torch.tensor([[9.0, 0.0]] * 4)
     assert hard_loss([boxes, logits], torch.zeros(4, dtype=torch.int64), Goal(1, "classes")).item() < 0.01
+
+
+def test_masks_learn_the_chances_at_each_position() -> None:
+    student, teacher = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    rows = [scores.movedim(1, -1).reshape(-1, 3) for scores in (student, teacher)]
+    torch.testing.assert_close(
+        distillation_loss([student], [teacher], ["logits"], 2.0),
+        distillation_loss(rows[:1], rows[1:], ["logits"], 2.0),
+    )
+    goal = Goal(0, "positions")
+    assert output_kinds([teacher], goal) == ("logits",)
+    assert output_kinds([teacher.softmax(1)], goal) == ("probabilities",)
+    assert output_kinds([teacher], None) == ("values",)
+
+
+def test_vectors_of_length_one_are_embeddings() -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(6, 8), dim=1)
+    assert output_kind(vectors) == "values"
+    assert output_kind(torch.eye(4)) == "probabilities"
+    assert output_kind(2.0 * vectors) == "logits"
+
+
+def test_outputs_that_are_said_to_be_values_are_some_but_for_what_class_numbers_are_for() -> None:
+    scores, vectors = torch.randn(4, 3), torch.randn(4, 8)
+    assert output_kinds([scores, vectors], Goal(0, "classes"), are_values=True) == ("logits", "values")
+    assert output_kinds([vectors], None, are_values=True) == ("values",)
+    assert output_kinds([vectors, scores], Goal(1, "values"), ("relations",)) == ("logits", "relations")
