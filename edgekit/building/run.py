@@ -133,7 +133,9 @@ def varied(
                     useless = [made.useless(candidate) for candidate in plan.candidates]
                     pairs = zip(plan.candidates, useless, strict=True)
                     candidates = tuple(candidate for candidate, rejection in pairs if rejection is None)
-                    state = state.plus(ruled_out=plan.rejections, rejections=list(dict.fromkeys(filter(None, useless))))
+                    state = state.plus(
+                        ruled_out=plan.rejections, rejections=list(dict.fromkeys(filter(None, useless)))
+                    )
                 seen = len(state.attempts)
                 state = tried(context, state, reference, variant, candidates)
                 became[variant.id] = state.attempts[seen:]
