@@ -52,7 +52,12 @@ def test_these_methods_and_no_others(given: object, wanted: set[str]) -> None:
 
 
 def test_what_an_option_says_of_a_method_stays() -> None:
-    given = {"low_rank": 0.9, "drop": ("blocks.1",), "student": "net.py:small", "sparsity": Sparsity("2:4", 0.5)}
+    given = {
+        "low_rank": 0.9,
+        "drop": ("blocks.1",),
+        "student": "net.py:small",
+        "sparsity": Sparsity("2:4", 0.5),
+    }
     request = replace(REQUEST, **given)  # type: ignore[arg-type]
     assert with_methods(request, "prune,drop,student,low-rank,sparse") == replace(request, qat="never")
 
@@ -60,7 +65,11 @@ def test_what_an_option_says_of_a_method_stays() -> None:
 @pytest.mark.parametrize(
     ("fields", "given", "said"),
     [
-        ({}, "quant", "'quant' is no method; allowed: auto, none, prune, low-rank, drop, student, qat, sparse"),
+        (
+            {},
+            "quant",
+            "'quant' is no method; allowed: auto, none, prune, low-rank, drop, student, qat, sparse",
+        ),
         ({}, "pruning", r"did you mean prune\?"),
         ({}, "none,qat", "give none alone"),
         ({}, ["auto", "prune"], "give auto alone"),
