@@ -175,7 +175,10 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
     if "plan" in options:
         remedy = "edgekit.preview(...) takes the same arguments, and only says what would be tried"
         raise UserError("build() has no argument 'plan'", remedy=remedy)
-    known = [field.name for kind in (Budget, BuildRequest) for field in dataclasses.fields(kind)]
+    known = [
+        "compress",
+        *(field.name for kind in (Budget, BuildRequest) for field in dataclasses.fields(kind)),
+    ]
     refuse_unknown("build() has no argument", options, known, shown=_argument_names())
     time_limit_s = quantities.pop("time_limit_s")
     metric, weights = given["metric"], given["weights"]

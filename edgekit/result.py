@@ -58,16 +58,8 @@ NOTED_HERE = "On this machine, not the board: "
 """Begins each note of a runtime that ran here while the latency is a board's, estimated."""
 
 WaterfallStage = Literal[
-    "original",
-    "distilled",
-    "pruned",
-    "factorized",
-    "fine-tuned",
-    "sparsified",
-    "exported",
-    "quantized",
-    "runtime",
-]
+    "original", "distilled", "pruned", "factorized", "fine-tuned", "sparsified", "exported", "quantized", "runtime"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ __all__ = [
     "Installation",
     "ModelFile",
     "RuntimeRow",
+    "SparseKernels",
     "near_runtimes",
 ]
 

@@ -12,7 +12,7 @@ from edgekit.types import SparsityPattern
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ZeroWeights", "lowest", "weight_of"]
+__all__ = ["ZeroWeights", "weight_of"]
 
 GROUP, LEFT = 4, 2
 """Of each four neighbours two are left."""
