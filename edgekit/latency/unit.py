@@ -90,8 +90,12 @@ class Family:
 
     @property
     def structure(self) -> str:
-        """What pruning leaves of it, in words: heads go as channels do."""
-        return (replace(self, groups=1) if self.kind == "attention" else self).text()
+        """What pruning leaves of it, in words: heads go as channels do, and what is packed may be parted."""
+        return (
+            self.text()
+            if self.attention is None
+            else replace(self, groups=1, attention=self.attention.parted).text()
+        )
 
     def text(self) -> str:
         """In words: `conv 3x3 /2 of 32x32 int8, Relu`."""

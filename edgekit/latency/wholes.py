@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.latency.grid import head_counts
 from edgekit.latency.unit import UnitPrecision
 from edgekit.types import Artifact, BackendName, Candidate, Variant, VariantKind
 
@@ -30,7 +31,8 @@ def random_networks(
 ) -> Iterator[torch.nn.Module]:
     """`count` copies of `module` in which every group of channels has a random width of those that a build may give.
 
-    Widths are multiples of `multiple`, as `compress.pruning` allows them. Raises StageError when it cannot be pruned.
+    Widths are multiples of `multiple`, as `compress.pruning` allows them; heads are as many as tables are measured for.
+    Raises StageError when it cannot be pruned.
     """
     from edgekit.compress.pruning.plan import PrunePlan, PruneStep
     from edgekit.compress.pruning.propose import PruneConfig, apply_plan, prunable
@@ -38,7 +40,10 @@ def random_networks(
     groups = prunable(module, example, PruneConfig(round_to=multiple))
     rng = random.Random(seed)
     for _ in range(count):
-        widths = [rng.choice(group.allowed) for group in groups]
+        widths = [
+            rng.choice(head_counts(group.width) if group.unit == "head" else group.allowed)
+            for group in groups
+        ]
         # Which channels stay does not matter to time, and finding the best would prove every group anew.
         steps = [
             PruneStep(group.layer, group.width, tuple(range(width)))
