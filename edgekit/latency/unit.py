@@ -32,13 +32,15 @@ Scaled = Literal["queries", "keys", "scores"]
 @dataclass(frozen=True)
 class AttentionForm:
     """How an attention is written. `masked`: something is added to the scores; `packed`: one tensor holds queries, keys
-    and values; `biased`: to these their projections' biases are added behind the split.
+    and values; `biased`: to these their projections' biases are added behind the split; `guarded`: weights that are no
+    numbers are replaced.
     """
 
     scaled: tuple[Scaled, ...] = ()
     masked: bool = False
     packed: bool = False
     biased: bool = False
+    guarded: bool = False
 
     @property
     def parted(self) -> AttentionForm:
@@ -50,7 +52,8 @@ class AttentionForm:
         words = ["packed"] if self.packed else []
         words += ["biased"] if self.biased else []
         words += [f"scaled {what}" for what in self.scaled]
-        return ", ".join([*words, "masked"] if self.masked else words)
+        words += [word for word, is_so in (("masked", self.masked), ("guarded", self.guarded)) if is_so]
+        return ", ".join(words)
 
 
 @dataclass(frozen=True)
