@@ -9,7 +9,7 @@ from functools import partial
 from edgekit.building.context import Context
 from edgekit.building.opening import in_run
 from edgekit.building.request import BuildRequest
-from edgekit.building.variants.basis import plan_basis
+from edgekit.building.variants.basis import PlanBasis, plan_basis
 from edgekit.building.variants.original import original_variant
 from edgekit.building.variants.training import prune_config
 from edgekit.errors import StageError, UserError
@@ -17,7 +17,7 @@ from edgekit.hardware import Machine, Target
 from edgekit.latency import LatencyTable, MeasuredOn
 from edgekit.latency.unit import UnitPrecision
 from edgekit.plan.solving import Allocation, PlanLimits, Proposal, proposals
-from edgekit.planning import PlanChoice, plan_choices, unchanged
+from edgekit.planning import AttentionChoice, PlanChoice, attention_choices, plan_choices, unchanged
 from edgekit.progress import Reporter
 
 __all__ = ["PlannedNetwork", "PlannedProposal", "plan_network"]
@@ -25,11 +25,15 @@ __all__ = ["PlannedNetwork", "PlannedProposal", "plan_network"]
 
 @dataclass(frozen=True)
 class PlannedProposal:
-    """A proposal with the reasons for its choices. `pruning`: it as a `PrunePlan`, in its own JSON."""
+    """A proposal with the reasons for its choices, and what it leaves of each attention.
+
+    `pruning`: it as a `PrunePlan`, in its own JSON.
+    """
 
     proposal: Proposal
     choices: tuple[PlanChoice, ...]
     pruning: str
+    attentions: tuple[AttentionChoice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,7 @@ def _planned(context: Context, *, table: LatencyTable, precision: UnitPrecision)
         problem = basis.assembled.problem
         with context.reporter.step("Solving"):
             made = proposals(problem, basis.solve)
-        plans = tuple(
-            PlannedProposal(
-                proposal,
-                plan_choices(problem, proposal.solution.plan),
-                basis.pruning(proposal.solution.plan).to_json(),
-            )
-            for proposal in made
-        )
+        plans = tuple(planned_proposal(basis, proposal) for proposal in made)
     except StageError as error:
         raise UserError(f"{model.name} cannot be planned: {error.cause}", remedy=error.remedy) from error
     return PlannedNetwork(
@@ -106,6 +103,14 @@ def _planned(context: Context, *, table: LatencyTable, precision: UnitPrecision)
         basis.assembled.kept,
         (*elsewhere(target, place), *basis.assembled.notes),
     )
+
+
+def planned_proposal(basis: PlanBasis, proposal: Proposal) -> PlannedProposal:
+    """A proposal in full. Raises StageError where it cannot be made of the network."""
+    plan = proposal.solution.plan
+    choices = plan_choices(basis.assembled.problem, plan)
+    attentions = attention_choices(basis.coupling, basis.assembled.kept, choices)
+    return PlannedProposal(proposal, choices, basis.pruning(plan).to_json(), attentions)
 
 
 def elsewhere(target: Target, place: MeasuredOn) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from edgekit.errors import UserError, visible
 if TYPE_CHECKING:
     from edgekit.building.planned import PlannedNetwork, PlannedProposal
     from edgekit.plan.solving import Proposal
-    from edgekit.planning import PlanChoice
+    from edgekit.planning import AttentionChoice, PlanChoice
 
 __all__ = ["planned_json", "print_planned"]
 
@@ -68,6 +68,10 @@ def planned_lines(planned: PlannedNetwork, index: int) -> list[str]:
     lines += ["", f"  plan {index + 1}, and what each other choice would change, all else as it is"]
     lines += [f"    {'block or group':<28}{'chosen':<12}{'otherwise':<16}{'ms':>9}{'harm':>10}"]
     lines += [choice_line(choice) for choice in chosen.choices]
+    if chosen.attentions:
+        lines += ["", "  attentions: heads, and channels of each for queries and keys, and for values"]
+        lines += [f"    {'read by':<36}{'heads':<12}{'keys':<14}{'values'}"]
+        lines += [line for attention in chosen.attentions for line in attention_lines(attention)]
     if planned.kept:
         lines += ["", "  left whole"]
         lines += [
@@ -101,8 +105,20 @@ def asked(proposal: Proposal) -> str:
     return ", ".join(words)
 
 
+def attention_lines(choice: AttentionChoice) -> Iterator[str]:
+    """What is left of it, and why it is as it is."""
+    yield f"    {ending(choice.layer, 35):<36}{choice.heads:<12}{choice.key:<14}{choice.value}".rstrip()
+    if choice.why:
+        yield from wrapped(choice.why, "      ")
+
+
+def ending(name: str, most: int) -> str:
+    """The name, or its last characters."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
 def choice_line(choice: PlanChoice) -> str:
-    name = choice.name if len(choice.name) <= 27 else f"…{choice.name[-26:]}"
+    name = ending(choice.name, 27)
     if choice.latency_ms is None or choice.harm is None:
         return f"    {name:<28}{choice.chosen:<12}{choice.otherwise}"
     otherwise = choice.otherwise.partition(",")[0]

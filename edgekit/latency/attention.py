@@ -64,14 +64,23 @@ class AttentionReader:
     def around(self, softmax: Any) -> GraphAttention | None:
         """The attention that a softmax belongs to."""
         scores, scaled, masked = self.scores(softmax.input[0])
-        last = self.only_reader(softmax)
+        guard = self.guard(softmax)
+        last = self.only_reader(guard[-1] if guard else softmax)
         if scores is None or last is None or last.op_type != "MatMul" or self.is_stored(last.input[1]):
             return None
-        if last.input[0] != softmax.output[0]:
+        if last.input[0] != (guard[-1] if guard else softmax).output[0]:
             return None
         sides = [self.brought(name) for name in (*scores[0].input, last.input[1])]
         after, output = self.behind(last)
-        nodes = [scores[0], last, softmax, *scores[1:], *(node for side in sides for node in side[1]), *after]
+        nodes = [
+            scores[0],
+            last,
+            softmax,
+            *guard,
+            *scores[1:],
+            *(node for side in sides for node in side[1]),
+            *after,
+        ]
         nodes = list({id(node): node for node in nodes}.values())
         queries, keys, values = (self.shapes.of(name) for name in (*scores[0].input, last.input[1]))
         if min(len(queries), len(keys), len(values)) < 3 or not self.is_closed(nodes, output):
@@ -85,7 +94,7 @@ class AttentionReader:
         )  # fmt: skip
         scales = tuple(place for place, is_there in places if is_there)
         biased = any(node.op_type == "Add" for side in sides for node in side[1])
-        form = AttentionForm(scales, masked, packed=len(set(inputs)) == 1, biased=biased)
+        form = AttentionForm(scales, masked, packed=len(set(inputs)) == 1, biased=biased, guarded=bool(guard))
         told = GraphAttention(
             tuple(nodes), inputs, output, heads, (queries[-2], keys[-1]), queries[-1], values[-1], form
         )
@@ -108,6 +117,17 @@ class AttentionReader:
                 break
             between.append(node)
         return None, scaled, masked
+
+    def guard(self, softmax: Any) -> list[Any]:
+        """What makes zeros of the weights of a query that is masked from all keys, as torch writes it; or nothing."""
+        name = softmax.output[0]
+        kinds = {node.op_type: node for node in self.readers[name]}
+        if set(kinds) != {"IsNaN", "Where"} or len(self.readers[name]) != 2:
+            return []
+        tests, chooses = kinds["IsNaN"], kinds["Where"]
+        expected = [tests.output[0], name]
+        is_guard = [chooses.input[0], chooses.input[2]] == expected and self.is_stored(chooses.input[1])
+        return [tests, chooses] if is_guard else []
 
     def leads_to_product(self, tensor: str) -> bool:
         """Whether a product makes a tensor, scaled perhaps."""

@@ -71,6 +71,12 @@ def write_attention(writer: OnnxLayers, name: str) -> str:
     weights = writer.node("Softmax", [scores], f"{name}.weights", axis=-1)
     if all_integers:
         weights = writer.requantized(weights, positive=True)
+    if form.guarded:
+        is_none = writer.node("IsNaN", [weights], f"{name}.none")
+        nothing = writer.constant(f"{name}.nothing", np.array(0, np.float32))
+        weights = writer.node("Where", [is_none, nothing, weights], f"{name}.guarded")
+        if all_integers:
+            weights = writer.requantized(weights, positive=True)
     summed = writer.node("MatMul", [weights, turned["values"]], f"{name}.sum")
     if all_integers:
         summed = writer.requantized(summed)

@@ -11,7 +11,7 @@ from edgekit.latency.interpolation import FamilyTimes
 from edgekit.latency.table import LatencyTable
 from edgekit.latency.unit import MULTIPLE, Unit
 
-__all__ = ["first_points", "further_points", "missing"]
+__all__ = ["first_points", "further_points", "head_counts", "missing"]
 
 DENSE = 128
 """Up to this many channels the coarse grid doubles; above it is three times as wide at each step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -153,7 +154,11 @@ def main_precision(units: Sequence[Unit]) -> UnitPrecision:
 
 
 def structure_of(units: Sequence[Unit]) -> str:
-    """A digest of a network but for its widths: equal for all that pruning channels makes of one."""
+    """A digest of a network but for its widths: equal for all that pruning channels makes of one.
+
+    Equal neighbours count once: the projections of an attention are packed into one while they are equally wide.
+    """
     import hashlib
 
-    return hashlib.sha256("\n".join(unit.family.structure for unit in units).encode()).hexdigest()[:16]
+    texts = [text for text, _ in itertools.groupby(unit.family.structure for unit in units)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]

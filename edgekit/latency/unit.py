@@ -41,13 +41,15 @@ Scaled = Literal["queries", "keys", "scores"]
 @dataclass(frozen=True)
 class AttentionForm:
     """How an attention is written. `masked`: something is added to the scores; `packed`: one tensor holds queries, keys
-    and values; `biased`: to these their projections' biases are added behind the split.
+    and values; `biased`: to these their projections' biases are added behind the split; `guarded`: weights that are no
+    numbers are replaced.
     """
 
     scaled: tuple[Scaled, ...] = ()
     masked: bool = False
     packed: bool = False
     biased: bool = False
+    guarded: bool = False
 
     @property
     def parted(self) -> AttentionForm:
@@ -59,7 +61,8 @@ class AttentionForm:
         words = ["packed"] if self.packed else []
         words += ["biased"] if self.biased else []
         words += [f"scaled {what}" for what in self.scaled]
-        return ", ".join([*words, "masked"] if self.masked else words)
+        words += [word for word, is_so in (("masked", self.masked), ("guarded", self.guarded)) if is_so]
+        return ", ".join(words)
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,12 @@ class Family:
 
     @property
     def structure(self) -> str:
-        """What pruning leaves of it, in words: heads go as channels do."""
-        return (replace(self, groups=1) if self.kind == "attention" else self).text()
+        """What pruning leaves of it, in words: heads go as channels do, and what is packed may be parted."""
+        return (
+            self.text()
+            if self.attention is None
+            else replace(self, groups=1, attention=self.attention.parted).text()
+        )
 
     def text(self) -> str:
         """In words: `conv 3x3 /2 of 32x32 int8, Relu`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.latency.grid import head_counts
 from edgekit.latency.unit import UnitPrecision
 from edgekit.types import Artifact, BackendName, Candidate, Variant, VariantKind
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from edgekit.hardware import Target
 
 __all__ = ["build_whole", "fewer_heads", "random_networks"]
-
-HEADS = " heads"
-"""What `compress.pruning` puts behind the first layer of a group whose members are heads."""
 
 DROPPED = 0.25
 
@@ -43,8 +41,9 @@ def random_networks(
 ) -> Iterator[torch.nn.Module]:
     """`count` copies of `module` in which every group of channels has a random width of those that a build may give.
 
-    Widths are multiples of `multiple`, as `compress.pruning` allows them. Of `droppable`, residual blocks by their
-    modules' names, each goes in one copy of four. Raises StageError when it cannot be pruned.
+    Widths are multiples of `multiple`, as `compress.pruning` allows them; heads are as many as tables are measured for.
+    Of `droppable`, residual blocks by their modules' names, each goes in one copy of four. Raises StageError when it
+    cannot be pruned.
     """
     from edgekit.compress.pruning.plan import PrunePlan
     from edgekit.compress.pruning.propose import PruneConfig, apply_plan, prunable
@@ -57,7 +56,10 @@ def random_networks(
         if dropped not in known:
             left = apply_plan(module, example, PrunePlan(dropped=dropped)) if dropped else module
             known[dropped] = prunable(left, example, config)
-        widths = {group.layer: rng.choice(group.allowed) for group in known[dropped]}
+        widths = {
+            group.layer: rng.choice(head_counts(group.width) if group.unit == "head" else group.allowed)
+            for group in known[dropped]
+        }
         yield apply_plan(module, example, PrunePlan(_steps(known[dropped], widths), dropped=dropped))
 
 
@@ -71,11 +73,10 @@ def fewer_heads(module: torch.nn.Module, example: Example, *, multiple: int = 8)
     from edgekit.compress.pruning.propose import PruneConfig, apply_plan, prunable
 
     groups = [
-        group
-        for group in prunable(module, example, PruneConfig(round_to=multiple))
-        if group.layer.endswith(HEADS)
+        group for group in prunable(module, example, PruneConfig(round_to=multiple)) if group.unit == "head"
     ]
-    for heads in sorted({width for group in groups for width in group.allowed if width < group.width}):
+    counts = {count for group in groups for count in head_counts(group.width) if count < group.width}
+    for heads in sorted(counts):
         widths = {group.layer: max(heads, min(group.allowed)) for group in groups if group.width > heads}
         yield apply_plan(module, example, PrunePlan(_steps(groups, widths)))
 

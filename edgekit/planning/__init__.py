@@ -8,16 +8,18 @@ from edgekit.planning.assembling import Assembled, assemble
 from edgekit.planning.coupling import CoupledGroup, Coupling, GroupChannels, coupled
 from edgekit.planning.cutting import PlanCutter
 from edgekit.planning.merging import merged_units
-from edgekit.planning.reasons import PlanChoice, plan_choices, unchanged
+from edgekit.planning.reasons import AttentionChoice, PlanChoice, attention_choices, plan_choices, unchanged
 
 __all__ = [
     "Assembled",
+    "AttentionChoice",
     "CoupledGroup",
     "Coupling",
     "GroupChannels",
     "PlanChoice",
     "PlanCutter",
     "assemble",
+    "attention_choices",
     "coupled",
     "merged_units",
     "plan_choices",

@@ -72,7 +72,7 @@ def assemble(
     linked = linked_attentions(network.units, coupling, kept)
     groups = usable_groups(network.units, coupling, linked, sensitivity, kept)
     placed = placed_units(network.units, coupling, linked, {group.name for group in groups}, merged)
-    groups = reached(groups, placed, time_ms, kept)
+    groups = reached(groups, coupling, placed, time_ms, kept)
     units = tuple(
         layer_unit(item, {group.name: group for group in groups}, time_ms, sensitivity) for item in placed
     )
@@ -150,12 +150,13 @@ def usable_groups(
             groups.append(group)
             continue
         why = f"{UNTIMED} {absent[0]}" if absent else "no harm was measured of narrowing it"
-        kept.update(dict.fromkeys(group.makers, why))
+        kept.update(dict.fromkeys(coupling.told_of(group), why))
     return groups
 
 
 def reached(
     groups: Sequence[CoupledGroup],
+    coupling: Coupling,
     placed: Sequence[PlacedUnit],
     time_ms: Callable[[Unit], float | None],
     kept: dict[str, str],
@@ -173,7 +174,9 @@ def reached(
             )
         )
         if len(widths) == 1:
-            kept.update(dict.fromkeys(group.makers, f"the table does not reach {FEWER[group.unit]} of it"))
+            kept.update(
+                dict.fromkeys(coupling.told_of(group), f"the table does not reach {FEWER[group.unit]} of it")
+            )
         result.append(replace(group, widths=widths))
     return result
 

@@ -73,6 +73,12 @@ class Coupling:
     mergeable: tuple[MergeableBlock, ...] = ()
     attentions: tuple[CoupledAttention, ...] = ()
 
+    def told_of(self, group: CoupledGroup) -> tuple[str, ...]:
+        """What stays whole where a group does: its makers; of an attention its heads, or the width of each."""
+        if not any(group.name in attention.groups for attention in self.attentions):
+            return group.makers
+        return (group.name if group.unit == "head" else f"{group.name} within each head",)
+
 
 def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> Coupling:
     """What can be chosen: groups that are proved sound, and blocks. Raises StageError when it cannot be traced."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from edgekit.plan.solving import Allocation, BlockWay, PlanProblem, RemovableBlock, predicted
+from edgekit.planning.coupling import Coupling
 
-__all__ = ["PlanChoice", "plan_choices", "unchanged"]
+__all__ = ["AttentionChoice", "PlanChoice", "attention_choices", "plan_choices", "unchanged"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,52 @@ class PlanChoice:
     otherwise: str
     latency_ms: float | None = None
     harm: float | None = None
+
+
+@dataclass(frozen=True)
+class AttentionChoice:
+    """What a plan leaves of an attention, named by the layer that reads its result.
+
+    `heads`, `key`, `value`: as `2 of 4`, `gone`; "" where nothing tells them apart; the widths are those of each head.
+    `why`: why it stays as it is, or a part of it does; "" where all of it was narrowed.
+    """
+
+    layer: str
+    heads: str
+    key: str
+    value: str
+    why: str
+
+
+def attention_choices(
+    coupling: Coupling, kept: Mapping[str, str], choices: Sequence[PlanChoice]
+) -> tuple[AttentionChoice, ...]:
+    """All attentions, in the network's order. `choices`: of the plan; `kept`: what no plan touches → why."""
+    by_group = {choice.name: choice for choice in choices if choice.kind == "group"}
+    group = {group.name: group for group in coupling.groups}
+    told = []
+    for attention in coupling.attentions:
+        shown, reasons = [], []
+        for name in (attention.heads, attention.key, attention.value):
+            choice = by_group.get(name)
+            most = group[name].widths[-1] if name else 0
+            shown.append(choice.chosen if choice else f"{most} of {most}" if name else "")
+            if name and choice is None:
+                reasons += [
+                    kept[key] for key in (*coupling.told_of(group[name]), *attention.makers) if key in kept
+                ]
+            elif choice is not None and choice.chosen == f"{most} of {most}":
+                reasons.append(_why_whole(name, choice))
+        heads, key, value = shown
+        told.append(AttentionChoice(attention.reader, heads, key, value, "; ".join(dict.fromkeys(reasons))))
+    return tuple(told)
+
+
+def _why_whole(name: str, choice: PlanChoice) -> str:
+    """Of a group that could be narrower."""
+    if choice.latency_ms is None or choice.harm is None:
+        return f"{name}: {choice.otherwise}"
+    return f"{name}: {choice.otherwise} would change {choice.latency_ms:+.4f} ms at {choice.harm:+.3g} harm"
 
 
 def unchanged(problem: PlanProblem) -> Allocation:

@@ -130,6 +130,7 @@ FORMS = [
     AttentionForm(("queries", "keys"), packed=True, biased=True),
     AttentionForm(("queries",)),
     AttentionForm(("scores",), masked=True),
+    AttentionForm(("queries", "keys"), masked=True, guarded=True),
 ]
 
 
@@ -144,7 +145,8 @@ def test_onnx_runtime_runs_an_attention_in_integers(form: AttentionForm, tmp_pat
     assert kinds.count("QLinearSoftmax") == COPIES
     assert not {"MatMul", "FusedMatMul", "Softmax"} & set(kinds)
     # What it reads is in integers already: nothing is rounded but what float arithmetic gives.
-    assert kinds.count("QuantizeLinear") == COPIES * (len(form.scaled) + form.biased)
+    stretches = len({*form.scaled} - {"scores"}) + form.biased + ("scores" in form.scaled or form.masked)
+    assert kinds.count("QuantizeLinear") == COPIES * stretches
 
 
 @pytest.mark.parametrize("form", FORMS, ids=AttentionForm.text)

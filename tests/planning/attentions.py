@@ -15,7 +15,7 @@ from edgekit.compress.base import Example
 from edgekit.latency import LatencyTable, MeasuredOn, TimedUnit, Unit
 from edgekit.types import BackendName, Estimate
 
-__all__ = ["IMAGES", "SENTENCES", "attention_table", "small_bert", "small_vit"]
+__all__ = ["IMAGES", "SENTENCES", "attention_table", "digits_vit", "small_bert", "small_vit"]
 
 IMAGES: Example = (np.zeros((1, 3, 16, 16), np.float32),)
 SENTENCES: Example = (
@@ -62,6 +62,26 @@ def small_vit(width: int = 64, heads: int = 4, depth: int = 2) -> Logits:
     )
 
 
+def digits_vit() -> Logits:
+    """float32 [N, 1, 8, 8] → logits [N, 10]; one layer of four heads, as made anew."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(0)
+    return Logits(
+        ViTForImageClassification(
+            ViTConfig(
+                image_size=8,
+                patch_size=2,
+                num_channels=1,
+                num_labels=10,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+                **sizes(64, 4, 1),
+            )
+        )
+    )
+
+
 def small_bert(width: int = 64, heads: int = 4, depth: int = 1) -> Logits:
     """int64 [N, 12] tokens and mask → logits [N, 3]."""
     from transformers import BertConfig, BertForSequenceClassification
@@ -91,13 +111,17 @@ def formula_ms(unit: Unit) -> float:
     return 0.001 + 1e-8 * unit.work
 
 
-def attention_table(units: Sequence[Unit], runtime: BackendName = "onnxruntime") -> LatencyTable:
-    """All multiples of 8 up to each unit's own widths, and all numbers of heads."""
+def attention_table(
+    units: Sequence[Unit], runtime: BackendName = "onnxruntime", *, only_heads: bool = False
+) -> LatencyTable:
+    """All multiples of 8 up to each unit's own widths, and all numbers of heads; or no narrower head or GELU."""
     timed = []
     for unit in (*units, *map(parted, units)):
         heads = range(1, unit.family.groups + 1) if unit.family.kind == "attention" else (None,)
+        step = 10**6 if only_heads and unit.family.kind in ("attention", "pointwise") else 8
         ins, outs = (
-            sorted({channels, *range(8, channels, 8)}) for channels in (unit.channels_in, unit.channels_out)
+            sorted({channels, *range(step, channels, 8)})
+            for channels in (unit.channels_in, unit.channels_out)
         )
         pairs = [(a, a) for a in ins] if unit.family.is_square else list(itertools.product(ins, outs))
         for (a, b), count in itertools.product(pairs, heads):

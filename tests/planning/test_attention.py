@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from edgekit.compress import PruneConfig, Sensitivity, SensitivityConfig, apply_plan, measure_sensitivity
+from edgekit.compress.pruning.cost import network_macs
+from edgekit.errors import UserError
 from edgekit.latency import LatencyTable, NetworkUnits, units_of
 from edgekit.model.export import export_onnx
 from edgekit.plan.solving import Allocation, PlanLimits, predicted, solve
-from edgekit.planning import Assembled, Coupling, PlanCutter, assemble, coupled, unchanged
+from edgekit.planning import (
+    Assembled,
+    Coupling,
+    PlanCutter,
+    assemble,
+    attention_choices,
+    coupled,
+    plan_choices,
+    unchanged,
+)
+from edgekit.planning.placing import linked_attentions, placed_units
+from edgekit.types import BackendName
 from tests.compress.nets import random_samples
-from tests.planning.attentions import IMAGES, attention_table, small_vit
+from tests.planning.attentions import IMAGES, SENTENCES, attention_table, small_bert, small_vit
 
 CONFIG = PruneConfig(importance="magnitude", round_to=8)
 
@@ -95,3 +110,113 @@ def test_what_the_solver_chooses_keeps_within_its_limit(case: Case, tmp_path: Pa
     assert solution.outcome == "FOUND"
     assert case.really_ms(solution.plan, tmp_path) == pytest.approx(solution.plan.latency_ms, rel=1e-6)
     assert solution.plan.latency_ms <= limit_ms * (1 + 1e-9)
+
+
+def test_without_heads_it_computes_what_it_does_with_zeros_for_them(case: Case) -> None:
+    whole = unchanged(case.assembled().problem)
+    attention = "net.vit.layers.0.attention"
+    widths = {**whole.widths, f"{attention}.q_proj heads": 2, f"{attention}.v_proj": 8}
+    plan = PlanCutter(case.network, IMAGES, case.coupling, CONFIG).plan(replace(whole, widths=widths))
+    pruned = apply_plan(case.network, IMAGES, plan)
+    steps = {step.layer: step for step in plan.steps}
+    zeroed = copy.deepcopy(case.network)
+    reader = zeroed.get_submodule(f"{attention}.o_proj").get_parameter("weight")
+    with torch.no_grad():
+        by_head = reader.view(64, 4, 16)
+        by_head[:, list(steps[f"{attention}.q_proj heads"].removed)] = 0.0
+        by_head[:, :, list(steps[f"{attention}.v_proj"].removed)] = 0.0
+        images = torch.randn(5, 3, 16, 16)
+        assert pruned.get_submodule(f"{attention}.o_proj").get_parameter("weight").shape == (64, 2 * 8)
+        assert not torch.allclose(case.network(images), zeroed(images), atol=1e-3)
+        torch.testing.assert_close(pruned(images), zeroed(images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_plan_costs_the_macs_of_what_it_leaves(case: Case) -> None:
+    whole = unchanged(case.assembled().problem)
+    attention = "net.vit.layers.0.attention"
+    widths = {**whole.widths, f"{attention}.q_proj heads": 1, f"{attention}.q_proj": 8}
+    plan = PlanCutter(case.network, IMAGES, case.coupling, CONFIG).plan(replace(whole, widths=widths))
+    assert plan.original_macs == sum(unit.macs for unit in case.units.units)
+    pruned = apply_plan(case.network, IMAGES, plan)
+    assert plan.macs == network_macs(pruned, IMAGES)
+
+
+def test_heads_and_the_channels_of_each_have_a_harm_of_their_own(case: Case) -> None:
+    attention = "net.vit.layers.0.attention"
+    by_name = {group.layer: group for group in case.harm.groups}
+    heads, keys = by_name[f"{attention}.q_proj heads"], by_name[f"{attention}.q_proj"]
+    assert (heads.width, heads.unit, keys.width, keys.unit) == (4, "head", 16, "channel")
+    assert case.harm.harm_of_widths({f"{attention}.q_proj heads": 2}) == heads.harm(2) > 0
+    assert case.harm.harm_of_widths({f"{attention}.k_proj heads": 2}) == heads.harm(2)
+    assert case.harm.harm_of_widths({f"{attention}.q_proj": 8}) == keys.harm(8) > 0
+    assert Sensitivity.from_json(case.harm.to_json()) == case.harm
+
+
+def test_what_is_left_of_each_attention_is_told(case: Case) -> None:
+    assembled = case.assembled()
+    whole = unchanged(assembled.problem)
+    attention = "net.vit.layers.0.attention"
+    widths = {**whole.widths, f"{attention}.q_proj heads": 1, f"{attention}.q_proj": 8}
+    plan = predicted(assembled.problem, widths, (), whole.precisions)
+    first, second = attention_choices(case.coupling, assembled.kept, plan_choices(assembled.problem, plan))
+    assert first.layer == f"{attention}.o_proj"
+    assert (first.heads, first.key, first.value) == ("1 of 4", "8 of 16", "16 of 16")
+    assert first.why.startswith(f"{attention}.v_proj: 8 would change ")
+    assert (second.heads, second.key, second.value) == ("4 of 4", "16 of 16", "16 of 16")
+    assert "heads: 3 would change -" in second.why
+
+
+def test_an_attention_that_no_table_times_stays_whole_with_its_reason(case: Case) -> None:
+    """LiteRT's products are timed by themselves."""
+    units = units_of(case.path, "litert", "int8")
+    assembled = assemble(
+        units, case.coupling, attention_table(units.units, "litert"), case.harm, PlanLimits(latency_ms=1.0)
+    )
+    assert {group.name for group in assembled.problem.groups} == {
+        "net.vit.layers.0.mlp.fc1", "net.vit.layers.1.mlp.fc1"
+    }  # fmt: skip
+    assert (
+        "none that the table's runtime is timed with" in assembled.kept["net.vit.layers.0.attention.q_proj"]
+    )
+    plan = unchanged(assembled.problem)
+    told = attention_choices(case.coupling, assembled.kept, plan_choices(assembled.problem, plan))
+    assert all("none that the table's runtime is timed with" in attention.why for attention in told)
+
+
+def test_heads_that_the_table_does_not_reach_are_told(case: Case) -> None:
+    others = [row for row in case.table.timed if row.unit.family.kind != "attention"]
+    whole = [
+        row for row in case.table.timed if row.unit.family.kind == "attention" and row.unit.family.groups == 4
+    ]
+    few = LatencyTable(case.table.measured_on).with_timed([*others, *whole])
+    assembled = assemble(case.units, case.coupling, few, case.harm, PlanLimits(latency_ms=1.0))
+    name = "net.vit.layers.0.attention.q_proj heads"
+    assert {group.name: group.widths for group in assembled.problem.groups}[name] == (4,)
+    assert assembled.kept[name] == "the table does not reach fewer heads of it"
+    without = LatencyTable(case.table.measured_on).with_timed(others)
+    with pytest.raises(UserError, match="does not tell the time of attention in 4 heads"):
+        assemble(case.units, case.coupling, without, case.harm, PlanLimits(latency_ms=1.0))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_sentence_encoder_s_attention_is_linked_with_its_layers(
+    runtime: BackendName, tmp_path: Path
+) -> None:
+    network = small_bert()
+    export_onnx(network, SENTENCES, tmp_path / "network.onnx")
+    units = units_of(tmp_path / "network.onnx", runtime, "fp32").units
+    coupling = coupled(network, SENTENCES, CONFIG)
+    kept: dict[str, str] = {}
+    (link,) = linked_attentions(units, coupling, kept)
+    assert kept == {}
+    assert link.attention.reader == "net.bert.encoder.layer.0.attention.output.dense"
+    form = next(unit.family.attention for unit in units if unit.family.kind == "attention")
+    assert form is not None
+    assert form.masked
+    full = {group.name: group.widths[-1] for group in coupling.groups}
+    narrow = {**full, link.attention.heads: 3, link.attention.key: 8}
+    placed = placed_units(units, coupling, (link,), set(full))
+    changed = [item.at(narrow) for item in placed if item.at(narrow) != (item.unit,)]
+    assert (
+        sum(len(become) for become in changed) == 5
+    )  # three projections, the attention, the layer behind it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from edgekit.compress.folding import folded
 from edgekit.compress.pruning.cost import CostModel, layer_macs
-from edgekit.compress.pruning.groups import ChannelGroup, Grouping, channel_groups
+from edgekit.compress.pruning.groups import ChannelGroup, ChannelUnit, Grouping, channel_groups
 from edgekit.compress.pruning.importance import Importance, channel_scores
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.slicing import apply_steps
@@ -75,17 +75,18 @@ class PruneConfig:
 
 @dataclass(frozen=True)
 class Prunable:
-    """A group that can be pruned: its layer, its width, and the widths it may get (descending)."""
+    """A group that can be pruned: its layer, its width, and the widths it may get (descending); `unit`: of what."""
 
     layer: str
     width: int
     allowed: tuple[int, ...]
+    unit: ChannelUnit = "channel"
 
 
 def prunable(module: torch.nn.Module, example: Example, config: PruneConfig) -> tuple[Prunable, ...]:
     """Every group that `propose` may prune. Empty when nothing can be pruned soundly."""
     return tuple(
-        Prunable(group.layer, group.width, widths_of(group, group.width, config))
+        Prunable(group.layer, group.width, widths_of(group, group.width, config), group.unit)
         for group in sound_grouping(folded(module), example, config).groups
     )
 
