@@ -19,7 +19,8 @@ class Fusing:
     means over tokens are float in an INT8 network. `rounds_functions`: nodes of their own round before and behind them,
     and around taking a place of an axis. `gelu`: in which precisions a linear layer runs the GELU behind it. `scales`:
     in which a product of two activations multiplies by a number itself. `channels_last`: images lie so, hence making
-    tokens of one moves nothing.
+    tokens of one moves nothing. `single_head_as_layer`: a product of one head with what a Transpose turned is computed
+    as a linear layer is, with the tensor ahead of the Transpose as its weights.
     """
 
     residual: frozenset[UnitPrecision]
@@ -31,6 +32,7 @@ class Fusing:
     gelu: frozenset[UnitPrecision] = frozenset()
     scales: frozenset[UnitPrecision] = frozenset()
     channels_last: bool = False
+    single_head_as_layer: bool = False
 
 
 FUSING: dict[BackendName, Fusing] = {
@@ -50,6 +52,6 @@ FUSING: dict[BackendName, Fusing] = {
         scales=frozenset({"fp32", "int8"}),
     ),
     # XNNPACK adds in an operator of its own; AI Edge Quantizer leaves nothing in float that has an int8 kernel.
-    "litert": Fusing(frozenset(), functions_in_float=False, channels_last=True),
+    "litert": Fusing(frozenset(), functions_in_float=False, channels_last=True, single_head_as_layer=True),
 }
 """Runtimes whose layers can be timed one by one on a CPU → what they fuse."""

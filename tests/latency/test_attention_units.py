@@ -222,7 +222,9 @@ def test_a_table_holds_what_small_products_are_in_narrower_networks(transformer:
     """OpenVINO's INT8 leaves a product in float by its share of all MACs, which is another one in each network."""
     network = units_of(transformer, "openvino", "int8")
     assert set(network.units) < set(network.to_measure)
-    kept = [unit for unit in network.units if unit.family.kind == "linear" and unit.family.precision == "int8"]
+    kept = [
+        unit for unit in network.units if unit.family.kind == "linear" and unit.family.precision == "int8"
+    ]
     limit = 0.005 * sum(unit.macs for unit in network.units)
     for unit in network.otherwise:
         if unit.family.precision == "fp32":
