@@ -89,7 +89,7 @@ def measure(**options: Any) -> int:
     What was measured before is not measured again; what was measured is kept when the command is stopped. With --mixed
     it is what a build chooses layers in float by, where INT8 loses too much.
     """
-    from edgekit.cli.latency_networks import merged_units
+    from edgekit.cli.latency_networks import merged_units, with_fewer_heads
     from edgekit.devices import check_device, make_device
     from edgekit.hardware import find_target
     from edgekit.latency import open_table, save_table, units_of
@@ -120,12 +120,20 @@ def measure(**options: Any) -> int:
             )
         known = len(table.timed)
         if options["mixed"]:
-            wanted = precision_graph(onnx, options["backend"]).wanted()
+            table = measure_exactly(
+                device, table, precision_graph(onnx, options["backend"]).wanted(), timing,
+                progress=progress, keep=lambda now: save_table(now, path),
+            )  # fmt: skip
         else:
-            wanted = (*network.to_measure, *merged_units(options, scratch))
-        table = (measure_exactly if options["mixed"] else measure_units)(
-            device, table, wanted, timing, progress=progress, keep=lambda now: save_table(now, path)
-        )
+            more = [
+                units_of(wide, options["backend"], options["precision"])
+                for wide in with_fewer_heads(options, scratch)
+            ]
+            wanted = [unit for whole in (network, *more) for unit in whole.to_measure]
+            wanted += merged_units(options, scratch)
+            table = measure_units(
+                device, table, wanted, timing, progress=progress, keep=lambda now: save_table(now, path)
+            )
         told = [f"{len(table.timed) - known} points measured, {known} were known"]
         if network.unmeasured:
             told.append(f"not in the table: {', '.join(network.unmeasured)}")

@@ -97,10 +97,15 @@ def moving_family(wires: Wires, node: Any, precision: UnitPrecision, fusing: Fus
 
 
 def vanishes(wires: Wires, node: Any, fusing: Fusing) -> bool:
-    """Whether a Transpose makes tokens of an image that has its channels last already."""
-    if not fusing.channels_last or node.op_type != "Transpose":
+    """Whether a Transpose moves nothing: axes of size 1 alone, or channels of an image that has them last already."""
+    if node.op_type != "Transpose":
         return False
-    return _makes_tokens(wires, node, tuple(map(int, wires.shapes.attribute(node, "perm", ()))))
+    shape = wires.shapes.of(node.input[0])
+    axes = tuple(int(axis) for axis in wires.shapes.attribute(node, "perm", range(len(shape))[::-1]))
+    moved = [axis for axis in axes if axis < len(shape) and shape[axis] != 1]
+    return (bool(shape) and moved == sorted(moved)) or (
+        fusing.channels_last and _makes_tokens(wires, node, axes)
+    )
 
 
 def _makes_tokens(wires: Wires, node: Any, axes: tuple[int, ...]) -> bool:

@@ -19,7 +19,9 @@ class Fusing:
     means over tokens are float in an INT8 network. `rounds_functions`: nodes of their own round before and behind them,
     and around taking a place of an axis. `gelu`: in which precisions a linear layer runs the GELU behind it. `scales`:
     in which a product of two activations multiplies by a number itself. `channels_last`: images lie so, hence making
-    tokens of one moves nothing. `attends`: it may run an attention at once, which is then one unit.
+    tokens of one moves nothing. `single_head_as_layer`: a product of one head with what a Transpose turned is computed
+    as a linear layer is, with the tensor ahead of the Transpose as its weights. `attends`: it may run an attention at
+    once, which is then one unit.
     """
 
     residual: frozenset[UnitPrecision]
@@ -31,6 +33,7 @@ class Fusing:
     gelu: frozenset[UnitPrecision] = frozenset()
     scales: frozenset[UnitPrecision] = frozenset()
     channels_last: bool = False
+    single_head_as_layer: bool = False
     attends: bool = False
 
 
@@ -56,6 +59,6 @@ FUSING: dict[BackendName, Fusing] = {
         attends=True,
     ),
     # XNNPACK adds in an operator of its own; AI Edge Quantizer leaves nothing in float that has an int8 kernel.
-    "litert": Fusing(frozenset(), functions_in_float=False, channels_last=True),
+    "litert": Fusing(frozenset(), functions_in_float=False, channels_last=True, single_head_as_layer=True),
 }
 """Runtimes whose layers can be timed one by one on a CPU → what they fuse."""

@@ -48,12 +48,24 @@ def product(layers: FlatbufferLayers, tensor: int) -> int:
     family, unit = layers.family, layers.unit
     heads, rows = family.groups, family.size[0]
     inner, columns = unit.channels_in // heads, unit.channels_out // heads
+    if family.axes:
+        return single_head(layers, tensor, inner, columns)
     left = reshaped(layers, tensor, (heads, rows, inner))
     right = reshaped(layers, layers.other((1, heads, inner, columns)), (heads, inner, columns))
     options = layers.schema.BatchMatMulOptionsT()
     made = layers.activation((heads, rows, columns), layers.product_scale(inner))
     layers.run("BATCH_MATMUL", [left, right], made, options, "BatchMatMulOptions")
     return reshaped(layers, made, (1, heads, rows, columns))
+
+
+def single_head(layers: FlatbufferLayers, tensor: int, inner: int, columns: int) -> int:
+    """What the converter makes of one head: a layer whose weights are computed, which XNNPACK leaves to LiteRT."""
+    options = layers.schema.FullyConnectedOptionsT()
+    weights = reshaped(layers, layers.other((1, 1, columns, inner)), (columns, inner))
+    rows = layers.family.size[0]
+    made = layers.activation((rows, columns), layers.product_scale(inner))
+    layers.run("FULLY_CONNECTED", [tensor, weights, -1], made, options, "FullyConnectedOptions")
+    return reshaped(layers, made, (1, 1, rows, columns))
 
 
 def softmax(layers: FlatbufferLayers, tensor: int) -> int:

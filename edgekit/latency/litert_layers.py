@@ -21,7 +21,6 @@ __all__ = ["FlatbufferLayers", "write_tflite"]
 
 VERSION = 3
 SCALE = 1 / 64
-OTHER_ZERO = 3
 CHAINED = ("add", "norm", "pointwise", "softmax")
 SAME, VALID = 0, 1
 FUSED = {"": 0, "Relu": 1, "Clip": 3}
@@ -82,12 +81,9 @@ class FlatbufferLayers:
         return (1, channels) if size == (1, 1) else (1, size[0], channels)
 
     def other(self, shape: tuple[int, ...]) -> int:
-        """The second input of the network, which all copies share.
-
-        XNNPACK takes an int8 product only where the zero point of this one is 0, as that of keys and values seldom is.
-        """
+        """The second input of the network, which all copies share. Its zero point is 0: `with_symmetric_factors`."""
         if not self.others:
-            self.others.append(self.activation(shape, zero=OTHER_ZERO))
+            self.others.append(self.activation(shape))
         return self.others[0]
 
     def product_scale(self, terms: int) -> float:

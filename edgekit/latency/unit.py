@@ -74,7 +74,7 @@ class Family:
     operator that is fused into it, "" for none; of `pointwise` the operator itself. `residual`: another tensor is added
     within it. `operand`: of `pointwise`. `rounded`: it is float and stands between tensors in int8, which it takes
     apart and makes itself. `shape`, of `transpose` and `slice`: the tensor's, 0 where its channels are; `axes`: their
-    new order, or the one axis that a place is taken of.
+    new order, or the one axis that a place is taken of; (1, 0) of a `product` whose right side is read turned.
     """
 
     kind: Kind
@@ -138,6 +138,8 @@ class Family:
             parts.append(f"in {self.groups} {'heads' if self.kind == 'attention' else 'groups'}")
         if self.shape:
             parts.append(f"{','.join(map(str, self.axes))} of {'x'.join(map(str, self.shape))},")
+        elif self.axes:
+            parts.append("turned")
         more = [self.activation] if self.activation else []
         more += [self.operand] if self.operand != "channels" else []
         more += ["residual"] if self.residual else []

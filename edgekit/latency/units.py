@@ -135,7 +135,8 @@ class _Reader:
         if node.op_type in FUNCTIONS:
             return self.sized(function_family(self.wires, node, self.precision, self.fusing), [node])
         if node.op_type in ("Transpose", "Gather"):
-            if vanishes(self.wires, node, self.fusing):
+            turns = self.fusing.single_head_as_layer and self.wires.turns_for_product(node)
+            if vanishes(self.wires, node, self.fusing) or turns:
                 self.taken.add(id(node))
                 return None
             return self.sized(moving_family(self.wires, node, self.precision, self.fusing), [node])
@@ -167,13 +168,16 @@ class _Reader:
             return None
         if node.input[1] not in self.shapes.weights:
             heads = max(math.prod(right[:-2]), 1)
-            family = Family("product", (math.prod(left[:-1]) // heads, 1), self.precision, groups=heads)
-            scales = []
+            turned = self.wires.turned_for(node) if self.fusing.single_head_as_layer else None
+            family = Family(
+                "product", (math.prod(left[:-1]) // heads, 1), self.precision, groups=heads,
+                axes=() if turned is None else (1, 0),
+            )  # fmt: skip
+            nodes = [node] if turned is None else [node, turned]
             if self.precision in self.fusing.scales:
                 after = self.wires.scale_of(self.wires.only_reader(node))
-                scales = [*([after] if after is not None else []), *self.wires.scales_before(node)]
-            # Its result is that of the scale behind it.
-            nodes = [node, *scales[1:], *scales[:1]] if scales and scales[0] is after else [node, *scales]
+                # The unit's result is that of its last node.
+                nodes += [*self.wires.scales_before(node), *([] if after is None else [after])]
             return self.made(family, heads * right[-2], heads * right[-1], nodes, "", None)
         turned = bool(self.shapes.attribute(node, "transB", 0))
         channels_in, channels_out = (right[1], right[0]) if turned else (right[-2], right[-1])
@@ -249,22 +253,10 @@ class _Reader:
         gelu = self.wires.gelu_of(live[0])
         if gelu:
             return self.sized(function_family(self.wires, gelu[0], self.precision, self.fusing), gelu)
-        if self.precision in self.fusing.scales and self.scales_product(node):
+        if self.precision in self.fusing.scales and self.wires.scales_product(node):
             self.taken.add(id(node))  # that product's unit names it
             return None
         return self.sized(pointwise_family(self.wires, node, self.precision), [node])
-
-    def scales_product(self, node: Any) -> bool:
-        """Whether a product of activations multiplies by this node's number itself."""
-        after = self.wires.only_reader(node)
-        if after is not None and after.op_type == "Transpose":
-            after = self.wires.only_reader(after)
-        return (
-            after is not None
-            and after.op_type == "MatMul"
-            and len(self.wires.computed(after)) == 2
-            and any(scale is node for scale in self.wires.scales_before(after))
-        )
 
     def sized(self, known: tuple[Family, int] | None, nodes: list[Any]) -> Unit | None:
         """The unit of these nodes that keeps its channels; None where its family is not known."""

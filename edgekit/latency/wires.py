@@ -78,6 +78,40 @@ class Wires:
                 scales.append(maker)
         return scales
 
+    def scales_product(self, node: Any) -> bool:
+        """Whether a node is among the `scales_before` of a product of two activations."""
+        after = self.only_reader(node)
+        if after is not None and after.op_type == "Transpose":
+            after = self.only_reader(after)
+        return (
+            self.is_product(after)
+            and len(self.computed(after)) == 2
+            and any(scale is node for scale in self.scales_before(after))
+        )
+
+    def turns_for_product(self, node: Any) -> bool:
+        """Whether a node is the Transpose that a product of one head has `turned_for` it."""
+        after = self.only_reader(node)
+        if self.scale_of(after) is not None:
+            after = self.only_reader(after)
+        return self.is_product(after) and self.turned_for(after) is node
+
+    def is_product(self, node: Any) -> bool:
+        return node is not None and node.op_type == "MatMul"
+
+    def turned_for(self, product: Any) -> Any:
+        """The Transpose of the last two axes that the right side of a product of one head alone reads, or its scale."""
+        right, reader = self.shapes.of(product.input[1]), product
+        maker = self.makers.get(product.input[1])
+        if self.scale_of(maker) is not None and self.only_reader(maker) is reader:
+            maker, reader = self.makers.get(self.computed(maker)[0]), maker
+        if maker is None or maker.op_type != "Transpose" or self.only_reader(maker) is not reader:
+            return None
+        rank = len(right)
+        swapped = (*range(rank - 2), rank - 1, rank - 2)
+        order = tuple(int(axis) for axis in self.shapes.attribute(maker, "perm", ()))
+        return maker if order == swapped and self.values(product.input[1]) == right[-2] * right[-1] else None
+
     def values(self, tensor: str) -> int:
         """How many values a tensor of known shape has."""
         count = 1

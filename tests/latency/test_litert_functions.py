@@ -50,6 +50,7 @@ CASES: dict[str, tuple[Unit, Callable[..., Numbers]]] = {
     "product": (
         Unit(tokens("product", groups=HEADS), HEADS * WIDTH, HEADS * TOKENS), lambda x, y: x @ y,
     ),
+    "single head": (Unit(tokens("product", axes=(1, 0)), WIDTH, TOKENS), lambda x, y: x @ y.swapaxes(-1, -2)),
     "softmax": (Unit(tokens("softmax"), WIDTH, WIDTH), softmax),
     "norm": (Unit(tokens("norm"), WIDTH, WIDTH), norm),
     "gelu": (Unit(tokens("pointwise", activation="Gelu"), WIDTH, WIDTH), gelu),
@@ -132,8 +133,9 @@ def test_copies_that_keep_a_tensors_shape_stand_one_behind_the_other(name: str, 
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("heads", [1, 4])
 def test_units_are_all_that_the_exporter_makes_of_a_transformer(
-    precision: UnitPrecision, transformer: Path, tmp_path: Path
+    heads: int, precision: UnitPrecision, transformers: dict[int, Path], tmp_path: Path
 ) -> None:
     """Each operation by kind, precision, size, and whether XNNPACK takes it; so no operation is left out in silence."""
     pytest.importorskip("litert_torch")
@@ -142,6 +144,7 @@ def test_units_are_all_that_the_exporter_makes_of_a_transformer(
     from edgekit.latency import units_of
     from edgekit.latency.wholes import build_whole
 
+    transformer = transformers[heads]
     features = frozenset(describe()["features"])
     built = build_whole(transformer, "litert", precision, find_target("generic-cpu"), features, tmp_path)
     network = units_of(transformer, "litert", precision)
@@ -167,22 +170,24 @@ def operations(path: Path) -> Counter[Any]:
 
 
 @pytest.fixture(scope="module")
-def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Normalizations have weights of their own, as trained ones do."""
+def transformers(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """By their heads. Normalizations have weights of their own, as trained ones do."""
     import torch
 
     from edgekit.model.export import export_onnx
     from edgekit.testing.networks import TinyTransformer
 
-    torch.manual_seed(0)
-    network = TinyTransformer().eval()
-    for module in network.modules():
-        if isinstance(module, torch.nn.LayerNorm):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, 0, 0.1)
-    path = tmp_path_factory.mktemp("transformer") / "network.onnx"
-    export_onnx(network, (np.zeros((1, 1, 8, 8), np.float32),), path)
-    return path
+    paths = {}
+    for heads in (1, 4):
+        torch.manual_seed(0)
+        network = TinyTransformer(heads=heads).eval()
+        for module in network.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+                torch.nn.init.normal_(module.bias, 0, 0.1)
+        paths[heads] = tmp_path_factory.mktemp("transformer") / f"{heads}.onnx"
+        export_onnx(network, (np.zeros((1, 1, 8, 8), np.float32),), paths[heads])
+    return paths
 
 
 @dataclass(frozen=True)
