@@ -43,7 +43,6 @@ class PlanResult:
     harm: float
     macs: float
     dropped: tuple[str, ...] = ()
-    merged: tuple[str, ...] = ()
     widths: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     untrained: float | None = None
     scores: tuple[float, ...] = ()
@@ -51,6 +50,7 @@ class PlanResult:
     why: str = ""
     drop: float | None = None
     trained_ms: float | None = None
+    merged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
