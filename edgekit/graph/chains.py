@@ -74,7 +74,7 @@ def _why_not_behind(wiring: Wiring, mean: Any) -> str:
 
 def _role(wiring: Wiring, node: Any) -> str:
     """Of a convolution: `sparse`, `depthwise`, `first`; "" for what is none of them."""
-    shape = wiring.array(node.input[1]).shape if wiring.is_constant(node.input[1]) else ()
+    shape = list(wiring.array(node.input[1]).shape) if wiring.is_constant(node.input[1]) else []
     settings = {attribute.name: attribute for attribute in node.attribute}
 
     def numbers(name: str, default: int, count: int) -> list[int]:
@@ -83,7 +83,7 @@ def _role(wiring: Wiring, node: Any) -> str:
     if len(shape) != 4 or numbers("dilations", 1, 2) != [1, 1]:
         return ""
     group = settings["group"].i if "group" in settings else 1
-    kernel, strides, pads = list(shape[2:]), numbers("strides", 1, 2), numbers("pads", 0, 4)
+    kernel, strides, pads = shape[2:], numbers("strides", 1, 2), numbers("pads", 0, 4)
     if group == 1 and kernel == [1, 1] and strides == [1, 1] and pads == [0] * 4:
         return "sparse"
     if group == 1 and kernel == [3, 3] and strides == [2, 2] and pads == [1] * 4 and shape[1] == CHANNELS:
