@@ -55,8 +55,9 @@ class SparseKernels:
     """What a runtime does faster, or stores smaller, where weights are zero.
 
     `pattern`: None: any. `above`: the share of zeros beyond which. `precisions`: of the kernels. What the board has to
-    have: `architecture`, `feature` of the CPU, `sparse_gpu`: sparse tensor cores; `board`: in words. `stored`: the
-    precision in which its files hold what is not zero alone; "": none.
+    have: `architecture`, `feature` of the CPU, `sparse_gpu`: sparse tensor cores; `board`: in words. `chained`:
+    they run where layers follow each other as `graph.chains` has it. `stored`: the precision in which its files hold
+    what is not zero alone; "": none.
     """
 
     precisions: tuple[Precision, ...]
@@ -66,6 +67,7 @@ class SparseKernels:
     architecture: str = ""
     feature: str = ""
     sparse_gpu: bool = False
+    chained: bool = False
     stored: Precision | Literal[""] = ""
 
 
@@ -212,6 +214,7 @@ print("interpreter with XNNPACK; convert, quantize and run")
         board="an Arm CPU (on x86 with AVX XNNPACK computes them as if they were dense)",
         above=2 / 3,
         architecture="aarch64",
+        chained=True,
         stored="fp32",
     ),
 )

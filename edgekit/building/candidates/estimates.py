@@ -8,13 +8,14 @@ from itertools import product
 from pathlib import Path
 
 from edgekit.building.board import Board
+from edgekit.building.candidates.sparse_gain import why_no_gain
 from edgekit.building.measuring import Evaluator
 from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt
 from edgekit.choose import Entry
 from edgekit.hardware import Target
 from edgekit.measure import read_environment
-from edgekit.plan import Roofline, Structure, roofline, why_not_faster_sparse
+from edgekit.plan import Roofline, Structure, roofline
 from edgekit.types import Candidate, Choice, Estimate, Failure, Latency, Measurement, Variant
 
 __all__ = [
@@ -35,7 +36,8 @@ def estimated(target: Target, variant: Variant, candidate: Candidate, threads: i
     runtime = target.runtime(candidate.backend)
     runs_as = runtime.runs_as.get(candidate.precision) if runtime else None
     sparsity, features = variant.sparsity, target.assumed_features
-    sparse = sparsity is not None and not why_not_faster_sparse(target, features, candidate, sparsity)
+    network = Path(variant.onnx_path)
+    sparse = sparsity is not None and not why_no_gain(target, features, network, candidate, sparsity)
     return roofline(
         target,
         variant.cost,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from edgekit.building.candidates.sparse_gain import why_no_gain
 from edgekit.building.given import GivenModel
 from edgekit.building.request import BuildRequest
 from edgekit.building.variants.base import Made, MadeVariant, MakerContext
@@ -17,7 +18,7 @@ from edgekit.building.variants.training import seconds_left
 from edgekit.building.variants.untrained_timing import time_untrained
 from edgekit.compress import PruneConfig, SparsePlan, sparse_plan, sparsified
 from edgekit.model import export_onnx
-from edgekit.plan import is_stored_sparse, why_not_faster_sparse
+from edgekit.plan import is_stored_sparse
 from edgekit.runtimes import RUNTIMES
 from edgekit.types import Candidate, Rejection, Signature, Variant
 
@@ -77,7 +78,8 @@ def useless(context: MakerContext, candidate: Candidate) -> Rejection | None:
     assert sparsity is not None
     if context.request.budget.max_size_bytes is not None and is_stored_sparse(candidate):
         return None
-    reason = why_not_faster_sparse(context.target, context.features, candidate, sparsity)
+    network = Path(context.original.onnx_path)
+    reason = why_no_gain(context.target, context.features, network, candidate, sparsity)
     return Rejection(f"{sparsity.words} in {RUNTIMES[candidate.backend].title}", reason) if reason else None
 
 

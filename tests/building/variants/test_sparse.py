@@ -23,6 +23,7 @@ from edgekit.plan import Structure
 from edgekit.types import BackendName, Candidate, Estimate, Origin, Precision, Rejection, Sparsity, Variant
 from tests.building.parts import attempt, budget, count_entries, measurement
 from tests.building.variants.contexts import maker_context
+from tests.graph.test_chains import chain
 from tests.one_thread import one_thread
 
 __all__ = ["one_thread"]
@@ -65,7 +66,7 @@ def on_board(
     made = attempt(name)
     made = replace(made, candidate=replace(made.candidate, backend=backend, precision=precision, recipe=""))
     path = context.cache.store.folder / "original.onnx"
-    path.write_bytes(b"the original's file")
+    onnx.save(chain(), str(path))
     return replace(
         context,
         request=replace(
@@ -279,3 +280,15 @@ def test_the_last_stage_of_a_pipeline_makes_zeros_in_what_was_pruned(context: Ma
     assert (sparse.variant.kind, sparse.variant.parent) == ("sparse", pruned.variant.id)
     assert sparse.variant.id == f"{pruned.variant.id}-sparse-2of4"
     assert sparse_layers(onnx.load(sparse.variant.onnx_path))
+
+
+def test_layers_that_the_sparse_kernels_do_not_take_are_named(
+    context: MakerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.building.variants.sparse.train_pruned", None)
+    asked = on_board(context, "raspberry-pi-4", "litert", "fp32", 0.8)
+    onnx.save(chain(between="MaxPool"), asked.original.onnx_path)
+    (rejection,) = SparseMaker().make(asked)
+    assert isinstance(rejection, Rejection)
+    assert rejection.what == "80% unstructured sparsity in LiteRT"
+    assert "want a chain of layers: between (MaxPool) is none of the layers that it takes" in rejection.reason
