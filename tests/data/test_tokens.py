@@ -34,7 +34,7 @@ def test_ids_that_the_table_has_pass() -> None:
 def test_a_network_may_take_ids_as_floats() -> None:
     ids = IDS.astype(np.float32)
     check_tokens(source_of(ids), ("x",), {"x": 50}, floats=("x",))
-    with pytest.raises(DataError, match="sample 137 has token id 50.0 in x"):
+    with pytest.raises(DataError, match=r"sample 137 has token id 50\.0 in x"):
         check_tokens(source_of(with_value(ids, 137, 50)), ("x",), {"x": 50}, floats=("x",))
 
 
