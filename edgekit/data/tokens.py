@@ -6,7 +6,7 @@ wrong answers in silence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +27,13 @@ ATTENTION_MASK = "attention_mask"
 CHUNK_BYTES = 16 << 20
 
 
-def check_tokens(source: DataSource, names: Sequence[str], vocabularies: Mapping[str, int]) -> None:
+def check_tokens(
+    source: DataSource, names: Sequence[str], vocabularies: Mapping[str, int], floats: Collection[str] = ()
+) -> None:
     """Each id has to be one of the network's, and a mask of whole numbers holds 0 and 1.
 
     `names`: of the inputs, in the order of the source. `vocabularies`: input → rows of the table that it picks from.
+    `floats`: inputs that the network itself takes as floats: their ids may be some.
     Raises DataError for the first that is not so, with sample, value and the number of rows.
     """
     sample = source.take(np.zeros(1, np.int64)).inputs
@@ -42,7 +45,8 @@ def check_tokens(source: DataSource, names: Sequence[str], vocabularies: Mapping
     if not looked_at:
         return
     for place in looked_at:
-        if names[place] in vocabularies and sample[place].dtype.kind not in "iu":
+        name, is_whole = names[place], sample[place].dtype.kind in "iu"
+        if name in vocabularies and not is_whole and name not in floats:
             raise _no_ids(source.name, names[place], sample[place].dtype)
     size = max(1, CHUNK_BYTES // max(1, sum(array.nbytes for array in sample)))
     for indices in chunks(len(source), size):

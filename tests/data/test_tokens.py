@@ -31,6 +31,13 @@ def test_ids_that_the_table_has_pass() -> None:
     check_tokens(source_of(IDS.astype(np.int32), MASK.astype(np.float32)), NAMES, {"input_ids": 50})
 
 
+def test_a_network_may_take_ids_as_floats() -> None:
+    ids = IDS.astype(np.float32)
+    check_tokens(source_of(ids), ("x",), {"x": 50}, floats=("x",))
+    with pytest.raises(DataError, match=r"sample 137 has token id 50\.0 in x"):
+        check_tokens(source_of(with_value(ids, 137, 50)), ("x",), {"x": 50}, floats=("x",))
+
+
 @pytest.mark.parametrize(
     ("inputs", "told"),
     [
