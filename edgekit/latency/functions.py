@@ -52,7 +52,7 @@ def pointwise_family(wires: Wires, node: Any, precision: UnitPrecision) -> Sized
     (tensor,) = wires.computed(node)
     stored = next(name for name in node.input if name != tensor)
     shape, numbers = wires.shapes.of(tensor), wires.shapes.of(stored)
-    if not shape or (wires.values(stored) != 1 and not numbers):
+    if not shape:
         return None
     size, channels = wires.shapes.size_and_channels(tensor)
     if not wires.is_image(tensor):
@@ -61,13 +61,15 @@ def pointwise_family(wires: Wires, node: Any, precision: UnitPrecision) -> Sized
         if wires.values(stored) == 1 and maker is not None and maker.op_type == "Transpose":
             shape = wires.shapes.of(maker.input[0])
         size, channels = (wires.values(tensor) // shape[-1], 1), shape[-1]
+    axis = -3 if size[1] > 1 else -1
+    per_channel = len(numbers) >= -axis and numbers[axis] == channels == wires.values(stored)
     operand: Operand
     if wires.values(stored) == 1:
         operand = "scalar"
+    elif per_channel:
+        operand = "channels"
     elif wires.values(stored) == wires.values(tensor):
         operand = "whole"
-    elif wires.values(stored) == channels and channels == numbers[-3 if size[1] > 1 else -1]:
-        operand = "channels"
     else:
         return None
     return Family("pointwise", size, precision, activation=node.op_type, operand=operand), channels

@@ -236,3 +236,34 @@ def test_a_table_holds_what_small_products_are_in_narrower_networks(transformer:
             assert unit.in_precision("fp32") in network.units
     assert kept
     assert units_of(transformer, "litert", "int8").otherwise == ()
+
+
+@pytest.mark.parametrize(
+    ("shape", "stored", "operand"),
+    [
+        ((1, 16, 8), (8,), "channels"),
+        ((1, 16, 8), (), "scalar"),
+        ((1, 16, 8), (1, 1, 1), "scalar"),
+        ((1, 16, 8), (1, 16, 8), "whole"),
+        ((1, 16, 8), (16, 1), None),
+        ((1, 8, 4, 4), (8, 1, 1), "channels"),
+        ((1, 8, 4, 8), (8,), None),
+    ],
+)
+def test_stored_numbers_of_other_shapes_are_no_unit_and_are_named(
+    shape: tuple[int, ...], stored: tuple[int, ...], operand: str | None, tmp_path: Path
+) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    numbers = numpy_helper.from_array(np.full(stored, 0.5, np.float32), "numbers")
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
+    node = helper.make_node("Mul", ["x", "numbers"], ["y"], name="scaled")
+    graph = helper.make_graph([node], "net", ports[:1], ports[1:], [numbers])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        str(tmp_path / "net.onnx"),
+    )
+    network = units_of(tmp_path / "net.onnx", "litert", "fp32")
+    assert [unit.family.operand for unit in network.units] == ([operand] if operand else [])
+    assert network.unmeasured == (() if operand else ("Mul scaled",))
