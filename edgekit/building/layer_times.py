@@ -18,12 +18,12 @@ from edgekit.devices import Device
 from edgekit.errors import StageError, TimeLimitReached, UserError
 from edgekit.files import sha256_file
 from edgekit.latency import LatencyTable, MeasuredOn, load_table, open_table, save_table, units_of
+from edgekit.latency.fusing import FUSING
 from edgekit.latency.measuring import TimingOptions, describe_device, measure_exactly, measure_units
 from edgekit.latency.onnx_layers import Integers
 from edgekit.latency.precisions import precision_graph
 from edgekit.latency.stored import default_table_path
 from edgekit.latency.unit import UnitPrecision
-from edgekit.latency.units import FUSING
 from edgekit.progress import Reporter
 from edgekit.quantize import PrecisionTimes
 from edgekit.runtimes import RUNTIMES
@@ -169,7 +169,7 @@ def measured_units(
     **how: Any,
 ) -> LatencyTable:
     """The table with the units of the network at `onnx`, which is read only where they are to be timed."""
-    return measure_units(device, table, units_of(onnx, runtime, precision).units, **how)
+    return measure_units(device, table, units_of(onnx, runtime, precision).to_measure, **how)
 
 
 def timed_precision(lead: Candidate) -> UnitPrecision | None:

@@ -118,10 +118,22 @@ def measure(**options: Any) -> int:
                 integers=Integers(rule.activation, rule.weight),
             )
         known = len(table.timed)
-        wanted = precision_graph(onnx, options["backend"]).wanted() if options["mixed"] else network.units
-        table = (measure_exactly if options["mixed"] else measure_units)(
-            device, table, wanted, timing, progress=progress, keep=lambda now: save_table(now, path)
-        )
+        if options["mixed"]:
+            table = measure_exactly(
+                device, table, precision_graph(onnx, options["backend"]).wanted(), timing,
+                progress=progress, keep=lambda now: save_table(now, path),
+            )  # fmt: skip
+        else:
+            from edgekit.cli.latency_networks import with_fewer_heads
+
+            more = [
+                units_of(wide, options["backend"], options["precision"])
+                for wide in with_fewer_heads(options, scratch)
+            ]
+            wanted = [unit for whole in (network, *more) for unit in whole.to_measure]
+            table = measure_units(
+                device, table, wanted, timing, progress=progress, keep=lambda now: save_table(now, path)
+            )
         told = [f"{len(table.timed) - known} points measured, {known} were known"]
         if network.unmeasured:
             told.append(f"not in the table: {', '.join(network.unmeasured)}")

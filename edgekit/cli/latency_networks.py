@@ -13,7 +13,27 @@ if TYPE_CHECKING:
     from edgekit.latency.measuring import TimingOptions
     from edgekit.types import Artifact
 
-__all__ = ["corrected"]
+__all__ = ["corrected", "with_fewer_heads"]
+
+
+def with_fewer_heads(options: Mapping[str, Any], scratch: Path) -> tuple[Path, ...]:
+    """The network with each smaller number of heads that a child of it may have, as ONNX files in `scratch`.
+
+    None of an ONNX file, which cannot be pruned, and none where no children are measured. Raises what exporting raises.
+    """
+    from edgekit.cli.network import example_inputs, located
+    from edgekit.latency.wholes import fewer_heads
+    from edgekit.model import export_onnx, load_module
+
+    reference = located(options["model"], options)
+    if reference.kind == "onnx" or not options["networks"]:
+        return ()
+    example = example_inputs(None, options["input_shapes"])
+    paths = []
+    for index, whole in enumerate(fewer_heads(load_module(reference), example)):
+        paths.append(scratch / f"heads-{index}.onnx")
+        export_onnx(whole, example, paths[-1])
+    return tuple(paths)
 
 
 def corrected(

@@ -14,12 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from edgekit.latency.unit import MULTIPLE
 from edgekit.types import Estimate
 
-__all__ = ["LEAST_MS", "MULTIPLE", "FamilyTimes"]
-
-MULTIPLE = 8
-"""Of channels: planned widths are multiples of it. Others are known only where they were measured themselves."""
+__all__ = ["LEAST_MS", "FamilyTimes"]
 
 LEAST_MS = 1e-5
 

@@ -13,30 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.backends.litert.flatbuffer import pack_graph
-from edgekit.errors import MissingExtraError, StageError
+from edgekit.errors import MissingExtraError
+from edgekit.latency.litert_functions import WRITERS
 from edgekit.latency.unit import Unit
 
 __all__ = ["FlatbufferLayers", "write_tflite"]
 
 VERSION = 3
 SCALE = 1 / 64
+CHAINED = ("add", "norm", "pointwise", "softmax")
 SAME, VALID = 0, 1
 FUSED = {"": 0, "Relu": 1, "Clip": 3}
 """ONNX's activation → ActivationFunctionType of the schema; Clip is taken as ReLU6."""
 
 
 def write_tflite(unit: Unit, copies: int, path: Path) -> None:
-    """`copies` of the unit side by side on one input, each with an output of its own; additions one behind the other.
+    """`copies` of the unit side by side on one input, each with an output of its own; those that keep a tensor's shape,
+    and compute with it, one behind the other.
 
-    Raises StageError for a kind that TFLite runs as several operations.
+    Raises StageError for what TFLite has no operations for.
     """
-    if unit.family.kind not in ("conv", "depthwise", "linear", "add", "maxpool", "average"):
-        raise StageError("measure", f"LiteRT has no single operation for {unit.text()}")
     try:
         writer = FlatbufferLayers(unit)
     except ModuleNotFoundError as error:
         raise MissingExtraError("ai-edge-litert", "tflite") from error
-    if unit.family.kind == "add":
+    if unit.family.kind in CHAINED:
         last = writer.begun
         for _ in range(copies):
             last = writer.layer(last)
@@ -61,6 +62,7 @@ class FlatbufferLayers:
         self.codes: list[int] = []
         self.operators: list[Any] = []
         self.outputs: list[int] = []
+        self.others: list[int] = []
         self.begun = self.begin()
 
     def begin(self) -> int:
@@ -68,13 +70,34 @@ class FlatbufferLayers:
         return self.activation(self.shape(self.unit.channels_in, self.family.size))
 
     def shape(self, channels: int, size: tuple[int, int]) -> tuple[int, ...]:
-        """Images have their channels last; sequences are [1, tokens, channels]."""
-        if self.family.kind == "linear":
-            return (1, channels) if size == (1, 1) else (1, size[0], channels)
-        return 1, *size, channels
+        """Images have their channels last; sequences are [1, tokens, channels], heads [1, heads, tokens, channels]."""
+        family = self.family
+        if family.shape:
+            return tuple(width or channels for width in family.shape)
+        if family.kind == "product":
+            return 1, family.groups, size[0], channels // family.groups
+        if family.kind == "average" or family.is_image:
+            return (1, *size, channels) if family.is_image else (1, size[0], channels)
+        return (1, channels) if size == (1, 1) else (1, size[0], channels)
+
+    def other(self, shape: tuple[int, ...]) -> int:
+        """The second input of the network, which all copies share. Its zero point is 0: `with_symmetric_factors`."""
+        if not self.others:
+            self.others.append(self.activation(shape))
+        return self.others[0]
+
+    def product_scale(self, terms: int) -> float:
+        """Of sums of so many products of two activations."""
+        return SCALE * float(np.sqrt(terms))
 
     def tensor(
-        self, shape: tuple[int, ...], kind: int, buffer: int = 0, scale: Any = None, axis: int = 0
+        self,
+        shape: tuple[int, ...],
+        kind: int,
+        buffer: int = 0,
+        scale: Any = None,
+        axis: int = 0,
+        zero: int = 0,
     ) -> int:
         made = self.schema.TensorT()
         made.name, made.shape, made.type = f"tensor{len(self.tensors)}".encode(), list(shape), kind
@@ -82,26 +105,24 @@ class FlatbufferLayers:
         if scale is not None:
             made.quantization = self.schema.QuantizationParametersT()
             made.quantization.scale = [float(value) for value in np.atleast_1d(scale)]
-            made.quantization.zeroPoint = [0] * len(made.quantization.scale)
+            made.quantization.zeroPoint = [int(zero)] * len(made.quantization.scale)
             made.quantization.quantizedDimension = axis
         self.tensors.append(made)
         return len(self.tensors) - 1
 
-    def activation(self, shape: tuple[int, ...]) -> int:
+    def activation(self, shape: tuple[int, ...], scale: float = SCALE, zero: float = 0) -> int:
         types = self.schema.TensorType
-        return (
-            self.tensor(shape, types.INT8, scale=SCALE)
-            if self.quantized
-            else self.tensor(shape, types.FLOAT32)
-        )
+        if not self.quantized:
+            return self.tensor(shape, types.FLOAT32)
+        return self.tensor(shape, types.INT8, scale=scale, zero=int(zero))
 
-    def stored(self, values: NDArray[Any], scale: Any = None, axis: int = 0) -> int:
+    def stored(self, values: NDArray[Any], scale: Any = None, axis: int = 0, zero: int = 0) -> int:
         types = self.schema.TensorType
         kinds = {"float32": types.FLOAT32, "int8": types.INT8, "int32": types.INT32}
         buffer = self.schema.BufferT()
         buffer.data = np.frombuffer(values.tobytes(), np.uint8)
         self.buffers.append(buffer)
-        return self.tensor(values.shape, kinds[values.dtype.name], len(self.buffers) - 1, scale, axis)
+        return self.tensor(values.shape, kinds[values.dtype.name], len(self.buffers) - 1, scale, axis, zero)
 
     def weights(self, shape: tuple[int, ...], axis: int) -> tuple[int, int]:
         """Stored weights, per channel along `axis`, and their biases."""
@@ -132,7 +153,8 @@ class FlatbufferLayers:
 
     def layer(self, tensor: int) -> int:
         """One copy; gives the tensor that it makes."""
-        result: int = getattr(self, f"_{self.family.kind}")(tensor)
+        write = WRITERS.get(self.family.kind)
+        result: int = write(self, tensor) if write else getattr(self, f"_{self.family.kind}")(tensor)
         return result
 
     def result(self) -> int:
@@ -172,6 +194,8 @@ class FlatbufferLayers:
 
     def _conv(self, tensor: int) -> int:
         unit = self.unit
+        if unit.channels_in == 1:  # the converter's own choice
+            return self._depthwise(tensor)
         weight, bias = self.weights(
             (unit.channels_out, *self.family.kernel, unit.channels_in // self.family.groups), 0
         )
@@ -184,7 +208,8 @@ class FlatbufferLayers:
         weight, bias = self.weights((1, *self.family.kernel, self.unit.channels_out), 3)
         tensor, padding = self.padded(tensor)
         options = self.strided(self.schema.DepthwiseConv2DOptionsT(), padding)
-        options.depthMultiplier = options.dilationHFactor = options.dilationWFactor = 1
+        options.depthMultiplier = self.unit.channels_out // self.unit.channels_in
+        options.dilationHFactor = options.dilationWFactor = 1
         inputs = [tensor, weight, bias]
         return self.run("DEPTHWISE_CONV_2D", inputs, self.result(), options, "DepthwiseConv2DOptions")
 
@@ -208,10 +233,11 @@ class FlatbufferLayers:
         return self.run("MAX_POOL_2D", [tensor], self.result(), options, "Pool2DOptions")
 
     def _average(self, tensor: int) -> int:
-        axes = self.stored(np.array([1, 2], np.int32))
+        axes = self.stored(np.array([1, 2] if self.family.is_image else [1], np.int32))
         options = self.schema.ReducerOptionsT()
-        options.keepDims = True
-        return self.run("MEAN", [tensor, axes], self.result(), options, "ReducerOptions")
+        options.keepDims = self.family.is_image
+        made = self.result() if self.family.is_image else self.activation((1, self.unit.channels_out))
+        return self.run("MEAN", [tensor, axes], made, options, "ReducerOptions")
 
     def content(self) -> bytes:
         codes = []
@@ -220,5 +246,11 @@ class FlatbufferLayers:
             code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
             codes.append(code)
         return pack_graph(
-            VERSION, codes, self.tensors, self.buffers, self.operators, [self.begun], self.outputs
+            VERSION,
+            codes,
+            self.tensors,
+            self.buffers,
+            self.operators,
+            [self.begun, *self.others],
+            self.outputs,
         )

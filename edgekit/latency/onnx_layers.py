@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.graph.proto import write_model
-from edgekit.latency.unit import Family, Unit
+from edgekit.latency.onnx_functions import CLIP_HIGH, WRITERS, activated
+from edgekit.latency.unit import Family, Unit, UnitPrecision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,11 +23,14 @@ __all__ = ["UNSIGNED", "Integers", "OnnxLayers", "subtracted", "write_onnx"]
 
 OPSET = 17
 CHAINED = ("add", "pointwise", "norm", "softmax")
+MOVING = ("transpose", "slice")
 POOLS = ("maxpool", "average")
 POSITIVE = ("Relu", "Clip")
 SCALE = np.float32(1 / 64)
+TAKEN_SCALE = np.float32(1 / 80)
+"""Of a place that is taken of an axis and rounded anew, as ranges of single ones are observed."""
+
 WEIGHT_SCALE = np.float32(1 / 512)
-CLIP_HIGH = np.float32(6.0)
 THINNINGS = {"layer1": (1, 2), "layer2": (2, 1), "layer3": (3, 2), "layer4": (2, 3)}
 """Kernels of further poolings that thin the same tensor, beside the first of 2 by 2."""
 
@@ -58,8 +62,9 @@ def subtracted(unit: Unit) -> tuple[Unit, ...]:
     family = unit.family
     more = []
     if family.kind in POOLS and not _is_thin(family):  # equal ones on one tensor would be computed once
-        more.append(Unit(Family("add", family.size, family.precision), unit.channels_in, unit.channels_in))
-    if _is_thinned(unit) and _is_image(family):
+        precision: UnitPrecision = "int8" if family.rounded else family.precision
+        more.append(Unit(Family("add", family.size, precision), unit.channels_in, unit.channels_in))
+    if _is_thinned(unit) and family.is_image:
         height, width = family.size_out
         thin = Family(
             "maxpool", (height, width), family.precision, (min(2, height), min(2, width)), (height, width)
@@ -68,16 +73,12 @@ def subtracted(unit: Unit) -> tuple[Unit, ...]:
     return tuple(more)
 
 
-def _is_image(family: Family) -> bool:
-    return family.kind in ("conv", "depthwise", *POOLS) or family.size[1] > 1
-
-
 def _is_thinned(unit: Unit) -> bool:
     """Whether each copy has an output of its own that is not handed out whole."""
     family = unit.family
     height, width = family.size if family.kind == "product" else family.size_out
     is_chain = family.kind in CHAINED or family.residual
-    return not is_chain and _is_large(height * width, unit.channels_out)
+    return not is_chain and family.kind not in MOVING and _is_large(height * width, unit.channels_out)
 
 
 def _is_thin(family: Family) -> bool:
@@ -122,16 +123,18 @@ class OnnxLayers:
     def __init__(self, unit: Unit, integers: Integers) -> None:
         self.unit, self.family = unit, unit.family
         self.integers = integers
-        self.quantized = self.family.precision == "int8"
+        self.quantized = self.family.precision == "int8" or self.family.rounded
         self.rng = np.random.default_rng(0)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.inputs: list[tuple[str, tuple[int, ...]]] = []
         self.outputs: list[str] = []
-        self.is_image = _is_image(self.family)
+        self.in_integers: set[str] = set()
+        self.is_image = self.family.is_image
         if self.quantized:
             self.constant("scale", np.array(SCALE))
             self.constant("zero", np.array(self.integers.zero(False)))
+            self.constant("taken.scale", np.array(TAKEN_SCALE))
             self.constant("positive.scale", np.array(CLIP_HIGH / 255))
             self.constant("positive.zero", np.array(self.integers.zero(True)))
         self.begun = self.begin()
@@ -141,16 +144,29 @@ class OnnxLayers:
         return self.given("input", self.shape(self.unit.channels_in, self.family.size))
 
     def shape(self, channels: int, size: tuple[int, int]) -> tuple[int, ...]:
+        if self.family.shape:
+            return tuple(width or channels for width in self.family.shape)
         if self.is_image:
             return 1, channels, *size
         if self.family.kind == "product":
             return 1, self.family.groups, size[0], channels // self.family.groups
+        if self.family.kind == "linear":  # as edgekit's export leaves it: a Gemm, whose tokens are rows
+            return size[0], channels
         return (1, channels) if size == (1, 1) else (1, size[0], channels)
 
     def given(self, name: str, shape: tuple[int, ...]) -> str:
         """A further input of the network, quantized where layers are."""
         self.inputs.append((name, shape))
         return self.requantized(name) if self.quantized else name
+
+    def given_integers(self, name: str, shape: tuple[int, ...]) -> str:
+        """A further input of a copy as the layer before it leaves it: in integers where layers are, so that nothing is
+        rounded for it."""
+        if not self.quantized:
+            return self.given(name, shape)
+        self.inputs.append((name, shape))
+        self.in_integers.add(name)
+        return self.node("DequantizeLinear", [name, "scale", "zero"], f"{name}.dq")
 
     def residual_input(self) -> str:
         return self.given("residual", self.shape(self.unit.channels_out, self.family.size_out))
@@ -169,6 +185,8 @@ class OnnxLayers:
 
     def requantized(self, tensor: str, *, positive: bool = False) -> str:
         grid = ["positive.scale", "positive.zero"] if positive else ["scale", "zero"]
+        if self.family.kind == "slice" and self.family.rounded:
+            grid = ["taken.scale", "zero"]
         self.node("QuantizeLinear", [tensor, *grid], f"{tensor}.q")
         return self.node("DequantizeLinear", [f"{tensor}.q", *grid], f"{tensor}.dq")
 
@@ -195,11 +213,12 @@ class OnnxLayers:
     def layer(self, index: int, tensor: str, added: str = "") -> str:
         """One copy; gives the tensor that it makes."""
         name = f"layer{index}"
-        made = getattr(self, f"_{self.family.kind}")(name, tensor)
+        write = WRITERS.get(self.family.kind)
+        made = write(self, name, tensor) if write else getattr(self, f"_{self.family.kind}")(name, tensor)
         if added:
             made = self.node("Add", [made, added], f"{name}.sum")
         if self.family.kind != "pointwise":
-            made = self.activated(name, made, self.family.activation)
+            made = activated(self, name, made, self.family.activation)
         positive = self.family.activation in POSITIVE
         return self.requantized(made, positive=positive) if self.quantized else str(made)
 
@@ -215,13 +234,6 @@ class OnnxLayers:
         """A tensor of its own, for nodes that would be the same on one."""
         made = self.node("Add", [tensor, self.begun], f"sum{index}")
         return self.requantized(made) if self.quantized else made
-
-    def activated(self, name: str, tensor: str, activation: str) -> str:
-        if activation != "Clip":
-            return self.node(activation, [tensor], f"{name}.act") if activation else tensor
-        low = self.constant(f"{name}.low", np.array(0, np.float32))
-        high = self.constant(f"{name}.high", np.array(CLIP_HIGH))
-        return self.node("Clip", [tensor, low, high], f"{name}.act")
 
     def _conv(self, name: str, tensor: str) -> str:
         family, unit = self.family, self.unit
@@ -244,17 +256,13 @@ class OnnxLayers:
     def _linear(self, name: str, tensor: str) -> str:
         unit = self.unit
         bias = self.bias(f"{name}.bias", unit.channels_out)
-        if self.family.size == (1, 1):
-            weight = self.weight(f"{name}.weight", (unit.channels_out, unit.channels_in), 0)
-            return self.node("Gemm", [tensor, weight, bias], f"{name}.out", transB=1)
-        weight = self.weight(f"{name}.weight", (unit.channels_in, unit.channels_out), 1)
-        made = self.node("MatMul", [tensor, weight], f"{name}.product")
-        return self.node("Add", [made, bias], f"{name}.out")
+        weight = self.weight(f"{name}.weight", (unit.channels_out, unit.channels_in), 0)
+        return self.node("Gemm", [tensor, weight, bias], f"{name}.out", transB=1)
 
     def _product(self, name: str, tensor: str) -> str:
         heads = self.family.groups
         shape = 1, heads, self.unit.channels_in // heads, self.unit.channels_out // heads
-        other = self.given(f"{name}.other", shape)
+        other = self.given_integers(f"{name}.other", shape)
         return self.node("MatMul", [tensor, other], f"{name}.out")
 
     def _add(self, name: str, tensor: str) -> str:
@@ -275,45 +283,30 @@ class OnnxLayers:
         )
 
     def _average(self, name: str, tensor: str) -> str:
+        if not self.is_image:
+            return self.node("ReduceMean", [tensor], f"{name}.out", axes=[1], keepdims=0)
         return self.node("GlobalAveragePool", [tensor], f"{name}.out")
-
-    def _norm(self, name: str, tensor: str) -> str:
-        ones = self.constant(f"{name}.ones", np.ones(self.unit.channels_in, np.float32))
-        zeros = self.constant(f"{name}.zeros", np.zeros(self.unit.channels_in, np.float32))
-        return self.node("LayerNormalization", [tensor, ones, zeros], f"{name}.out", axis=-1)
-
-    def _softmax(self, name: str, tensor: str) -> str:
-        return self.node("Softmax", [tensor], f"{name}.out", axis=-1)
-
-    def _pointwise(self, name: str, tensor: str) -> str:
-        """The operator with a stored vector, or an activation; GELU as torch writes it."""
-        kind = self.family.activation
-        if kind in ("Add", "Mul", "Sub", "Div"):
-            vector = (1, self.unit.channels_in, 1, 1) if self.is_image else (self.unit.channels_in,)
-            other = self.constant(f"{name}.vector", self.rng.uniform(0.5, 1.5, vector).astype(np.float32))
-            return self.node(kind, [tensor, other], f"{name}.out")
-        if kind != "Gelu":
-            return self.activated(name, tensor, kind)
-        root = self.constant(f"{name}.root", np.array(np.sqrt(2), np.float32))
-        unity = self.constant(f"{name}.unity", np.array(1, np.float32))
-        half = self.constant(f"{name}.half", np.array(0.5, np.float32))
-        inside = self.node("Erf", [self.node("Div", [tensor, root], f"{name}.div")], f"{name}.erf")
-        raised = self.node("Add", [inside, unity], f"{name}.raised")
-        return self.node("Mul", [self.node("Mul", [tensor, raised], f"{name}.mul"), half], f"{name}.out")
 
     def output(self, tensor: str) -> None:
         """Hand a tensor out; of a large one only a few values, by a node that runtimes have for their own layouts."""
         height, width = self.family.size_out if self.family.kind != "product" else self.family.size
         name = f"output{len(self.outputs)}"
-        if not _is_large(height * width, self.unit.channels_out):
+        if self.family.kind in MOVING and self.quantized:
+            tensor = f"{tensor.removesuffix('.dq')}.q"
+            self.nodes.pop()  # nothing reads it in float
+            self.in_integers.add(tensor)
+        if self.family.kind in MOVING or not _is_large(height * width, self.unit.channels_out):
             self.outputs.append(tensor)
             return
         if self.is_image:
             thin = [min(2, height), min(2, width)]
             made = self.node("MaxPool", [tensor], f"{name}.thin", kernel_shape=thin, strides=[height, width])
         else:
-            ends = [self.constant(f"{name}.{key}", np.array([value], np.int64)) for key, value in
-                    (("from", 0), ("to", 1), ("axis", 1 if self.family.kind != "product" else 2))]  # fmt: skip
+            axis = {"linear": 0, "product": 2}.get(self.family.kind, 1)
+            ends = [
+                self.constant(f"{name}.{key}", np.array([value], np.int64))
+                for key, value in (("from", 0), ("to", 1), ("axis", axis))
+            ]
             made = self.node("Slice", [tensor, *ends], f"{name}.thin")
         positive = self.family.activation in POSITIVE
         self.outputs.append(self.requantized(made, positive=positive) if self.quantized else made)
@@ -321,10 +314,14 @@ class OnnxLayers:
     def model(self) -> Any:
         from onnx import TensorProto, helper, shape_inference
 
-        inputs = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in self.inputs
-        ]
-        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self.outputs]
+        integer = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8}[self.integers.activation]
+
+        def port(name: str, shape: tuple[int, ...] | None) -> Any:
+            kind = integer if name in self.in_integers else TensorProto.FLOAT
+            return helper.make_tensor_value_info(name, kind, shape)
+
+        inputs = [port(name, shape) for name, shape in self.inputs]
+        outputs = [port(name, None) for name in self.outputs]
         graph = helper.make_graph(self.nodes, "layers", inputs, outputs, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
         return shape_inference.infer_shapes(model)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import StageError
+from edgekit.latency.fusing import FUSING
 from edgekit.latency.shapes import Shapes
 from edgekit.latency.table import LatencyTable
 from edgekit.latency.transitions import transition
 from edgekit.latency.unit import Unit
-from edgekit.latency.units import FREE, FUSING, unit_graph, units_of
+from edgekit.latency.units import FREE, unit_graph, units_of
 from edgekit.quantize import Border, PrecisionTimes, SwitchableUnit
 from edgekit.types import BackendName
 
@@ -23,6 +25,12 @@ __all__ = ["Between", "PrecisionGraph", "precision_graph"]
 
 MOVES = FREE | {"Transpose"}
 """Nodes that have the precision of what they move."""
+
+MOVING = frozenset({"transpose", "slice"})
+"""Kinds of units that calculate nothing."""
+
+FUNCTIONS = frozenset({"norm", "softmax"})
+OF_LAYERS = frozenset({"Add", "Clip", "Gemm", "MatMul", "Relu"})
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class PrecisionGraph:
         both = [
             unit.in_precision(precision)
             for unit in self.units
-            if unit is not None and unit.family.precision == "int8"
+            if unit is not None and is_switchable(unit)
             for precision in ("int8", "fp32")
         ]
         return tuple(dict.fromkeys((*both, *(entry.transition for entry in self.between))))
@@ -64,7 +72,7 @@ class PrecisionGraph:
             in_int8 = None if unit is None else table.predict(unit).latency_ms
             total += 0.0 if in_int8 is None else in_int8.value
             in_float = None
-            if unit is not None and unit.family.precision == "int8":
+            if unit is not None and is_switchable(unit):
                 in_float = table.predict(unit.in_precision("fp32")).latency_ms
             known = in_int8 is not None and in_float is not None
             units.append(
@@ -93,8 +101,28 @@ REMEDY = "measure them there: edgekit latency measure --mixed, or give --latency
 def precision_graph(model: Path, runtime: BackendName) -> PrecisionGraph:
     """Of the float network at `model`. Raises what `units_of` raises."""
     graph = unit_graph(model)
-    units = units_of(model, runtime, "int8").units
+    kinds = {node.name: node.op_type for node in graph.graph.node}
+    units = [
+        replace(unit, nodes=_of_layer(unit, kinds))
+        for unit in units_of(model, runtime, "int8").units
+        if unit.family.kind not in MOVING
+    ]
     return _Reader(graph, units).read(runtime)
+
+
+def is_switchable(unit: Unit) -> bool:
+    """Whether a unit of an INT8 network may be float instead: a normalization or a GELU is several nodes or operations,
+    which are not named one by one."""
+    family = unit.family
+    is_function = family.kind in FUNCTIONS or (family.kind == "pointwise" and family.activation == "Gelu")
+    return family.precision == "int8" and not is_function
+
+
+def _of_layer(unit: Unit, kinds: Mapping[str, str]) -> tuple[str, ...]:
+    """The unit's nodes; of a product those ahead of a GELU or a scale that run with it, which are float anyway."""
+    if unit.family.kind not in ("linear", "product"):
+        return unit.nodes
+    return tuple(itertools.takewhile(lambda name: kinds[name] in OF_LAYERS, unit.nodes))
 
 
 class _Reader:

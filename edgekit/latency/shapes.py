@@ -18,6 +18,7 @@ class Shapes:
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
         self.weights = {tensor.name for tensor in graph.initializer}
+        self._stored = {tensor.name: tensor for tensor in graph.initializer}
         self._shapes = {tensor.name: tuple(map(int, tensor.dims)) for tensor in graph.initializer}
         for value in (*graph.input, *graph.value_info, *graph.output):
             dims = tuple(int(dim.dim_value) for dim in value.type.tensor_type.shape.dim)
@@ -44,6 +45,12 @@ class Shapes:
         for size in shape[:-1]:
             before *= size
         return (before, 1), shape[-1] if shape else 0
+
+    def stored(self, name: str) -> list[Any] | None:
+        """The values of a stored tensor, None for a computed one."""
+        from onnx import numpy_helper
+
+        return numpy_helper.to_array(self._stored[name]).ravel().tolist() if name in self._stored else None
 
     def attribute(self, node: Any, name: str, default: Any) -> Any:
         """A node's attribute."""

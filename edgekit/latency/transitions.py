@@ -14,10 +14,10 @@ import numpy as np
 
 from edgekit.errors import MissingExtraError
 from edgekit.graph.proto import write_model
+from edgekit.latency.fusing import FUSING
 from edgekit.latency.litert_layers import FlatbufferLayers
 from edgekit.latency.onnx_layers import Integers, OnnxLayers
 from edgekit.latency.unit import Family, Unit
-from edgekit.latency.units import FUSING
 from edgekit.types import BackendName
 
 if TYPE_CHECKING:

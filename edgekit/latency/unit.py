@@ -7,18 +7,25 @@ from typing import Literal
 
 from edgekit.errors import UserError
 
-__all__ = ["Family", "Kind", "Padding", "Unit", "UnitPrecision"]
+__all__ = ["MULTIPLE", "Family", "Kind", "Operand", "Padding", "Unit", "UnitPrecision"]
 
 Kind = Literal[
     "conv", "depthwise", "linear", "product", "add", "maxpool", "average", "pointwise", "norm", "softmax",
-    "transition",
+    "transpose", "slice", "transition",
 ]  # fmt: skip
 """`linear`: a product with stored weights; `product`: of two activations, as attention has two of them; `pointwise`: an
-activation that is fused into nothing, or an operation with a stored vector; `average`: over an image; `transition`: no
-layer, but bringing a tensor from int8 into float or back, as neighbours of different precision need it."""
+activation that is fused into nothing, or an operation with stored numbers; `average`: over an image, or over tokens;
+`transpose`: values in another order; `slice`: one place of an axis is taken; `transition`: no layer, but bringing a
+tensor from int8 into float or back, as neighbours of different precision need it."""
+
+Operand = Literal["channels", "scalar", "whole"]
+"""Stored numbers: one per channel, a single one, or one for each value of the tensor."""
 
 UnitPrecision = Literal["fp32", "int8"]
 """In what it is computed."""
+
+MULTIPLE = 8
+"""Of channels: planned widths are multiples of it. Others are known only where they were measured themselves."""
 
 Padding = tuple[int, int, int, int]
 """Top, left, bottom, right, as ONNX has them."""
@@ -30,7 +37,10 @@ class Family:
 
     `size`: height and width of an image; tokens and 1 of a sequence; 1 and 1 of a vector. `groups`: 1; of a product its
     heads. `activation`: ONNX's operator that is fused into it, "" for none; of `pointwise` the operator itself.
-    `residual`: another tensor is added within it.
+    `residual`: another tensor is added within it. `operand`: of `pointwise`. `rounded`: it is float and stands between
+    tensors in int8, which it takes apart and makes itself. `shape`, of `transpose` and `slice`: the tensor's, 0 where
+    its channels are; `axes`: their new order, or the one axis that a place is taken of; (1, 0) of a `product` whose
+    right side is read turned.
     """
 
     kind: Kind
@@ -42,6 +52,20 @@ class Family:
     groups: int = 1
     activation: str = ""
     residual: bool = False
+    operand: Operand = "channels"
+    rounded: bool = False
+    shape: tuple[int, ...] = ()
+    axes: tuple[int, ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        """Whether its tensors have height and width; others have tokens, or heads and tokens."""
+        return self.kind in ("conv", "depthwise", "maxpool") or self.size[1] > 1
+
+    @property
+    def width_step(self) -> int:
+        """Widths of a plan are multiples of it: of MULTIPLE channels, or as many of each head."""
+        return MULTIPLE * (self.groups if self.kind == "product" else 1)
 
     @property
     def size_out(self) -> tuple[int, int]:
@@ -66,8 +90,14 @@ class Family:
             parts.append(f"/{self.stride[0]}")
         if self.groups > 1:
             parts.append(f"in {self.groups} groups")
+        if self.shape:
+            parts.append(f"{','.join(map(str, self.axes))} of {'x'.join(map(str, self.shape))},")
+        elif self.axes:
+            parts.append("turned")
         more = [self.activation] if self.activation else []
+        more += [self.operand] if self.operand != "channels" else []
         more += ["residual"] if self.residual else []
+        more += ["rounded"] if self.rounded else []
         return f"{' '.join(parts)} of {self.size[0]}x{self.size[1]} {', '.join([self.precision, *more])}"
 
 

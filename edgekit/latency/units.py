@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,17 @@ from edgekit.errors import UserError
 from edgekit.graph.layers import name_nodes
 from edgekit.graph.proto import read_model
 from edgekit.graph.rewrites import means_to_pooling
-from edgekit.latency.shapes import Shapes
+from edgekit.latency.functions import function_family, moving_family, pointwise_family, vanishes
+from edgekit.latency.fusing import FUSING, Fusing
 from edgekit.latency.unit import Family, Kind, Unit, UnitPrecision
+from edgekit.latency.wires import Wires
 from edgekit.quantize.stream import between_products
 from edgekit.types import BackendName
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["FREE", "FUSING", "NetworkUnits", "unit_graph", "units_of"]
+__all__ = ["FREE", "NetworkUnits", "unit_graph", "units_of"]
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 FREE = frozenset(
@@ -27,7 +29,8 @@ FREE = frozenset(
 )
 """Nodes that move nothing in memory."""
 
-NORMS = {"LayerNormalization": "norm", "Softmax": "softmax"}
+FUNCTIONS = frozenset({"LayerNormalization", "Softmax", "ReduceMean", "Gelu"})
+ACTIVATIONS = frozenset({"Relu", "Clip", "Sigmoid", "HardSwish", "HardSigmoid", "LeakyRelu", "Tanh"})
 POOLS = {"MaxPool": "maxpool", "GlobalAveragePool": "average"}
 
 SMALL_SHARE = 0.005
@@ -35,39 +38,21 @@ SMALL_SHARE = 0.005
 
 
 @dataclass(frozen=True)
-class Fusing:
-    """What a runtime runs at once. `residual`: in which precisions a convolution adds another tensor itself.
-
-    `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it. `stream_in_float`: what
-    stands between the products of a network that attends is float.
-    """
-
-    residual: frozenset[UnitPrecision]
-    small_in_float: bool = False
-    rounds_results: bool = True
-    stream_in_float: bool = False
-
-
-FUSING: dict[BackendName, Fusing] = {
-    # core/optimizer/conv_add_act_fusion.cc and nchwc_transformer.cc; its QLinearAdd is a node of its own.
-    "onnxruntime": Fusing(frozenset({"fp32"}), stream_in_float=True),
-    # intel_cpu/src/graph_optimizer.cpp, FuseConvolutionSumAndConvolutionSumActivation.
-    # NNCF puts quantizers before layers alone: an integer layer hands out float where nothing in int8 reads it.
-    "openvino": Fusing(
-        frozenset({"fp32", "int8"}), small_in_float=True, rounds_results=False, stream_in_float=True
-    ),
-    # XNNPACK adds in an operator of its own.
-    "litert": Fusing(frozenset()),
-}
-"""Runtimes whose layers can be timed one by one on a CPU → what they fuse."""
-
-
-@dataclass(frozen=True)
 class NetworkUnits:
-    """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`."""
+    """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`.
+
+    `otherwise`: what some of these become in narrower networks, in the other precision, at the largest widths that have
+    it: which matrix products are small hangs on the network.
+    """
 
     units: tuple[Unit, ...]
     unmeasured: tuple[str, ...]
+    otherwise: tuple[Unit, ...] = ()
+
+    @property
+    def to_measure(self) -> tuple[Unit, ...]:
+        """All whose widths a table has to reach up to, so that it tells the time of narrower networks too."""
+        return (*self.units, *self.otherwise)
 
 
 def units_of(model: Path, runtime: BackendName, precision: UnitPrecision) -> NetworkUnits:
@@ -94,45 +79,38 @@ class _Reader:
     """Walks a graph once. `taken`: nodes that a unit runs already."""
 
     def __init__(self, model: onnx.ModelProto, fusing: Fusing, precision: UnitPrecision) -> None:
-        self.nodes = list(model.graph.node)
-        self.shapes = Shapes(model)
+        self.wires = Wires(model)
+        self.shapes = self.wires.shapes
         self.fusing = fusing
         self.precision = precision
         self.stream = {layer.name for layer in between_products(model)} if fusing.stream_in_float else set()
-        self.readers: dict[str, list[Any]] = defaultdict(list)
-        self.makers = {name: node for node in self.nodes for name in node.output}
-        for node in self.nodes:
-            for name in node.input:
-                self.readers[name].append(node)
-        self.outputs = {port.name for port in model.graph.output}
-        self.places = {id(node): place for place, node in enumerate(self.nodes)}
         self.taken: set[int] = set()
 
     def read(self) -> NetworkUnits:
         units, unmeasured = [], []
-        for node in self.nodes:
-            if id(node) in self.taken:
+        for node in self.wires.nodes:
+            if id(node) in self.taken or node.op_type in FREE or self.wires.is_constant(node):
                 continue
             unit = self.unit(node)
             if unit is not None:
                 units.append(unit)
-            elif id(node) not in self.taken and node.op_type not in FREE and not self.is_constant(node):
+            elif id(node) not in self.taken:
                 unmeasured.append(f"{node.op_type} {node.name}")
-        return NetworkUnits(self.in_float(tuple(units)), tuple(unmeasured))
-
-    def in_float(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
-        """With those in float that this runtime leaves so: small matrix products, and sums of a transformer."""
         limit = SMALL_SHARE * sum(unit.macs for unit in units) if self.fusing.small_in_float else 0.0
-        return tuple(
-            unit.in_precision("fp32")
-            if (unit.family.kind in ("linear", "product") and unit.macs < limit)
-            or (unit.family.kind in ("add", "pointwise") and not self.stream.isdisjoint(unit.nodes))
-            else unit
-            for unit in units
-        )
+        kept = tuple(self.left_in_float(unit, limit) for unit in units)
+        otherwise = [*_when_small(kept, limit), *(unit for unit in units if unit not in kept and unit.macs)]
+        return NetworkUnits(kept, tuple(unmeasured), tuple(otherwise))
 
-    def is_constant(self, node: Any) -> bool:
-        return all(name in self.shapes.weights or not name for name in node.input)
+    def left_in_float(self, unit: Unit, limit: float) -> Unit:
+        """In float where this runtime leaves it so: a matrix product of less MACs, or a sum of a transformer."""
+        family = unit.family
+        if family.kind in ("linear", "product") and unit.macs < limit:
+            return unit.in_precision("fp32")
+        if family.kind not in ("add", "pointwise") or self.stream.isdisjoint(unit.nodes):
+            return unit
+        # A scale stands between products in int8, a sum between sums.
+        rounded = self.fusing.rounds_functions and self.precision == "int8" and family.operand == "scalar"
+        return replace(unit, family=replace(family, precision="fp32", rounded=family.rounded or rounded))
 
     def unit(self, node: Any) -> Unit | None:
         """The unit that begins with this node; None where none does."""
@@ -144,23 +122,17 @@ class _Reader:
             kind: Any = POOLS[node.op_type]
             kernel, stride, padding = self.window(node, self.shapes.of(node.input[0]))
             return self.plain(node, kind, kernel=kernel, stride=stride, padding=padding)
-        if node.op_type in NORMS:
-            named: Any = NORMS[node.op_type]
-            return self.plain(node, named)
-        if node.op_type == "Erf":
-            return self.gelu(node)
+        if node.op_type in FUNCTIONS:
+            return self.sized(function_family(self.wires, node, self.precision, self.fusing), [node])
+        if node.op_type in ("Transpose", "Gather"):
+            turns = self.fusing.single_head_as_layer and self.wires.turns_for_product(node)
+            if vanishes(self.wires, node, self.fusing) or turns:
+                self.taken.add(id(node))
+                return None
+            return self.sized(moving_family(self.wires, node, self.precision, self.fusing), [node])
         if node.op_type in ("Add", "Mul", "Sub", "Div"):
             return self.elementwise(node)
-        if node.op_type in (
-            "Relu",
-            "Clip",
-            "Sigmoid",
-            "HardSwish",
-            "HardSigmoid",
-            "LeakyRelu",
-            "Tanh",
-            "Gelu",
-        ):
+        if node.op_type in ACTIVATIONS:
             return self.plain(node, "pointwise", activation=node.op_type)
         return None
 
@@ -185,11 +157,18 @@ class _Reader:
         if not left or len(right) < 2:
             return None
         if node.input[1] not in self.shapes.weights:
-            heads = _product(right[:-2])
+            heads = max(_product(right[:-2]), 1)
+            turned = self.wires.turned_for(node) if self.fusing.single_head_as_layer else None
             family = Family(
-                "product", (_product(left[:-1]) // max(heads, 1), 1), self.precision, groups=heads
-            )
-            return self.made(family, heads * right[-2], heads * right[-1], [node], "", None)
+                "product", (_product(left[:-1]) // heads, 1), self.precision, groups=heads,
+                axes=() if turned is None else (1, 0),
+            )  # fmt: skip
+            nodes = [node] if turned is None else [node, turned]
+            if self.precision in self.fusing.scales:
+                after = self.wires.scale_of(self.wires.only_reader(node))
+                # The unit's result is that of its last node.
+                nodes += [*self.wires.scales_before(node), *([] if after is None else [after])]
+            return self.made(family, heads * right[-2], heads * right[-1], nodes, "", None)
         turned = bool(self.shapes.attribute(node, "transB", 0))
         channels_in, channels_out = (right[1], right[0]) if turned else (right[-2], right[-1])
         nodes, activation, _ = self.absorbed(node, bias=True, residual=False)
@@ -201,16 +180,21 @@ class _Reader:
     ) -> tuple[list[Any], str, str | None]:
         """The nodes that run with this one; the activation among them; the other tensor that is added."""
         nodes, added = [node], None
-        after = self.only_reader(node)
+        after = self.wires.only_reader(node)
         if bias and after is not None and after.op_type == "Add" and set(after.input) & self.shapes.weights:
             nodes.append(after)
-            after = self.only_reader(after)
+            after = self.wires.only_reader(after)
+        if bias and self.precision in self.fusing.gelu:
+            gelu = self.wires.gelu_of(nodes[-1].output[0])
+            gelu = gelu or ([after] if after is not None and after.op_type == "Gelu" else [])
+            if gelu:
+                return [*nodes, *gelu], "Gelu", None
         if residual and after is not None and self.precision in self.fusing.residual and self.adds_two(after):
             other = next(name for name in after.input if name != nodes[-1].output[0])
             if not self.adds_itself(other, nodes[-1]):
                 added = str(other)
                 nodes.append(after)
-                after = self.only_reader(after)
+                after = self.wires.only_reader(after)
         if after is not None and after.op_type in FUSED_ACTIVATIONS:
             nodes.append(after)
             return nodes, str(after.op_type), added
@@ -218,10 +202,10 @@ class _Reader:
 
     def adds_itself(self, tensor: str, node: Any) -> bool:
         """Whether a later convolution makes a tensor, and thus does the addition."""
-        maker = self.makers.get(tensor)
-        if maker is None or self.places[id(maker)] < self.places[id(node)]:
+        maker = self.wires.makers.get(tensor)
+        if maker is None or self.wires.places[id(maker)] < self.wires.places[id(node)]:
             return False
-        return bool(maker.op_type == "Conv") and self.only_reader(maker) is not None
+        return bool(maker.op_type == "Conv") and self.wires.only_reader(maker) is not None
 
     def adds_two(self, node: Any) -> bool:
         """Whether a node adds two activations of one shape."""
@@ -233,50 +217,41 @@ class _Reader:
             and len(shapes) == 1
         )
 
-    def only_reader(self, node: Any) -> Any:
-        """The node that alone reads the output of this one; None where there are others."""
-        readers = self.readers[node.output[0]]
-        return readers[0] if len(readers) == 1 and node.output[0] not in self.outputs else None
-
     def elementwise(self, node: Any) -> Unit | None:
         """An addition of two activations, or an operation with a stored vector."""
         if self.adds_two(node):
-            after = self.only_reader(node)
+            after = self.wires.only_reader(node)
             fused = [after] if after is not None and after.op_type in FUSED_ACTIVATIONS else []
             nodes = [node, *fused]
             size, channels = self.shapes.size_and_channels(node.input[0])
             family = Family("add", size, self.precision, activation=fused[0].op_type if fused else "")
             return self.made(family, channels, channels, nodes, "", None)
-        after = self.only_reader(node)
-        if node.op_type == "Div" and after is not None and after.op_type == "Erf":
-            return self.gelu(after)
-        dynamic = [name for name in node.input if name not in self.shapes.weights]
-        if len(dynamic) != 1:
+        live = self.wires.computed(node)
+        if len(live) != 1:
             return None
-        return self.plain(node, "pointwise", activation=node.op_type)
+        gelu = self.wires.gelu_of(live[0])
+        if gelu:
+            return self.sized(function_family(self.wires, gelu[0], self.precision, self.fusing), gelu)
+        if self.precision in self.fusing.scales and self.wires.scales_product(node):
+            self.taken.add(id(node))  # that product's unit names it
+            return None
+        return self.sized(pointwise_family(self.wires, node, self.precision), [node])
 
-    def gelu(self, node: Any) -> Unit | None:
-        """x · (1 + erf(x / √2)) / 2, as torch writes it: five nodes that runtimes run as one."""
-        before, after = self.makers.get(node.input[0]), self.only_reader(node)
-        if before is None or after is None:
+    def sized(self, known: tuple[Family, int] | None, nodes: list[Any]) -> Unit | None:
+        """The unit of these nodes that keeps its channels; None where its family is not known."""
+        if known is None:
             return None
-        nodes = [node, before, after]
-        while (
-            (after := self.only_reader(nodes[-1])) is not None and after.op_type == "Mul" and len(nodes) < 5
-        ):
-            nodes.append(after)
-        size, channels = self.shapes.size_and_channels(node.input[0])
-        return self.made(
-            Family("pointwise", size, "fp32", activation="Gelu"), channels, channels, nodes, "", None
-        )
+        family, channels = known
+        return self.made(family, channels, channels, nodes, "", None)
 
     def plain(self, node: Any, kind: Kind, **settings: Any) -> Unit | None:
-        """A unit of one node that keeps its channels. Normalizations stay float in every runtime."""
+        """A unit of one node that keeps its channels, of an image or of tokens."""
         size, channels = self.shapes.size_and_channels(node.input[0])
-        if not channels:
-            return None
-        precision: UnitPrecision = "fp32" if kind in ("norm", "softmax") else self.precision
-        return self.made(Family(kind, size, precision, **settings), channels, channels, [node], "", None)
+        return (
+            self.sized((Family(kind, size, self.precision, **settings), channels), [node])
+            if channels
+            else None
+        )
 
     def made(
         self,
@@ -303,7 +278,9 @@ class _Reader:
             *(nodes[1].input if len(nodes) > 1 and nodes[1].op_type == "Add" else ()),
         ]
         own = [
-            name for name in (weight, *biases) if len(self.readers[name]) == 1 and name in self.shapes.weights
+            name
+            for name in (weight, *biases)
+            if len(self.wires.readers[name]) == 1 and name in self.shapes.weights
         ]
         bias = next((name for name in own if name.endswith(".bias")), "")
         return layer_name(nodes[0].name, weight if weight in own else "", bias)
@@ -315,6 +292,23 @@ class _Reader:
         kernel = self.shapes.attribute(node, "kernel_shape", None) or self.shapes.of(node.input[1])[2:]
         stride = self.shapes.attribute(node, "strides", [1, 1])
         return tuple(kernel), tuple(stride), tuple(self.shapes.attribute(node, "pads", [0, 0, 0, 0]))
+
+
+def _when_small(units: Sequence[Unit], limit: float) -> Iterator[Unit]:
+    """Matrix products in int8 as they are in float with one side so narrow that they have less MACs than `limit`."""
+    for unit in units:
+        if unit.family.kind not in ("linear", "product") or unit.family.precision != "int8":
+            continue
+        step = unit.family.width_step
+        in_float = unit.in_precision("fp32")
+        most_in, most_out = (
+            int(limit * channels / unit.macs) // step * step
+            for channels in (unit.channels_in, unit.channels_out)
+        )
+        if most_in:
+            yield in_float.resized(channels_in=most_in)
+        if most_out:
+            yield in_float.resized(channels_out=most_out)
 
 
 def layer_name(node: str, weight: str, bias: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,35 +17,78 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.compress.base import Example
+    from edgekit.compress.pruning.plan import PruneStep
+    from edgekit.compress.pruning.propose import Prunable
     from edgekit.hardware import Target
 
-__all__ = ["build_whole", "random_networks"]
+__all__ = ["build_whole", "fewer_heads", "random_networks"]
+
+HEADS = " heads"
+"""What `compress.pruning` puts behind the first layer of a group whose members are heads."""
+
+DROPPED = 0.25
 
 SAMPLES = 4
 """Made-up ones for ranges: time does not hang on them."""
 
 
 def random_networks(
-    module: torch.nn.Module, example: Example, count: int, seed: int, *, multiple: int = 8
+    module: torch.nn.Module,
+    example: Example,
+    count: int,
+    seed: int,
+    *,
+    multiple: int = 8,
+    droppable: Sequence[str] = (),
 ) -> Iterator[torch.nn.Module]:
     """`count` copies of `module` in which every group of channels has a random width of those that a build may give.
 
-    Widths are multiples of `multiple`, as `compress.pruning` allows them. Raises StageError when it cannot be pruned.
+    Widths are multiples of `multiple`, as `compress.pruning` allows them. Of `droppable`, residual blocks by their
+    modules' names, each goes in one copy of four. Raises StageError when it cannot be pruned.
     """
-    from edgekit.compress.pruning.plan import PrunePlan, PruneStep
+    from edgekit.compress.pruning.plan import PrunePlan
     from edgekit.compress.pruning.propose import PruneConfig, apply_plan, prunable
 
-    groups = prunable(module, example, PruneConfig(round_to=multiple))
+    config = PruneConfig(round_to=multiple)
+    known: dict[tuple[str, ...], tuple[Prunable, ...]] = {}
     rng = random.Random(seed)
     for _ in range(count):
-        widths = [rng.choice(group.allowed) for group in groups]
-        # Which channels stay does not matter to time, and finding the best would prove every group anew.
-        steps = [
-            PruneStep(group.layer, group.width, tuple(range(width)))
-            for group, width in zip(groups, widths, strict=True)
-            if width < group.width
-        ]
-        yield apply_plan(module, example, PrunePlan(tuple(steps)))
+        dropped = tuple(name for name in droppable if rng.random() < DROPPED)
+        if dropped not in known:
+            left = apply_plan(module, example, PrunePlan(dropped=dropped)) if dropped else module
+            known[dropped] = prunable(left, example, config)
+        widths = {group.layer: rng.choice(group.allowed) for group in known[dropped]}
+        yield apply_plan(module, example, PrunePlan(_steps(known[dropped], widths), dropped=dropped))
+
+
+def fewer_heads(module: torch.nn.Module, example: Example, *, multiple: int = 8) -> Iterator[torch.nn.Module]:
+    """`module` with each smaller number of heads that its attention may get, the same in all blocks.
+
+    Units of attention with other heads are families of their own, hence a table needs them at their full widths.
+    Nothing for a network that does not attend. Raises StageError when it cannot be pruned.
+    """
+    from edgekit.compress.pruning.plan import PrunePlan
+    from edgekit.compress.pruning.propose import PruneConfig, apply_plan, prunable
+
+    groups = [
+        group
+        for group in prunable(module, example, PruneConfig(round_to=multiple))
+        if group.layer.endswith(HEADS)
+    ]
+    for heads in sorted({width for group in groups for width in group.allowed if width < group.width}):
+        widths = {group.layer: max(heads, min(group.allowed)) for group in groups if group.width > heads}
+        yield apply_plan(module, example, PrunePlan(_steps(groups, widths)))
+
+
+def _steps(groups: Sequence[Prunable], widths: Mapping[str, int]) -> tuple[PruneStep, ...]:
+    """Which channels stay does not matter to time, and finding the best would prove every group anew."""
+    from edgekit.compress.pruning.plan import PruneStep
+
+    return tuple(
+        PruneStep(group.layer, group.width, tuple(range(widths[group.layer])))
+        for group in groups
+        if widths.get(group.layer, group.width) < group.width
+    )
 
 
 def build_whole(

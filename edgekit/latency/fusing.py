@@ -1,0 +1,57 @@
+"""What a runtime runs at once, and in which precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.latency.unit import UnitPrecision
+from edgekit.types import BackendName
+
+__all__ = ["FUSING", "Fusing"]
+
+
+@dataclass(frozen=True)
+class Fusing:
+    """What a runtime runs at once. `residual`: in which precisions a convolution adds another tensor itself.
+
+    `rounds_results`: what a layer in int8 makes is int8, also where float alone reads it. `stream_in_float`: what
+    stands between the products of a network that attends is float. `functions_in_float`: LayerNorm, Softmax, GELU and
+    means over tokens are float in an INT8 network. `rounds_functions`: nodes of their own round before and behind them,
+    and around taking a place of an axis. `gelu`: in which precisions a linear layer runs the GELU behind it. `scales`:
+    in which a product of two activations multiplies by a number itself. `channels_last`: images lie so, hence making
+    tokens of one moves nothing. `single_head_as_layer`: a product of one head with what a Transpose turned is computed
+    as a linear layer is, with the tensor ahead of the Transpose as its weights.
+    """
+
+    residual: frozenset[UnitPrecision]
+    small_in_float: bool = False
+    rounds_results: bool = True
+    stream_in_float: bool = False
+    functions_in_float: bool = True
+    rounds_functions: bool = False
+    gelu: frozenset[UnitPrecision] = frozenset()
+    scales: frozenset[UnitPrecision] = frozenset()
+    channels_last: bool = False
+    single_head_as_layer: bool = False
+
+
+FUSING: dict[BackendName, Fusing] = {
+    # core/optimizer/conv_add_act_fusion.cc, nchwc_transformer.cc and matmul_scale_fusion.cc; its QLinearAdd is a node
+    # of its own.
+    "onnxruntime": Fusing(
+        frozenset({"fp32"}), stream_in_float=True, rounds_functions=True, scales=frozenset({"fp32"})
+    ),
+    # intel_cpu/src/graph_optimizer.cpp, FuseConvolutionSumAndConvolutionSumActivation; snippets' MHATokenization.
+    # NNCF puts quantizers before layers alone: an integer layer hands out float where nothing in int8 reads it.
+    "openvino": Fusing(
+        frozenset({"fp32", "int8"}),
+        small_in_float=True,
+        rounds_results=False,
+        stream_in_float=True,
+        gelu=frozenset({"fp32", "int8"}),
+        scales=frozenset({"fp32", "int8"}),
+    ),
+    # XNNPACK adds in an operator of its own; AI Edge Quantizer leaves nothing in float that has an int8 kernel.
+    "litert": Fusing(frozenset(), functions_in_float=False, channels_last=True, single_head_as_layer=True),
+}
+"""Runtimes whose layers can be timed one by one on a CPU → what they fuse."""
