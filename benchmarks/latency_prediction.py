@@ -1,18 +1,20 @@
 """Latency predicted from layers against measured: networks of random aligned widths, held out of everything.
 
-usage: python benchmarks/latency_prediction.py --data DIR [--work DIR] [--networks resnet20,mobilenet]
-       [--runtimes onnxruntime,openvino,litert] [--precision int8] [--fitted 12] [--held-out 20] [--prepare]
+usage: python benchmarks/latency_prediction.py --data DIR [--work DIR] [--networks resnet20,mobilenet,vit]
+       [--runtimes onnxruntime,openvino,litert] [--precision int8,fp32] [--fitted 12] [--held-out 20] [--prepare]
 
 For each network and runtime: its artifacts are built (a rerun takes those that are there; --prepare ends then), a table
 is measured from nothing, a correction fitted to the first networks, and the times of the others told beforehand. All
 whole networks are measured in the interleaved rounds of one job. MACs as predictor, a line fitted to the same networks,
-stand beside it.
+stand beside it. Children of the ViT differ in the widths of their MLPs and heads, in how many heads they have, and in
+how many blocks.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import small_vit
 from mobilenet import make as make_mobilenet
 
 from edgekit.board.machine import describe
@@ -31,19 +34,20 @@ from edgekit.latency import LatencyTable, NetworkUnits, save_table, units_of
 from edgekit.latency.correction import Correction, Whole, fit_correction
 from edgekit.latency.measuring import TimingOptions, describe_device, measure_units, measure_wholes
 from edgekit.latency.table import structure_of
-from edgekit.latency.wholes import build_whole, random_networks
+from edgekit.latency.wholes import build_whole, fewer_heads, random_networks
 from edgekit.model import export_onnx
 from edgekit.types import Artifact
 
 WHOLE = TimingOptions(rounds=25, seconds=0.6)
-SHAPES = {"resnet20": (1, 3, 32, 32), "mobilenet": (1, 1, 96, 96)}
+SHAPES = {"resnet20": (1, 3, 32, 32), "mobilenet": (1, 1, 96, 96), "vit": (1, 3, 32, 32)}
+DROPPABLE = {"vit": tuple(f"blocks.{index}" for index in range(small_vit.BLOCKS))}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path(".bench/latency"))
-    parser.add_argument("--networks", default="resnet20,mobilenet")
+    parser.add_argument("--networks", default="resnet20,mobilenet,vit")
     parser.add_argument("--runtimes", default="onnxruntime,openvino,litert")
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--fitted", type=int, default=12, help="networks that the correction is fitted to")
@@ -57,16 +61,19 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         names = export_children(network, options.data, folder, options.fitted + options.held_out)
         for runtime in options.runtimes.split(","):
-            built = {name: artifact(folder, name, runtime, options.precision) for name in names}
-            if not options.prepare:
-                result = compare(folder, runtime, options.precision, built, options.fitted)
-                answer[f"{network} {runtime} {options.precision}"] = result
-                (folder / f"result-{runtime}-{options.precision}.json").write_text(json.dumps(result))
+            precisions = options.precision.split(",")
+            built: dict[str, dict[str, Artifact]] = {precision: {} for precision in precisions}
+            for name, precision in itertools.product(names, precisions):  # a conversion serves both
+                built[precision][name] = artifact(folder, name, runtime, precision)
+            for precision in () if options.prepare else precisions:
+                result = compare(folder, runtime, precision, built[precision], options.fitted)
+                answer[f"{network} {runtime} {precision}"] = result
+                (folder / f"result-{runtime}-{precision}.json").write_text(json.dumps(result))
     print(json.dumps(answer, indent=1))
 
 
 def export_children(network: str, data: Path, folder: Path, count: int) -> tuple[str, ...]:
-    """The whole network as full.onnx, and its children as 0.onnx and so on, in float."""
+    """The whole network as full.onnx, with fewer heads as heads-0.onnx and so on, its children as 0.onnx and so on."""
     names = tuple(str(index) for index in range(count))
     if all((folder / f"{name}.onnx").exists() for name in (*names, "full")):
         return names
@@ -74,19 +81,30 @@ def export_children(network: str, data: Path, folder: Path, count: int) -> tuple
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    if network == "mobilenet":
-        module = make_mobilenet().eval()
-    else:
-        spec = importlib.util.spec_from_file_location("resnet", data / "resnet.py")
-        resnet: Any = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(resnet)
-        module = resnet.make20().eval()
+    module = make_network(network, data)
     example = (np.zeros(SHAPES[network], np.float32),)
-    export_onnx(module, example, folder / "full.onnx")
-    for name, child in zip(names, random_networks(module, example, len(names), 1), strict=True):
+    for index, whole in enumerate(fewer_heads(module, example)):
+        export_onnx(whole, example, folder / f"heads-{index}.onnx")
+    children = random_networks(module, example, len(names), 1, droppable=DROPPABLE.get(network, ()))
+    for name, child in zip(names, children, strict=True):
         if not (folder / f"{name}.onnx").exists():
             export_onnx(child, example, folder / f"{name}.onnx")
+    export_onnx(module, example, folder / "full.onnx")  # last: a rerun goes by it
     return names
+
+
+def make_network(network: str, data: Path) -> Any:
+    """The untrained torch module."""
+    if network == "mobilenet":
+        return make_mobilenet().eval()
+    if network == "vit":
+        module = small_vit.make().eval()
+        small_vit.unequal_norms(module, 1.5)  # as in a trained one: ones would be left out of some files
+        return module
+    spec = importlib.util.spec_from_file_location("resnet", data / "resnet.py")
+    resnet: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(resnet)
+    return resnet.make20().eval()
 
 
 def artifact(folder: Path, name: str, runtime: Any, precision: Any) -> Artifact:
@@ -112,7 +130,9 @@ def compare(
     load, started = [os.getloadavg()[0]], time.perf_counter()
     device = LocalDevice(folder / "work")
     table = LatencyTable(describe_device(device, runtime, 1))
-    table = measure_units(device, table, units_of(folder / "full.onnx", runtime, precision).units)
+    largest = [folder / "full.onnx", *sorted(folder.glob("heads-*.onnx"))]
+    units = [unit for path in largest for unit in units_of(path, runtime, precision).to_measure]
+    table = measure_units(device, table, units)
     save_table(table, folder / f"table-{runtime}-{precision}.json")
     table_s = time.perf_counter() - started
     measured = measure_wholes(device, built, WHOLE)
