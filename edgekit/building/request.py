@@ -286,8 +286,8 @@ def read_low_rank(given: object) -> LowRank | None:
 
 def read_sparsity(given: object) -> Sparsity | None:
     """Sparsity from "2:4", a share of zeros as 0.8 or "80%"; None is none. Raises UserError."""
-    if given is None or isinstance(given, Sparsity):
-        return given
+    if given is None:
+        return None
     refusal = UserError(
         f"sparsity is {given!r}",
         allowed="2:4, or the share of weights that is zero, above 0 and below 1, as 0.8",

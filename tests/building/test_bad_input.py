@@ -43,6 +43,30 @@ def test_an_unknown_target_gets_the_nearest_names(digits_network: UserNetwork, t
     expect_refusal(digits_network, tmp_path, "jetson-nano", target="jetson-nao")
 
 
+@pytest.mark.parametrize("given", ["1:4", "1.0", "0", "many"])
+def test_a_sparsity_that_there_is_not(digits_network: UserNetwork, tmp_path: Path, given: str) -> None:
+    expect_refusal(
+        digits_network,
+        tmp_path,
+        f"sparsity is '{given}'",
+        "allowed: 2:4, or the share of weights",
+        sparsity=given,
+    )
+
+
+def test_2_4_on_widths_that_are_no_multiple_of_four(digits_network: UserNetwork, tmp_path: Path) -> None:
+    net = tmp_path / "net.py"
+    net.write_text(
+        "import torch\nfrom torch import nn\n\n\ndef make():\n    torch.manual_seed(0)\n    return nn.Sequential(\n"
+        "        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 10)\n    )\n"
+    )
+    expect_refusal(
+        digits_network, tmp_path,
+        "sparsity 2:4: no layer can hold it: 0: 1 input channel, not divisible by 4; 4: 6 input channels, not",
+        model=f"{net}:make", weights="", sparsity="2:4",
+    )  # fmt: skip
+
+
 def test_int8_on_a_jetson_nano_is_refused_with_what_to_do_instead(
     digits_network: UserNetwork, tmp_path: Path
 ) -> None:

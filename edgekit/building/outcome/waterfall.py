@@ -94,18 +94,18 @@ def earlier(outcome: Outcome, network: Variant, export: ExportVariant) -> list[S
 
 
 def trained(outcome: Outcome, variant: str) -> list[Stage]:
-    """Pruning and fine-tuning, as far as the variant's history has them."""
-    steps = next((described.steps for described in outcome.variants if described.id == variant), ())
+    """Pruning and fine-tuning, or the making of zeros, as far as the variant's history has them."""
+    described = next((described for described in outcome.variants if described.id == variant), None)
+    steps = described.steps if described is not None else ()
     kept = [step for step in steps if step.accepted and step.kind == "step"]
     final = [step for step in steps if step.kind == "final"]
     way = []
+    if described is not None and described.kind == "sparse":
+        note = f"{described.description}, in torch"
+        return [Stage("sparsified", accuracy=step.accuracy, note=note) for step in final]
     if kept:
         note = f"{kept[-1].fraction:.0%} of the MACs, {len(kept)} steps with a short training each, in torch"
         way.append(Stage("pruned", accuracy=kept[-1].accuracy, note=note))
-    sparsity = outcome.networks[variant].sparsity
-    if sparsity is not None:
-        note = f"{sparsity.words}, made while it was distilled from the original, in torch"
-        return [Stage("sparsified", accuracy=final[-1].accuracy, note=note)]
     if final:
         way.append(
             Stage("fine-tuned", accuracy=final[-1].accuracy, note="distilled from the original, in torch")

@@ -224,6 +224,16 @@ def test_pruned_is_the_last_step_that_was_kept_and_fine_tuned_the_final_training
     assert "50% of the MACs, 2 steps" in way[0].note
 
 
+def test_zeros_are_a_stage_of_their_own(attempt: Attempt) -> None:
+    steps = (TrainedStep("step", 1.0, 0.8, True), TrainedStep("final", 1.0, 0.9, True))
+    sparse = VariantResult(
+        "sparse-2of4", "sparse", "original", "2:4 sparsity: 100% of the MACs", 1, 1, (), steps
+    )
+    (stage,) = trained(replace(outcome(attempt), variants=(sparse,)), "sparse-2of4")
+    assert (stage.name, stage.accuracy) == ("sparsified", 0.9)
+    assert stage.note == "2:4 sparsity: 100% of the MACs, in torch"
+
+
 def test_a_variant_whose_steps_an_older_store_has_not_kept_has_no_such_stages(attempt: Attempt) -> None:
     assert trained(outcome(attempt), "pruned-50") == []
 

@@ -84,7 +84,7 @@ def on_board(
 
 @pytest.mark.parametrize(
     ("given", "read"),
-    [(None, None), ("2:4", HALF), ("0.8", MOST), (0.8, MOST), ("80%", MOST), (" 0.8 ", MOST), (MOST, MOST)],
+    [(None, None), ("2:4", HALF), ("0.8", MOST), (0.8, MOST), ("80%", MOST), (" 0.8 ", MOST)],
 )
 def test_sparsity_is_read_from_texts_and_numbers(given: object, read: Sparsity | None) -> None:
     assert read_sparsity(given) == read
