@@ -61,9 +61,10 @@ command is wrong.
 def plan(context: click.Context, /, **options: Any) -> int:
     """Show what would be done to a network to reach a latency, without training it.
 
-    Widths of channels and whole blocks are chosen together by a table of measured times and by the harm that each
-    change does to the outputs, measured on your data. Three to five plans are shown with their predicted latency, and
-    why each group and block was touched or was not. Harm is relative: it ranks plans, and is no drop of accuracy.
+    Widths of channels, heads of attentions and whole blocks are chosen together by a table of measured times and by the
+    harm that each change does to the outputs, measured on your data. Three to five plans are shown with their predicted
+    latency, and why each group and block was touched or was not. Harm is relative: it ranks plans, and is no drop of
+    accuracy.
     """
     from edgekit.building.planned import plan_network
     from edgekit.building.request import BuildRequest

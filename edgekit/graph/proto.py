@@ -26,6 +26,10 @@ __all__ = [
     "write_model",
 ]
 
+KEPT_APART = ["fuse_attention"]
+"""Passes of onnxsim that are left out: one operator of ONNX Runtime's own, which other runtimes do not know, nor do our
+rewrites, our quantizers and the tables of layers."""
+
 
 def first_line(problem: BaseException) -> str:
     """The first line of an exception's text that says something, or the exception's name."""
@@ -138,7 +142,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         raise MissingExtraError("onnxsim", "onnxruntime") from problem
     try:
         with quiet():
-            simplified, same = onnxsim.simplify(model)
+            simplified, same = onnxsim.simplify(model, skipped_optimizers=KEPT_APART)
             if not same:
                 simplified = model
     except (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError):

@@ -133,7 +133,8 @@ class _Reader:
         self.inputs = [port.name for port in model.graph.input if port.name not in self.shapes.weights]
         self.outputs = {port.name for port in model.graph.output}
         self.units: list[Unit | None] = list(units)
-        self.nodes = [unit.nodes for unit in units]
+        kinds = {node.name: node.op_type for node in model.graph.node}
+        self.nodes = [chosen_nodes(unit, kinds) for unit in units]
         self.place = {name: index for index, unit in enumerate(units) for name in unit.nodes}
         self.moving: dict[str, list[Any]] = {}
         self.readers: dict[str, list[Any]] = {}
@@ -173,3 +174,10 @@ class _Reader:
             else:
                 for name in node.output:
                     yield from self.read_by(name)
+
+
+def chosen_nodes(unit: Unit, kinds: Mapping[str, str]) -> tuple[str, ...]:
+    """Nodes that a choice of the unit's precision is about. Within an attention scales and sums stay float anyway."""
+    if unit.family.kind != "attention":
+        return unit.nodes
+    return tuple(name for name in unit.nodes if kinds[name] in ("MatMul", "Softmax"))

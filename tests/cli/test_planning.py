@@ -14,6 +14,7 @@ from edgekit.compress import PrunePlan, apply_plan
 from edgekit.errors import UserError
 from edgekit.latency import save_table, units_of
 from edgekit.model.export import export_onnx
+from tests.planning.attentions import attention_table, small_vit
 from tests.planning.networks import formula_table, small_resnet
 
 EXAMPLE = (np.zeros((1, 3, 16, 16), np.float32),)
@@ -83,3 +84,31 @@ def test_a_table_of_another_machine_than_the_target_is_told(folder: Path) -> Non
 def test_a_table_of_a_runtime_that_the_target_has_not_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="onnxruntime, which jetson-nano does not run; allowed: tensorrt"):
         run(folder, "--target", "jetson-nano", "--max-latency", "1ms")
+
+
+@pytest.mark.slow
+def test_what_is_left_of_each_attention_is_told(tmp_path: Path) -> None:
+    network, chance = small_vit(depth=1), np.random.default_rng(0)
+    export_onnx(network, EXAMPLE, tmp_path / "network.onnx")
+    units = units_of(tmp_path / "network.onnx", "onnxruntime", "int8").units
+    table = attention_table(units)
+    save_table(table, tmp_path / "table.json")
+    whole = table.predict_network(units).latency_ms
+    assert whole is not None
+    limit = f"{0.85 * whole.value}ms"
+    images = chance.normal(size=(96, 3, 16, 16)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=images, y=chance.integers(0, 10, 96))
+    (tmp_path / "net.py").write_text(
+        "from tests.planning.attentions import small_vit\n\n\ndef make():\n    return small_vit(depth=1)\n"
+    )
+    told = json.loads(run(tmp_path, "--max-latency", limit, "--json").output)
+    for item in told["proposals"]:
+        (attention,) = item["attentions"]
+        assert attention["layer"] == "net.vit.layers.0.attention.o_proj"
+        heads = item["proposal"]["solution"]["plan"]["widths"].get("net.vit.layers.0.attention.q_proj heads")
+        assert attention["heads"] == ("gone" if heads is None else f"{heads} of 4")
+    kept = [item for item in told["proposals"] if not item["proposal"]["solution"]["plan"]["dropped"]]
+    assert any(item["attentions"][0]["heads"] < "4 of 4" for item in kept)
+    shown = run(tmp_path, "--max-latency", limit, "--show", "2").output
+    assert "attentions: heads, and channels of each" in shown
+    assert max(map(len, shown.splitlines())) <= 80

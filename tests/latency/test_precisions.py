@@ -17,6 +17,10 @@ from edgekit.latency.measuring import MIXED
 from edgekit.latency.onnx_layers import UNSIGNED
 from edgekit.latency.precisions import precision_graph
 from edgekit.latency.transitions import BORDERS, CHAINS, transition, transition_ms, write_chain
+from edgekit.latency.units import unit_graph
+from edgekit.model.export import export_onnx
+from edgekit.quantize.stream import between_products
+from edgekit.testing.networks import TinyTransformer
 from edgekit.testing.onnx_networks import residual_network
 from edgekit.types import BackendName, Estimate
 
@@ -149,3 +153,20 @@ def test_litert_runs_the_layers_of_a_chain_in_their_precisions(tmp_path: Path) -
             assert layers == [{"i": "int8", "f": "fp32"}[name] for name in chain]
             assert len(ops) - len(layers) == (BORDERS if chain == CHAINS[2] else 0)
             assert delegated(path) == {op.index for op in ops}
+
+
+def test_an_attention_is_chosen_by_its_products_and_is_not_float_anyway_for_its_scales(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "net.onnx"
+    export_onnx(TinyTransformer().eval(), (np.zeros((1, 1, 8, 8), np.float32),), path)
+    graph = precision_graph(path, "onnxruntime")
+    (place,) = [i for i, unit in enumerate(graph.units) if unit and unit.family.kind == "attention"]
+    kinds = {node.name: node.op_type for node in unit_graph(path).graph.node}
+    assert [kinds[name] for name in graph.nodes[place]] == ["MatMul", "MatMul", "Softmax"]
+    stream = {layer.name for layer in between_products(unit_graph(path))}
+    assert stream.isdisjoint(graph.nodes[place])
+    attention = graph.units[place]
+    assert attention is not None
+    assert not stream.isdisjoint(attention.nodes)  # the scales, which belong to its time
+    assert all(place not in entry.readers for entry in graph.between if entry.maker == place)

@@ -15,7 +15,7 @@ from edgekit.compress.base import Example
 from edgekit.latency import LatencyTable, MeasuredOn, TimedUnit, Unit
 from edgekit.types import BackendName, Estimate
 
-__all__ = ["IMAGES", "SENTENCES", "attention_table", "digits_vit", "small_bert", "small_vit"]
+__all__ = ["IMAGES", "SENTENCES", "attention_table", "digits_vit", "small_bert", "small_vit", "with_biases"]
 
 IMAGES: Example = (np.zeros((1, 3, 16, 16), np.float32),)
 SENTENCES: Example = (
@@ -36,14 +36,20 @@ class Logits(nn.Module):
         return logits
 
 
-def lively(net: nn.Module) -> Logits:
-    """Biases and attentions as of a network that learnt something: a fresh one attends to all alike."""
+def with_biases(net: nn.Module) -> nn.Module:
+    """Such as training gives: zeros that many layers share are stored once, and name none of them."""
     torch.manual_seed(0)
     for name, parameter in net.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter, 0.0, 0.1)
+    return net
+
+
+def lively(net: nn.Module) -> Logits:
+    """Biases and attentions as of a network that learnt something: a fresh one attends to all alike."""
+    for name, parameter in with_biases(net).named_parameters():
         with torch.no_grad():
-            if name.endswith("bias"):
-                parameter.normal_(0.0, 0.1)
-            elif (
+            if (
                 "query" in name or "key" in name or "q_proj" in name or "k_proj" in name
             ) and parameter.ndim == 2:
                 parameter.mul_(8.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.compress import PruneConfig, Sensitivity, SensitivityConfig, apply_plan, measure_sensitivity
+from edgekit.compress import (
+    PruneConfig,
+    PrunePlan,
+    PruneStep,
+    Sensitivity,
+    SensitivityConfig,
+    apply_plan,
+    measure_sensitivity,
+)
+from edgekit.compress.base import Example
+from edgekit.compress.folding import folded
 from edgekit.compress.pruning.cost import network_macs
 from edgekit.errors import UserError
 from edgekit.latency import LatencyTable, NetworkUnits, units_of
@@ -28,8 +39,9 @@ from edgekit.planning import (
 )
 from edgekit.planning.placing import linked_attentions, placed_units
 from edgekit.types import BackendName
+from tests.compress import transformers as written
 from tests.compress.nets import random_samples
-from tests.planning.attentions import IMAGES, SENTENCES, attention_table, small_bert, small_vit
+from tests.planning.attentions import IMAGES, SENTENCES, attention_table, small_bert, small_vit, with_biases
 
 CONFIG = PruneConfig(importance="magnitude", round_to=8)
 
@@ -220,3 +232,53 @@ def test_a_sentence_encoder_s_attention_is_linked_with_its_layers(
     assert (
         sum(len(become) for become in changed) == 5
     )  # three projections, the attention, the layer behind it
+
+
+WRITTEN: dict[str, tuple[Callable[[], nn.Module], Example]] = {
+    "fused": (lambda: written.FusedViT(depth=1), written.IMAGE),
+    "separate": (lambda: written.SeparateViT(explicit=False), written.IMAGE),
+    "bert": (written.BertLike, written.TOKENS),
+    "torch": (written.TorchEncoder, written.IMAGE),
+    "gpt": (written.GptLike, written.IMAGE),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_units_of_a_narrowed_attention_are_those_that_were_foreseen(name: str, tmp_path: Path) -> None:
+    """However it is written, and whether the exporter packs its projections into one or not."""
+    make, example = WRITTEN[name]
+    network = folded(with_biases(make()).eval())
+    export_onnx(network, example, tmp_path / "network.onnx")
+    units = units_of(tmp_path / "network.onnx", "onnxruntime", "fp32").units
+    coupling = coupled(network, example, replace(CONFIG, round_to=4))
+    kept: dict[str, str] = {}
+    linked = linked_attentions(units, coupling, kept)
+    assert len(linked) == len(coupling.attentions) > 0
+    full = {group.name: group.widths[-1] for group in coupling.groups}
+    placed = placed_units(units, coupling, linked, set(full))
+    attention = linked[0].attention
+    for heads, key, value in ((3, full[attention.key], full[attention.value]), (1, 4, full[attention.value])):
+        widths = {**full, attention.value: value, attention.key: key, attention.heads: heads}
+        steps = [
+            PruneStep(group, full[group], tuple(range(width)))
+            for group, width in widths.items()
+            if width < full[group]
+        ]
+        export_onnx(apply_plan(network, example, PrunePlan(tuple(steps))), example, tmp_path / "narrow.onnx")
+        foreseen = [unit.text() for item in placed for unit in item.at(widths)]
+        real = [unit.text() for unit in units_of(tmp_path / "narrow.onnx", "onnxruntime", "fp32").units]
+        assert sorted(foreseen) == sorted(real)
+
+
+@pytest.mark.parametrize("make", [written.SeparateViT, written.GroupedQueries])
+def test_an_attention_of_einsums_or_of_shared_keys_stays_whole(
+    make: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    network = with_biases(make()).eval()
+    export_onnx(network, written.IMAGE, tmp_path / "network.onnx")
+    units = units_of(tmp_path / "network.onnx", "onnxruntime", "fp32").units
+    coupling = coupled(network, written.IMAGE, CONFIG)
+    kept: dict[str, str] = {}
+    assert linked_attentions(units, coupling, kept) == ()
+    (attention,) = coupling.attentions
+    assert set(kept) == set(attention.makers)
