@@ -255,7 +255,7 @@ def test_the_units_of_a_narrowed_attention_are_those_that_were_foreseen(name: st
     linked = linked_attentions(units, coupling, kept)
     assert len(linked) == len(coupling.attentions) > 0
     full = {group.name: group.widths[-1] for group in coupling.groups}
-    placed = placed_units(units, coupling, linked, set(full))
+    placed = placed_units(units, coupling, linked, set(full), {})
     attention = linked[0].attention
     for heads, key, value in ((3, full[attention.key], full[attention.value]), (1, 4, full[attention.value])):
         widths = {**full, attention.value: value, attention.key: key, attention.heads: heads}

@@ -14,6 +14,7 @@ import msgspec
 from edgekit.building.cache import Cache
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.variants.base import MadeVariant, MakerContext
+from edgekit.building.variants.described import done_to, kind_of, name_stem, taught_by
 from edgekit.building.variants.job import CutShortError, Job, PruneJob, Student, TrainingJob, distil
 from edgekit.building.variants.named_task import why_it_stays
 from edgekit.building.variants.original import ORIGINAL, example_inputs, make_variant
@@ -27,10 +28,8 @@ from edgekit.building.variants.training import (
 from edgekit.building.variants.training_task import train_elsewhere
 from edgekit.compress import (
     IterateConfig,
-    LowRankPlan,
     PruneConfig,
     SparsePlan,
-    depth_text,
     fits,
     load_low_rank,
     load_pruned,
@@ -45,7 +44,7 @@ from edgekit.opened import digests_now, native_files
 from edgekit.reference import is_installed, load_function, local_sources, locate_reference
 from edgekit.result import TrainedStep
 from edgekit.store import Store, StoreEntry
-from edgekit.types import Rejection, Signature, VariantKind
+from edgekit.types import Rejection, Signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +69,6 @@ STAGE = "pruned"
 DEFAULT_LIMIT = 0.01  # where the user set no accuracy limit, pruning still needs one to stop at
 COARSER = (1, 2, 4, 8)  # multiples of this target's channel multiple that a stored network may have
 TITLE = "Pruning and distilling"
-LONGEST_RANKS = 60  # characters of a description; the variant's history has all
 SLACK, SLACK_TO_FRACTION = 0.03, 0.10
 """How far above the accuracy limit a step may be before pruning ends: its short training leaves much to the final one.
 
@@ -205,12 +203,6 @@ def train_pruned(context: MakerContext, job: PruneJob, name: str = "") -> Iterat
         yield cut.cut_short(f"training of {name}")
 
 
-def taught_by(context: MakerContext) -> str:
-    """Who teaches, for people."""
-    named = [context.teachers[spec].name for spec, _ in context.request.teachers]
-    return ", ".join(named) or "the original"
-
-
 def loaded(context: MakerContext, job: PruneJob, path: Path, example: Arrays) -> torch.nn.Module:
     """The trained network at `path` as a module. Raises ModelError."""
     if job.student:
@@ -221,34 +213,6 @@ def loaded(context: MakerContext, job: PruneJob, path: Path, example: Arrays) ->
     if job.low_rank:
         return load_low_rank(path, context.model.load(), example)
     return load_pruned(path, context.model.load(), example)[0]
-
-
-def kind_of(job: PruneJob) -> VariantKind:
-    """What kind of network the job makes."""
-    if job.sparsity:
-        return "sparse"
-    return "student" if job.student else "low-rank" if job.low_rank else "pruned"
-
-
-def name_stem(job: PruneJob) -> str:
-    """What the network's id begins with."""
-    if job.trains_another:
-        return "student" if job.student else "lowrank"
-    return "planned" if job.plan else "shallow" if job.dropped or job.merged else "pruned"
-
-
-def done_to(context: MakerContext, job: PruneJob) -> str:
-    """What a description begins with: all that was done but for channels."""
-    if job.student:
-        assert context.student is not None
-        return f"{context.student.name}: "
-    if job.sparsity:
-        return f"{SparsePlan.from_json(job.sparsity).sparsity.words}: "
-    if job.low_rank:
-        text = LowRankPlan.from_json(job.low_rank).text()
-        return f"low rank {text if len(text) <= LONGEST_RANKS else text[:LONGEST_RANKS] + '…'}: "
-    changed = depth_text(job.dropped, job.merged)
-    return f"{changed}: " if changed else ""
 
 
 def trained(context: MakerContext, job: PruneJob, title: str = TITLE) -> tuple[StoreEntry, TimeLimit | None]:
