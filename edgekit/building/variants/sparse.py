@@ -140,7 +140,7 @@ def zeros_told(before: Variant, after: Variant) -> str:
     return (
         f"exported: {zeros / max(1, weights):.1%} of {weights:,} weights are zero; the ONNX file has {now:.2f} MB "
         f"(before {was:.2f}), compressed by zlib {packed:.2f} MB (before {packed_was:.2f}): zeros make a file smaller "
-        "only where it is compressed, or stored without them (LiteRT fp32)"
+        "only where it is compressed, or stored without them"
     )
 
 
