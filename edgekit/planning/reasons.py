@@ -62,7 +62,8 @@ def attention_choices(
                 ]
             elif choice is not None and choice.chosen == f"{most} of {most}":
                 reasons.append(_why_whole(name, choice))
-        told.append(AttentionChoice(attention.reader, *shown, "; ".join(dict.fromkeys(reasons))))
+        heads, key, value = shown
+        told.append(AttentionChoice(attention.reader, heads, key, value, "; ".join(dict.fromkeys(reasons))))
     return tuple(told)
 
 
