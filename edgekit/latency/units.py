@@ -293,8 +293,8 @@ class _Reader:
         )  # fmt: skip
 
     def read_by(self, node: Any) -> str:
-        """The first tensor that a node reads and that is not stored."""
-        return next(str(name) for name in node.input if name not in self.shapes.weights)
+        """The first tensor that a node reads and that is not stored; the first of all where all are."""
+        return next((str(name) for name in node.input if name not in self.shapes.weights), str(node.input[0]))
 
     def layer(self, nodes: list[Any], weight: str) -> str:
         """See `layer_name`; parameters that several layers share, as equal ones are stored, name none."""
