@@ -106,7 +106,7 @@ def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> C
         groups.append(CoupledGroup(group.layer, widths, makers, layers, group.unit))
     try:
         blocks = droppable_blocks(module, example)
-        chains = find_mergers(module, example).chains
+        chains = find_mergers(module, example).plausible
     except StageError:
         blocks, chains = (), ()
     mergeable = mergeable_blocks(chains, blocks, groups)

@@ -28,6 +28,9 @@ BRANCHED = "what {} gives is read in more than one place"
 UNTAGGED = frozenset(("hardswish",))
 """Operators that change each value by itself, though torch does not say so of them."""
 
+MOST_GROWTH = 4.0
+"""Times the weights of a chain: more is what depthwise layers with as many channels on both sides become."""
+
 NOT_CHAINED = (
     "{} follows {} by something else than a batch norm and an activation that are layers of their own"
 )
@@ -49,7 +52,7 @@ class ConvolutionChain:
     """A module in which convolutions follow each other, with nothing between them but batch norms and activations.
 
     `convolutions` in their order, by their names in the network; the merged one stands in the place of the last.
-    `norms`: behind each but the last. `shape`: that of the merged one.
+    `norms`: behind each but the last. `shape`: that of the merged one; `growth`: its weights by those of the chain.
     """
 
     name: str
@@ -57,6 +60,7 @@ class ConvolutionChain:
     norms: tuple[str | None, ...]
     activations: tuple[str, ...]
     shape: MergedShape
+    growth: float
 
     @property
     def gone(self) -> tuple[str, ...]:
@@ -71,6 +75,11 @@ class Mergers:
 
     chains: tuple[ConvolutionChain, ...]
     reasons: Mapping[str, str]
+
+    @property
+    def plausible(self) -> tuple[ConvolutionChain, ...]:
+        """Those that a plan may try: one dense layer of so many more weights is slower, and would have to be timed."""
+        return tuple(chain for chain in self.chains if chain.growth <= MOST_GROWTH)
 
     def merged(self, network: torch.nn.Module, names: Collection[str]) -> torch.nn.Module:
         """A copy of the network, in eval mode, with one convolution for each of these chains.
@@ -156,8 +165,11 @@ class _Following:
             node, norm, passed = step
             norms.append(norm)
             activations += passed
-        shape = _shape_of([scopes.modules[name] for name in names])
-        return ConvolutionChain(self._name, tuple(names), tuple(norms), tuple(activations), shape)
+        layers: list[Any] = [scopes.modules[name] for name in names]
+        shape = _shape_of(layers)
+        weights = shape.channels_in * shape.channels_out * shape.kernel[0] * shape.kernel[1]
+        growth = weights / sum(layer.weight.numel() for layer in layers)
+        return ConvolutionChain(self._name, tuple(names), tuple(norms), tuple(activations), shape, growth)
 
     def _ordered(self) -> Iterator[Any]:
         anyone = next(iter(self._inside))

@@ -20,8 +20,8 @@ __all__ = ["propose_all_merged", "propose_depth"]
 
 
 def propose_all_merged(module: torch.nn.Module, example: Example) -> PrunePlan:
-    """The plan that merges every chain of convolutions. Raises StageError when the network cannot be traced."""
-    chains = find_mergers(module, example).chains
+    """The plan that merges every chain that a plan may. Raises StageError when the network cannot be traced."""
+    chains = find_mergers(module, example).plausible
     return propose_depth(module, example, (), [chain.name for chain in chains])
 
 

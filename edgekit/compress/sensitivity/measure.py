@@ -202,7 +202,7 @@ class _Measuring:
     def chains(self, share: Share = WHOLE) -> tuple[BlockHarm, ...]:
         """Each chain of convolutions merged."""
         place, count = share
-        names = [chain.name for chain in self._mergers.chains[place::count]]
+        names = [chain.name for chain in self._mergers.plausible[place::count]]
         return tuple(
             BlockHarm(name, self._harm(self._mergers.merged(self._module, [name]), f"{name} merged"))
             for name in names
@@ -240,7 +240,7 @@ class _Measuring:
     def _advance(self, what: str) -> None:
         self._done += 1
         tried = len(self._config.fractions) * len(self._groups) + len(self._depth.blocks)
-        tried += len(self._mergers.chains) + len(self._layers)
+        tried += len(self._mergers.plausible) + len(self._layers)
         self._progress.advance(min(0.999, self._done / tried), what)
 
 

@@ -215,6 +215,18 @@ def test_what_is_no_chain_says_why(block: nn.Module, why: str) -> None:
         mergers.merged(network, ["0"])
 
 
+def test_a_plan_tries_no_layer_of_many_more_weights() -> None:
+    separable = nn.Sequential(
+        nn.Conv2d(32, 32, 3, 1, 1, groups=32), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 1)
+    )
+    network = nn.Sequential(nn.Conv2d(4, 32, 1), separable, nn.Conv2d(32, 4, 1), Inverted()).eval()
+    mergers = find_mergers(network, EXAMPLE)
+    assert [chain.name for chain in mergers.chains] == ["1", "3.body"]
+    assert mergers.chains[0].growth == pytest.approx(32 * 32 * 9 / (32 * 9 + 32 * 32))
+    assert [chain.name for chain in mergers.plausible] == ["3.body"]
+    mergers.merged(network, ["1"])  # by name all the same
+
+
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     mergers = find_mergers(awake(Small()), EXAMPLE)
     with pytest.raises(UserError, match=r"allowed: blocks\.0\.body, .*; did you mean 'blocks\.1\.body'"):
