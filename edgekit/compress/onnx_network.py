@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import MissingExtraError
-
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
@@ -72,12 +70,9 @@ class OnnxRunner:
         if self._session is None:
             import torch
 
-            from edgekit.board.sessions.onnxruntime import OnnxRuntimeSession
+            from edgekit.graph.running import open_file
 
-            try:
-                self._session = OnnxRuntimeSession(str(self.path), {}, torch.get_num_threads())
-            except ImportError as problem:
-                raise MissingExtraError("onnxruntime", "onnxruntime") from problem
+            self._session = open_file(self.path, torch.get_num_threads())
         return self._session
 
 

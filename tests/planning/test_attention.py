@@ -227,7 +227,7 @@ def test_a_sentence_encoder_s_attention_is_linked_with_its_layers(
     assert form.masked
     full = {group.name: group.widths[-1] for group in coupling.groups}
     narrow = {**full, link.attention.heads: 3, link.attention.key: 8}
-    placed = placed_units(units, coupling, (link,), set(full))
+    placed = placed_units(units, coupling, (link,), set(full), {})
     changed = [item.at(narrow) for item in placed if item.at(narrow) != (item.unit,)]
     assert (
         sum(len(become) for become in changed) == 5
