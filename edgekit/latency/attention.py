@@ -7,14 +7,14 @@ scale), so all is one unit: from the tensors that the projections make to the on
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.latency.unit import AttentionForm, Scaled
 
 if TYPE_CHECKING:
-    from edgekit.latency.shapes import Shapes
+    from edgekit.latency.wires import Wires
 
 __all__ = ["AttentionReader", "GraphAttention"]
 
@@ -43,29 +43,21 @@ class GraphAttention:
 
 
 class AttentionReader:
-    """Finds attentions in a graph: `nodes` in its order, tensor → its `makers` and `readers`."""
+    """Finds attentions in a graph, by its `wires`."""
 
-    def __init__(
-        self,
-        nodes: Sequence[Any],
-        shapes: Shapes,
-        makers: Mapping[str, Any],
-        readers: Mapping[str, Sequence[Any]],
-        outputs: Collection[str],
-    ) -> None:
-        self.nodes, self.shapes = nodes, shapes
-        self.makers, self.readers, self.outputs = makers, readers, outputs
+    def __init__(self, wires: Wires) -> None:
+        self.wires, self.shapes = wires, wires.shapes
 
     def read(self) -> tuple[GraphAttention, ...]:
         """Those whose parts are understood; of others the products and the softmax are units by themselves."""
-        told = (self.around(node) for node in self.nodes if node.op_type == "Softmax")
+        told = (self.around(node) for node in self.wires.nodes if node.op_type == "Softmax")
         return tuple(attention for attention in told if attention is not None)
 
     def around(self, softmax: Any) -> GraphAttention | None:
         """The attention that a softmax belongs to."""
         scores, scaled, masked = self.scores(softmax.input[0])
         guard = self.guard(softmax)
-        last = self.only_reader(guard[-1] if guard else softmax)
+        last = self.wires.only_reader(guard[-1] if guard else softmax)
         if scores is None or last is None or last.op_type != "MatMul" or self.is_stored(last.input[1]):
             return None
         if last.input[0] != (guard[-1] if guard else softmax).output[0]:
@@ -104,7 +96,7 @@ class AttentionReader:
         """The product that makes what the softmax reads and what is between, product first; scaled; masked."""
         between: list[Any] = []
         scaled = masked = False
-        while (node := self.makers.get(tensor)) is not None:
+        while (node := self.wires.makers.get(tensor)) is not None:
             if node.op_type == "MatMul" and not any(map(self.is_stored, node.input)):
                 return [node, *between], scaled, masked
             live = [name for name in node.input if name and not self.is_stored(name)]
@@ -121,8 +113,8 @@ class AttentionReader:
     def guard(self, softmax: Any) -> list[Any]:
         """What makes zeros of the weights of a query that is masked from all keys, as torch writes it; or nothing."""
         name = softmax.output[0]
-        kinds = {node.op_type: node for node in self.readers[name]}
-        if set(kinds) != {"IsNaN", "Where"} or len(self.readers[name]) != 2:
+        kinds = {node.op_type: node for node in self.wires.readers[name]}
+        if set(kinds) != {"IsNaN", "Where"} or len(self.wires.readers[name]) != 2:
             return []
         tests, chooses = kinds["IsNaN"], kinds["Where"]
         expected = [tests.output[0], name]
@@ -131,9 +123,9 @@ class AttentionReader:
 
     def leads_to_product(self, tensor: str) -> bool:
         """Whether a product makes a tensor, scaled perhaps."""
-        node = self.makers.get(tensor)
+        node = self.wires.makers.get(tensor)
         if node is not None and node.op_type in SCALING:
-            node = self.makers.get(node.input[0])
+            node = self.wires.makers.get(node.input[0])
         return node is not None and node.op_type == "MatMul"
 
     def brought(self, tensor: str) -> tuple[str, list[Any], bool]:
@@ -143,7 +135,7 @@ class AttentionReader:
         """
         between: list[Any] = []
         scaled = False
-        while (node := self.makers.get(tensor)) is not None:
+        while (node := self.wires.makers.get(tensor)) is not None:
             live = [name for name in node.input if name and not self.is_stored(name)]
             if len(live) != 1 or not (
                 self.scales(node) or node.op_type in MOVING or self.adds_bias(node, live[0])
@@ -157,7 +149,7 @@ class AttentionReader:
     def behind(self, node: Any) -> tuple[list[Any], str]:
         """What moves the result of the last product to where a projection reads it, and that tensor."""
         after: list[Any] = []
-        while (reader := self.only_reader(node)) is not None and reader.op_type in MOVING:
+        while (reader := self.wires.only_reader(node)) is not None and reader.op_type in MOVING:
             after.append(reader)
             node = reader
         return after, str(node.output[0])
@@ -166,8 +158,8 @@ class AttentionReader:
         """Whether nobody else reads what is made within."""
         inside = {id(node) for node in nodes}
         made = {str(name) for node in nodes for name in node.output if name} - {output}
-        return made.isdisjoint(self.outputs) and all(
-            id(reader) in inside for name in made for reader in self.readers[name]
+        return made.isdisjoint(self.wires.outputs) and all(
+            id(reader) in inside for name in made for reader in self.wires.readers[name]
         )
 
     def is_split_by_heads(self, told: GraphAttention) -> bool:
@@ -181,17 +173,13 @@ class AttentionReader:
             for shape, width in zip(around, [*widths, told.heads * told.value_width], strict=True)
         )
 
-    def only_reader(self, node: Any) -> Any:
-        readers = self.readers[node.output[0]]
-        return readers[0] if len(readers) == 1 and node.output[0] not in self.outputs else None
-
     def is_stored(self, name: str) -> bool:
-        maker = self.makers.get(name)
+        maker = self.wires.makers.get(name)
         return name in self.shapes.weights or (maker is not None and maker.op_type == "Constant")
 
     def adds_bias(self, node: Any, live: str) -> bool:
         """Whether a node adds a stored vector to a part of a tensor."""
-        maker = self.makers.get(live)
+        maker = self.wires.makers.get(live)
         return node.op_type == "Add" and maker is not None and maker.op_type == "Split"
 
     def scales(self, node: Any) -> bool:

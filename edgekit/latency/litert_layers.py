@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit.backends.litert.flatbuffer import pack_graph
 from edgekit.errors import MissingExtraError
+from edgekit.latency.handing_out import CHAINED
 from edgekit.latency.litert_functions import WRITERS
 from edgekit.latency.unit import Unit
 
@@ -21,7 +22,6 @@ __all__ = ["FlatbufferLayers", "write_tflite"]
 
 VERSION = 3
 SCALE = 1 / 64
-CHAINED = ("add", "norm", "pointwise", "softmax")
 SAME, VALID = 0, 1
 FUSED = {"": 0, "Relu": 1, "Clip": 3}
 """ONNX's activation → ActivationFunctionType of the schema; Clip is taken as ReLU6."""

@@ -128,11 +128,10 @@ class OnnxLayers:
 
     def handed(self, name: str, shape: tuple[int, ...]) -> str:
         """A further input as a layer before would hand it on: in integers where the runtime has it so."""
-        integers = self.quantized and self.rounds_results
-        self.inputs.append((name, shape, self.integers.activation if integers else "float32"))
-        if not integers:
-            return name
-        return self.node("DequantizeLinear", [name, "scale", "zero"], f"{name}.dq")
+        if self.rounds_results or not self.quantized:
+            return self.given_integers(name, shape)
+        self.inputs.append((name, shape, "float32"))
+        return name
 
     def given_integers(self, name: str, shape: tuple[int, ...]) -> str:
         """A further input of a copy as the layer before it leaves it: in integers where layers are, so that nothing is

@@ -86,9 +86,7 @@ class _Reader:
         self.stream = {layer.name for layer in between_products(model)} if fusing.stream_in_float else set()
         self.taken: set[int] = set()
         self.attentions: dict[int, GraphAttention] = {}
-        wires = self.wires
-        reader = AttentionReader(wires.nodes, self.shapes, wires.makers, wires.readers, wires.outputs)
-        for attention in reader.read() if fusing.attends else ():
+        for attention in AttentionReader(self.wires).read() if fusing.attends else ():
             last = id(attention.nodes[1])  # all that it reads stands before
             self.attentions[last] = attention
             self.taken.update(id(node) for node in attention.nodes if id(node) != last)
