@@ -148,9 +148,7 @@ def try_own_loss(context: Context, original: Variant) -> None:
     request, train = setting.request, setting.splits.train
     if request.train.loss is None and request.train.step is None:
         return
-    trains = request.prune or request.low_rank is not None or request.student is not None
-    trains = trains or request.sparsity is not None or bool(request.pipeline)
-    if train is None or not trains:
+    if train is None or not request.trains:
         return
     config = training_config(request.train, request.seed, len(train))
     teachers = teachers_of(request, setting.teachers)

@@ -162,6 +162,12 @@ class BuildRequest:
         """What the student learns of layers."""
         return Features(self.student_features, self.student_relations, self.student_attention)
 
+    @property
+    def trains(self) -> bool:
+        """Whether any method may train a float network."""
+        asked = (self.low_rank, self.student, self.sparsity)
+        return self.prune or bool(self.pipeline) or any(what is not None for what in asked)
+
     def describe_model(self) -> str:
         """How the model was named, for people."""
         return str(self.model) if isinstance(self.model, (str, Path)) else type(self.model).__name__

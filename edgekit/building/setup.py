@@ -197,9 +197,7 @@ def check_references(request: BuildRequest, project: Path) -> None:
             raise UserError(
                 f"blocks are to be {done}, but nothing is to be trained", remedy="leave out --no-prune"
             )
-    asked = (request.low_rank, request.student, request.sparsity)
-    trains = request.prune or bool(request.pipeline) or any(what is not None for what in asked)
-    if request.teachers and not trains:
+    if request.teachers and not request.trains:
         raise UserError("teachers are named, but nothing is to be trained", remedy="leave out --no-prune")
     if not isinstance(request.latency_table, (str, Path, type(None))):
         raise UserError(
