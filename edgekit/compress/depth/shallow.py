@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,11 @@ def shallower(
 ) -> torch.nn.Module:
     """A copy of `module` without the blocks `dropped` and with the chains `merged`, of what is left, as one; eval mode.
 
+    Some of either have to be named.
+
     Raises UserError for names that are no such blocks, StageError when the network cannot be traced.
     """
-    result = copy.deepcopy(folded(module)).eval()
+    result = folded(module)
     if dropped:
         result = find_depth(module, example).without(result, dropped)
     if merged:
