@@ -89,7 +89,7 @@ def measure(**options: Any) -> int:
     What was measured before is not measured again; what was measured is kept when the command is stopped. With --mixed
     it is what a build chooses layers in float by, where INT8 loses too much.
     """
-    from edgekit.cli.latency_networks import merged_units, with_fewer_heads
+    from edgekit.cli.latency_networks import corrected, merged_units, prunable_network, with_fewer_heads
     from edgekit.devices import check_device, make_device
     from edgekit.hardware import find_target
     from edgekit.latency import open_table, save_table, units_of
@@ -119,18 +119,18 @@ def measure(**options: Any) -> int:
                 integers=Integers(rule.activation, rule.weight),
             )
         known = len(table.timed)
+        children = None if options["mixed"] else prunable_network(options)
         if options["mixed"]:
             table = measure_exactly(
                 device, table, precision_graph(onnx, options["backend"]).wanted(), timing,
                 progress=progress, keep=lambda now: save_table(now, path),
             )  # fmt: skip
         else:
-            more = [
-                units_of(wide, options["backend"], options["precision"])
-                for wide in with_fewer_heads(options, scratch)
-            ]
-            wanted = [unit for whole in (network, *more) for unit in whole.to_measure]
-            wanted += merged_units(options, scratch)
+            wanted = [*network.to_measure]
+            if children is not None:
+                for wide in with_fewer_heads(children, scratch) if options["networks"] else ():
+                    wanted += units_of(wide, options["backend"], options["precision"]).to_measure
+                wanted += merged_units(children, options, scratch)
             table = measure_units(
                 device, table, wanted, timing, progress=progress, keep=lambda now: save_table(now, path)
             )
@@ -138,11 +138,12 @@ def measure(**options: Any) -> int:
         if network.unmeasured:
             told.append(f"not in the table: {', '.join(network.unmeasured)}")
         if options["networks"] and not options["mixed"]:
-            from edgekit.cli.latency_networks import corrected
-
-            table, said = corrected(device, table, options, timing, target, scratch, progress)
-            told.append(said)
-            save_table(table, path)
+            if children is None:
+                told.append("not corrected: an ONNX file cannot be pruned; give the torch module")
+            else:
+                table, said = corrected(children, device, table, options, timing, target, scratch, progress)
+                told.append(said)
+                save_table(table, path)
     tell_table(table, path, told, as_json=options["as_json"])
     return 0
 

@@ -78,7 +78,7 @@ class LatencyTable:
     measured_on: MeasuredOn
     timed: tuple[TimedUnit, ...] = ()
     corrections: tuple[Correction, ...] = ()
-    _cache: dict[Unit, UnitTime] = field(default_factory=dict, compare=False, repr=False)
+    _cache: dict[Unit, UnitTime] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @cached_property
     def families(self) -> Mapping[Family, FamilyTimes]:
@@ -91,7 +91,7 @@ class LatencyTable:
     def with_timed(self, timed: Sequence[TimedUnit]) -> LatencyTable:
         """The table with further points, which take the place of equal ones."""
         rows = {row.unit: row for row in (*self.timed, *timed)}
-        return replace(self, timed=tuple(rows.values()), _cache={})
+        return replace(self, timed=tuple(rows.values()))
 
     def with_correction(self, correction: Correction) -> LatencyTable:
         """The table with a correction, which takes the place of one for the same structure and precision."""
@@ -99,7 +99,7 @@ class LatencyTable:
             old for old in self.corrections
             if (old.structure, old.precision) != (correction.structure, correction.precision)
         )  # fmt: skip
-        return replace(self, corrections=(*others, correction), _cache={})
+        return replace(self, corrections=(*others, correction))
 
     def predict(self, unit: Unit) -> UnitTime:
         """The unit's time, interpolated between measured widths; never beyond them."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.base import forward_outputs
 from edgekit.compress.depth.bypass import CallPlace, make_bypass, put, put_aside
+from edgekit.compress.depth.naming import refuse_unknown
 from edgekit.compress.depth.skip import Scopes, SkipPath, skip_path
 from edgekit.compress.folding import folded
 from edgekit.compress.probe import make_probe
 from edgekit.compress.program import exported_program
-from edgekit.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +51,10 @@ class Depth:
 
         Raises UserError for a name that is no droppable block.
         """
-        refuse_unknown_blocks(dropped, [block.name for block in self.blocks])
+        refuse_unknown(
+            dropped, [block.name for block in self.blocks], kind="block that can be dropped",
+            none="the network has no residual block of its own module",
+        )  # fmt: skip
         shallow = copy.deepcopy(network).eval()
         for name in dropped:
             put(shallow, name, make_bypass(shallow.get_submodule(name), self.paths[name], self.places[name]))
@@ -96,18 +98,6 @@ def find_depth(module: torch.nn.Module, example: Example) -> Depth:
         _described(module, name, paths[name]) for name, _ in module.named_modules() if name in paths
     )
     return Depth(blocks, paths, places)
-
-
-def refuse_unknown_blocks(names: Collection[str], known: Collection[str]) -> None:
-    """Raises UserError for the first name that is no droppable block, with the nearest ones and all that are."""
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            raise UserError(
-                f"{name!r} is no block that can be dropped",
-                allowed=", ".join(known) or "none: the network has no residual block of its own module",
-                remedy=f"did you mean {' or '.join(map(repr, near))}?" if near else "",
-            )
 
 
 def _by_depth(module: torch.nn.Module) -> list[str]:

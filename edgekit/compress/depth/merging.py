@@ -6,16 +6,15 @@ Kim et al., "LayerMerge: Neural Network Depth Compression through Layer Pruning 
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.depth.bypass import put
+from edgekit.compress.depth.naming import refuse_unknown
 from edgekit.compress.depth.skip import Scopes, products
 from edgekit.compress.folding import folded
 from edgekit.compress.program import exported_program, operator_name
-from edgekit.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -87,27 +86,14 @@ class Mergers:
         Raises UserError for a name that is no chain.
         """
         chains = {chain.name: chain for chain in self.chains}
-        self.refuse_unknown(names)
+        refuse_unknown(
+            names, chains, kind="chain of convolutions that can be merged",
+            none="the network has no chain in a module of its own", reasons=self.reasons,
+        )  # fmt: skip
         other = copy.deepcopy(network).eval()
         for name in names:
             _merge(other, chains[name])
         return other
-
-    def refuse_unknown(self, names: Collection[str]) -> None:
-        """Raises UserError for the first name that is no chain: why, or the nearest names."""
-        known = [chain.name for chain in self.chains]
-        for name in names:
-            if name in known:
-                continue
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            inside = [other for other in known if other.startswith(f"{name}.")]
-            why = f": {self.reasons[name]}" if name in self.reasons and not inside else ""
-            meant = inside or near
-            raise UserError(
-                f"{name!r} is no chain of convolutions that can be merged{why}",
-                allowed=", ".join(known) or "none: the network has no chain in a module of its own",
-                remedy=f"did you mean {' or '.join(map(repr, meant))}?" if meant else "",
-            )
 
 
 def find_mergers(module: torch.nn.Module, example: Example) -> Mergers:

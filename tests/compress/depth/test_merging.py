@@ -228,11 +228,12 @@ def test_a_plan_tries_no_layer_of_many_more_weights() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    mergers = find_mergers(awake(Small()), EXAMPLE)
+    network = awake(Small())
+    mergers = find_mergers(network, EXAMPLE)
     with pytest.raises(UserError, match=r"allowed: blocks\.0\.body, .*; did you mean 'blocks\.1\.body'"):
-        mergers.refuse_unknown(["blocks.1"])
+        mergers.merged(network, ["blocks.1"])
     with pytest.raises(UserError, match=r"did you mean 'blocks\.2\.body'"):
-        mergers.refuse_unknown(["block.2.body"])
+        mergers.merged(network, ["block.2.body"])
 
 
 def test_a_plan_merges_then_narrows_and_is_read_back(tmp_path: Path) -> None:
