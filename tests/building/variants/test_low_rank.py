@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,23 +18,11 @@ from edgekit.errors import StageError, UserError
 from edgekit.plan import Structure
 from edgekit.types import Candidate, Estimate, Rejection, Variant
 from tests.building.parts import budget, count_entries
-from tests.building.variants.contexts import maker_context
 from tests.one_thread import one_thread
 
 __all__ = ["one_thread"]
 
 Times = Callable[[str], float]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture
-def context(store: Path) -> Iterator[MakerContext]:
-    with maker_context(store) as made:
-        yield made
 
 
 def asking(

@@ -46,12 +46,6 @@ def context_in(folder: Path) -> Iterator[MakerContext]:
         yield replace(made, student=student, original=replace(made.original, signature=Signature(*ports)))
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared, so that the student is trained once."""
-    return tmp_path_factory.mktemp("store")
-
-
 @pytest.fixture
 def context(store: Path) -> Iterator[MakerContext]:
     yield from context_in(store)

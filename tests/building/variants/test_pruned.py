@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,22 +30,9 @@ from edgekit.plan import Structure, least_need_bytes
 from edgekit.store import Store
 from edgekit.types import BackendName, Budget, Candidate, Choice, Energy, Estimate, Rejection, Variant
 from tests.building.parts import attempt, budget, count_entries, measurement
-from tests.building.variants.contexts import maker_context
 from tests.one_thread import one_thread
 
 __all__ = ["one_thread"]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared, so that structures are made once."""
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture
-def context(store: Path) -> Iterator[MakerContext]:
-    with maker_context(store) as made:
-        yield made
 
 
 def reason(context: MakerContext) -> str:

@@ -56,11 +56,6 @@ class Deep(nn.Module):
         return logits
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
 @pytest.fixture
 def context(store: Path) -> Iterator[MakerContext]:
     """A build of Deep that drops its last block, and whose original meets the budget."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -22,24 +21,12 @@ from edgekit.hardware import find_target
 from edgekit.plan import Structure
 from edgekit.types import BackendName, Candidate, Estimate, Origin, Precision, Rejection, Sparsity, Variant
 from tests.building.parts import attempt, budget, count_entries, measurement
-from tests.building.variants.contexts import maker_context
 from tests.graph.test_chains import chain
 from tests.one_thread import one_thread
 
 __all__ = ["one_thread"]
 
 HALF, MOST = Sparsity("2:4", 0.5), Sparsity("unstructured", 0.8)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture
-def context(store: Path) -> Iterator[MakerContext]:
-    with maker_context(store) as made:
-        yield made
 
 
 def on_board(
