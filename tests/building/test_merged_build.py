@@ -119,6 +119,7 @@ def test_a_plan_merges_blocks_trains_and_builds_them_and_a_rerun_takes_all_from_
     trained = next(plan for plan in merging if plan.variant)
     network = next(row for row in result.variants if row.id == trained.variant)
     assert network.history[0] == f"convolutions merged: {', '.join(trained.merged)}"
+    assert f"{', '.join(trained.merged)} merged: " in network.description
     candidate = next(row for row in result.candidates if row.variant == network.id)
     assert candidate.size_bytes <= size - 200
     assert result.verdict == "MEETS"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.building.variants.base import MakerContext
 from edgekit.building.variants.job import PruneJob
-from edgekit.compress import LowRankPlan, SparsePlan, depth_text
+from edgekit.compress import LowRankPlan, PrunePlan, SparsePlan, depth_text
 from edgekit.types import VariantKind
 
 __all__ = ["done_to", "kind_of", "name_stem", "taught_by"]
@@ -42,5 +42,6 @@ def done_to(context: MakerContext, job: PruneJob) -> str:
     if job.low_rank:
         text = LowRankPlan.from_json(job.low_rank).text()
         return f"low rank {text if len(text) <= LONGEST_RANKS else text[:LONGEST_RANKS] + '…'}: "
-    changed = depth_text(job.dropped, job.merged)
+    planned = PrunePlan.from_json(job.plan) if job.plan else None
+    changed = depth_text(planned.dropped, planned.merged) if planned else depth_text(job.dropped, job.merged)
     return f"{changed}: " if changed else ""
