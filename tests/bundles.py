@@ -124,6 +124,7 @@ def bundle_parts(
         preprocess=preprocess,
         classes=classes,
         golden=Golden((SAMPLES,), (network(SAMPLES),)),
+        vocabularies={},
         edgekit_version="0.0.0",
         claim=replace(accuracy, split="test"),
     )

@@ -56,6 +56,7 @@ class Model(object):
         self.labels = list(manifest["labels"])
         self.inputs: List[Dict[str, Any]] = manifest["signature"]["inputs"]
         self.outputs: List[Dict[str, Any]] = manifest["signature"]["outputs"]
+        self._vocabularies: Dict[str, int] = manifest.get("vocabularies", {})
         self.tolerance = float(manifest["golden"]["tolerance"])
         self._runtime = str(manifest["candidate"]["backend"])
         self._preprocess: Dict[str, Any] = manifest["preprocess"]
@@ -88,8 +89,9 @@ class Model(object):
         A sample has the shape in which it is stored (see preprocess.json), a batch one axis more in front: then every
         output has it too, and samples run one after the other, as was measured. The name of a .npy file or of an image
         stands for what it holds. Several inputs come as a mapping from their names, or as a sequence in the order of
-        `inputs`. Always a dict, also for one output: what reads it need
-        not change with the network. Raises SampleError, a ValueError, for a shape that does not fit.
+        `inputs`. Always a dict, also for one output: what reads it need not change with the network. Raises
+        SampleError, a ValueError, for a shape that does not fit, a value that an input of whole numbers does not hold,
+        and a token id that the network does not have.
         """
         import numpy as np
 
@@ -109,6 +111,7 @@ class Model(object):
 
         from .preprocess import SampleError, prepared
         from .reading import read_sample, resize
+        from .whole import refuse_rounding, refuse_unknown_ids
 
         arrays, batched = [], set()
         for number, (spec, sample) in enumerate(zip(self.inputs, self._in_order(samples))):
@@ -131,6 +134,10 @@ class Model(object):
                     % (spec["name"], came, "" if came == gives else ", which gives %s" % gives),
                     allowed="%s%s" % ("" if came == gives else "what gives ", spec["shape"][1:]),
                 )
+            dtype = np.dtype(spec["dtype"])
+            if dtype.kind in "iub":
+                refuse_rounding(spec["name"], array, dtype)
+            refuse_unknown_ids(spec["name"], array, self._vocabularies.get(spec["name"]))
             arrays.append(array)
         lengths = {len(array) for array in arrays}
         if len(batched) != 1 or len(lengths) != 1 or 0 in lengths:

@@ -51,7 +51,8 @@ ONE = forms.record(
                 "crop": PIXELS,
             }
         ),
-    }
+    },
+    {"vocabularies": forms.table(forms.whole(1, 1 << 40))},
 )
 """A bundle of one artifact, as far as it is read on a board."""
 

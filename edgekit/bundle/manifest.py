@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -75,7 +75,8 @@ class GoldenFacts:
 class Manifest:
     """`entry` and the paths of `files` are relative to the bundle. `files` lists all but manifest.json.
 
-    `options` are the runtime's, `network` is the SHA-256 of the float ONNX file the artifact came from.
+    `options` are the runtime's, `network` is the SHA-256 of the float ONNX file the artifact came from, `vocabularies`
+    the rows of the table that an input picks from, by its name: empty in bundles of before.
     """
 
     schema: int
@@ -96,6 +97,7 @@ class Manifest:
     golden: GoldenFacts
     measured: MeasuredFacts
     files: tuple[FileHash, ...]
+    vocabularies: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -69,14 +69,15 @@ def write_bundle(
     preprocess: Preprocess,
     classes: Sequence[str],
     golden: Golden,
+    vocabularies: Mapping[str, int],
     edgekit_version: str,
     claim: Accuracy | None = None,
 ) -> Manifest:
     """Write the bundle to `folder`, in place of an older bundle if there is one, and give its manifest.
 
-    `golden.outputs` come from this very artifact; `claim` is the accuracy on the test split. Raises
-    OutputError when the folder cannot be written or holds something that is no bundle, BundleError when the
-    artifact's files are not what its hashes say or its runtime cannot be bundled.
+    `golden.outputs` come from this very artifact; `vocabularies`: see Manifest; `claim` is the accuracy on the test
+    split. Raises OutputError when the folder cannot be written or holds something that is no bundle, BundleError when
+    the artifact's files are not what its hashes say or its runtime cannot be bundled.
     """
     if candidate.backend not in RUNTIMES:
         raise BundleError(f"no bundle can be made for {candidate.backend}", allowed=", ".join(RUNTIMES))
@@ -104,6 +105,7 @@ def write_bundle(
             ),
             measured=_measured(measurement, claim),
             files=(),
+            vocabularies=dict(vocabularies),
         )
         versions = {**artifact.versions, **measurement.environment.versions}
         needed = requirements([candidate.backend], versions, images=preprocess.input_layout != "as-is")

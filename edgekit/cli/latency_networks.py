@@ -41,7 +41,8 @@ def prunable_network(options: Mapping[str, Any]) -> PrunableNetwork | None:
     reference = located(options["model"], options)
     if reference.kind == "onnx":
         return None
-    return PrunableNetwork(load_module(reference), example_inputs(None, options["input_shapes"]))
+    module = load_module(reference)
+    return PrunableNetwork(module, example_inputs(None, options["input_shapes"], module))
 
 
 def with_fewer_heads(network: PrunableNetwork, scratch: Path) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ from edgekit.types import InputShape, Signature
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from edgekit.model import ModelRef
@@ -41,23 +42,28 @@ def first_sample(options: Mapping[str, Any], scratch: Path) -> Arrays | None:
     return source.take(np.zeros(1, np.int64)).inputs
 
 
-def example_inputs(sample: Arrays | None, shapes: Sequence[InputShape]) -> Arrays:
-    """The sample, or zeros of the shapes of --input-shape. Raises UserError without either, and where they differ."""
+def example_inputs(
+    sample: Arrays | None, shapes: Sequence[InputShape], module: torch.nn.Module | None
+) -> Arrays:
+    """The sample, or zeros of the shapes of --input-shape, for a module, or for a program in a file (None).
+
+    Raises UserError without either, and where they differ.
+    """
     import numpy as np
 
     from edgekit.graph.sizes import shapes_by_name
-    from edgekit.model import check_example, default_input_names
+    from edgekit.model import check_example, names_of_inputs
     from edgekit.types import TensorSpec
 
+    names = names_of_inputs(module, len(sample or shapes))
     if sample:
-        check_example(shapes, sample)
+        check_example(shapes, sample, names)
         return sample
     if not shapes:
         raise UserError(
             "a torch model does not say the shape of its inputs",
             remedy="give --data or --input-shape 1x3x32x32",
         )
-    names = default_input_names(len(shapes))
     chosen = shapes_by_name(shapes, [TensorSpec(name, "float32", ()) for name in names])
     return tuple(np.zeros(chosen[name], np.float32) for name in names)
 
@@ -74,16 +80,17 @@ def float_onnx(model: str, options: Mapping[str, Any], path: Path, sample: Array
     from edgekit.model import export_onnx, load_module
 
     reference, shapes = located(model, options), options["input_shapes"]
-    example = () if reference.kind == "onnx" else example_inputs(sample, shapes)
     with closing(make_executor(DEFAULT_EXECUTOR)) as executor:
         if reference.kind == "onnx" or reference.kind == "pt2":
+            example = () if reference.kind == "onnx" else example_inputs(sample, shapes, None)
             source = Path(reference.source)
             return read_network(
                 executor, reference.kind, source, reference.digest, example, path.parent, tuple(shapes)
             )
         if reference.weights is not None:
             read_weights(executor, reference.weights)
-    return export_onnx(load_module(reference), example, path)
+    module = load_module(reference)
+    return export_onnx(module, example_inputs(sample, shapes, module), path)
 
 
 def feeds_for(

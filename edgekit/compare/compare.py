@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.backends import get_backend, open_reader
+from edgekit.board.preprocess import SampleError
+from edgekit.board.whole import refuse_unknown_ids
 from edgekit.compare.board import BoardRun, BoardSide, fed_side, on_board
 from edgekit.compare.divergence import CEILINGS
 from edgekit.compare.feeding import feed, pair_specs, ports_of, random_samples, whole_number_note
@@ -20,10 +23,9 @@ from edgekit.compare.pairs import Pairs, suspects_of
 from edgekit.compare.parts import side_by_side
 from edgekit.compare.remedies import remedies_for
 from edgekit.errors import DataError
+from edgekit.graph.tokens import vocabularies
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from edgekit.backends.tensors import Reader
@@ -70,7 +72,7 @@ def compare_artifacts(
     with open_reader(a, threads) as here_a, open_reader(b, threads) as here_b:
         left, right = on_board(here_a, runs[0], names[0]), on_board(here_b, runs[1], names[1])
         looked = min((run.looks for run in runs if run is not None), default=None)
-        work = _Work(left, right, names)
+        work = _Work(left, right, names, vocabularies_of((a, b)))
         stream = _stream(work, samples, count, seed)
         total = samples.count if samples else count
         first = list(itertools.islice(stream, FIRST))
@@ -126,7 +128,7 @@ def write_board_sides(
     """
     sides: list[BoardSide | None] = []
     with open_reader(a) as left, open_reader(b) as right:
-        work = _Work(left, right, names)
+        work = _Work(left, right, names, vocabularies_of((a, b)))
         for artifact, reader, ports, folder in zip((a, b), (left, right), work.ports, folders, strict=True):
             if folder is None:
                 sides.append(None)
@@ -182,20 +184,43 @@ def _stream(
             raise DataError(
                 f"{len(arrays)} arrays per sample", allowed=f"{len(reference.inputs)}, as the network takes"
             )
+        work.refuse_unknown_ids(arrays)
         for start in range(0, len(arrays[0]) - size + 1, size):
             part = slice(start, start + size)
             yield tuple(array[part] for array in arrays), None if labels is None else labels[part]
 
 
+def vocabularies_of(artifacts: Sequence[Artifact]) -> list[Mapping[str, int]]:
+    """Of each artifact: input → rows of the table that it picks from, as far as its file is ONNX."""
+    paths = [Path(artifact.folder) / artifact.entry for artifact in artifacts]
+    return [vocabularies(path) if path.suffix == ".onnx" else {} for path in paths]
+
+
 class _Work:
     """The two readers, and how samples get into them."""
 
-    def __init__(self, left: Reader, right: Reader, names: tuple[str, str]) -> None:
+    def __init__(
+        self, left: Reader, right: Reader, names: tuple[str, str], vocabularies: Sequence[Mapping[str, int]]
+    ) -> None:
         self.left, self.right = left, right
         self.ports = (ports_of(left.signature, left, names[0]), ports_of(left.signature, right, names[1]))
+        self._rows = {
+            port.place: known[port.spec.name]
+            for ports, known in zip(self.ports, vocabularies, strict=True)
+            for port in ports
+            if port.spec.name in known
+        }
         specs = pair_specs(left.signature.outputs, right.signature.outputs, "output", names[1])
         outputs = [(left.signature.outputs[i].name, right.signature.outputs[j].name) for i, j in specs]
         self.outputs = Outputs(outputs, names)
+
+    def refuse_unknown_ids(self, arrays: Arrays) -> None:
+        """Raises DataError for a token id that the networks do not have: each runtime makes something else of it."""
+        for place, spec in enumerate(self.left.signature.inputs):
+            try:
+                refuse_unknown_ids(spec.name, arrays[place], self._rows.get(place))
+            except SampleError as problem:
+                raise DataError(problem.came, allowed=problem.allowed, remedy=problem.remedy) from problem
 
     def look(self, arrays: Arrays) -> tuple[Look, Look]:
         return self.left.look(feed(self.ports[0], arrays)), self.right.look(feed(self.ports[1], arrays))

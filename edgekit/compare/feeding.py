@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.board.preprocess import SampleError
+from edgekit.board.whole import refuse_rounding
 from edgekit.compare.layouts import apply_layout, layouts_between
 from edgekit.errors import DataError, ModelError
 
@@ -130,6 +132,11 @@ def _typed(array: NDArray[Any], port: InputPort) -> NDArray[Any]:
         limits = np.iinfo(kind)
         steps = np.rint((array.astype(np.float64) - port.grid.low) / port.grid.step) + limits.min
         array = np.clip(steps, limits.min, limits.max)
+    elif kind.kind in "iu":
+        try:
+            refuse_rounding(port.spec.name, array, kind)
+        except SampleError as problem:
+            raise DataError(problem.came, allowed=problem.allowed, remedy=problem.remedy) from problem
     return np.ascontiguousarray(array.astype(kind))
 
 

@@ -1,7 +1,6 @@
 """Token ids and the masks beside them: what no vocabulary has is told before a runtime makes something of it.
 
-ONNX counts a negative id from the table's end, and some runtimes do not look at an id at all: a wrong one would give
-wrong answers in silence.
+The same for samples in service: `board/whole.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.board.whole import ATTENTION_MASK, first_outside
 from edgekit.data.rows import chunks
 from edgekit.errors import DataError
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from edgekit.data.base import DataSource
 
 __all__ = ["ATTENTION_MASK", "check_tokens"]
-
-ATTENTION_MASK = "attention_mask"
-"""What transformers call the input that says where a token is."""
 
 CHUNK_BYTES = 16 << 20
 
@@ -57,12 +54,10 @@ def check_tokens(
 
 
 def _check(name: str, port: str, values: NDArray[np.generic], indices: NDArray[np.int64], count: int) -> None:
-    rows = values.reshape(len(values), -1)
-    outside = (rows < 0) | (rows >= count)  # type: ignore[operator]
-    if not outside.any():
+    outside = first_outside(values, count)
+    if outside is None:
         return
-    row = int(outside.any(axis=1).argmax())
-    value = rows[row][outside[row]][0]
+    row, value = outside
     if port == ATTENTION_MASK:
         raise DataError(
             f"{name}: sample {int(indices[row])} has {value} in {port}",

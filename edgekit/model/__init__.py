@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.model.export import check_example, default_input_names, export_onnx
+from edgekit.model.export import check_example, export_onnx, names_of_inputs
 from edgekit.model.importing import import_onnx
 from edgekit.model.load import identified, load_module
 from edgekit.model.locate import ModelRef, WeightsPart, locate, locate_module, unwrapped
@@ -13,12 +13,12 @@ __all__ = [
     "WeightsPart",
     "check_example",
     "check_weights",
-    "default_input_names",
     "export_onnx",
     "identified",
     "import_onnx",
     "load_module",
     "locate",
     "locate_module",
+    "names_of_inputs",
     "unwrapped",
 ]

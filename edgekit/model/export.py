@@ -16,6 +16,7 @@ from edgekit.model.fidelity import DIFFERS, unfaithful
 from edgekit.model.forward import Arrays, flat, refuse_unrepeatable, run_torch
 from edgekit.model.probes import made_up, single_samples
 from edgekit.model.state import not_finite
+from edgekit.model.tokens import forward_names
 from edgekit.quiet import quiet, quiet_descriptor
 from edgekit.types import InputShape, Signature, TensorSpec
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-__all__ = ["check_example", "default_input_names", "export_onnx"]
+__all__ = ["check_example", "export_onnx", "names_of_inputs"]
 
 # The lowest opset torch's newer exporter writes (2.13); it cannot convert ReduceMean and Pad down from there.
 DYNAMO_OPSET = 18
@@ -42,11 +43,11 @@ def export_onnx(
 ) -> Signature:
     """Write `module` as ONNX for one sample.
 
-    `example`: one array [N, ...] per input; the first sample is what is traced. Names default to `input` (or
-    `input_0`, `input_1`, ...) and `output` likewise. torch's tracing exporter goes first: it writes the opset asked
-    for and takes a tenth of the time; where it fails or its result computes something else, the one based on
-    torch.export is tried, which writes opset 18 at least. Batch normalization is folded, equal networks give
-    equal bytes, and no path or time is in the file. What is written is compared with torch on every sample of
+    `example`: one array [N, ...] per input; the first sample is what is traced. Names default to those of
+    `names_of_inputs`, and `output`, or `output_0`, `output_1`, ... torch's tracing exporter goes first: it writes the
+    opset asked for and takes a tenth of the time; where it fails or its result computes something else, the one based
+    on torch.export is tried, which writes opset 18 at least. Batch normalization is folded, equal networks give equal
+    bytes, and no path or time is in the file. What is written is compared with torch on every sample of
     `example`, each by itself, and on made-up ones (`edgekit.model.probes`).
     Raises ModelError when the network's weights are not finite, when it does not run on the example, when it answers
     one sample in two ways, or when neither exporter does it justice.
@@ -61,7 +62,7 @@ def export_onnx(
     others = made_up(samples[0])
     network = flat(module, samples[0])
     refuse_unrepeatable(network, samples[0], others[0] if others else samples[-1])
-    inputs = list(input_names or default_input_names(len(example)))
+    inputs = list(input_names or names_of_inputs(module, len(example)))
     outputs = list(output_names or _names("output", len(run_torch(network, samples[0]))))
     reasons = []
     baked_in: tuple[str, ...] = ()
@@ -114,17 +115,22 @@ def _refuse_not_finite(module: torch.nn.Module) -> None:
         )
 
 
-def default_input_names(count: int) -> list[str]:
-    """What a torch network's inputs are called in ONNX."""
+def names_of_inputs(module: torch.nn.Module | None, count: int) -> list[str]:
+    """What a torch network's inputs are called in ONNX: `input`; several as forward() calls them, else by number.
+
+    None: a program of torch.export, whose forward() takes any number.
+    """
+    names = forward_names(module)[0][:count] if module is not None else ()
+    if 1 < count == len(names) and not any(name.startswith("output") for name in names):
+        return list(names)
     return _names("input", count)
 
 
-def check_example(given: Sequence[InputShape], example: Arrays) -> None:
+def check_example(given: Sequence[InputShape], example: Arrays, names: Sequence[str]) -> None:
     """A torch network is exported for the shape of its samples [N, ...]: another one that was given is a mistake.
 
-    Raises ModelError for it, and what `shapes_by_name` raises.
+    `names`: of the inputs, in order. Raises ModelError for it, and what `shapes_by_name` raises.
     """
-    names = default_input_names(len(example))
     specs = [TensorSpec(name, str(array.dtype), ()) for name, array in zip(names, example, strict=True)]
     for name, dims in shapes_by_name(given, specs).items():
         own = (1, *example[names.index(name)].shape[1:])

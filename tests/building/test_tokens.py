@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import edgekit
+from edgekit.board import Model
+from edgekit.board.preprocess import SampleError
 from edgekit.cli import main
 from edgekit.model import export_onnx
+from edgekit.serving.checking import checked_rows
+from edgekit.serving.problems import RequestProblem
 from tests.one_thread import one_thread
 
 __all__ = ["one_thread"]
@@ -46,6 +51,10 @@ import numpy as np
 
 ids = np.random.default_rng(0).integers(0, 50, (300, 8))
 mask, y = np.ones((300, 8), np.int64), (ids[:, 0] > 25).astype(np.int64)
+
+
+def good():
+    return [((ids, mask), y)]
 
 
 def changed(sample, value):
@@ -161,3 +170,71 @@ def test_an_onnx_file_is_given_tokens(
         input_names=["input_ids", "attention_mask"],
     )
     assert line in told(capsys, "net.onnx", data)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the network in float."""
+    folder = tmp_path_factory.mktemp("tokens")
+    (folder / "net.py").write_text(NET)
+    (folder / "data.py").write_text(DATA)
+    edgekit.build(
+        target="generic-cpu",
+        model=f"{folder / 'net.py'}:make",
+        data=f"{folder / 'data.py'}:good",
+        max_latency="auto",
+        compress="none",
+        precision="fp32",
+        runtime="onnxruntime",
+        allow_weak_original=True,
+        out=folder / "out",
+        store=folder / "store",
+    )
+    return folder / "out" / "bundle"
+
+
+GOOD = np.arange(8) % 7
+ONES = np.ones(8, np.int64)
+WRONG = [
+    (
+        np.where(GOOD == 3, 77, GOOD),
+        ONES,
+        "input_ids has token id 77, the network's embedding has 50 rows; allowed: 0 to 49",
+    ),
+    (np.where(GOOD == 3, -1, GOOD), ONES, "input_ids has token id -1, the network's embedding has 50 rows"),
+    (GOOD + 0.5, ONES, "input_ids came as float32 with values that are no int64; allowed: whole numbers"),
+    (GOOD, GOOD, "attention_mask has 2; allowed: 1 where a token is, 0 where none is"),
+]
+
+
+@pytest.mark.parametrize(("ids", "mask", "line"), WRONG)
+def test_a_bundle_in_service_is_given_tokens(bundle: Path, ids: Any, mask: Any, line: str) -> None:
+    sample = {"input_ids": ids, "attention_mask": mask}
+    with Model(bundle) as model:
+        names = [spec["name"] for spec in model.inputs]
+        assert names == list(sample)
+        model.predict({"input_ids": GOOD, "attention_mask": ONES})
+        model.predict({"input_ids": GOOD.astype(np.float64), "attention_mask": ONES})
+        with pytest.raises(SampleError) as refused:
+            model.predict(sample)
+        assert line in str(refused.value)
+        with pytest.raises(RequestProblem) as answered:
+            checked_rows(model, sample, 8)
+        assert answered.value.status == 422
+
+
+def test_two_artifacts_are_compared_on_tokens_that_one_of_them_does_not_have(
+    folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = ["compare", str(next(bundle.rglob("*.onnx"))), str(bundle), "--samples", "300", "--data"]
+    wrong = {
+        "good": "",
+        "outside": "token id 77",
+        "negative": "token id -1",
+        "halves": "values that are no int64",
+    }
+    for data, line in wrong.items():
+        with pytest.raises(SystemExit) as ended:
+            main([*compare, f"data.py:{data}"])
+        assert ended.value.code == (2 if line else 0)
+        assert line in capsys.readouterr().err

@@ -109,9 +109,9 @@ def test_module_stays_as_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
-def test_several_inputs_and_outputs_are_numbered(tmp_path: Path) -> None:
+def test_several_inputs_are_called_as_forward_calls_them_and_outputs_are_numbered(tmp_path: Path) -> None:
     signature = export_onnx(TwoByTwo(), (GREY, GREY), tmp_path / "n.onnx")
-    assert [each.name for each in signature.inputs] == ["input_0", "input_1"]
+    assert [each.name for each in signature.inputs] == ["a", "b"]
     assert [each.name for each in signature.outputs] == ["output_0", "output_1"]
 
 

@@ -16,6 +16,7 @@ from edgekit.building.outcome.claim import Claim
 from edgekit.building.samples import SplitFiles
 from edgekit.building.values import Attempt, Outcome
 from edgekit.bundle import BoardIdentity, CandidateFacts, Golden, Offer, write_bundle, write_candidates
+from edgekit.graph.tokens import vocabularies
 from edgekit.hardware import Target
 from edgekit.types import Accuracy, Artifact, Budget, Measurement, Preprocess, Variant
 
@@ -89,6 +90,7 @@ class Bundler:
             preprocess=self.preprocess,
             classes=self.classes,
             golden=self._golden(attempt),
+            vocabularies=vocabularies(variant.onnx_path),
             edgekit_version=__version__,
             claim=claim,
         )

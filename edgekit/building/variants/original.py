@@ -21,7 +21,7 @@ from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost, read_signature
 from edgekit.graph.sizes import sizes_told
 from edgekit.graph.tokens import vocabularies
-from edgekit.model import check_example, export_onnx
+from edgekit.model import check_example, export_onnx, names_of_inputs
 from edgekit.model.tokens import forward_names, torch_vocabularies
 from edgekit.progress import Reporter
 from edgekit.types import InputShape, Signature, Variant, VariantKind
@@ -57,8 +57,9 @@ def original_variant(
     """
     example = example_inputs(source)
     is_onnx = model.ref.kind == "onnx"
-    if not is_onnx:
-        check_example(given, example)
+    if not is_onnx and given:
+        module = None if model.ref.kind == "pt2" else model.load()
+        check_example(given, example, names_of_inputs(module, len(example)))
     if model.ref.kind in ("factory", "module"):
         refuse_bad_tokens(model, source)
 
