@@ -1,18 +1,18 @@
 """Plans against uniform pruning: the same measured INT8 latency, the same training time, the same quantizer, CIFAR-10.
 
 usage: PYTHONPATH=FOLDER python benchmarks/against_uniform.py --data DIR [--networks resnet20,mobilenet,vit]
-       [--base FILE.safetensors] [--minutes 12] [--share 0.5] [--slack 1.0] [--work DIR]
+       [--base FILE.safetensors] [--minutes 12] [--share 0.5] [--slack 1.0] [--runtime litert] [--work DIR]
 
 FOLDER has torch-pruning 1.6.1 (pip install --target FOLDER --no-deps torch-pruning==1.6.1). --base: the weights of the
 MobileNetV2-like network, which qat.py trains and keeps. The transformer is trained here, for VIT_EPOCHS.
 
 edgekit's planned build gets --minutes for everything: sensitivity, tables, the contest and the last training. Its
-budget is --share of the latency of the unpruned network in LiteRT INT8. Then torch-pruning prunes all groups by one
-ratio, by group magnitude and by Taylor scores; the ratio is the smallest at which the untrained network, in INT8, is as
-fast as edgekit's, or the fastest one; with --slack 1.0,1.3 also the one that takes up to 1.3 times as long: where that
-is not more accurate, edgekit's is 1.3 times faster at equal accuracy. Its networks are trained by edgekit's trainer for
-all of these minutes, and quantized by the same ladder of recipes. Latencies at the end are of interleaved rounds;
-accuracy is that of the 8,000 test images.
+budget is --share of the latency of the unpruned network in the runtime's INT8. Then torch-pruning prunes all groups by
+one ratio, by group magnitude and by Taylor scores; the ratio is the smallest at which the untrained network, in INT8,
+is as fast as edgekit's, or the fastest one; with --slack 1.0,1.3 also the one that takes up to 1.3 times as long: where
+that is not more accurate, edgekit's is 1.3 times faster at equal accuracy. Its networks are trained by edgekit's
+trainer for all of these minutes, and quantized by the same ladder of recipes. Latencies at the end are of interleaved
+rounds; accuracy is that of the 8,000 test images.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from common import (
     show,
     top1,
     unpack,
-    untrained_litert_int8,
+    untrained_int8,
 )
 from further import load_original
 from safetensors.torch import load_file
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument(
         "--slack", default="1.0", help="times edgekit's latency that uniform pruning may take"
     )
+    parser.add_argument("--runtime", default="litert", choices=["litert", "onnxruntime", "openvino"])
     parser.add_argument("--work", type=Path, default=Path(".bench"))
     asked = parser.parse_args()
     slacks = [float(text) for text in asked.slack.split(",")]
@@ -93,7 +94,8 @@ def main() -> None:
     for name in asked.networks.split(","):
         reference, weights, network = original(name, asked.data, asked.base, asked.work, splits)
         model = ["--model", reference, "--weights", str(weights)]
-        contest = Contest(asked.work / name, arrays, splits, network, asked.minutes)
+        folder = asked.work / f"{name}-{asked.runtime}"
+        contest = Contest(folder, arrays, splits, network, asked.minutes, asked.runtime)
         show(f"against uniform pruning: {name}", contest.run(model, asked.share, slacks))
 
 
@@ -122,20 +124,17 @@ class Contest:
     """One network: edgekit's plan, and torch-pruning's two."""
 
     def __init__(
-        self, folder: Path, arrays: Path, splits: Splits, network: nn.Module, minutes: float
+        self, folder: Path, arrays: Path, splits: Splits, network: nn.Module, minutes: float, runtime: str
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.arrays, self.splits, self.network = folder, arrays, splits, network
-        self.minutes = minutes
+        self.minutes, self.runtime = minutes, runtime
         self.device = LocalDevice(folder / "device")
 
     def run(self, model: list[str], share: float, slacks: list[float]) -> dict[str, Any]:
         """Figures of all, and of the original."""
         whole = self.build("whole", *model, "--compress", "none", "--max-latency", "auto")
-        int8 = min(
-            (row for row in whole["candidates"] if row["precision"] == "int8"),
-            key=lambda row: row["latency_ms"]["p50"],
-        )
+        int8 = min(whole["candidates"], key=lambda row: row["latency_ms"]["p50"])
         budget_ms = share * int8["latency_ms"]["p50"]
         started = time.perf_counter()
         planned = self.build(
@@ -143,7 +142,8 @@ class Contest:
             f"{self.minutes:g}m", "--epochs", f"{EPOCHS:g}", "--max-latency", f"{budget_ms:.4f}ms",
         )  # fmt: skip
         build_s = time.perf_counter() - started
-        ours = self.chosen(planned, kind="pruned")
+        chosen = planned["winner"] or planned["nearest"]
+        ours = next(row for row in planned["candidates"] if row["id"] == chosen)
         runners = {
             "original, int8": artifact_runner(int8, self.folder / "whole" / "bundle"),
             "edgekit": artifact_runner(ours, self.folder / "planned" / "bundle"),
@@ -154,8 +154,7 @@ class Contest:
             name = f"torch-pruning, {importance}{told}"
             short = importance if slack == 1 else f"{importance}-{slack:g}"
             result, ratio = self.trained(short, importance, slack, ours)
-            chosen = self.chosen(result, kind="original")
-            runners[name] = artifact_runner(chosen, self.folder / short / "bundle")
+            runners[name] = artifact_runner(self.best(result), self.folder / short / "bundle")
             macs[name] = next(v["macs"] for v in result["variants"])
             macs[f"{name}, ratio"] = ratio
         return {
@@ -170,21 +169,16 @@ class Contest:
     def build(self, name: str, *arguments: str) -> dict[str, Any]:
         out = self.folder / name
         edgekit(
-            "build", "--target", "generic-cpu", "--runtime", "litert", "--precision", "fp32,int8",
+            "build", "--target", "generic-cpu", "--runtime", self.runtime, "--precision", "int8",
             "--percentile", "p50", "--max-drop", "20%", "--data", str(self.arrays), *PREPROCESS, *arguments,
             "--out", str(out), "--store", str(self.folder / "store"),
         )  # fmt: skip
         result: dict[str, Any] = json.loads((out / "result.json").read_text())
         return result
 
-    def chosen(self, result: dict[str, Any], kind: str) -> dict[str, Any]:
-        """The most accurate INT8 build of the variants of a kind, by the validation split."""
-        variants = {variant["id"] for variant in result["variants"] if variant["kind"] == kind}
-        rows = [
-            row
-            for row in result["candidates"]
-            if row["variant"] in variants and row["precision"] == "int8" and row["accuracy"]
-        ]
+    def best(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The most accurate build by the validation split."""
+        rows = [row for row in result["candidates"] if row["accuracy"]]
         best: dict[str, Any] = max(rows, key=lambda row: row["accuracy"]["value"])
         return best
 
@@ -198,12 +192,12 @@ class Contest:
         }
         looked = self.folder / "looked-at"
         artifacts = {
-            name: untrained_litert_int8(looked / f"{importance}-{name}", network, EXAMPLE.numpy())
+            name: untrained_int8(looked / f"{importance}-{name}", network, EXAMPLE.numpy(), self.runtime)
             for name, network in networks.items()
         }
         options = json.loads((self.folder / "planned" / "bundle" / "manifest.json").read_text())["options"]
         entry = Path(ours["artifact"])
-        artifacts["ours"] = Artifact("ours", "litert", str(entry.parent), entry.name, (), 0, 0.0, options)
+        artifacts["ours"] = Artifact("ours", self.runtime, str(entry.parent), entry.name, (), 0, 0.0, options)
         times = measure_wholes(self.device, artifacts, LOOK)
         wanted = slack * times["ours"].value
         for name, network in networks.items():

@@ -134,8 +134,8 @@ def session_runner(session: Any) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def untrained_litert_int8(place: Path, network: Any, example: np.ndarray) -> Any:
-    """The Artifact of a torch network in LiteRT INT8 with made-up ranges: for its time. `place` is made anew."""
+def untrained_int8(place: Path, network: Any, example: np.ndarray, runtime: Any = "litert") -> Any:
+    """The Artifact of a torch network in INT8 with made-up ranges: for its time. `place` is made anew."""
     from edgekit.board.machine import describe
     from edgekit.hardware import find_target
     from edgekit.latency.wholes import build_whole
@@ -147,8 +147,8 @@ def untrained_litert_int8(place: Path, network: Any, example: np.ndarray) -> Any
     inside.mkdir(parents=True)
     export_onnx(network, (example,), place / "net.onnx")
     features = frozenset(describe()["features"])
-    made = build_whole(place / "net.onnx", "litert", "int8", find_target("generic-cpu"), features, inside)
-    return Artifact(place.name, "litert", str(inside), made.entry, (), 0, 0.0, dict(made.options))
+    made = build_whole(place / "net.onnx", runtime, "int8", find_target("generic-cpu"), features, inside)
+    return Artifact(place.name, runtime, str(inside), made.entry, (), 0, 0.0, dict(made.options))
 
 
 def interleaved_ms(

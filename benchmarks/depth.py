@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import CLASSES_MEAN, CLASSES_STD, show, unpack, untrained_litert_int8
+from common import CLASSES_MEAN, CLASSES_STD, show, unpack, untrained_int8
 from further import load_original
 
 from edgekit.compress import (
@@ -65,14 +65,12 @@ def main() -> None:
     whole_ms = solve(problem).plan.latency_ms
     shares = [float(share) for share in asked.shares.split(",")]
     pairs = {share: both(problem, share * whole_ms) for share in shares}
-    artifacts = {"original": untrained_litert_int8(folder / "original", network, EXAMPLE[0])}
+    artifacts = {"original": untrained_int8(folder / "original", network, EXAMPLE[0])}
     for share, chosen in pairs.items():
         for way, solution in chosen.items():
             plan = cutter.plan(solution.plan)
             name = f"{way}-{share:g}"
-            artifacts[name] = untrained_litert_int8(
-                folder / name, apply_plan(network, EXAMPLE, plan), EXAMPLE[0]
-            )
+            artifacts[name] = untrained_int8(folder / name, apply_plan(network, EXAMPLE, plan), EXAMPLE[0])
     times = measure_wholes(device, artifacts, WHOLE)
     rows = {}
     for share, chosen in pairs.items():
