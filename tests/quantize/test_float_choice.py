@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.quantize.float_choice import AS_GOOD, FloatChoice, Noise, choose_in_float
-from edgekit.quantize.precision_times import Border, PrecisionTimes, SwitchableUnit
+from edgekit.quantize.float_choice import AS_GOOD, FloatChoice, choose_in_float
+from edgekit.quantize.precision_times import Border, Noise, PrecisionTimes, SwitchableUnit
 
 extras = st.one_of(st.none(), st.floats(-0.5, 2.0).map(lambda value: round(value, 3)))
 costs = st.floats(0, 0.5).map(lambda value: round(value, 3))
@@ -31,7 +31,17 @@ def networks(draw: st.DrawFn) -> tuple[PrecisionTimes, Noise]:
         borders.append(Border(f"t{place}", place, tuple(readers), draw(costs)))
     times = PrecisionTimes(units, tuple(borders), 1.0, draw(st.booleans()), "a board")
     weights = {f"n{place}": draw(energies) for place in range(count)}
-    return times, Noise(weights, {border.tensor: draw(energies) for border in borders})
+    tensors = {border.tensor: draw(energies) for border in borders}
+    reads = {
+        border.tensor: {
+            f"n{reader}": tensors[border.tensor] * draw(st.floats(0, 0.5))
+            for reader in border.readers
+            if reader is not None
+        }
+        for border in borders
+        if len(border.readers) > 1
+    }
+    return times, Noise(weights, tensors, reads)
 
 
 def sets_of(times: PrecisionTimes) -> Iterator[tuple[int, ...]]:
@@ -41,7 +51,7 @@ def sets_of(times: PrecisionTimes) -> Iterator[tuple[int, ...]]:
 
 
 def noise_of(times: PrecisionTimes, noise: Noise, chosen: tuple[int, ...]) -> float:
-    return times.noise({*chosen, None}, noise.weights, noise.tensors)
+    return times.noise({*chosen, None}, noise)
 
 
 def extra_of(times: PrecisionTimes, chosen: tuple[int, ...]) -> float:
