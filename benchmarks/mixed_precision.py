@@ -257,9 +257,10 @@ class Bench:
         place = self.folder / name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
+        asked = ("int8", recipe.name) if recipe else ("fp32", "")
         request = ExportRequest(
-            self.variant(), Candidate(name, "original", self.runtime, *(("int8", recipe.name) if recipe else ("fp32", ""))),
-            self.target, self.features, place, recipe, self.data if recipe else None, memo=self.recall, times=times,
+            self.variant(), Candidate(name, "original", self.runtime, *asked), self.target, self.features,
+            place, recipe, self.data if recipe else None, memo=self.recall, times=times,
         )  # fmt: skip
         return get_backend(self.runtime).export(request)
 

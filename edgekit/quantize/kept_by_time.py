@@ -124,6 +124,6 @@ def _told(choice: FloatChoice, times: PrecisionTimes, int8_ms: float) -> str:
     return (
         f"In float by the times of layers on {times.measured_on}: {len(choice.chosen)} units add "
         f"{choice.extra_ms:.4f} ms to {int8_ms:.4f} ms ({choice.extra_ms / max(int8_ms, 1e-12):+.0%}), transitions "
-        f"between precisions {choice.borders_ms:+.4f} ms of it, and leave {_left(choice):.0%} of the noise that int8 adds at "
-        "the outputs."
+        f"between precisions {choice.borders_ms:+.4f} ms of it, and leave {_left(choice):.0%} of the noise that "
+        "int8 adds at the outputs."
     )

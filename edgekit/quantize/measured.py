@@ -102,7 +102,7 @@ class MeasuredNetwork:
         tensors: Sequence[str],
         reads: Mapping[str, Sequence[Sequence[str]]],
     ) -> Noise:
-        """What rounding the weights of each layer and each of these tensors adds at the outputs; see `rounding_noise`."""
+        """What rounding the weights of each layer and each of these tensors adds at the outputs: `rounding_noise`."""
         ranges, simulated = self.ranges(recipe, symmetric=scheme.symmetric), _as_simulated(scheme)
 
         def make() -> Noise:

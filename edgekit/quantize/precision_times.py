@@ -75,7 +75,7 @@ class PrecisionTimes:
     def corrected(
         self, own: float, borders: float, unit_ms: float, int8_ms: float, measured_on: str
     ) -> PrecisionTimes:
-        """Units' and borders' times by these factors, `unit_ms` for each unit in float, and another sum of all in int8."""
+        """Times of units and borders by these factors, `unit_ms` more for each unit in float, and another `int8_ms`."""
         return replace(
             self,
             units=tuple(

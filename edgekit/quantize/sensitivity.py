@@ -84,7 +84,8 @@ def rounding_noise(
     one that has most of it. On as many of the first samples as `noise_samples` says.
 
     `reads`: tensor → groups of nodes that read it, for each of which it is rounded alone too. A group that reads it
-    through other nodes only is left out. A tensor without a range adds nothing. Raises ModelError when shapes cannot be inferred.
+    through other nodes only is left out. A tensor without a range adds nothing. Raises ModelError when shapes cannot be
+    inferred.
     """
     model = load_graph(onnx_path)
     layers = weighted_layers(model)

@@ -101,8 +101,8 @@ def _insert_pairs(
     scheme: Scheme,
     readers: Collection[str] | None = None,
 ) -> None:
-    """Put Q/DQ behind each quantized tensor, in place. The tensor keeps its name for graph outputs, which see it rounded
-    where all `readers` do."""
+    """Put Q/DQ behind each quantized tensor, in place. The tensor keeps its name for graph outputs, which see it
+    rounded where all `readers` do."""
     from onnx import helper
 
     outputs = {output.name for output in model.graph.output}
