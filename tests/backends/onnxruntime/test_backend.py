@@ -17,7 +17,7 @@ from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph import CalibrationData
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.hardware import find_target
-from edgekit.quantize import Recipe, find_recipe
+from edgekit.quantize import Border, PrecisionTimes, Recipe, SwitchableUnit, find_recipe
 from edgekit.testing.layer_times import layer_times
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision
@@ -38,6 +38,7 @@ def export(
     target: str = "generic-cpu",
     features: frozenset[str] = PLAIN_X86,
     network: Path | None = None,
+    times: PrecisionTimes | None = None,
 ) -> Artifact:
     variant = as_variant(network or residual_network(folder / "residual.onnx"))
     out = folder / f"out-{len(list(folder.iterdir()))}"
@@ -51,6 +52,7 @@ def export(
         out,
         chosen,
         DATA,
+        times=times,
     )
     return OnnxRuntimeBackend().export(request)
 
@@ -181,6 +183,29 @@ def test_sensitive_layers_stay_float_and_are_named(tmp_path: Path) -> None:
     assert len(named) == 2
     assert named <= in_float
     assert any("arithmetic layers run in float" in note for note in artifact.audit.notes)
+
+
+@pytest.mark.parametrize("stem", [True, False])
+def test_a_float_layer_reads_what_float_made_before_it_is_rounded_for_others(
+    tmp_path: Path, stem: bool
+) -> None:
+    """`r1` goes into `inner`, and by a Slice in integers into the addition."""
+    chosen = {"stem": 0.0, "inner": 0.0} if stem else {"inner": 0.0}
+    units = tuple(
+        SwitchableUnit(nodes, chosen.get(nodes[0]))
+        for nodes in (
+            ("stem", "stem_relu"),
+            ("inner", "inner_relu"),
+            ("widen",),
+            ("residual", "residual_relu"),
+        )
+    )
+    borders = (Border("r1", 0, (1, 3), 0.0), Border("r2", 1, (2,), 0.0), Border("c3", 2, (3,), 0.0))
+    times = PrecisionTimes(units, borders, 1.0, True, "a board that is made up")
+    artifact = export(tmp_path, recipe=find_recipe("int8-mixed"), times=times)
+    nodes = {node.name: node for node in onnx.load(str(Path(artifact.folder) / artifact.entry)).graph.node}
+    assert (nodes["inner"].input[0] == "r1") == stem
+    assert nodes["shortcut"].input[0] != "r1"
 
 
 def test_without_its_session_option_a_float_layer_would_be_quantized_on_the_fly(tmp_path: Path) -> None:
