@@ -241,7 +241,7 @@ class Bench:
         def check(variant: Variant, candidate: Candidate) -> Attempt:
             artifact = self.artifact(candidate.recipe, find_recipe(candidate.recipe), times)
             got = self.right(artifact, *validation)
-            drop = float_right - got
+            drop = round(float_right - got, 9)  # counts of pictures, whose difference is not exact
             accuracy = Accuracy(
                 "right", "validation", len(validation[1]), Estimate(got, got, got), Estimate(drop, drop, drop)
             )
