@@ -8,7 +8,7 @@ from edgekit.building.cache import Cache
 from edgekit.building.candidates.exporting import Exporter
 from edgekit.building.candidates.timing import Timer
 from edgekit.building.executor import Executor
-from edgekit.building.layer_times import LayerTimes
+from edgekit.building.layer_times import Exporting, LayerTimes
 from edgekit.building.measuring import Bench, Evaluator
 from edgekit.building.samples import SampleStore, SplitFiles
 from edgekit.building.setup import Setting
@@ -81,7 +81,14 @@ def assembled(setting: Setting, reporter: Reporter, run: Run, executor: Executor
     given, layer_times = request.latency_table, None
     if given is not None:
         layer_times = LayerTimes(
-            given, device, board, request.threads, reporter, setting.time_limit, cache=cache
+            given,
+            device,
+            board,
+            request.threads,
+            reporter,
+            setting.time_limit,
+            cache=cache,
+            exporting=Exporting(executor, versions),
         )
     exporter = Exporter(
         cache=cache,

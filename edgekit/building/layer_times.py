@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ import msgspec
 from edgekit.building.board import Board
 from edgekit.building.cache import Cache
 from edgekit.building.code import code_digest
+from edgekit.building.executor import Executor
+from edgekit.building.tasks import MixedWholeTask
 from edgekit.building.time_limit import TimeLimit
 from edgekit.devices import Device
-from edgekit.errors import StageError, TimeLimitReached, UserError
+from edgekit.errors import DeviceError, StageError, TimeLimitReached, UserError
 from edgekit.files import sha256_file
 from edgekit.latency import LatencyTable, MeasuredOn, load_table, open_table, save_table, units_of
 from edgekit.latency.fusing import FUSING
 from edgekit.latency.measuring import TimingOptions, describe_device, measure_exactly, measure_units
+from edgekit.latency.mixed_wholes import correct_precisions
 from edgekit.latency.onnx_layers import Integers
 from edgekit.latency.precisions import precision_graph
 from edgekit.latency.stored import default_table_path
@@ -27,9 +30,9 @@ from edgekit.latency.unit import UnitPrecision
 from edgekit.progress import Reporter
 from edgekit.quantize import PrecisionTimes
 from edgekit.runtimes import RUNTIMES
-from edgekit.types import BackendName, Candidate, Variant
+from edgekit.types import Artifact, BackendName, Candidate, Variant
 
-__all__ = ["TABLE_AUTO", "LayerTimes", "refuse_foreign_table", "timed_precision"]
+__all__ = ["TABLE_AUTO", "Exporting", "LayerTimes", "refuse_foreign_table", "timed_precision"]
 
 TABLE_AUTO = "auto"
 """In the place of a table's file: the one in edgekit's cache, with what it lacks measured now."""
@@ -39,12 +42,20 @@ TABLE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
+class Exporting:
+    """What makes whole networks that times are corrected by. `versions`: of the packages that export."""
+
+    executor: Executor
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class LayerTimes:
     """`given`: the file, or TABLE_AUTO. `limit`: the build's, of which measuring takes a quarter at most.
 
     `table`: what the file holds. `told`: network and runtime → what was given of them before. `cache` keeps the table
     that a network was timed by: the one in edgekit's cache grows with every network, and a rerun by another table would
-    make other plans.
+    make other plans. `exporting`: what makes the whole networks by which times in both precisions are corrected.
     """
 
     given: Path | str
@@ -55,6 +66,7 @@ class LayerTimes:
     limit: TimeLimit | None = None
     table: LatencyTable | None = None
     cache: Cache | None = None
+    exporting: Exporting | None = None
     told: dict[tuple[str, BackendName], PrecisionTimes | None] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -108,7 +120,51 @@ class LayerTimes:
             return graph.times(self._given)
         if not self.board.is_real:
             raise StageError("plan", f"{self.board.target.name} is not here, so its layers cannot be timed")
-        return graph.times(self._kept(onnx, runtime, "both", partial(measure_exactly, units=graph.wanted())))
+        table = self._kept(onnx, runtime, "both", partial(measure_exactly, units=graph.wanted()))
+        times = graph.times(table)
+        if self.exporting is None or self.cache is None:
+            return times
+        return self._corrected(onnx, runtime, times, self.exporting, self.cache)
+
+    def _corrected(
+        self, onnx: Path, runtime: BackendName, times: PrecisionTimes, exporting: Exporting, cache: Cache
+    ) -> PrecisionTimes:
+        """By whole networks, measured once; as they are where that does not work, which is told."""
+        task = MixedWholeTask(
+            str(onnx),
+            sha256_file(onnx),
+            runtime,
+            self.board.target,
+            tuple(sorted(self.board.features)),
+            exporting.versions,
+            times,
+            0.0,
+        )
+
+        def build(share: float) -> Artifact:
+            wanted = replace(task, float_time=share)
+            artifact, folder = cache.answer(exporting.executor, wanted)
+            return replace(artifact, folder=str(folder))
+
+        def write(folder: Path) -> dict[str, Any]:
+            with self.reporter.step("Timing whole networks in both precisions") as step:
+
+                def tell(stage: str, entry: str, done: int, total: int) -> None:
+                    step.advance(done / max(total, 1), entry)
+
+                corrected = correct_precisions(self.device, times, build, threads=self.threads, progress=tell)
+            return {"times": msgspec.to_builtins(corrected)}
+
+        parts = {**task.key_parts(), "threads": self.threads}
+        try:
+            entry = cache.entry("mixed-times", parts, write)
+        except (StageError, DeviceError) as error:
+            why = error.cause if isinstance(error, StageError) else str(error)
+            self.reporter.say(
+                f"{RUNTIMES[runtime].title}: times of layers are not corrected by whole networks: {why}"
+            )
+            return times
+        return msgspec.convert(entry.meta["times"], PrecisionTimes)
 
     def _kept(
         self, onnx: Path, runtime: BackendName, of: str, measure: Callable[..., LatencyTable]

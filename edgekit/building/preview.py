@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from edgekit.building.candidates.float_walk import MOST_BUILDS
 from edgekit.building.context import Context
 from edgekit.building.layer_times import TABLE_AUTO
 from edgekit.building.opening import Opening, in_run, opened
@@ -41,8 +42,8 @@ FACTORIZED = (2, 16)
 LAYERS_S = 600.0
 """A table of a network like ResNet-20, from nothing."""
 
-PRECISIONS_S = 60.0
-"""The layers of such a network in float and in int8, in one runtime, with what is between them."""
+PRECISIONS_S = 90.0
+"""The layers of such a network in float and in int8, in one runtime, with what is between them, and whole networks."""
 
 TRAINED_BATCH = (2.0, 4.0)
 """A training step in forward passes: the teacher's, and the narrower student's there and back."""
@@ -143,12 +144,15 @@ def unpruned_steps(context: Context, opening: Opening) -> tuple[PreviewStep, ...
     splits = context.setting.splits
     calibrate_s = evaluate_s * len(splits.calibration) / max(1, len(splits.validation))
     attempts = 0
+    timed = context.setting.request.latency_table is not None
     for candidate in opening.candidates:
         rungs = 1
         low_s += once_s + evaluate_s
         if candidate.recipe:
             recipes = ladder(candidate.recipe, context.setting.project)
             rungs = sum(candidate.backend in recipe.backends for recipe in recipes)
+            if timed and any(recipe.most_float_time for recipe in recipes):
+                rungs += MOST_BUILDS
             low_s += CALIBRATED[0] * calibrate_s
             high_s += rungs * CALIBRATED[1] * calibrate_s
         high_s += rungs * 2 * (once_s + evaluate_s)

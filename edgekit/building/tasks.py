@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from edgekit.building.code import code_digest
 from edgekit.hardware import Target
 from edgekit.quantize import PrecisionTimes, Recipe
 from edgekit.quantize.placement import Placement
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgekit.backends.base import ExportRequest
 
-__all__ = ["ExportTask", "LintTask", "PlacementTask", "stream_samples"]
+__all__ = ["ExportTask", "LintTask", "MixedWholeTask", "PlacementTask", "stream_samples"]
 
 CALIBRATION_BATCH = 32
 
@@ -124,6 +125,55 @@ class PlacementTask:
 
         plan = get_backend(self.artifact.backend).plan(self.export.request(folder))
         return read_placement(self.artifact, plan, Path(self.export.variant.onnx_path))
+
+
+@dataclass(frozen=True)
+class MixedWholeTask:
+    """A float network in int8 on made-up samples, to be timed: with layers in float by `times` for a share of the time.
+
+    `digest`: of the file at `onnx_path`. `features`: of the board's CPU, sorted.
+    """
+
+    onnx_path: str
+    digest: str
+    backend: BackendName
+    target: Target
+    features: tuple[str, ...]
+    versions: Mapping[str, str]
+    times: PrecisionTimes
+    float_time: float
+
+    stage: ClassVar[str] = "mixed-whole"
+    answer_type: ClassVar[Any] = Artifact
+    timeout_s: ClassVar[float | None] = None
+
+    def key_parts(self) -> dict[str, Any]:
+        """What the artifact depends on."""
+        return {
+            "network": self.digest,
+            "backend": self.backend,
+            "target": msgspec.to_builtins(self.target),
+            "features": self.features,
+            "versions": dict(self.versions),
+            "times": msgspec.to_builtins(self.times),
+            "share": self.float_time,
+            "latency": code_digest(("latency",)),
+        }
+
+    def perform(self, folder: Path) -> Artifact:
+        """See executor.Task."""
+        from edgekit.latency.wholes import build_whole
+
+        return build_whole(
+            Path(self.onnx_path),
+            self.backend,
+            "int8",
+            self.target,
+            frozenset(self.features),
+            folder,
+            times=self.times,
+            float_time=self.float_time,
+        )
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgekit.compress.pruning.plan import PruneStep
     from edgekit.compress.pruning.propose import Prunable
     from edgekit.hardware import Target
+    from edgekit.quantize import PrecisionTimes
 
 __all__ = ["build_whole", "fewer_heads", "random_networks"]
 
@@ -99,10 +100,14 @@ def build_whole(
     target: Target,
     features: frozenset[str],
     folder: Path,
+    *,
+    times: PrecisionTimes | None = None,
+    float_time: float = 0.0,
 ) -> Artifact:
     """The artifact of a float network, by the runtime's own exporter, with made-up samples. `folder` is empty.
 
-    Raises StageError when it cannot be made.
+    With `times`, an INT8 one has layers in float that add about the share `float_time` to its time. Raises StageError
+    when it cannot be made.
     """
     from edgekit.backends.base import ExportRequest
     from edgekit.backends.table import get_backend
@@ -128,7 +133,15 @@ def build_whole(
         for spec in signature.inputs
     )
     data = CalibrationData(lambda: iter([arrays]), SAMPLES, "made up")
-    recipe = Recipe("made-up", "INT8 on made-up samples", (runtime,), "minmax", samples=SAMPLES)
+    recipe = Recipe(
+        "made-up",
+        "INT8 on made-up samples",
+        (runtime,),
+        "minmax",
+        samples=SAMPLES,
+        keep_float=1.0 if float_time else 0.0,
+        float_time=float_time,
+    )
     quantized = precision == "int8"
     request = ExportRequest(
         variant,
@@ -138,5 +151,6 @@ def build_whole(
         folder,
         recipe if quantized else None,
         data if quantized else None,
+        times=times,
     )
     return get_backend(runtime).export(request)

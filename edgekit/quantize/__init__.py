@@ -10,7 +10,15 @@ from edgekit.quantize.observers.ranges import AffineParameters, Range, affine_pa
 from edgekit.quantize.plan import QuantPlan
 from edgekit.quantize.planning import make_plan
 from edgekit.quantize.precision_times import Border, PrecisionTimes, SwitchableUnit
-from edgekit.quantize.recipe import ObserverKind, Recipe, all_recipes, find_recipe, ladder, load_recipe_file
+from edgekit.quantize.recipe import (
+    ObserverKind,
+    Recipe,
+    all_recipes,
+    at_share,
+    find_recipe,
+    ladder,
+    load_recipe_file,
+)
 from edgekit.quantize.sensitivity import LayerSensitivity, sensitivity
 from edgekit.quantize.simulate import Scheme
 
@@ -30,6 +38,7 @@ __all__ = [
     "SwitchableUnit",
     "affine_parameters",
     "all_recipes",
+    "at_share",
     "collect_ranges",
     "corrected_biases",
     "find_recipe",

@@ -1,40 +1,32 @@
 """Which units stay in float: those that take most noise off for their time, transitions between precisions included.
 
-A unit's time hangs on its neighbours' precision, since two in float share no border, and so does its noise: a tensor is
-rounded as long as anything in int8 makes or reads it. So sets are chosen, by a small integer program: a column for each
-unit, one for each border that is crossed, one for each tensor that is not rounded. Independent errors add up by their
-energies, so the noise of a set is a sum.
+A unit's time hangs on its neighbours' precision, since two in float share no border, and so does its noise: a tensor
+that is made in float is rounded only for those that read it in int8. So sets are chosen, by a small integer program: a
+column for each unit, one for each border that is crossed, one for each rounded reading. Independent errors add up by
+their energies, so the noise of a set is a sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.quantize.precision_times import PrecisionTimes, UnitPlace
+from edgekit.quantize.precision_times import Noise, PrecisionTimes, UnitPlace
 from edgekit.quiet import quiet_descriptor
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FloatChoice", "Noise", "choose_in_float"]
+__all__ = ["FloatChoice", "choices_by_percent", "choose_in_float"]
 
 NODES = 4000
 """Of branch and bound, at most: not seconds, so that the same numbers end at the same choice."""
 
 AS_GOOD = 1.1
 """Times the least noise within the time: of all sets up to there the fastest is taken."""
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What int8 adds at the network's outputs, over what is there: energies. `weights`: by node, each alone rounded;
-    `tensors`: by tensor."""
-
-    weights: Mapping[str, float]
-    tensors: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -89,12 +81,40 @@ def choose_in_float(
     return _told(times, noise, anyway, chosen)
 
 
+def choices_by_percent(
+    times: PrecisionTimes,
+    noise: Noise,
+    *,
+    float_anyway: Collection[str] = (),
+    never_float: Collection[str] = (),
+    int8_ms: float,
+    most_percent: int,
+) -> Iterator[tuple[int, FloatChoice]]:
+    """Each choice that some whole percent of `int8_ms` from `most_percent` down to 1 gives, with the least that does;
+    none twice, and none without a unit in float."""
+    percent = most_percent
+    while percent >= 1:
+        choice = choose_in_float(
+            times,
+            noise,
+            float_anyway=float_anyway,
+            never_float=never_float,
+            most_extra_ms=percent / 100 * int8_ms,
+        )
+        if not choice.chosen:
+            return
+        # Down to what it takes the choice stays the same.
+        needed = max(1, min(percent, math.ceil(100 * choice.extra_ms / int8_ms - 1e-6)))
+        yield needed, choice
+        percent = needed - 1
+
+
 def _told(times: PrecisionTimes, noise: Noise, anyway: list[int], chosen: tuple[int, ...]) -> FloatChoice:
     before: set[UnitPlace] = {*anyway, None}
     after: set[UnitPlace] = {*before, *chosen}
 
     def noise_of(in_float: set[UnitPlace]) -> float:
-        return times.noise(in_float, noise.weights, noise.tensors)
+        return times.noise(in_float, noise)
 
     by_unit = {
         place: (times.extra_ms(after, after - {place}), noise_of(after - {place}) - noise_of(after))
@@ -111,10 +131,11 @@ def _told(times: PrecisionTimes, noise: Noise, anyway: list[int], chosen: tuple[
 
 
 class _Program:
-    """Columns: free units (1: float), then borders (1: crossed), then tensors (1: not rounded).
+    """Columns: free units (1: float), then borders (1: crossed), then readings (1: made in float, rounded for it).
 
     Rows of time and noise are beyond `time_base` and `noise_base`, which are those of a network without any border
-    crossed and with all of it rounded. Only units need be whole: at whole units the others are whole by themselves.
+    crossed, with all free units in int8 and no reading rounded that is not in int8 anyway. Only units need be whole: at
+    whole units the others are whole by themselves, since each costs something.
     """
 
     def __init__(self, times: PrecisionTimes, noise: Noise, free: list[int], anyway: list[int]) -> None:
@@ -124,28 +145,37 @@ class _Program:
         self.fixed: set[UnitPlace] = {*anyway, None}
         self.columns = {place: column for column, place in enumerate(free)}
         count, borders = len(free), times.borders
-        self.width = count + 2 * len(borders)
+        self.readings = [
+            (border, reader, noise.of_reading(border.tensor, times.units[reader]))
+            for border in borders
+            for reader in border.readers
+            if reader is not None
+        ]
+        self.width = count + len(borders) + len(self.readings)
         self.time_row, self.noise_row = np.zeros(self.width), np.zeros(self.width)
         for place, column in self.columns.items():
             unit = times.units[place]
             self.time_row[column] = unit.extra_ms
-            self.noise_row[column] = -sum(noise.weights.get(node, 0.0) for node in unit.nodes)
+            self.noise_row[column] = -noise.of_layers(unit)
         for index, border in enumerate(borders):
             self.time_row[count + index] = border.ms
-            self.noise_row[count + len(borders) + index] = -noise.tensors.get(border.tensor, 0.0)
+            if times.rounds_results and border.maker in self.columns:
+                self.noise_row[self.columns[border.maker]] -= noise.tensors.get(border.tensor, 0.0)
+        for index, (_, _, energy) in enumerate(self.readings):
+            self.noise_row[count + len(borders) + index] = energy
         self.time_base = -times.borders_ms(self.fixed)
-        rounded_all = sum(
-            noise.weights.get(node, 0.0)
-            for place, unit in enumerate(times.units)
-            if place not in self.fixed
-            for node in unit.nodes
+        self.noise_base = sum(
+            noise.of_layers(unit) for place, unit in enumerate(times.units) if place not in self.fixed
         )
-        self.noise_base = rounded_all + sum(noise.tensors.get(border.tensor, 0.0) for border in borders)
-        self.scale = max(self.noise_base, 1e-30)
+        if times.rounds_results:
+            self.noise_base += sum(
+                noise.tensors.get(border.tensor, 0.0) for border in borders if border.maker not in self.fixed
+            )
+        self.scale = max(self.noise_base, float(np.abs(self.noise_row).sum()), 1e-30)
         self.rows, self.sides = self._ties()
 
     def _ties(self) -> tuple[object, NDArray[np.float64]]:
-        """Rows with an upper side that tie borders and tensors to the units on both sides of them."""
+        """Rows with an upper side that tie borders and readings to the units on both sides of them."""
         import numpy as np
         from scipy.sparse import csr_array
 
@@ -168,10 +198,9 @@ class _Program:
                 for sign in (1.0, -1.0):  # crossed ≥ |maker - reader|
                     at.append((len(sides), count + index, -1.0))
                     row((sign, border.maker), (-sign, reader))
-            makes = (border.maker,) if self.times.rounds_results else ()
-            for place in (*border.readers, *makes):  # not rounded ≤ each of them
-                at.append((len(sides), count + len(borders) + index, 1.0))
-                row((-1.0, place))
+        for index, (border, reader, _) in enumerate(self.readings):  # rounded ≥ maker - reader
+            at.append((len(sides), count + len(borders) + index, -1.0))
+            row((1.0, border.maker if self.times.rounds_results else None), (-1.0, reader))
         shape = (len(sides), self.width)
         values = [value for _, _, value in at]
         ties = csr_array((values, ([r for r, _, _ in at], [c for _, c, _ in at])), shape=shape)
@@ -208,4 +237,4 @@ class _Program:
         return self.times.extra_ms({*self.fixed, *chosen}, self.fixed)
 
     def noise_of(self, chosen: tuple[int, ...]) -> float:
-        return self.times.noise({*self.fixed, *chosen}, self.noise.weights, self.noise.tensors)
+        return self.times.noise({*self.fixed, *chosen}, self.noise)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from edgekit.graph.taps import load_graph
 from edgekit.quantize.bias import corrected_biases
 from edgekit.quantize.collect import collect_ranges
-from edgekit.quantize.float_choice import Noise
 from edgekit.quantize.observers.ranges import Range
+from edgekit.quantize.precision_times import Noise
 from edgekit.quantize.sensitivity import LayerSensitivity, rounding_noise, sensitivity
 from edgekit.quantize.simulate import Scheme
 from edgekit.quantize.trained import OBSERVED, trained_ranges
@@ -95,16 +95,22 @@ class MeasuredNetwork:
         parts = {"ranges": ranges, "scheme": simulated}
         return self.recall("sensitivity", parts, make, tuple[LayerSensitivity, ...])
 
-    def noise(self, recipe: Recipe, scheme: Scheme, tensors: Sequence[str]) -> Noise:
-        """What rounding the weights of each layer and each of these tensors adds at the outputs."""
+    def noise(
+        self,
+        recipe: Recipe,
+        scheme: Scheme,
+        tensors: Sequence[str],
+        reads: Mapping[str, Sequence[Sequence[str]]],
+    ) -> Noise:
+        """What rounding the weights of each layer and each of these tensors adds at the outputs: `rounding_noise`."""
         ranges, simulated = self.ranges(recipe, symmetric=scheme.symmetric), _as_simulated(scheme)
 
         def make() -> Noise:
             return rounding_noise(
-                self.path, self.data, ranges, tensors, scheme=simulated, threads=self.threads
+                self.path, self.data, ranges, tensors, reads, scheme=simulated, threads=self.threads
             )
 
-        parts = {"ranges": ranges, "scheme": simulated, "tensors": list(tensors)}
+        parts = {"ranges": ranges, "scheme": simulated, "tensors": list(tensors), "reads": reads}
         return self.recall("noise", parts, make, Noise)
 
     def biases(self, recipe: Recipe, scheme: Scheme) -> Mapping[str, bytes]:

@@ -216,6 +216,7 @@ def _plan(
         left_to_runtime=left,
         notes=(*settled.notes, *kept.notes),
         by_channel=settled.by_channel,
+        frontier=kept.frontier,
     )
 
 

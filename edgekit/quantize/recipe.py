@@ -16,7 +16,12 @@ from edgekit.hardware.folders import config_dir, data_dir, project_dir
 from edgekit.runtimes import RUNTIMES, near_runtimes
 from edgekit.types import BackendName
 
-__all__ = ["ObserverKind", "Recipe", "all_recipes", "find_recipe", "ladder", "load_recipe_file"]
+__all__ = ["ObserverKind", "Recipe", "all_recipes", "at_share", "find_recipe", "ladder", "load_recipe_file"]
+
+AT = "-at-"
+"""Between a recipe's name and the percent of the time that its layers in float may take, as in `int8-mixed-at-12`."""
+
+MOST_PERCENT = 100
 
 ObserverKind = Literal["minmax", "percentile", "entropy", "mse", "nncf", "trained"]
 
@@ -30,6 +35,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `keep_float`: how many of the most sensitive layers stay in float: 0 none, below 1 a fraction, else a count.
     `float_time`: the share of the INT8 network's time that layers in float may add to it. Where the times of the
     board's layers are known, those stay float that take most noise off within it; else as many as `keep_float` says.
+    `most_float_time`: up to which share a build searches for the least that keeps the accuracy; 0: it does not.
     `float_as`: what layers in float compute in, where a runtime leaves the choice; "": as the runtime has it by itself.
     `keep_float_ops`: ONNX op types that stay in float. `next`: the recipe to try when accuracy is missed.
     `io`: what the artifact itself takes and gives where its runtime leaves the choice (LiteRT); callers see float.
@@ -51,6 +57,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bias_correction: Literal["none", "fast", "full"] = "none"
     keep_float: float = 0.0
     float_time: float = 0.0
+    most_float_time: float = 0.0
     float_as: Literal["", "fp32", "fp16", "bf16"] = ""
     keep_float_ops: tuple[str, ...] = ()
     io: Literal["float", "int8"] = "float"
@@ -91,9 +98,31 @@ def all_recipes(project: Path | None = None) -> tuple[Recipe, ...]:
     return tuple(recipes[name] for name in sorted(recipes))
 
 
+def at_share(recipe: Recipe, percent: int) -> Recipe:
+    """The recipe whose layers in float add at most so many percent to the INT8 network's time: `NAME-at-12`."""
+    return msgspec.structs.replace(
+        recipe,
+        name=f"{recipe.name}{AT}{percent}",
+        title=f"{recipe.title}; here {percent} %",
+        float_time=percent / 100,
+        most_float_time=0.0,
+        next="",
+    )
+
+
 def find_recipe(name: str, project: Path | None = None) -> Recipe:
-    """The recipe of that name. Raises RecipeError with the nearest names."""
+    """The recipe of that name, or of the form `at_share` has. Raises RecipeError with the nearest names."""
     files = _recipe_files(project)
+    base, at, percent = name.rpartition(AT)
+    if name not in files and at and base in files:
+        recipe = load_recipe_file(files[base])
+        if not (percent.isascii() and percent.isdecimal() and 1 <= int(percent) <= MOST_PERCENT):
+            raise RecipeError(f'no recipe "{name}"', allowed=f"{base}{AT}1 to {base}{AT}{MOST_PERCENT}")
+        if not recipe.keep_float:
+            raise RecipeError(
+                f'no recipe "{name}": {base} leaves no layers in float', remedy=f"did you mean {base}?"
+            )
+        return at_share(recipe, int(percent))
     if name not in files:
         near = difflib.get_close_matches(name, files, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else ""
@@ -139,6 +168,11 @@ def _check(recipe: Recipe, path: Path) -> None:
         f"float_time is {recipe.float_time:g} beside keep_float = {recipe.keep_float:g}": (
             recipe.keep_float > 0 or not recipe.float_time,
             "keep_float above 0 too, for boards whose layers' times are not known",
+        ),
+        f"most_float_time is {recipe.most_float_time:g} beside float_time = {recipe.float_time:g}": (
+            not recipe.most_float_time
+            or 0 < recipe.float_time <= recipe.most_float_time <= MOST_PERCENT / 100,
+            "0, or a share from float_time on, at most 1; the search begins with float_time, which is above 0 then",
         ),
         f"smooth is {recipe.smooth:g}": (0 <= recipe.smooth <= 1, "0 for none, or a share up to 1, as 0.5"),
         "affine is true": (

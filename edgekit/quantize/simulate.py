@@ -67,8 +67,10 @@ def simulated(
     scheme: Scheme,
     *,
     tensors: Collection[str] | None = None,
+    readers: Collection[str] | None = None,
 ) -> onnx.ModelProto:
-    """A copy where the named layers have quantized weights and Q/DQ on their input and result, or on `tensors` instead.
+    """A copy where the named layers have quantized weights and Q/DQ on their input and result, or on `tensors` instead,
+    for all nodes that read these or for `readers` alone.
 
     A tensor without a range stays float. Layers are those of `weighted_layers`.
     """
@@ -88,14 +90,19 @@ def simulated(
         next(node for node in copy.graph.node if node.name == layer.name).input[1] = private
     if tensors is None:
         tensors = dict.fromkeys(name for layer in chosen for name in (layer.input, layer.result))
-    _insert_pairs(copy, [name for name in tensors if name in ranges], ranges, scheme)
+    _insert_pairs(copy, [name for name in tensors if name in ranges], ranges, scheme, readers)
     return copy
 
 
 def _insert_pairs(
-    model: onnx.ModelProto, tensors: Collection[str], ranges: Mapping[str, Range], scheme: Scheme
+    model: onnx.ModelProto,
+    tensors: Collection[str],
+    ranges: Mapping[str, Range],
+    scheme: Scheme,
+    readers: Collection[str] | None = None,
 ) -> None:
-    """Put Q/DQ behind each quantized tensor, in place. The tensor keeps its name for graph outputs."""
+    """Put Q/DQ behind each quantized tensor, in place. The tensor keeps its name for graph outputs, which see it
+    rounded where all `readers` do."""
     from onnx import helper
 
     outputs = {output.name for output in model.graph.output}
@@ -103,7 +110,8 @@ def _insert_pairs(
     renamed = {}
     pairs: dict[str, list[onnx.NodeProto]] = {}
     for name in tensors:
-        before, after = (f"{name}/float", name) if name in outputs else (name, f"{name}/simulated")
+        ends = name in outputs and readers is None
+        before, after = (f"{name}/float", name) if ends else (name, f"{name}/simulated")
         if name in inputs and name in outputs:
             continue
         renamed[name] = (before, after)
@@ -115,7 +123,8 @@ def _insert_pairs(
     for node in model.graph.node:
         clone = helper.make_node(node.op_type, [], [], name=node.name, domain=node.domain)
         clone.attribute.extend(node.attribute)
-        clone.input.extend(renamed[name][1] if name in renamed else name for name in node.input)
+        reads = readers is None or node.name in readers
+        clone.input.extend(renamed[name][1] if reads and name in renamed else name for name in node.input)
         clone.output.extend(renamed[name][0] if name in renamed else name for name in node.output)
         nodes.append(clone)
         for name in clone.output:

@@ -15,7 +15,7 @@ from edgekit.backends.tensors import TensorFacts
 from edgekit.graph.proto import read_model
 from edgekit.graph.signature import signature_of
 from edgekit.quantize import Border, PrecisionTimes, QuantPlan, SwitchableUnit
-from edgekit.quantize.recipe import Recipe
+from edgekit.quantize.recipe import Recipe, at_share
 from edgekit.testing.exports import Exports
 from edgekit.testing.memo import CountingMemo
 from edgekit.testing.onnx_networks import OUTPUT, as_variant, detector_network
@@ -89,6 +89,28 @@ class FloatContract(Exports):
         assert kept == [("head",), ("widen",), ("head",)]
         assert memo.made["plan"] == 2
         assert memo.made["noise"] == 1
+
+    def test_a_recipe_that_is_searched_from_knows_the_sets_that_shares_of_the_time_give(
+        self, tmp_path: Path
+    ) -> None:
+        request = self._timed(tmp_path, inner=0.1, widen=0.1, head=0.25)
+        recipe = self._plain_recipe(keep_float=1.0, float_time=0.2, most_float_time=0.5)
+        plan = self.make_backend().plan(replace(request, recipe=recipe))
+        percents = [point.percent for point in plan.frontier]
+        assert percents
+        assert percents == sorted(set(percents))
+        assert [point.noise for point in plan.frontier] == sorted(
+            (point.noise for point in plan.frontier), reverse=True
+        )
+        assert self.make_backend().export(replace(request, recipe=recipe)).quantization == plan.summary()
+        chosen = set()
+        for point in plan.frontier:
+            own = self.make_backend().plan(replace(request, recipe=at_share(recipe, point.percent)))
+            assert own.frontier == ()
+            extra = sum(layer.extra_ms or 0.0 for layer in own.in_float)
+            assert extra == pytest.approx(point.extra), "the INT8 network takes 1 ms, and borders nothing"
+            chosen.add(own.kept("sensitive"))
+        assert len(chosen) == len(percents)
 
     def test_a_recipe_without_a_share_of_time_chooses_as_if_there_were_no_times(self, tmp_path: Path) -> None:
         request = self._timed(tmp_path, inner=0.1)

@@ -13,6 +13,7 @@ __all__ = [
     "Audit",
     "FileHash",
     "FloatLayer",
+    "FloatPoint",
     "FloatReason",
     "LayerAudit",
     "LayerPart",
@@ -102,11 +103,23 @@ class FloatLayer:
 
 
 @dataclass(frozen=True)
+class FloatPoint:
+    """A set of layers in float, by prediction: no other that adds at most `percent` of the INT8 network's time leaves
+    much less noise. `extra`: the share of that time which it adds, `noise`: the share of INT8's noise that it leaves.
+    """
+
+    percent: int
+    extra: float
+    noise: float
+
+
+@dataclass(frozen=True)
 class QuantizationSummary:
     """What an INT8 build decided: integers, layers in float, shared scales, corrected biases.
 
     `symmetric` activations have zero point 0. `ranges`, `shared_scales` and `corrected_biases` are counts; None where
     the runtime's own quantizer decides while it writes. `repairs`: what was done to the network before, in words.
+    `frontier`: the sets of layers in float that there are to choose from, by ascending time; see `QuantPlan`.
     """
 
     activation: Literal["int8", "uint8"]
@@ -121,6 +134,7 @@ class QuantizationSummary:
     bias_correction: Literal["none", "fast", "full"]
     corrected_biases: int | None
     repairs: tuple[str, ...] = ()
+    frontier: tuple[FloatPoint, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from edgekit.building.board import Board
 from edgekit.building.candidates.exporting import Exporter
-from edgekit.building.layer_times import TABLE_AUTO, LayerTimes
+from edgekit.building.layer_times import TABLE_AUTO, Exporting, LayerTimes
 from edgekit.building.samples import SampleStore
 from edgekit.building.tasks import ExportTask
 from edgekit.devices import LocalDevice
@@ -92,6 +92,38 @@ def test_layers_of_an_absent_board_are_not_timed(variant: Variant, tmp_path: Pat
     absent = replace(times, board=replace(times.board, absent=("it is elsewhere",)))
     assert absent.precision_times(variant, "onnxruntime") is None
     assert "is not here" in said.said[0]
+
+
+def test_times_are_corrected_by_whole_networks_once(variant: Variant, tmp_path: Path) -> None:
+    said, executor = RecordingReporter(), FakeExecutor()
+    path = Path(variant.onnx_path)
+    file = layer_times(table(tmp_path / "t.json", variant, float_ms=1.1), tmp_path, said)
+    told = file.precision_times(variant, "onnxruntime")
+    assert told is not None
+    with opened_cache(tmp_path / "store") as cache:
+        auto = replace(file, exporting=Exporting(executor, {}), cache=cache)
+        assert auto.exporting is not None
+        corrected = [auto._corrected(path, "onnxruntime", told, auto.exporting, cache) for _ in range(2)]
+    assert said.said == []
+    assert corrected[0] == corrected[1]
+    assert "corrected by" in corrected[0].measured_on
+    assert corrected[0].int8_ms < told.int8_ms / 2, "which is six made-up milliseconds"
+    assert executor.stages == ["mixed-whole"] * 7
+
+
+def test_times_that_no_whole_network_corrects_stay_as_they_are_and_this_is_said(
+    variant: Variant, tmp_path: Path
+) -> None:
+    """Where float takes a hundred times as long no share of the time pays for it."""
+    said = RecordingReporter()
+    file = layer_times(table(tmp_path / "t.json", variant, float_ms=100.0), tmp_path, said)
+    told = file.precision_times(variant, "onnxruntime")
+    assert told is not None
+    with opened_cache(tmp_path / "store") as cache:
+        exporting = Exporting(FakeExecutor(), {})
+        assert file._corrected(Path(variant.onnx_path), "onnxruntime", told, exporting, cache) == told
+    assert len(said.said) == 1
+    assert "not corrected by whole networks: 0 different networks" in said.said[0]
 
 
 def exported(tmp_path: Path, variant: Variant, recipe: str, backend: BackendName, times: LayerTimes) -> Any:

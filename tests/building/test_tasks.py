@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.building.executor import InProcessExecutor
 from edgekit.building.outcome.layer_losses import LayerLossTask
-from edgekit.building.tasks import ExportTask, LintTask, stream_samples
+from edgekit.building.tasks import ExportTask, LintTask, MixedWholeTask, stream_samples
 from edgekit.building.worker import ProcessExecutor
 from edgekit.errors import StageError
 from edgekit.hardware import find_target
@@ -58,7 +58,7 @@ def travelled(task: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(task), type=type(task))
 
 
-@pytest.mark.parametrize("name", ["export", "lint", "losses"])
+@pytest.mark.parametrize("name", ["export", "lint", "losses", "mixed"])
 def test_a_task_comes_back_from_json_and_pickle_as_it_was(name: str, request: pytest.FixtureRequest) -> None:
     task = request.getfixturevalue(name)
     assert travelled(task) == task
@@ -66,7 +66,22 @@ def test_a_task_comes_back_from_json_and_pickle_as_it_was(name: str, request: py
     assert travelled(task).key_parts() == task.key_parts()
 
 
-def perturbed(task: ExportTask | LintTask | LayerLossTask) -> dict[str, Any]:
+@pytest.fixture
+def mixed(export: ExportTask) -> MixedWholeTask:
+    times = PrecisionTimes((SwitchableUnit(("stem",), 0.25),), (), 1.0, True, "a board")
+    return MixedWholeTask(
+        export.variant.onnx_path,
+        export.variant.digest,
+        "onnxruntime",
+        export.target,
+        ("avx2",),
+        {"onnxruntime": "1"},
+        times,
+        0.25,
+    )
+
+
+def perturbed(task: ExportTask | LintTask | LayerLossTask | MixedWholeTask) -> dict[str, Any]:
     """Field → the task with another value there; a place is followed by its digest and left out."""
     target = find_target("intel-cpu")
     others: dict[str, Any] = {
@@ -88,6 +103,13 @@ def perturbed(task: ExportTask | LintTask | LayerLossTask) -> dict[str, Any]:
             "samples_digest": "of others",
             "times": PrecisionTimes((SwitchableUnit(("stem",), 0.25),), (), 1.0, True, "a board"),
         }
+    if isinstance(task, MixedWholeTask):
+        others |= {
+            "digest": "another network",
+            "backend": "litert",
+            "times": replace(task.times, int8_ms=2.0),
+            "float_time": 0.5,
+        }
     if isinstance(task, LayerLossTask):
         changed = replace(task.before, files=(FileHash("model.onnx", "another", 1),))
         others |= {
@@ -106,11 +128,11 @@ def perturbed(task: ExportTask | LintTask | LayerLossTask) -> dict[str, Any]:
     }
 
 
-PLACES = {"samples", "inputs", "store"}
+PLACES = {"samples", "inputs", "store", "onnx_path"}
 """Fields that say where something lies: a digest beside them says what; `store` keeps intermediate results."""
 
 
-@pytest.mark.parametrize("name", ["export", "lint", "losses"])
+@pytest.mark.parametrize("name", ["export", "lint", "losses", "mixed"])
 def test_every_field_of_a_task_is_in_its_key(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.quantize.float_choice import AS_GOOD, FloatChoice, Noise, choose_in_float
-from edgekit.quantize.precision_times import Border, PrecisionTimes, SwitchableUnit
+from edgekit.quantize.float_choice import AS_GOOD, FloatChoice, choices_by_percent, choose_in_float
+from edgekit.quantize.precision_times import Border, Noise, PrecisionTimes, SwitchableUnit
 
 extras = st.one_of(st.none(), st.floats(-0.5, 2.0).map(lambda value: round(value, 3)))
 costs = st.floats(0, 0.5).map(lambda value: round(value, 3))
@@ -31,7 +31,17 @@ def networks(draw: st.DrawFn) -> tuple[PrecisionTimes, Noise]:
         borders.append(Border(f"t{place}", place, tuple(readers), draw(costs)))
     times = PrecisionTimes(units, tuple(borders), 1.0, draw(st.booleans()), "a board")
     weights = {f"n{place}": draw(energies) for place in range(count)}
-    return times, Noise(weights, {border.tensor: draw(energies) for border in borders})
+    tensors = {border.tensor: draw(energies) for border in borders}
+    reads = {
+        border.tensor: {
+            f"n{reader}": tensors[border.tensor] * draw(st.floats(0, 0.5))
+            for reader in border.readers
+            if reader is not None
+        }
+        for border in borders
+        if len(border.readers) > 1
+    }
+    return times, Noise(weights, tensors, reads)
 
 
 def sets_of(times: PrecisionTimes) -> Iterator[tuple[int, ...]]:
@@ -41,7 +51,7 @@ def sets_of(times: PrecisionTimes) -> Iterator[tuple[int, ...]]:
 
 
 def noise_of(times: PrecisionTimes, noise: Noise, chosen: tuple[int, ...]) -> float:
-    return times.noise({*chosen, None}, noise.weights, noise.tensors)
+    return times.noise({*chosen, None}, noise)
 
 
 def extra_of(times: PrecisionTimes, chosen: tuple[int, ...]) -> float:
@@ -151,3 +161,36 @@ def test_an_integer_layer_may_hand_out_float() -> None:
     told = choose_in_float(chain(0.1, 0.1, border_ms=0.0, rounds_results=False), noise, most_extra_ms=0.1)
     assert told.chosen == (1,)
     assert told.noise_after == 0.0
+
+
+@settings(deadline=None)
+@given(networks(), st.integers(1, 100))
+def test_choices_by_percent_are_those_of_single_percents_and_none_comes_twice(
+    network: tuple[PrecisionTimes, Noise], most: int
+) -> None:
+    times, noise = network
+    told = list(choices_by_percent(times, noise, int8_ms=1.0, most_percent=most))
+    percents = [percent for percent, _ in told]
+    assert percents == sorted(set(percents), reverse=True)
+    assert all(1 <= percent <= most for percent in percents)
+    chosen = [choice.chosen for _, choice in told]
+    assert len(set(chosen)) == len(chosen)
+    assert () not in chosen
+    for percent, choice in told:
+        assert choice.extra_ms <= percent / 100 + 1e-5
+        assert choice.extra_ms > (percent - 1) / 100 - 1e-5 or percent == 1
+
+
+def test_only_those_who_read_in_int8_see_what_float_made_rounded() -> None:
+    units = tuple(SwitchableUnit((name,), 0.1) for name in "abc")
+    border = Border("a.out", 0, (1, 2), 0.0)
+    noise = Noise({}, {"a.out": 1.0}, {"a.out": {"b": 0.1, "c": 0.9}})
+    for rounds_results, in_int8 in ((True, 1.0), (False, 0.9)):
+        times = PrecisionTimes(units, (border,), 10.0, rounds_results, "a board")
+        assert times.noise({1, None}, noise) == in_int8
+        assert times.noise({0, 2, None}, noise) == 0.1
+        assert times.noise({0, 1, None}, noise) == 0.9
+        assert times.noise({0, 1, 2, None}, noise) == 0.0
+        assert choose_in_float(times, noise, most_extra_ms=0.2).chosen == (
+            (0, 2) if rounds_results else (1, 2)
+        )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import RecipeError
-from edgekit.quantize import all_recipes, find_recipe, ladder, load_recipe_file
+from edgekit.quantize import all_recipes, at_share, find_recipe, ladder, load_recipe_file
 
 PLAIN = 'name = "mine"\ntitle = "T"\nbackends = ["onnxruntime"]\nobserver = "mse"\n'
 
@@ -87,6 +87,14 @@ def test_an_unknown_recipe_gets_the_nearest_names() -> None:
             PLAIN + "float_time = 0.1\n",
             r"float_time is 0\.1 beside keep_float = 0; allowed: keep_float above 0",
         ),
+        (
+            PLAIN + "keep_float = 0.1\nmost_float_time = 0.5\n",
+            r"most_float_time is 0\.5 beside float_time = 0; allowed: 0, or a share from float_time on",
+        ),
+        (
+            PLAIN + "keep_float = 0.1\nfloat_time = 0.3\nmost_float_time = 0.2\n",
+            r"most_float_time is 0\.2 beside float_time = 0\.3",
+        ),
         (PLAIN + 'float_as = "fp8"\n', "allowed: fp32, fp16, bf16"),
         (PLAIN + "smooth = 1.5\n", r"smooth is 1\.5; allowed: 0 for none, or a share up to 1"),
         (PLAIN + 'rounding = "up"\n', r"rounding.*allowed: nearest, adaptive"),
@@ -130,3 +138,34 @@ def test_a_ladder_in_a_circle_is_refused(tmp_path: Path) -> None:
 def test_layers_in_float_are_a_share_or_a_count(tmp_path: Path, keep: str, layers: int) -> None:
     recipe = load_recipe_file(written(tmp_path, PLAIN + f"keep_float = {keep}\n"))
     assert recipe.layers_in_float(20) == layers
+
+
+def test_a_recipe_at_a_share_of_the_time_is_named_by_it(tmp_path: Path) -> None:
+    recipe = find_recipe("int8-mixed-at-12")
+    base = find_recipe("int8-mixed")
+    assert (recipe.name, recipe.float_time, recipe.most_float_time, recipe.next) == (
+        "int8-mixed-at-12",
+        0.12,
+        0.0,
+        "",
+    )
+    assert (recipe.observer, recipe.keep_float) == (base.observer, base.keep_float)
+    assert recipe == at_share(base, 12)
+    written(tmp_path / "calibration", PLAIN.replace('"mine"', '"int8-mixed-at-12"'), "int8-mixed-at-12")
+    assert find_recipe("int8-mixed-at-12", tmp_path).title == "T", "a file of that name comes first"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("int8-mixed-at-0", "allowed: int8-mixed-at-1 to int8-mixed-at-100"),
+        ("int8-mixed-at-101", "allowed: int8-mixed-at-1 to"),
+        ("int8-mixed-at-2.5", "allowed: int8-mixed-at-1 to"),
+        ("int8-mixed-at-\u0663", "allowed: int8-mixed-at-1 to"),
+        ("int8-mse-at-12", "int8-mse leaves no layers in float; did you mean int8-mse"),
+        ("nothing-at-12", 'no recipe "nothing-at-12"'),
+    ],
+)
+def test_a_share_that_there_is_not_is_refused(name: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        find_recipe(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,9 @@ KEEP_FLOAT = {"optimization.disable_specified_optimizers": "WeightBiasQuantizati
 """Session option without which ONNX Runtime quantizes a float layer behind a DequantizeLinear on its own, weights
 per tensor in 8 bits (core/optimizer/qdq_transformer/weight_bias_quantization.cc, seen in 1.31)."""
 
+BY_SENSITIVITY: tuple[FloatReason, ...] = ("sensitive", "between")
 
-CHOSEN: tuple[FloatReason, ...] = ("sensitive", "between", "recipe", "apart", "stream")
+CHOSEN: tuple[FloatReason, ...] = (*BY_SENSITIVITY, "recipe", "apart", "stream")
 """Why nodes stay float that its quantizer would take."""
 
 
@@ -57,6 +58,8 @@ def export_int8(plan: QuantPlan, onnx_path: Path, path: Path, why: str) -> Expor
 
     model = with_biases(prepared(onnx_path), plan.corrected())
     quantized = _quantize(model, plan)
+    floats = excluded_nodes(model, plan.kept(*CHOSEN))
+    read_as_made(quantized, makers=floats, readers=excluded_nodes(model, plan.kept(*BY_SENSITIVITY)))
     keep_padding_in_integers(quantized)
     onnx.save(quantized, str(path))
     integers = plan.integers
@@ -68,6 +71,24 @@ def export_int8(plan: QuantPlan, onnx_path: Path, path: Path, why: str) -> Expor
     if sensitive:
         notes.append(f"Kept in float as the most sensitive: {', '.join(sensitive)}.")
     return Exported(KEEP_FLOAT if plan.kept(*CHOSEN) else {}, (*notes, *plan.notes))
+
+
+def read_as_made(model: onnx.ModelProto, *, makers: Collection[str], readers: Collection[str]) -> None:
+    """Let these nodes read what float nodes, or none, have made before it is rounded for others, in place.
+
+    The quantizer gives all readers of a tensor the rounded one as soon as a single one is in integers.
+    """
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    before = {}
+    for node in model.graph.node:
+        pair = made_by.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if pair is not None and pair.op_type == "QuantizeLinear":
+            source = made_by.get(pair.input[0])
+            if source is None or source.name in makers:
+                before[node.output[0]] = pair.input[0]
+    for node in model.graph.node:
+        if node.name in readers:
+            node.input[:] = [before.get(name, name) for name in node.input]
 
 
 def _quantize(model: onnx.ModelProto, plan: QuantPlan) -> onnx.ModelProto:

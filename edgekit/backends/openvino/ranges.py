@@ -23,8 +23,9 @@ def replace_ranges(quantized: Any, plan: QuantPlan) -> None:
     """Overwrite what NNCF found for activations with the plan's ranges, in place.
 
     A tensor without one keeps NNCF's: those that only OpenVINO has. So do the channels of one that the plan has a range
-    of as a whole alone, unless that was trained: the network is then used to it. Where NNCF saw no negative value its
-    quantizer is unsigned, and stays so.
+    of as a whole alone, unless that was trained: the network is then used to it. Where NNCF saw no negative value in
+    any channel its quantizer is unsigned, and stays so; of a tensor as a whole it averages the least values of samples,
+    and would cut off what lies below zero in some.
     """
     for node in quantized.get_ordered_ops():
         if node.get_type_name() != "FakeQuantize":
@@ -41,7 +42,7 @@ def replace_ranges(quantized: Any, plan: QuantPlan) -> None:
             ranges = (plan.ranges[name],) * count
         else:
             continue
-        if float(low.data.min()) >= 0:
+        if count > 1 and float(low.data.min()) >= 0:
             ranges = tuple(Range(max(values.low, 0.0), max(values.high, 0.0)) for values in ranges)
         _set_ranges(node, ranges)
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from edgekit.building.candidates.float_walk import MOST_BUILDS, following
 from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.errors import StageError, TimeLimitReached
 from edgekit.plan import candidate_id
 from edgekit.progress import Reporter
-from edgekit.quantize import Recipe
+from edgekit.quantize import Recipe, at_share
 from edgekit.types import Candidate, Failure, Rejection, Variant
 
 __all__ = ["Tried", "try_all"]
@@ -78,22 +79,19 @@ def climb(
 
     Within half of the accuracy limit it ends at once. Closer to the limit the other observers are tried too, since
     another may lose less. Only when the limit is missed the network is repaired, which takes time here, and after that
-    layers are kept in float, which takes time there.
+    layers are kept in float, which takes time there: as little of it as keeps the limit, where the times of layers are
+    known (`walk`).
     """
     tried = Tried()
     while True:
-        if tell is not None:
-            tell(candidate.id)
-        try:
-            attempt = check(variant, candidate)
-        except TimeLimitReached:
-            assert time_limit is not None
-            return tried.plus(Tried(rejections=(time_limit.not_tried(candidate.id),)))
-        except StageError as error:
-            failed = Failure(candidate.id, error.stage, error.cause, error.remedy)
-            tried = tried.plus(Tried(failures=(failed,)))
-        else:
-            tried = tried.plus(Tried(attempts=(attempt,)))
+        became = once(check, variant, candidate, time_limit, tell)
+        tried = tried.plus(became)
+        if became.rejections:
+            return tried
+        for attempt in became.attempts:
+            summary = attempt.artifact.quantization
+            if limit is not None and summary is not None and summary.frontier:
+                return tried.plus(walk(check, recipes, variant, attempt, limit, time_limit, tell))
             if limit is None or attempt.accuracy.drop.value <= limit / 2:
                 return tried
         following = next_candidate(recipes, candidate)
@@ -104,6 +102,53 @@ def climb(
         if costly and any_within(tried.attempts, limit):
             return tried
         candidate = following
+
+
+def walk(
+    check: Check,
+    recipes: FindRecipe,
+    variant: Variant,
+    first: Attempt,
+    limit: float,
+    time_limit: TimeLimit | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Tried:
+    """What comes behind `first`: sets of layers in float of its frontier, by bisection, MOST_BUILDS at most."""
+    candidate, summary = first.candidate, first.artifact.quantization
+    assert summary is not None
+    recipe = recipes(candidate.recipe)
+    percents = [point.percent for point in summary.frontier]
+    # That of `first` is the slowest within its own share.
+    own = max((percent for percent in percents if percent <= 100 * recipe.float_time + 1e-6), default=0)
+    kept = {own: first.accuracy.drop.value <= limit}
+    tried = Tried()
+    while len(kept) <= MOST_BUILDS and (percent := following(percents, kept)) is not None:
+        wanted = with_recipe(candidate, at_share(recipe, percent).name)
+        became = once(check, variant, wanted, time_limit, tell)
+        tried = tried.plus(became)
+        if became.rejections:
+            return tried
+        kept[percent] = any_within(became.attempts, limit)
+    return tried
+
+
+def once(
+    check: Check,
+    variant: Variant,
+    candidate: Candidate,
+    time_limit: TimeLimit | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Tried:
+    """What became of a single candidate."""
+    if tell is not None:
+        tell(candidate.id)
+    try:
+        return Tried(attempts=(check(variant, candidate),))
+    except TimeLimitReached:
+        assert time_limit is not None
+        return Tried(rejections=(time_limit.not_tried(candidate.id),))
+    except StageError as error:
+        return Tried(failures=(Failure(candidate.id, error.stage, error.cause, error.remedy),))
 
 
 def any_within(attempts: Sequence[Attempt], limit: float | None) -> bool:
@@ -117,9 +162,14 @@ def next_candidate(recipes: FindRecipe, candidate: Candidate) -> Candidate | Non
     while name:
         name = recipes(name).next
         if name and candidate.backend in recipes(name).backends:
-            label = name.removeprefix(f"{candidate.precision}-")
-            identity = candidate_id(
-                candidate.variant, candidate.backend, candidate.precision, label, candidate.device
-            )
-            return replace(candidate, id=identity, recipe=name)
+            return with_recipe(candidate, name)
     return None
+
+
+def with_recipe(candidate: Candidate, name: str) -> Candidate:
+    """The same candidate with another recipe."""
+    label = name.removeprefix(f"{candidate.precision}-")
+    identity = candidate_id(
+        candidate.variant, candidate.backend, candidate.precision, label, candidate.device
+    )
+    return replace(candidate, id=identity, recipe=name)

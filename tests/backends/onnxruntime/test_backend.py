@@ -17,7 +17,7 @@ from edgekit.errors import MissingExtraError, StageError
 from edgekit.graph import CalibrationData
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.hardware import find_target
-from edgekit.quantize import Recipe, find_recipe
+from edgekit.quantize import Border, PrecisionTimes, Recipe, SwitchableUnit, find_recipe
 from edgekit.testing.layer_times import layer_times
 from edgekit.testing.onnx_networks import INPUT, OUTPUT, as_variant, residual_network, samples
 from edgekit.types import Artifact, Candidate, Precision
@@ -38,6 +38,7 @@ def export(
     target: str = "generic-cpu",
     features: frozenset[str] = PLAIN_X86,
     network: Path | None = None,
+    times: PrecisionTimes | None = None,
 ) -> Artifact:
     variant = as_variant(network or residual_network(folder / "residual.onnx"))
     out = folder / f"out-{len(list(folder.iterdir()))}"
@@ -51,6 +52,7 @@ def export(
         out,
         chosen,
         DATA,
+        times=times,
     )
     return OnnxRuntimeBackend().export(request)
 
@@ -181,6 +183,51 @@ def test_sensitive_layers_stay_float_and_are_named(tmp_path: Path) -> None:
     assert len(named) == 2
     assert named <= in_float
     assert any("arithmetic layers run in float" in note for note in artifact.audit.notes)
+
+
+@pytest.mark.parametrize("maker", [True, False])
+def test_a_float_layer_reads_what_float_made_before_it_is_rounded_for_others(
+    tmp_path: Path, maker: bool
+) -> None:
+    """What `stem` makes goes into `left`, in float, and into `right`, in int8."""
+    path = forked_network(tmp_path / "fork.onnx")
+    chosen = {"left": 0.0, "both": 0.0} | ({"stem": 0.0} if maker else {})
+    units = tuple(SwitchableUnit((name,), chosen.get(name)) for name in ("stem", "left", "right", "both"))
+    borders = (Border("s", 0, (1, 2), 0.0), Border("l", 1, (3,), 0.0), Border("r", 2, (3,), 0.0))
+    times = PrecisionTimes(units, borders, 1.0, True, "a board that is made up")
+    artifact = export(tmp_path, recipe=find_recipe("int8-mixed"), network=path, times=times)
+    assert artifact.quantization is not None
+    assert {layer.name for layer in artifact.quantization.in_float} == chosen.keys()
+    nodes = {node.name: node for node in onnx.load(str(Path(artifact.folder) / artifact.entry)).graph.node}
+    assert (nodes["left"].input[0] == "s") == maker
+    assert nodes["right"].input[0] != "s"
+    assert np.isfinite(outputs(artifact)).all()
+
+
+def forked_network(path: Path) -> Path:
+    """float32 [1, 3, 8, 8] → [1, 4, 8, 8]: two convolutions side by side behind one, added."""
+    from onnx import helper, numpy_helper
+
+    rng = np.random.default_rng(3)
+    weights = [
+        numpy_helper.from_array(rng.standard_normal((4, channels, 3, 3)).astype(np.float32) * 0.3, f"w{name}")
+        for name, channels in (("stem", 3), ("left", 4), ("right", 4))
+    ]
+    nodes = [
+        helper.make_node("Conv", [given, f"w{name}"], [made], name=name, pads=[1, 1, 1, 1])
+        for name, given, made in (("stem", INPUT, "s"), ("left", "s", "l"), ("right", "s", "r"))
+    ]
+    nodes.append(helper.make_node("Add", ["l", "r"], [OUTPUT], name="both"))
+    graph = helper.make_graph(
+        nodes,
+        "fork",
+        [helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [1, 4, 8, 8])],
+        weights,
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), str(path))
+    return path
 
 
 def test_without_its_session_option_a_float_layer_would_be_quantized_on_the_fly(tmp_path: Path) -> None:

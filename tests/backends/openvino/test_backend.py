@@ -265,6 +265,15 @@ def test_ranges_of_our_observer_are_in_the_model(
     assert high == pytest.approx(float(samples.max()), abs=step)
 
 
+def test_what_lies_below_zero_in_few_samples_is_not_cut_off(variant: Variant, tmp_path: Path) -> None:
+    """NNCF takes the mean of the samples' least values, which is positive here."""
+    values = np.random.default_rng(1).uniform(1, 2, (SAMPLES, 3, 8, 8)).astype(np.float32)
+    values[0, 0, 0, 0] = -3.0
+    data = CalibrationData(lambda: iter([(values,)]), SAMPLES, "mostly positive")
+    low, _ = quantizer_ranges(export(variant, tmp_path / "a", "int8", data, recipe(observer="minmax")))["x"]
+    assert low == pytest.approx(-3.0, abs=5 / 255)
+
+
 def test_zero_is_a_level_of_every_range(
     variant: Variant, calibration: CalibrationData, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from edgekit.building.time_limit import TimeLimit
 from edgekit.building.values import Attempt
 from edgekit.errors import StageError, TimeLimitReached
 from edgekit.progress import SilentReporter
-from edgekit.quantize import Recipe
+from edgekit.quantize import Recipe, at_share
 from edgekit.testing.onnx_networks import as_variant, residual_network
-from edgekit.types import Candidate, Variant
+from edgekit.types import Candidate, FloatPoint, QuantizationSummary, Variant
 from tests.building.parts import attempt
 
 RECIPES = {
@@ -123,3 +124,76 @@ def test_each_rung_is_told_as_it_is_tried(variant: Variant) -> None:
     assert heard[:2] == [FIRST.id, f"tried {FIRST.id}"]
     assert heard[2:] == ["original-ort-int8-c", "tried original-ort-int8-c", "original-ort-int8-d",
                          "tried original-ort-int8-d", "original-ort-int8-e", "tried original-ort-int8-e"]  # fmt: skip
+
+
+MIXED = {
+    "int8-mixed": Recipe(
+        "int8-mixed", "some in float", ("onnxruntime",), "mse", keep_float=0.1, float_time=0.1, most_float_time=0.5,
+        next="int8-more",
+    ),
+    "int8-more": Recipe("int8-more", "more in float", ("onnxruntime",), "mse", keep_float=0.25),
+}  # fmt: skip
+MIXED_FIRST = Candidate("original-ort-int8-mixed", "original", "onnxruntime", "int8", "int8-mixed")
+
+
+def summary_with(percents: list[int]) -> QuantizationSummary:
+    points = tuple(FloatPoint(percent, percent / 100, 1 / percent) for percent in percents)
+    return QuantizationSummary(
+        "uint8", "int8", 8, "per-channel", False, "mse", 1, 0, (), "none", 0, frontier=points
+    )
+
+
+def searched(
+    variant: Variant, percents: list[int], needed: int, broken: tuple[int, ...] = ()
+) -> tuple[list[str], list[str]]:
+    """Recipes that were built where a set of layers keeps the accuracy from `needed` percent on; those that failed."""
+
+    def check(_: Variant, candidate: Candidate) -> Attempt:
+        _, _, share = candidate.recipe.partition("-at-")
+        percent = int(share or 10)
+        if percent in broken:
+            raise StageError("export", "no")
+        made = attempt(candidate.id, drop=0.001 if percent >= needed else 0.05)
+        quantization = summary_with(percents) if candidate.recipe == "int8-mixed" else None
+        return Attempt(candidate, replace(made.artifact, quantization=quantization), made.accuracy)
+
+    known = {**MIXED, **{f"int8-mixed-at-{n}": at_share(MIXED["int8-mixed"], n) for n in percents}}
+    tried = climb(check, known.__getitem__, variant, MIXED_FIRST, 0.01)
+    assert not tried.rejections
+    ids = [row.candidate.id for row in tried.attempts]
+    assert len(set(ids)) == len(ids)
+    return [row.candidate.recipe.removeprefix("int8-mixed") for row in tried.attempts], [
+        failure.candidate for failure in tried.failures
+    ]
+
+
+def test_where_times_are_known_the_least_time_in_float_is_searched(variant: Variant) -> None:
+    percents = [1, 4, 9, 14, 20, 27, 35, 50]
+    assert searched(variant, percents, 20) == (["", "-at-27", "-at-20", "-at-14"], [])
+    assert searched(variant, percents, 3) == (["", "-at-4", "-at-1"], [])
+    assert searched(variant, percents, 99) == (["", "-at-27", "-at-50"], [])
+
+
+def test_without_sets_to_choose_from_the_ladder_goes_on(variant: Variant) -> None:
+    assert searched(variant, [], 99) == (["", "int8-more"], [])
+
+
+def test_a_set_that_cannot_be_built_is_a_failure_and_slower_ones_are_tried(variant: Variant) -> None:
+    assert searched(variant, [4, 14, 20, 27], 14, (20,)) == (
+        ["", "-at-27"],
+        ["original-ort-int8-mixed-at-20"],
+    )
+
+
+def test_a_search_that_the_time_limit_ends_keeps_what_there_is(variant: Variant) -> None:
+    limit = TimeLimit(1800.0, 0.0)
+
+    def check(_: Variant, candidate: Candidate) -> Attempt:
+        if candidate.recipe != "int8-mixed":
+            raise TimeLimitReached(limit.told)
+        made = attempt(candidate.id, drop=0.05)
+        return Attempt(candidate, replace(made.artifact, quantization=summary_with([14])), made.accuracy)
+
+    tried = climb(check, MIXED.__getitem__, variant, MIXED_FIRST, 0.01, limit)
+    assert [row.candidate.recipe for row in tried.attempts] == ["int8-mixed"]
+    assert [row.what for row in tried.rejections] == ["original-ort-int8-mixed-at-14"]
