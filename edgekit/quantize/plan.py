@@ -32,7 +32,8 @@ class QuantPlan:
     float compute in, "" for what the runtime has by itself.
     `left_to_runtime`: what the runtime's own quantizer decides while it writes, on the first `samples` calibration
     samples; the plan then says nothing of it. `repairs`: what was done to the network before, in words. `notes`:
-    sentences for the report on what was unusual.
+    sentences for the report on what was unusual. `tables`: nodes that take rows of a stored table, whose rows are int8
+    with a scale each (`graph.tables`).
     """
 
     network: str
@@ -52,6 +53,7 @@ class QuantPlan:
     repairs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     by_channel: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
+    tables: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -91,6 +93,7 @@ class QuantPlan:
             bias_correction=self.bias_correction,
             corrected_biases=None if "biases" in self.left_to_runtime else len(self.biases),
             repairs=self.repairs,
+            tables=self.tables,
         )
 
 
