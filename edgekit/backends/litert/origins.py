@@ -22,6 +22,9 @@ PASSES = PADS | {
 }  # fmt: skip
 """TFLite's names of paddings, and of all that passes values on as they are."""
 
+GIVES_FLOAT = frozenset({"EMBEDDING_LOOKUP"})
+"""What gives float whatever it has stored."""
+
 MOVES = frozenset({
     "Cast", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile",
     "Transpose", "Unsqueeze",
@@ -122,7 +125,10 @@ def kept_in_file(ops: Sequence[Op], model: onnx.ModelProto, in_float: Collection
 
     def made_in_float(op: Op) -> bool:
         makers = [origins.makers[tensor.name] for tensor in op.inputs if tensor.name in origins.makers]
-        return any(made_in_float(maker) if maker.kind in PASSES else maker.name in kept for maker in makers)
+        return any(
+            made_in_float(maker) if maker.kind in PASSES else maker.kind in GIVES_FLOAT or maker.name in kept
+            for maker in makers
+        )
 
     def read_in_float(op: Op) -> bool:
         readers = [reader for output in op.outputs for reader in origins.readers.get(output.name, ())]

@@ -138,3 +138,14 @@ def test_what_passes_values_on_is_float_between_operations_in_float_alone() -> N
     ]  # fmt: skip
     assert set(kept_in_file(ops, model, [added, scaled])) == {"a", "r", "y"}
     assert set(kept_in_file(ops, model, [added])) == {"a"}
+
+
+def test_rows_of_a_table_are_float_on_their_way_to_a_sum() -> None:
+    model = graph_of("a = Add(x, b) y = Mul(a, b)")
+    names = [node.name for node in model.graph.node]
+    ops = [
+        op("EMBEDDING_LOOKUP", "rows", "ids"), op("RESHAPE", "tokens", "rows"), op("ADD", "a", "tokens"),
+        op("MUL", "y", "a"),
+    ]  # fmt: skip
+    assert set(kept_in_file(ops, model, names)) == {"tokens", "a", "y"}
+    assert set(kept_in_file(ops, model, names[1:])) == {"y"}
