@@ -22,7 +22,7 @@ LARGEST = 127
 def look_ups(model: onnx.ModelProto) -> tuple[str, ...]:
     """Nodes that take rows of a stored float table [rows, width] by computed numbers, in graph order.
 
-    That is a Gather along the first axis, of a table that only such read.
+    That is a Gather along the first axis, of a table that only such read. Nodes must have names (`name_nodes`).
     """
     from onnx import TensorProto
 
