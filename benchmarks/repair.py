@@ -1,6 +1,6 @@
 """Repair without training where INT8 loses much: a MobileNetV2-like network with unequal channels, a small transformer.
 
-usage: python benchmarks/repair.py --data DIR [--base FILE.safetensors] [--network mobilenet|vit] [--images 2000]
+usage: python benchmarks/repair.py --data DIR [--base FILE.safetensors] [--network mobilenet|vit|deit] [--images 2000]
        [--runtimes onnxruntime,litert,openvino] [--spread 16] [--no-times] [--work DIR]
 
 Each recipe of a runtime's ladder that keeps all layers in int8 is built once, with nothing kept from the one before,
@@ -36,7 +36,7 @@ from litert import peer, quantizer_alone
 from safetensors.torch import load_file, save_file
 from small_mobilenet import make, make_relu6, unequal
 from small_vit import make as make_vit
-from small_vit import unequal_norms
+from small_vit import make_small_deit, unequal_norms
 
 from edgekit.backends import get_backend
 from edgekit.backends.base import ExportRequest
@@ -53,6 +53,11 @@ from edgekit.types import Artifact, Candidate, Preprocess, Variant
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FIRST = {"onnxruntime": "int8-minmax", "litert": "int8-minmax", "openvino": "int8-nncf"}
 CALIBRATED = 512
+NETWORKS: Mapping[str, Callable[[], torch.nn.Module]] = {
+    "mobilenet": make,
+    "vit": make_vit,
+    "deit": make_small_deit,
+}
 Runner = Callable[[np.ndarray], np.ndarray]
 
 
@@ -60,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--base", type=Path, help="the network's weights, trained before")
-    parser.add_argument("--network", choices=("mobilenet", "vit"), default="mobilenet")
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="mobilenet")
     parser.add_argument("--spread", type=float, default=16.0, help="largest factor of a channel")
     parser.add_argument(
         "--epochs", type=float, default=2.0, help="of the network itself, where it is not given"
@@ -102,7 +107,7 @@ def main() -> None:
 
 def trained(options: argparse.Namespace, arrays: Path) -> torch.nn.Module:
     """The network, with --base, with weights kept from before, or trained now."""
-    network = make() if options.network == "mobilenet" else make_vit()
+    network = NETWORKS[options.network]()
     kept = options.base or options.work / f"repair-{options.network}.safetensors"
     if kept.exists():
         network.load_state_dict(load_file(kept))

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import torch
 from torch import nn
 
-__all__ = ["make", "unequal_norms"]
+sys.path.append(str(Path(__file__).parent / "scenarios"))
+
+from mobile_networks import Block as DeitBlock
+from mobile_networks import make_small_deit
+
+__all__ = ["make", "make_small_deit", "unequal_norms"]
 
 WIDTH, HEADS, BLOCKS, PATCH = 96, 4, 4, 4
 
@@ -57,12 +66,22 @@ def unequal_norms(network: nn.Module, spread: float, seed: int = 0) -> None:
     The function stays the same. What Xiao et al. 2022 (arXiv:2211.10438, figure 4) saw in large transformers.
     """
     chance = torch.Generator().manual_seed(seed)
-    for block in network.modules():
-        if not isinstance(block, Block):
-            continue
-        for norm, reader in ((block.first, block.queries), (block.second, block.wide)):
-            factors = spread ** (2 * torch.rand(WIDTH, generator=chance) - 1)
-            with torch.no_grad():
-                norm.weight.mul_(factors)
-                norm.bias.mul_(factors)
+    for norm, readers in _norms(network):
+        factors = spread ** (2 * torch.rand(WIDTH, generator=chance) - 1)
+        with torch.no_grad():
+            norm.weight.mul_(factors)
+            norm.bias.mul_(factors)
+            for reader in readers:
                 reader.weight.div_(factors)
+
+
+def _norms(network: nn.Module) -> Iterator[tuple[nn.LayerNorm, tuple[nn.Linear, ...]]]:
+    """The normalizations of each block, of this file or of scenarios/mobile_networks.py, and what reads them."""
+    for block in network.modules():
+        if isinstance(block, Block):
+            yield block.first, (block.queries,)
+            yield block.second, (block.wide,)
+        elif isinstance(block, DeitBlock):
+            attention = block.attention
+            yield block.norm1, (attention.query, attention.key, attention.value)
+            yield block.norm2, (block.mlp[0],)

@@ -71,4 +71,5 @@ def read_placement(artifact: Artifact, plan: QuantPlan, onnx_path: Path) -> Plac
         layers,
         by_channel,
         tuple(name for name in ranges if name in clipped),
+        plan.tables,
     )

@@ -25,6 +25,10 @@ __all__ = ["ExportTask", "LintTask", "MixedWholeTask", "PlacementTask", "stream_
 
 CALIBRATION_BATCH = 32
 
+WRITTEN = 2
+"""Raised where the same request gives another file than before. 2: LiteRT has sums of transformers in float, and tables
+are int8 by rows."""
+
 
 @dataclass(frozen=True)
 class ExportTask:
@@ -59,6 +63,7 @@ class ExportTask:
         """
         return {
             "network": self.variant.digest,
+            "written": WRITTEN,
             "backend": self.candidate.backend,
             "precision": self.candidate.precision,
             "device": self.candidate.device,

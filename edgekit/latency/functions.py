@@ -92,7 +92,7 @@ def moving_family(wires: Wires, node: Any, precision: UnitPrecision, fusing: Fus
             return None
     width = shape[channels]
     marked = tuple(0 if axis == channels else size for axis, size in enumerate(shape))
-    rounded = kind == "slice" and fusing.rounds_functions and precision == "int8"
+    rounded = kind == "slice" and fusing.rounds_places and precision == "int8"
     size = (wires.values(node.input[0]) // width, 1)
     in_type: UnitPrecision = "fp32" if rounded else precision
     return Family(kind, size, in_type, rounded=rounded, shape=marked, axes=axes), width

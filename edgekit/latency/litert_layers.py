@@ -7,7 +7,7 @@ specification); weights and scales are made up. A convolution whose padding TFLi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,8 @@ class FlatbufferLayers:
 
     def begin(self) -> int:
         """The tensor that layers start from."""
-        return self.activation(self.shape(self.unit.channels_in, self.family.size))
+        shape = self.shape(self.unit.channels_in, self.family.size)
+        return self.in_integers(shape) if self.family.rounded else self.activation(shape)
 
     def shape(self, channels: int, size: tuple[int, int]) -> tuple[int, ...]:
         """Images have their channels last; sequences are [1, tokens, channels], heads [1, heads, tokens, channels]."""
@@ -111,10 +112,13 @@ class FlatbufferLayers:
         return len(self.tensors) - 1
 
     def activation(self, shape: tuple[int, ...], scale: float = SCALE, zero: float = 0) -> int:
-        types = self.schema.TensorType
-        if not self.quantized:
-            return self.tensor(shape, types.FLOAT32)
-        return self.tensor(shape, types.INT8, scale=scale, zero=int(zero))
+        return self.in_integers(shape, scale, zero) if self.quantized else self.in_float(shape)
+
+    def in_float(self, shape: tuple[int, ...]) -> int:
+        return self.tensor(shape, self.schema.TensorType.FLOAT32)
+
+    def in_integers(self, shape: tuple[int, ...], scale: float = SCALE, zero: float = 0) -> int:
+        return self.tensor(shape, self.schema.TensorType.INT8, scale=scale, zero=int(zero))
 
     def stored(self, values: NDArray[Any], scale: Any = None, axis: int = 0, zero: int = 0) -> int:
         types = self.schema.TensorType
@@ -152,10 +156,17 @@ class FlatbufferLayers:
         return output
 
     def layer(self, tensor: int) -> int:
-        """One copy; gives the tensor that it makes."""
+        """One copy; gives the tensor that it makes: of one in float between integers, in these."""
         write = WRITERS.get(self.family.kind)
+        tensor = self.crossed(tensor, "DEQUANTIZE") if self.family.rounded else tensor
         result: int = write(self, tensor) if write else getattr(self, f"_{self.family.kind}")(tensor)
-        return result
+        return self.crossed(result, "QUANTIZE") if self.family.rounded else result
+
+    def crossed(self, tensor: int, kind: Literal["QUANTIZE", "DEQUANTIZE"]) -> int:
+        """The tensor in integers, or in float."""
+        shape, options = tuple(self.tensors[tensor].shape), f"{kind.capitalize()}Options"
+        made = self.in_integers(shape) if kind == "QUANTIZE" else self.in_float(shape)
+        return self.run(kind, [tensor], made, getattr(self.schema, f"{options}T")(), options)
 
     def result(self) -> int:
         return self.activation(self.shape(self.unit.channels_out, self.family.size_out))

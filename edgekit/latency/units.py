@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UserError
+from edgekit.graph.attention import attends
 from edgekit.graph.layers import name_nodes
 from edgekit.graph.proto import read_model
 from edgekit.graph.rewrites import means_to_pooling
@@ -81,7 +82,7 @@ class _Reader:
     def __init__(self, model: onnx.ModelProto, fusing: Fusing, precision: UnitPrecision) -> None:
         self.wires = Wires(model)
         self.shapes = self.wires.shapes
-        self.fusing = fusing
+        self.fusing = fusing.in_network(attends=attends(model))
         self.precision = precision
         self.stream = {layer.name for layer in between_products(model)} if fusing.stream_in_float else set()
         self.taken: set[int] = set()

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgekit.errors import StageError
+from edgekit.graph.attention import masked
 from edgekit.graph.layers import float_tensors
 from edgekit.graph.taps import load_graph, open_taps
 from edgekit.quantize.observers.kinds import make_observer
@@ -34,14 +37,20 @@ def collect_ranges(
     """Tensor name → range, by one observer per tensor, over at most `samples` samples.
 
     `observer` is a key of OBSERVERS. `tensors` defaults to all float activations that can be quantized
-    (`float_tensors`). `symmetric`: the integers will be spread around zero (TensorRT). Raises StageError when the
-    network cannot run or a tensor holds NaN or infinity.
+    (`float_tensors`). `symmetric`: the integers will be spread around zero (TensorRT). Masks that hold minus infinity
+    (`masked`) are left out: no integers span that, so who needs them has to refuse. Raises StageError when the network
+    cannot run or another tensor holds NaN or infinity.
     """
     model = load_graph(onnx_path)
     names = tuple(tensors) if tensors is not None else float_tensors(model)
     observers = {name: make_observer(observer, percentile, symmetric) for name in names}
+    may_mask, without = masked(model), set[str]()
 
     def look(name: str, array: NDArray[Any]) -> None:
+        if name in may_mask and bool((array == -np.inf).any()):
+            without.add(name)
+        if name in without:
+            return
         try:
             observers[name].observe(array)
         except ValueError as error:
@@ -51,6 +60,6 @@ def collect_ranges(
 
     open_taps(model, names, threads=threads).visit(data, look, samples)
     try:
-        return {name: watcher.range() for name, watcher in observers.items()}
+        return {name: watcher.range() for name, watcher in observers.items() if name not in without}
     except ValueError as error:
         raise StageError("calibrate", f"{error}", "give calibration samples") from error

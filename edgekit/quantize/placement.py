@@ -23,7 +23,8 @@ class Placement:
     `ranges`: tensor → range that its 256 integers span, zero among them; tensors that are not in it stay float.
     `shared`: groups of these with one scale. `layers`: nodes whose weights are integers, by `integers`.
     `by_channel`: tensor of `ranges`, in no group → the range of each of its channels (axis 1). `clipped`: tensors of
-    `ranges` that are clipped to them, and not rounded.
+    `ranges` that are clipped to them, and not rounded. `tables`: nodes that take rows of a stored table, whose rows are
+    int8 with a scale each.
     """
 
     backend: BackendName
@@ -33,6 +34,7 @@ class Placement:
     layers: tuple[str, ...]
     by_channel: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
     clipped: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -56,6 +58,7 @@ class Placement:
             (integers.weight_bits, integers.per_channel, integers.symmetric, integers.weight),
             sorted((name, len(channels)) for name, channels in self.by_channel.items()),
             sorted(self.clipped),
+            sorted(self.tables),
         )
         return hashlib.sha256(msgspec.json.encode(told)).hexdigest()
 

@@ -33,7 +33,8 @@ class QuantPlan:
     `left_to_runtime`: what the runtime's own quantizer decides while it writes, on the first `samples` calibration
     samples; the plan then says nothing of it. `repairs`: what was done to the network before, in words. `notes`:
     sentences for the report on what was unusual. `frontier`: of a recipe that is searched from, where times of layers
-    are known: the sets of layers in float among which it is searched.
+    are known: the sets of layers in float among which it is searched. `tables`: nodes that take rows of
+    a stored table, whose rows are int8 with a scale each (`graph.tables`).
     """
 
     network: str
@@ -54,6 +55,7 @@ class QuantPlan:
     notes: tuple[str, ...] = ()
     by_channel: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
     frontier: tuple[FloatPoint, ...] = ()
+    tables: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -94,6 +96,7 @@ class QuantPlan:
             corrected_biases=None if "biases" in self.left_to_runtime else len(self.biases),
             repairs=self.repairs,
             frontier=self.frontier,
+            tables=self.tables,
         )
 
 

@@ -59,13 +59,14 @@ TAKES_FLOAT = Refusal("its artifacts take and give float", 'write io = "float"')
 
 @dataclass(frozen=True)
 class Settled:
-    """Ranges as they are written, the groups of tensors that share a scale, notes on what was unusual, and the ranges
-    of channels; see QuantPlan."""
+    """Ranges as they are written, the groups of tensors that share a scale, notes on what was unusual, the ranges of
+    channels, and tables in int8; see QuantPlan."""
 
     ranges: Mapping[str, Range]
     shared: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
     by_channel: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)
+    tables: tuple[str, ...] = ()
 
 
 class Planner(Protocol):
@@ -217,6 +218,7 @@ def _plan(
         notes=(*settled.notes, *kept.notes),
         by_channel=settled.by_channel,
         frontier=kept.frontier,
+        tables=settled.tables,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from edgekit.graph.attention import attends
@@ -11,10 +12,15 @@ from edgekit.types import FloatLayer
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["between_products"]
+__all__ = ["ARITHMETIC", "FUNCTIONS", "between_products", "functions"]
 
 ARITHMETIC = frozenset({"Add", "Clip", "Concat", "Div", "LeakyRelu", "Mul", "Sigmoid", "Sub"})
 CONVOLVES = frozenset({"Conv", "ConvTranspose"})
+FUNCTIONS = frozenset({
+    "Erf", "Exp", "Gelu", "LayerNormalization", "Pow", "RMSNormalization", "Reciprocal", "ReduceMax", "ReduceMean",
+    "ReduceSum", "SimplifiedLayerNormalization", "Softmax", "Sqrt", "Tanh", "Where",
+})  # fmt: skip
+"""What normalizations, softmax and GELU are, in whole or in the parts that exporters write them in, and masking."""
 
 
 def between_products(model: onnx.ModelProto) -> tuple[FloatLayer, ...]:
@@ -24,18 +30,22 @@ def between_products(model: onnx.ModelProto) -> tuple[FloatLayer, ...]:
     little of them; and a sum in integers saves next to nothing beside the products. NNCF leaves them out for its model
     type "transformer" too. What stands beside a convolution is that one's affair, as in networks that have both.
     """
+    return tuple(FloatLayer(name, "stream") for name in _beside_products(model, ARITHMETIC))
+
+
+def functions(model: onnx.ModelProto) -> tuple[FloatLayer, ...]:
+    """Normalizations, softmax, GELU, masking and means over tokens of a network that attends; none elsewhere. For
+    runtimes whose integer kernels for them gain nothing."""
+    return tuple(FloatLayer(name, "runtime") for name in _beside_products(model, FUNCTIONS))
+
+
+def _beside_products(model: onnx.ModelProto, kinds: Collection[str]) -> Iterator[str]:
+    """Nodes of these kinds, in a network that attends, that no convolution makes or reads."""
     if not attends(model):
-        return ()
+        return
     graph = Wiring(model)
-
-    def convolved(name: str) -> bool:
-        maker = graph.producer.get(name)
-        return maker is not None and maker.op_type in CONVOLVES
-
-    return tuple(
-        FloatLayer(node.name, "stream")
-        for node in graph.nodes
-        if node.op_type in ARITHMETIC
-        and not any(map(convolved, node.input))
-        and not any(reader.op_type in CONVOLVES for name in node.output for reader in graph.readers[name])
-    )
+    for node in graph.nodes:
+        makers = [graph.producer[name] for name in node.input if name in graph.producer]
+        readers = [reader for name in node.output for reader in graph.readers[name]]
+        if node.op_type in kinds and not any(other.op_type in CONVOLVES for other in (*makers, *readers)):
+            yield node.name

@@ -13,7 +13,7 @@ REASONS: Mapping[FloatReason, str] = {
     "between": "beside those, where going into int8 and back would cost more",
     "recipe": "named by the recipe",
     "small": "too small to gain",
-    "runtime": "no integer kernel",
+    "runtime": "no integer kernel that gains",
     "apart": "joins values too far apart for one scale",
     "stream": "sums of a transformer, a few of whose features are far larger than the rest",
 }
@@ -33,6 +33,7 @@ def quantization_texts(summary: QuantizationSummary) -> dict[str, str]:
         else f"{summary.shared_scales} group{'' if summary.shared_scales == 1 else 's'}",
         "in float": _in_float(summary),
         "corrected biases": _biases(summary),
+        **({"tables": f"{', '.join(summary.tables)}: rows in int8, a scale each"} if summary.tables else {}),
         **({"repaired before": "; ".join(summary.repairs)} if summary.repairs else {}),
     }
 

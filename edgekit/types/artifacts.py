@@ -84,7 +84,7 @@ class Audit:
 FloatReason = Literal["sensitive", "between", "recipe", "small", "runtime", "apart", "stream"]
 """Why a layer of an INT8 build stays float: it costs most accuracy, it stands beside such a layer so that going into
 int8 and back between them would cost more, the recipe names its operation, int8 would gain nothing, the runtime has no
-integer kernel for it, it joins values too far apart for one scale, or it sums what a transformer passes on."""
+integer kernel for it that gains, it joins values too far apart for one scale, or it is a transformer's sum."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class QuantizationSummary:
     `symmetric` activations have zero point 0. `ranges`, `shared_scales` and `corrected_biases` are counts; None where
     the runtime's own quantizer decides while it writes. `repairs`: what was done to the network before, in words.
     `frontier`: the sets of layers in float that there are to choose from, by ascending time; see `QuantPlan`.
+    `tables`: nodes that look rows up in a stored table, as the vectors of words, which are int8 with a scale each.
     """
 
     activation: Literal["int8", "uint8"]
@@ -135,6 +136,7 @@ class QuantizationSummary:
     corrected_biases: int | None
     repairs: tuple[str, ...] = ()
     frontier: tuple[FloatPoint, ...] = ()
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

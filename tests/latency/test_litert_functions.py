@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,20 @@ def test_an_int8_unit_gives_what_numpy_gives_to_its_own_steps(name: str, tmp_pat
     wanted = np.clip(truth(*feeds), *grid.ends)
     assert wanted.std() > 4 * grid.step, "nothing would be seen"
     assert np.abs(made - wanted).max() <= STEPS.get(name, 1.5) * grid.step
+
+
+@pytest.mark.parametrize("name", ["norm", "softmax", "gelu", "average"])
+def test_a_float_unit_between_integers_takes_and_gives_them(name: str, tmp_path: Path) -> None:
+    from edgekit.backends.litert.flatbuffer import read_flatbuffer, read_ops
+
+    unit, truth = CASES[name]
+    unit = replace(unit, family=replace(unit.family, rounded=True))
+    feeds, (made,), grid = run(unit, tmp_path)
+    ops = read_ops(read_flatbuffer(tmp_path / "net.tflite"))
+    assert (ops[0].kind, ops[-1].kind) == ("DEQUANTIZE", "QUANTIZE")
+    assert {op.precision for op in ops[1:-1]} == {"fp32"}
+    wanted = np.clip(truth(*feeds), *grid.ends)
+    assert np.abs(made - wanted).max() <= 0.6 * grid.step
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -51,7 +51,7 @@ def test_layers_in_float_are_named_by_their_reason_the_first_few() -> None:
     kept = (*many, FloatLayer("head", "recipe"), FloatLayer("stem", "sensitive"))
     text = quantization_texts(replace(SUMMARY, in_float=kept))["in float"]
     assert text.startswith("stem (most sensitive); head (named by the recipe); softmax0, ")
-    assert text.endswith("softmax5 and 2 more (no integer kernel)")
+    assert text.endswith("softmax5 and 2 more (no integer kernel that gains)")
 
 
 def test_what_a_layer_in_float_costs_and_gives_is_told_where_it_was_chosen_by_that() -> None:
@@ -82,3 +82,9 @@ def test_repairs_are_told_where_there_were_any() -> None:
     assert "repaired before" not in quantization_texts(SUMMARY)
     told = quantization_texts(replace(SUMMARY, repairs=("channels equalized", "weights rounded")))
     assert told["repaired before"] == "channels equalized; weights rounded"
+
+
+def test_tables_whose_rows_are_integers_are_named() -> None:
+    assert "tables" not in quantization_texts(SUMMARY)
+    told = quantization_texts(replace(SUMMARY, tables=("words", "kinds")))
+    assert told["tables"] == "words, kinds: rows in int8, a scale each"

@@ -31,6 +31,7 @@ PARTITIONERS = ("MINCUT", "GREEDY")
 own choice and cuts fewest edges, but may put a transpose on an edge that the second does not cut."""
 
 CLOSE = 1e-3  # of a tensor's largest magnitude: float kernels add in another order
+MASKED = -1e30  # and less is what masks a softmax, be it minus infinity
 EQUAL = 1e-3  # of an integer tensor's values may differ: which of two nearly equal floats is larger
 
 
@@ -291,8 +292,14 @@ def _same(here: NDArray[Any], there: NDArray[Any]) -> bool:
         return here.dtype.kind == there.dtype.kind and any(
             float(np.mean(form != here)) <= EQUAL for form in _forms(there, here.shape)
         )
-    limit = CLOSE * max(float(np.abs(there).max(initial=0.0)), 1e-6)
-    return any(float(np.abs(here - form).max(initial=0.0)) <= limit for form in _forms(there, here.shape))
+    limit = CLOSE * max(float(np.abs(there[there > MASKED]).max(initial=0.0)), 1e-6)
+    return any(_apart(here, form) <= limit for form in _forms(there, here.shape))
+
+
+def _apart(here: NDArray[Any], there: NDArray[Any]) -> float:
+    """The largest difference, where not both are masked."""
+    both = (here <= MASKED) & (there <= MASKED)
+    return float(np.abs(np.where(both, 0.0, here) - np.where(both, 0.0, there)).max(initial=0.0))
 
 
 def _forms(array: NDArray[Any], shape: tuple[int, ...]) -> list[NDArray[Any]]:

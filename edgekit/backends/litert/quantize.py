@@ -11,7 +11,8 @@ import numpy as np
 
 from edgekit.backends.litert.audit import delegated
 from edgekit.backends.litert.flatbuffer import read_flatbuffer, read_ops, replace_biases, write_flatbuffer
-from edgekit.backends.litert.plan import computed_tensors, kept_in_file
+from edgekit.backends.litert.origins import kept_in_file
+from edgekit.backends.litert.plan import computed_tensors
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.graph.taps import load_graph
 from edgekit.quantize.bias import original_biases
@@ -34,7 +35,8 @@ def quantize_full(plan: QuantPlan, onnx_path: Path, path: Path) -> tuple[str, ..
     graph = load_graph(onnx_path)
     tensors = computed_tensors(graph)
     sensitive = [tensors[layer] for layer in plan.kept("sensitive")]
-    kept = kept_in_file(read_ops(read_flatbuffer(path)), [tensors[layer.name] for layer in plan.in_float])
+    in_float = [layer.name for layer in plan.in_float]
+    kept = kept_in_file(read_ops(read_flatbuffer(path)), graph, in_float)
     if plan.biases:
         _write_biases(plan, graph, path)
     with quiet():
@@ -46,6 +48,8 @@ def quantize_full(plan: QuantPlan, onnx_path: Path, path: Path) -> tuple[str, ..
             for kind in (kinds.INPUT, kinds.OUTPUT):
                 quantizer.update_quantization_recipe(".*", kind, algorithm_key=_no_quantize())
         _keep_float(quantizer, kinds, kept)
+        for table in plan.tables:
+            quantizer.add_dynamic_config(_computing(tensors[table]), kinds.EMBEDDING_LOOKUP, 8)
         path.write_bytes(_run(quantizer, _as_statistics(plan.ranges, path)))
     told = (f"Kept in float as the most sensitive: {', '.join(sensitive)}.",) if sensitive else ()
     return (*plan.notes, *told)
@@ -78,11 +82,15 @@ def _dynamic(content: bytes, left: Sequence[str]) -> bytes:
 
 
 def _keep_float(quantizer: Any, kinds: Any, layers: Sequence[str]) -> None:
-    """The quantizer finds an operation by the tensors it computes, each followed by a semicolon."""
     for layer in layers:
         quantizer.update_quantization_recipe(
-            f"(^|;){re.escape(layer)};", kinds.ALL_SUPPORTED, algorithm_key=_no_quantize()
+            _computing(layer), kinds.ALL_SUPPORTED, algorithm_key=_no_quantize()
         )
+
+
+def _computing(tensor: str) -> str:
+    """How the quantizer finds an operation: by the tensors it computes, each followed by a semicolon."""
+    return f"(^|;){re.escape(tensor)};"
 
 
 def store_half(path: Path) -> None:

@@ -14,6 +14,7 @@ from edgekit.backends.onnxruntime.plan import QUANTIZED_OPS, excluded_nodes, pre
 from edgekit.errors import MissingExtraError, StageError, in_one_line
 from edgekit.graph.layers import weighted_layers
 from edgekit.graph.rewrites import keep_padding_in_integers
+from edgekit.graph.tables import store_rows_in_int8
 from edgekit.quantize.bias import with_biases
 from edgekit.quiet import quiet
 from edgekit.types import FloatReason
@@ -61,6 +62,7 @@ def export_int8(plan: QuantPlan, onnx_path: Path, path: Path, why: str) -> Expor
     floats = excluded_nodes(model, plan.kept(*CHOSEN))
     read_as_made(quantized, makers=floats, readers=excluded_nodes(model, plan.kept(*BY_SENSITIVITY)))
     keep_padding_in_integers(quantized)
+    store_rows_in_int8(quantized, plan.tables)
     onnx.save(quantized, str(path))
     integers = plan.integers
     notes = [

@@ -12,6 +12,7 @@ from edgekit.errors import StageError, in_one_line
 from edgekit.graph.layers import ACTIVATIONS, float_tensors, weighted_layers
 from edgekit.graph.proto import opset_of
 from edgekit.graph.rewrites import means_to_pooling
+from edgekit.graph.tables import look_ups
 from edgekit.graph.taps import load_graph
 from edgekit.graph.wiring import Wiring
 from edgekit.quantize import Scheme
@@ -63,7 +64,12 @@ class OnnxRuntimePlanner:
         return refused_keys(recipe)
 
     def depends_on(self) -> Mapping[str, object]:
-        return {"versions": self.versions, "ops": QUANTIZED_OPS, "same scale": sorted(SAME_SCALE_OPS)}
+        return {
+            "versions": self.versions,
+            "ops": QUANTIZED_OPS,
+            "same scale": sorted(SAME_SCALE_OPS),
+            "tables": "rows in int8",
+        }
 
     def integers(self, recipe: Recipe) -> Scheme:
         return integers_of(self.rule, recipe)
@@ -82,6 +88,7 @@ class OnnxRuntimePlanner:
         named = named_by_recipe(recipe, model, load_graph(self.onnx_path))
         kept = unique_layers(*named, *mixed_scales(measured, recipe), *between_products(model))
         names, floats = {layer.name for layer in kept}, set(float_tensors(model))
+        names.update(look_ups(model))
         unfit = unfit_nodes(model)
         return (
             *kept,
@@ -101,7 +108,9 @@ class OnnxRuntimePlanner:
         pairs = _same_scale(
             measured.model, excluded_nodes(measured.model, [layer.name for layer in in_float])
         )
-        return Settled(*followed(measured.ranges(recipe), pairs))
+        names = {layer.name for layer in in_float}
+        tables = tuple(name for name in look_ups(measured.model) if name not in names)
+        return Settled(*followed(measured.ranges(recipe), pairs), tables=tables)
 
     def leaves(self, recipe: Recipe) -> tuple[Part, ...]:
         return ()

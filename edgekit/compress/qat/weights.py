@@ -25,6 +25,7 @@ __all__ = ["TrainedWeights"]
 Tensor = torch.Tensor
 FromFile = Callable[[Tensor], Tensor]
 
+TABLE_BITS = 8
 OPERAND_AXIS = {"ConvTranspose": 1}
 """Op type → axis of the output channels in the operand of its call; 0 for others."""
 
@@ -56,6 +57,7 @@ class TrainedWeights(torch.nn.Module):
         self.names: dict[str, str] = {}
         self.operands: dict[tuple[str, int], _Operand] = {}
         self.fixed: dict[str, tuple[int, bool]] = {}
+        self.tables = frozenset(() if placement is None else placement.tables)
         self._kept: dict[str, str] = {}
         nodes = {node.name: node for node in model.graph.node}
         for layer in weighted_layers(model):
@@ -80,8 +82,11 @@ class TrainedWeights(torch.nn.Module):
         return (node.name, place) in self.operands
 
     def stored(self, node: onnx.NodeProto, place: int, array: NDArray[Any]) -> Tensor:
-        """A constant operand that is not trained, rounded where it is the weight of a layer in integers."""
+        """A constant operand that is not trained, rounded where it is the weight of a layer in integers, or a table of
+        rows that are."""
         value = torch.from_numpy(np.array(array))
+        if place == 0 and node.name in self.tables:
+            return rounded_weights(value, 0, TABLE_BITS)
         if place != 1 or node.name not in self.fixed:
             return value
         bits, per_channel = self.fixed[node.name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,13 @@ def _gather(node: NodeView) -> Call:
     if indices.ndim == 0:
         return Call(lambda x: x.select(axis, int(indices)), node.operands(1))
     if indices.ndim > 1:
-        raise Refused("Gather with indices of more than one dimension")
+        taken, form = _taken(node, axis, indices.ravel()), indices.shape
+        return Call(lambda *x: taken.function(*x).unflatten(axis, form), taken.operands)
+    return _taken(node, axis, indices)
+
+
+def _taken(node: NodeView, axis: int, indices: Any) -> Call:
+    """Places of an axis, by indices [N] that are not negative."""
     steps = np.diff(indices)
     if len(indices) and (steps == (steps[0] if len(steps) else 1)).all() and (not len(steps) or steps[0] > 0):
         step = int(steps[0]) if len(steps) else 1

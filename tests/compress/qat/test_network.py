@@ -145,3 +145,24 @@ def test_an_operation_that_cannot_be_carried_over_is_named(tmp_path: Path) -> No
     model.graph.node[1].op_type = "Hardmax"
     with pytest.raises(StageError, match="stem_relu cannot be trained: operator Hardmax"):
         QatNetwork(model)
+
+
+def test_rows_of_a_table_are_rounded_as_the_file_has_them() -> None:
+    from edgekit.graph.tables import look_ups, store_rows_in_int8
+    from edgekit.graph.taps import open_taps
+
+    table = np.random.default_rng(0).normal(0, np.geomspace(0.01, 10, 500)[:, None], (500, 16))
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (int64[1,6] ids) => (float[1,6,16] y) '
+        "<float[500,16] words> { y = Gather(words, ids) }"
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(table.astype(np.float32), "words"))
+    model.graph.node[0].name = "rows"
+    assert look_ups(model) == ("rows",)
+    placed = Placement("onnxruntime", Scheme(), {}, (), (), tables=("rows",))
+    ids = np.array([[0, 7, 150, 499, 299, 42]])
+    simulated = QatNetwork(model, placed)(torch.from_numpy(ids)).detach().numpy()
+    exact = QatNetwork(model)(torch.from_numpy(ids)).detach().numpy()
+    store_rows_in_int8(model, ("rows",))
+    np.testing.assert_allclose(simulated, open_taps(model, ("y",)).run([ids])["y"], rtol=1e-6)
+    assert np.abs(simulated - exact).max() > 1e-3

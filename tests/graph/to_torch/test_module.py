@@ -129,6 +129,8 @@ NODES: dict[str, tuple[str, list[tuple[int, ...]], dict[str, Any]]] = {
     "gather one": ("Gather", [IMAGE], {"constants": [np.array(2)], "axis": 1}),
     "gather every second": ("Gather", [IMAGE], {"constants": [ints(0, 2)], "axis": 1}),
     "gather shuffled": ("Gather", [IMAGE], {"constants": [ints(3, 0, -2)], "axis": 1}),
+    "gather rows": ("Gather", [IMAGE], {"constants": [ints(0, 1, 2, 3).reshape(2, 2)], "axis": 2}),
+    "gather rows shuffled": ("Gather", [IMAGE], {"constants": [ints(3, 0, -2, 1).reshape(2, 2)], "axis": 2}),
     "expand": ("Expand", [(1, 4, 1, 1)], {"constants": [ints(1, 4, 3, 2)]}),
     "tile": ("Tile", [IMAGE], {"constants": [ints(1, 2, 1, 1)]}),
     "pad with zeros": ("Pad", [IMAGE], {"constants": [ints(0, 1, 2, 0, 0, 0, 1, 3)]}),
