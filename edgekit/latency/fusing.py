@@ -20,8 +20,9 @@ class Fusing:
     and around taking a place of an axis. `gelu`: in which precisions a linear layer runs the GELU behind it. `scales`:
     in which a product of two activations multiplies by a number itself. `channels_last`: images lie so, hence making
     tokens of one moves nothing. `single_head_as_layer`: a product of one head with what a Transpose turned is computed
-    as a linear layer is, with the tensor ahead of the Transpose as its weights. `attends`: it may run an attention at
-    once, which is then one unit.
+    as a linear layer is, with the tensor ahead of the Transpose as its weights. `attends`: an attention is one unit,
+    since it may run it at once; `attends_by_parts`: it runs each part by itself, so only attentions whose parts are
+    known one by one are a unit: together they hang on heads and their widths, which a plan chooses.
     """
 
     residual: frozenset[UnitPrecision]
@@ -35,6 +36,7 @@ class Fusing:
     channels_last: bool = False
     single_head_as_layer: bool = False
     attends: bool = False
+    attends_by_parts: bool = False
 
 
 FUSING: dict[BackendName, Fusing] = {
@@ -59,6 +61,13 @@ FUSING: dict[BackendName, Fusing] = {
         attends=True,
     ),
     # XNNPACK adds in an operator of its own; AI Edge Quantizer leaves nothing in float that has an int8 kernel.
-    "litert": Fusing(frozenset(), functions_in_float=False, channels_last=True, single_head_as_layer=True),
+    "litert": Fusing(
+        frozenset(),
+        functions_in_float=False,
+        channels_last=True,
+        single_head_as_layer=True,
+        attends=True,
+        attends_by_parts=True,
+    ),
 }
 """Runtimes whose layers can be timed one by one on a CPU → what they fuse."""

@@ -7,7 +7,7 @@ specification); weights and scales are made up. A convolution whose padding TFLi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgekit.backends.litert.flatbuffer import pack_graph
 from edgekit.errors import MissingExtraError
 from edgekit.latency.handing_out import CHAINED
+from edgekit.latency.litert_attention import attention_input, write_attention
 from edgekit.latency.litert_functions import WRITERS
 from edgekit.latency.unit import Unit
 
@@ -76,15 +77,17 @@ class FlatbufferLayers:
             return tuple(width or channels for width in family.shape)
         if family.kind == "product":
             return 1, family.groups, size[0], channels // family.groups
+        if family.attention is not None:
+            return attention_input(self.unit)
         if family.kind == "average" or family.is_image:
             return (1, *size, channels) if family.is_image else (1, size[0], channels)
         return (1, channels) if size == (1, 1) else (1, size[0], channels)
 
-    def other(self, shape: tuple[int, ...]) -> int:
-        """The second input of the network, which all copies share. Its zero point is 0: `with_symmetric_factors`."""
-        if not self.others:
+    def other(self, shape: tuple[int, ...], place: int = 0) -> int:
+        """A further input of the network, which all copies share. Its zero point is 0: `with_symmetric_factors`."""
+        if place == len(self.others):
             self.others.append(self.activation(shape))
-        return self.others[0]
+        return self.others[place]
 
     def product_scale(self, terms: int) -> float:
         """Of sums of so many products of two activations."""
@@ -111,10 +114,13 @@ class FlatbufferLayers:
         return len(self.tensors) - 1
 
     def activation(self, shape: tuple[int, ...], scale: float = SCALE, zero: float = 0) -> int:
-        types = self.schema.TensorType
-        if not self.quantized:
-            return self.tensor(shape, types.FLOAT32)
-        return self.tensor(shape, types.INT8, scale=scale, zero=int(zero))
+        return self.in_integers(shape, scale, zero) if self.quantized else self.in_float(shape)
+
+    def in_float(self, shape: tuple[int, ...]) -> int:
+        return self.tensor(shape, self.schema.TensorType.FLOAT32)
+
+    def in_integers(self, shape: tuple[int, ...], scale: float = SCALE, zero: float = 0) -> int:
+        return self.tensor(shape, self.schema.TensorType.INT8, scale=scale, zero=int(zero))
 
     def stored(self, values: NDArray[Any], scale: Any = None, axis: int = 0, zero: int = 0) -> int:
         types = self.schema.TensorType
@@ -153,9 +159,15 @@ class FlatbufferLayers:
 
     def layer(self, tensor: int) -> int:
         """One copy; gives the tensor that it makes."""
-        write = WRITERS.get(self.family.kind)
+        write = write_attention if self.family.kind == "attention" else WRITERS.get(self.family.kind)
         result: int = write(self, tensor) if write else getattr(self, f"_{self.family.kind}")(tensor)
         return result
+
+    def crossed(self, tensor: int, kind: Literal["QUANTIZE", "DEQUANTIZE"]) -> int:
+        """The tensor in integers, or in float."""
+        shape, options = tuple(self.tensors[tensor].shape), f"{kind.capitalize()}Options"
+        made = self.in_integers(shape) if kind == "QUANTIZE" else self.in_float(shape)
+        return self.run(kind, [tensor], made, getattr(self.schema, f"{options}T")(), options)
 
     def result(self) -> int:
         return self.activation(self.shape(self.unit.channels_out, self.family.size_out))

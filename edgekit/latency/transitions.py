@@ -101,10 +101,7 @@ class _Flatbuffer(FlatbufferLayers):
         for precision in chain:
             self.quantized = precision == "i"
             if precision != before:
-                kind = "QUANTIZE" if self.quantized else "DEQUANTIZE"
-                options = "QuantizeOptions" if self.quantized else "DequantizeOptions"
-                made = self.activation(self.shape(self.unit.channels_in, self.family.size))
-                tensor = self.run(kind, [tensor], made, getattr(self.schema, f"{options}T")(), options)
+                tensor = self.crossed(tensor, "QUANTIZE" if self.quantized else "DEQUANTIZE")
             tensor = self.layer(tensor)
             before = precision
         self.outputs.append(tensor)
