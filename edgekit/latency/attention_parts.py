@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgekit.latency.attention import AttentionReader, GraphAttention
 
-__all__ = ["is_gathered", "is_written"]
+__all__ = ["APART", "BY_HEADS", "KEYS_BY_HEADS", "KEYS_TURNED", "is_gathered", "is_written"]
 
 FREE = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze"})
 TAKING = frozenset({"Gather", "Split"})
 """What takes queries, keys or values out of one tensor."""
 
-APART, BY_HEADS, KEYS_BY_HEADS, KEYS_TURNED = (2, 0, 3, 1, 4), (0, 2, 1, 3), (0, 2, 3, 1), (0, 1, 3, 2)
-"""Orders of axes: of one tensor for all; of [1, places, heads, channels]; of keys already by heads."""
+APART = (2, 0, 3, 1, 4)
+"""Order of axes that makes of [1, places, 3, heads, channels] queries, keys and values, one behind another."""
+
+BY_HEADS, KEYS_BY_HEADS = (0, 2, 1, 3), (0, 2, 3, 1)
+"""Orders that make of [1, places, heads, channels] what products take. The first one also leads back."""
+
+KEYS_TURNED = (0, 1, 3, 2)
+"""Order of keys that are already by heads."""
 
 
 def is_gathered(told: GraphAttention) -> bool:
@@ -43,15 +49,28 @@ def is_written(reader: AttentionReader, told: GraphAttention) -> bool:
     wanted = [(APART,), (APART, KEYS_TURNED), (APART,)] if gathered else [
         (BY_HEADS,), (KEYS_BY_HEADS,), (BY_HEADS,)
     ]  # fmt: skip
-    scales = [[node.op_type for node in side].count("Mul") for side in sides]
+    scales = [node.op_type for node in told.nodes].count("Mul")
     known = FREE | TAKING | {"Add", "Mul", "Transpose"}
     return (
         moves == wanted
-        and max(scales) < 2
+        and scales == len(form.scaled)
+        and (form.packed or all(is_projected(reader, tensor) for tensor in told.inputs))
         and all(node.op_type in known for side in sides for node in side)
         and [order(node) for node in reader.behind(last)[0] if node.op_type not in FREE] == [BY_HEADS]
         and is_by_heads(reader, told, sides, gathered=gathered)
     )
+
+
+def is_projected(reader: AttentionReader, tensor: str) -> bool:
+    """Whether a layer makes a tensor for this attention alone, so that its weights can take a scale."""
+    maker = reader.wires.makers.get(tensor)
+    if maker is None or len(reader.wires.readers[tensor]) != 1 or tensor in reader.wires.outputs:
+        return False
+    if maker.op_type == "Add" and any(map(reader.is_stored, maker.input)):
+        maker = reader.wires.makers.get(
+            next(name for name in maker.input if not reader.is_stored(name)), maker
+        )
+    return maker.op_type in ("Gemm", "MatMul") and reader.is_stored(maker.input[1])
 
 
 def takes_part(reader: AttentionReader, node: Any, *, gathered: bool) -> bool:

@@ -1,16 +1,19 @@
 """Copies of one attention, operation by operation, as the converter and the quantizer leave it: see `litert_layers`.
 
-Scales stand where the converter moves them to, ahead of what turns a tensor. With a single head nothing has to be
-turned, and the scores are a layer whose weights are the keys.
+Scales stand where the converter moves them to, ahead of what turns a tensor: right behind a projection that is into its
+weights, and nothing is left of them. With a single head nothing has to be turned, and the scores are a layer whose
+weights are the keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.latency.attention_parts import APART, BY_HEADS, KEYS_BY_HEADS, KEYS_TURNED
 from edgekit.latency.litert_functions import (
     arithmetic,
     by_heads,
@@ -32,13 +35,6 @@ __all__ = ["attention_input", "write_attention"]
 
 FACTOR = np.float32(0.35)
 
-APART = (2, 0, 3, 1, 4)
-"""[1, places, 3, heads, channels] with queries, keys and values one behind another."""
-
-HEADS_FIRST, TURNED, BACK = (0, 2, 1, 3), (0, 2, 3, 1), (0, 2, 1, 3)
-"""[1, places, heads, channels] by heads; the same for keys; and what a head gives beside that of the others again."""
-
-KEYS_TURNED = (0, 1, 3, 2)
 PARTS = ("queries", "keys", "values")
 
 
@@ -70,7 +66,7 @@ def write_attention(layers: FlatbufferLayers, tensor: int) -> int:
     weights = as_function(layers, scores, weighed)
     summed = by_heads(layers, weights, values, heads, (queries, keys, value_width))
     return reshaped(
-        layers, turned(layers, summed, BACK) if heads > 1 else summed, (1, queries, heads * value_width)
+        layers, turned(layers, summed, BY_HEADS) if heads > 1 else summed, (1, queries, heads * value_width)
     )
 
 
@@ -84,20 +80,22 @@ def by_part(layers: FlatbufferLayers, tensor: int) -> tuple[int, int, int]:
         parts = [place_of(layers, whole, 0, place) for place in range(len(PARTS))]
     else:
         parts = taken_apart(layers, tensor)
-    queries, keys, values = (
-        as_function(layers, part, lambda made, name=name: prepared(layers, made, name))  # type: ignore[misc]
-        if form.biased or name in form.scaled
-        else part
-        for part, name in zip(parts, PARTS, strict=True)
-    )
+    if form.packed:
+        parts = [
+            as_function(layers, part, partial(prepared, layers, name))
+            if form.biased or name in form.scaled
+            else part
+            for part, name in zip(parts, PARTS, strict=True)
+        ]
+    queries, keys, values = parts
     if layers.family.groups == 1:
         return queries, keys, values
     if form.gathered:
         return queries, turned(layers, keys, KEYS_TURNED), values
     return (
-        split(layers, queries, HEADS_FIRST),
-        split(layers, keys, TURNED),
-        split(layers, values, HEADS_FIRST),
+        split(layers, queries, BY_HEADS),
+        split(layers, keys, KEYS_BY_HEADS),
+        split(layers, values, BY_HEADS),
     )
 
 
@@ -112,7 +110,7 @@ def taken_apart(layers: FlatbufferLayers, tensor: int) -> list[int]:
     return [part_of(layers, tensor, 2, begin, width) for begin, width in zip(begins, widths, strict=True)]
 
 
-def prepared(layers: FlatbufferLayers, tensor: int, name: str) -> int:
+def prepared(layers: FlatbufferLayers, name: str, tensor: int) -> int:
     """With its bias, and scaled, where its form is so."""
     form, shape = form_of(layers.unit), tuple(layers.tensors[tensor].shape)
     if form.biased:
