@@ -21,8 +21,9 @@ class Fusing:
     an axis. `gelu`: in which precisions a linear layer runs the GELU behind it. `scales`:
     in which a product of two activations multiplies by a number itself. `channels_last`: images lie so, hence making
     tokens of one moves nothing. `single_head_as_layer`: a product of one head with what a Transpose turned is computed
-    as a linear layer is, with the tensor ahead of the Transpose as its weights. `attends`: it may run an attention at
-    once, which is then one unit.
+    as a linear layer is, with the tensor ahead of the Transpose as its weights. `attends`: an attention is one unit,
+    since it may run it at once; `attends_by_parts`: it runs each part by itself, so only attentions whose parts are
+    known one by one are a unit: together they hang on heads and their widths, which a plan chooses.
     """
 
     residual: frozenset[UnitPrecision]
@@ -38,6 +39,7 @@ class Fusing:
     channels_last: bool = False
     single_head_as_layer: bool = False
     attends: bool = False
+    attends_by_parts: bool = False
 
     def in_network(self, *, attends: bool) -> Fusing:
         """What it does in a network that attends, or in one that does not."""
@@ -77,6 +79,8 @@ FUSING: dict[BackendName, Fusing] = {
         rounds_functions=True,
         channels_last=True,
         single_head_as_layer=True,
+        attends=True,
+        attends_by_parts=True,
     ),
 }
 """Runtimes whose layers can be timed one by one on a CPU → what they fuse."""

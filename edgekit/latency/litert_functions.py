@@ -7,7 +7,7 @@ hangs on the scales too: a variance's epsilon has one that XNNPACK's addition re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from edgekit.latency.litert_layers import FlatbufferLayers
     from edgekit.latency.unit import Kind
 
-__all__ = ["WRITERS"]
+__all__ = [
+    "WRITERS", "arithmetic", "by_heads", "by_single_head", "number", "numbers", "part_of", "place_of", "reshaped",
+    "softmax", "turned",
+]  # fmt: skip
 
 LEAST = -128
 EPSILON = np.float32(1e-5)
@@ -49,29 +52,36 @@ def product(layers: FlatbufferLayers, tensor: int) -> int:
     heads, rows = family.groups, family.size[0]
     inner, columns = unit.channels_in // heads, unit.channels_out // heads
     if family.axes:
-        return single_head(layers, tensor, inner, columns)
-    left = reshaped(layers, tensor, (heads, rows, inner))
-    right = reshaped(layers, layers.other((1, heads, inner, columns)), (heads, inner, columns))
+        return by_single_head(layers, tensor, layers.other((1, 1, columns, inner)), (rows, inner, columns))
+    right = layers.other((1, heads, inner, columns))
+    return by_heads(layers, tensor, right, heads, (rows, inner, columns))
+
+
+def by_heads(layers: FlatbufferLayers, left: int, right: int, heads: int, sizes: tuple[int, int, int]) -> int:
+    """`sizes`: rows, terms of each sum, columns; of each head."""
+    rows, inner, columns = sizes
+    sides = [reshaped(layers, left, (heads, rows, inner)), reshaped(layers, right, (heads, inner, columns))]
     options = layers.schema.BatchMatMulOptionsT()
     made = layers.activation((heads, rows, columns), layers.product_scale(inner))
-    layers.run("BATCH_MATMUL", [left, right], made, options, "BatchMatMulOptions")
+    layers.run("BATCH_MATMUL", sides, made, options, "BatchMatMulOptions")
     return reshaped(layers, made, (1, heads, rows, columns))
 
 
-def single_head(layers: FlatbufferLayers, tensor: int, inner: int, columns: int) -> int:
-    """What the converter makes of one head: a layer whose weights are computed, which XNNPACK leaves to LiteRT."""
+def by_single_head(layers: FlatbufferLayers, left: int, right: int, sizes: tuple[int, int, int]) -> int:
+    """What the converter makes of one head and a right side that is turned: a layer whose weights are computed, which
+    XNNPACK leaves to LiteRT. `sizes`: rows, terms of each sum, columns."""
+    rows, inner, columns = sizes
     options = layers.schema.FullyConnectedOptionsT()
-    weights = reshaped(layers, layers.other((1, 1, columns, inner)), (columns, inner))
-    rows = layers.family.size[0]
+    weights = reshaped(layers, right, (columns, inner))
     made = layers.activation((rows, columns), layers.product_scale(inner))
-    layers.run("FULLY_CONNECTED", [tensor, weights, -1], made, options, "FullyConnectedOptions")
+    layers.run("FULLY_CONNECTED", [left, weights, -1], made, options, "FullyConnectedOptions")
     return reshaped(layers, made, (1, 1, rows, columns))
 
 
 def softmax(layers: FlatbufferLayers, tensor: int) -> int:
     options = layers.schema.SoftmaxOptionsT()
     options.beta = 1.0
-    made = layers.activation(layers.shape(layers.unit.channels_in, layers.family.size), SHARES, LEAST)
+    made = layers.activation(tuple(layers.tensors[tensor].shape), SHARES, LEAST)
     return layers.run("SOFTMAX", [tensor], made, options, "SoftmaxOptions")
 
 
@@ -124,25 +134,39 @@ def pointwise(layers: FlatbufferLayers, tensor: int) -> int:
 
 
 def transpose(layers: FlatbufferLayers, tensor: int) -> int:
-    family = layers.family
-    whole = layers.shape(layers.unit.channels_in, family.size)
-    order = layers.stored(np.array(family.axes, np.int32))
-    made = layers.activation(tuple(whole[axis] for axis in family.axes))
+    return turned(layers, tensor, layers.family.axes)
+
+
+def turned(layers: FlatbufferLayers, tensor: int, axes: Sequence[int]) -> int:
+    """The same values with their axes in this order."""
+    whole = layers.tensors[tensor].shape
+    order = layers.stored(np.array(axes, np.int32))
+    made = on_grid_of(layers, tensor, tuple(whole[axis] for axis in axes))
     return layers.run(
         "TRANSPOSE", [tensor, order], made, layers.schema.TransposeOptionsT(), "TransposeOptions"
     )
 
 
 def place(layers: FlatbufferLayers, tensor: int) -> int:
-    """The first one of an axis, which a reshape then takes away."""
-    (axis,) = layers.family.axes
-    whole = layers.shape(layers.unit.channels_in, layers.family.size)
-    taken = tuple(1 if index == axis else size for index, size in enumerate(whole))
-    ends = [layers.stored(np.array(values, np.int32)) for values in ((0,) * len(taken), taken)]
-    made = layers.run(
-        "SLICE", [tensor, *ends], layers.activation(taken), layers.schema.SliceOptionsT(), "SliceOptions"
-    )
-    return reshaped(layers, made, taken[:axis] + taken[axis + 1 :])
+    """The first one of an axis."""
+    return place_of(layers, tensor, layers.family.axes[0], 0)
+
+
+def place_of(layers: FlatbufferLayers, tensor: int, axis: int, index: int) -> int:
+    """One place of an axis, which a reshape then takes away."""
+    shape = tuple(layers.tensors[tensor].shape)
+    made = part_of(layers, tensor, axis, index, 1)
+    return reshaped(layers, made, shape[:axis] + shape[axis + 1 :])
+
+
+def part_of(layers: FlatbufferLayers, tensor: int, axis: int, begin: int, count: int) -> int:
+    """So many places of an axis, from `begin` on."""
+    shape = layers.tensors[tensor].shape
+    begins = tuple(begin if number == axis else 0 for number in range(len(shape)))
+    taken = tuple(count if number == axis else size for number, size in enumerate(shape))
+    ends = [layers.stored(np.array(values, np.int32)) for values in (begins, taken)]
+    made = on_grid_of(layers, tensor, taken)
+    return layers.run("SLICE", [tensor, *ends], made, layers.schema.SliceOptionsT(), "SliceOptions")
 
 
 def arithmetic(
@@ -156,13 +180,17 @@ def arithmetic(
 
 def reshaped(layers: FlatbufferLayers, tensor: int, shape: tuple[int, ...]) -> int:
     """The same values on the same scale."""
-    given = layers.tensors[tensor].quantization
-    grid = () if given is None else (given.scale[0], given.zeroPoint[0])
     options = layers.schema.ReshapeOptionsT()
     options.newShape = list(shape)
-    made = layers.activation(shape, *grid)
+    made = on_grid_of(layers, tensor, shape)
     sizes = layers.stored(np.array(shape, np.int32))
     return layers.run("RESHAPE", [tensor, sizes], made, options, "ReshapeOptions")
+
+
+def on_grid_of(layers: FlatbufferLayers, tensor: int, shape: tuple[int, ...]) -> int:
+    """A result on the scale of this tensor, as what only moves values has to have."""
+    given = layers.tensors[tensor].quantization
+    return layers.activation(shape, *(() if given is None else (given.scale[0], given.zeroPoint[0])))
 
 
 def number(layers: FlatbufferLayers, value: np.float32) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgekit.backends.litert.flatbuffer import pack_graph
 from edgekit.errors import MissingExtraError
 from edgekit.latency.handing_out import CHAINED
+from edgekit.latency.litert_attention import attention_input, write_attention
 from edgekit.latency.litert_functions import WRITERS
 from edgekit.latency.unit import Unit
 
@@ -77,15 +78,17 @@ class FlatbufferLayers:
             return tuple(width or channels for width in family.shape)
         if family.kind == "product":
             return 1, family.groups, size[0], channels // family.groups
+        if family.attention is not None:
+            return attention_input(self.unit)
         if family.kind == "average" or family.is_image:
             return (1, *size, channels) if family.is_image else (1, size[0], channels)
         return (1, channels) if size == (1, 1) else (1, size[0], channels)
 
-    def other(self, shape: tuple[int, ...]) -> int:
-        """The second input of the network, which all copies share. Its zero point is 0: `with_symmetric_factors`."""
-        if not self.others:
+    def other(self, shape: tuple[int, ...], place: int = 0) -> int:
+        """A further input of the network, which all copies share. Its zero point is 0: `with_symmetric_factors`."""
+        if place == len(self.others):
             self.others.append(self.activation(shape))
-        return self.others[0]
+        return self.others[place]
 
     def product_scale(self, terms: int) -> float:
         """Of sums of so many products of two activations."""
@@ -157,7 +160,7 @@ class FlatbufferLayers:
 
     def layer(self, tensor: int) -> int:
         """One copy; gives the tensor that it makes: of one in float between integers, in these."""
-        write = WRITERS.get(self.family.kind)
+        write = write_attention if self.family.kind == "attention" else WRITERS.get(self.family.kind)
         tensor = self.crossed(tensor, "DEQUANTIZE") if self.family.rounded else tensor
         result: int = write(self, tensor) if write else getattr(self, f"_{self.family.kind}")(tensor)
         return self.crossed(result, "QUANTIZE") if self.family.rounded else result

@@ -43,6 +43,9 @@ class AttentionForm:
     """How an attention is written. `masked`: something is added to the scores; `packed`: one tensor holds queries, keys
     and values; `biased`: to these their projections' biases are added behind the split; `guarded`: weights that are no
     numbers are replaced.
+
+    Told only where a runtime runs each part by itself: `gathered`: what is packed is turned whole and taken apart by
+    the places of an axis; `float_functions`: of one in int8 the softmax and all arithmetic are float between integers.
     """
 
     scaled: tuple[Scaled, ...] = ()
@@ -50,18 +53,22 @@ class AttentionForm:
     packed: bool = False
     biased: bool = False
     guarded: bool = False
+    gathered: bool = False
+    float_functions: bool = False
 
     @property
     def parted(self) -> AttentionForm:
         """With a projection for each: exporters pack three into one product only where they are equally wide."""
-        return replace(self, packed=False, biased=False)
+        return replace(self, packed=False, biased=False, gathered=False)
 
     def text(self) -> str:
         """In words: `packed, scaled queries, scaled keys`."""
         words = ["packed"] if self.packed else []
+        words += ["gathered"] if self.gathered else []
         words += ["biased"] if self.biased else []
         words += [f"scaled {what}" for what in self.scaled]
         words += [word for word, is_so in (("masked", self.masked), ("guarded", self.guarded)) if is_so]
+        words += ["functions in float"] if self.float_functions else []
         return ", ".join(words)
 
 
@@ -198,8 +205,11 @@ class Unit:
         )
 
     def in_precision(self, precision: UnitPrecision) -> Unit:
-        """The same unit computed in another precision."""
-        return replace(self, family=replace(self.family, precision=precision))
+        """The same unit computed in another precision; an attention's functions then have it too."""
+        form = self.family.attention
+        if form is not None and precision == "fp32":
+            form = replace(form, float_functions=False)
+        return replace(self, family=replace(self.family, precision=precision, attention=form))
 
     @property
     def macs(self) -> int:

@@ -13,6 +13,7 @@ from edgekit.graph.layers import name_nodes
 from edgekit.graph.proto import read_model
 from edgekit.graph.rewrites import means_to_pooling
 from edgekit.latency.attention import AttentionReader, GraphAttention
+from edgekit.latency.attention_parts import is_gathered, is_written
 from edgekit.latency.functions import function_family, moving_family, pointwise_family, vanishes
 from edgekit.latency.fusing import FUSING, Fusing
 from edgekit.latency.naming import layer_name, told_once
@@ -87,7 +88,10 @@ class _Reader:
         self.stream = {layer.name for layer in between_products(model)} if fusing.stream_in_float else set()
         self.taken: set[int] = set()
         self.attentions: dict[int, GraphAttention] = {}
-        for attention in AttentionReader(self.wires).read() if fusing.attends else ():
+        reader = AttentionReader(self.wires)
+        for attention in reader.read() if fusing.attends else ():
+            if fusing.attends_by_parts and not is_written(reader, attention):
+                continue
             last = id(attention.nodes[1])  # all that it reads stands before
             self.attentions[last] = attention
             self.taken.update(id(node) for node in attention.nodes if id(node) != last)
@@ -186,8 +190,12 @@ class _Reader:
 
     def attention(self, told: GraphAttention) -> Unit:
         self.taken.update(id(node) for node in told.nodes)
+        form = told.form
+        if self.fusing.attends_by_parts:
+            in_float = self.precision == "int8" and self.fusing.functions_in_float
+            form = replace(form, gathered=is_gathered(told), float_functions=in_float)
         return Unit(
-            Family("attention", told.size, self.precision, groups=told.heads, attention=told.form),
+            Family("attention", told.size, self.precision, groups=told.heads, attention=form),
             told.key_width,
             told.value_width,
             nodes=tuple(node.name for node in told.nodes),

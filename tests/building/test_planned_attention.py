@@ -11,11 +11,12 @@ import onnx
 import pytest
 import torch
 
+from edgekit.backends.litert.flatbuffer import read_flatbuffer, read_ops
 from edgekit.data import make_splits, open_source
 from edgekit.latency import save_table, units_of
 from edgekit.model import export_onnx, load_module, locate
 from edgekit.result import load_result
-from edgekit.types import Preprocess
+from edgekit.types import BackendName, Preprocess
 from tests.building.command import build_arguments, run
 from tests.conftest import UserNetwork
 from tests.planning.attentions import attention_table
@@ -59,14 +60,17 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> UserNetwork:
     return UserNetwork(folder, f"{folder / 'net.py'}:make", folder / "net.safetensors")
 
 
-def test_a_build_prunes_heads_and_meets_its_budget(network: UserNetwork, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["onnxruntime", "litert"])
+def test_a_build_prunes_heads_and_meets_its_budget(
+    network: UserNetwork, runtime: BackendName, tmp_path: Path
+) -> None:
     example = open_source("digits", Preprocess(), tmp_path).take(np.arange(1)).inputs
     path = tmp_path / "network.onnx"
     export_onnx(load_module(locate(network.model, network.weights)), example, path)
-    table = attention_table(units_of(path, "onnxruntime", "int8").units, only_heads=True)
+    table = attention_table(units_of(path, runtime, "int8").units, runtime, only_heads=True)
     table = replace(table, measured_on=replace(table.measured_on, arch=ARCHITECTURE, machine="no board"))
     save_table(table, tmp_path / "table.json")
-    shared = {"runtime": "onnxruntime", "precision": "int8"}
+    shared = {"runtime": runtime, "precision": "int8"}
     whole = run(build_arguments(network, tmp_path, out=str(tmp_path / "whole"), max_drop="20%", **shared))
     assert whole.returncode == 0, whole.stderr
     (size,) = {row.size_bytes for row in load_result(tmp_path / "whole" / "result.json").candidates}
@@ -89,6 +93,13 @@ def test_a_build_prunes_heads_and_meets_its_budget(network: UserNetwork, tmp_pat
     variant = next(row for row in result.variants if row.id == trained.variant)
     assert variant.macs < result.variants[0].macs
     assert trained.macs == pytest.approx(variant.macs / result.variants[0].macs, rel=0.02)
-    graph = onnx.load(next((tmp_path / "out").rglob("model.onnx"))).graph
-    weights = {tuple(tensor.dims) for tensor in graph.initializer}
-    assert (64, 3 * 16 * heads) in weights  # the packed projection of the heads that are left
+    packed = 3 * 16 * heads  # the projection of the heads that are left
+    assert {(64, packed), (packed, 64)} & stored_shapes(tmp_path / "out")
+
+
+def stored_shapes(bundle: Path) -> set[tuple[int, ...]]:
+    """Of the weights in the artifact of a bundle."""
+    for path in bundle.rglob("model.onnx"):
+        return {tuple(tensor.dims) for tensor in onnx.load(path).graph.initializer}
+    ops = read_ops(read_flatbuffer(next(bundle.rglob("*.tflite"))))
+    return {tensor.shape for op in ops for tensor in op.inputs if tensor.constant}

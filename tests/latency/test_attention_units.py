@@ -82,17 +82,16 @@ def test_onnx_runtime_rounds_around_functions_that_it_has_in_float(transformer: 
 
 
 @pytest.mark.parametrize(
-    ("runtime", "precision", "scales"),
-    [("onnxruntime", "fp32", 0), ("onnxruntime", "int8", 0), ("openvino", "int8", 0), ("litert", "fp32", 2)],
+    ("runtime", "precision"),
+    [(runtime, precision) for runtime in RUNTIMES for precision in ("fp32", "int8")],
 )
-def test_scales_are_those_of_an_attention_where_its_runtime_runs_it_at_once(
-    transformer: Path, runtime: BackendName, precision: UnitPrecision, scales: int
+def test_scales_are_those_of_an_attention(
+    transformer: Path, runtime: BackendName, precision: UnitPrecision
 ) -> None:
     network = units_of(transformer, runtime, precision)
-    left = [unit for unit in network.units if unit.family.operand == "scalar"]
-    assert len(left) == scales
+    assert not any(unit.family.operand == "scalar" for unit in network.units)
     products = [unit.family.kind for unit in network.units if unit.family.kind in ("attention", "product")]
-    assert products == (["product", "product"] if scales else ["attention"])
+    assert products == ["attention"]
 
 
 def test_openvino_runs_a_gelu_within_the_layer_before(transformer: Path) -> None:
@@ -197,13 +196,13 @@ def test_children_differ_in_heads_and_blocks_and_a_table_is_told_of_all(tmp_path
     heads = []
     for index, whole in enumerate(fewer_heads(module, EXAMPLE)):
         export_onnx(whole, EXAMPLE, tmp_path / f"heads-{index}.onnx")
-        products = [
+        (attention,) = (
             unit
             for unit in units_of(tmp_path / f"heads-{index}.onnx", "litert", "int8").units
-            if unit.family.kind == "product"
-        ]
-        heads.append(products[0].family.groups)
-        assert products[0].channels_in == 8 * heads[-1]
+            if unit.family.kind == "attention"
+        )
+        heads.append(attention.family.groups)
+        assert attention.channels_in == 8
     assert heads == [1, 2, 3]
     largest = {
         unit.family

@@ -179,11 +179,9 @@ def test_what_is_left_of_each_attention_is_told(case: Case) -> None:
 
 
 def test_an_attention_that_no_table_times_stays_whole_with_its_reason(case: Case) -> None:
-    """LiteRT's products are timed by themselves."""
-    units = units_of(case.path, "litert", "int8")
-    assembled = assemble(
-        units, case.coupling, attention_table(units.units, "litert"), case.harm, PlanLimits(latency_ms=1.0)
-    )
+    """As one that is written in a way that no unit is."""
+    units = NetworkUnits(tuple(unit for unit in case.units.units if unit.family.kind != "attention"), ())
+    assembled = assemble(units, case.coupling, case.table, case.harm, PlanLimits(latency_ms=1.0))
     assert {group.name for group in assembled.problem.groups} == {
         "net.vit.layers.0.mlp.fc1", "net.vit.layers.1.mlp.fc1"
     }  # fmt: skip
@@ -193,6 +191,32 @@ def test_an_attention_that_no_table_times_stays_whole_with_its_reason(case: Case
     plan = unchanged(assembled.problem)
     told = attention_choices(case.coupling, assembled.kept, plan_choices(assembled.problem, plan))
     assert all("none that the table's runtime is timed with" in attention.why for attention in told)
+
+
+def test_a_plan_for_litert_narrows_attentions_by_their_units(case: Case, tmp_path: Path) -> None:
+    units = units_of(case.path, "litert", "int8")
+    table = attention_table(units.units, "litert")
+    problem = assemble(units, case.coupling, table, case.harm, PlanLimits(latency_ms=1e6)).problem
+    whole = unchanged(problem)
+    first, second = (f"net.vit.layers.{layer}.attention" for layer in range(2))
+    narrow = {f"{first}.q_proj heads": 3, f"{first}.q_proj": 8, f"{second}.q_proj heads": 1}
+    plan = predicted(problem, {**whole.widths, **narrow}, (), whole.precisions)
+    export_onnx(case.pruned(plan), IMAGES, tmp_path / "pruned.onnx")
+    told = table.predict_network(units_of(tmp_path / "pruned.onnx", "litert", "int8").units)
+    assert told.latency_ms is not None, [row.outside for row in told.outside]
+    assert plan.latency_ms == pytest.approx(told.latency_ms.value, rel=1e-6)
+    assert plan.latency_ms < whole.latency_ms
+
+
+def test_a_masked_attention_stays_whole_in_a_plan_for_litert(tmp_path: Path) -> None:
+    network = with_biases(written.BertLike()).eval()
+    export_onnx(network, written.TOKENS, tmp_path / "network.onnx")
+    coupling = coupled(network, written.TOKENS, CONFIG)
+    kept: dict[str, str] = {}
+    units = units_of(tmp_path / "network.onnx", "litert", "fp32").units
+    assert linked_attentions(units, coupling, kept) == ()
+    assert all("none that the table's runtime is timed with" in reason for reason in kept.values())
+    assert set(kept) == set(coupling.attentions[0].makers)
 
 
 def test_heads_that_the_table_does_not_reach_are_told(case: Case) -> None:
@@ -243,13 +267,21 @@ WRITTEN: dict[str, tuple[Callable[[], nn.Module], Example]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRITTEN)
-def test_the_units_of_a_narrowed_attention_are_those_that_were_foreseen(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    [
+        *((name, "onnxruntime") for name in WRITTEN),
+        *((name, "litert") for name in ("fused", "separate", "torch")),
+    ],
+)
+def test_the_units_of_a_narrowed_attention_are_those_that_were_foreseen(
+    name: str, runtime: BackendName, tmp_path: Path
+) -> None:
     """However it is written, and whether the exporter packs its projections into one or not."""
     make, example = WRITTEN[name]
     network = folded(with_biases(make()).eval())
     export_onnx(network, example, tmp_path / "network.onnx")
-    units = units_of(tmp_path / "network.onnx", "onnxruntime", "fp32").units
+    units = units_of(tmp_path / "network.onnx", runtime, "fp32").units
     coupling = coupled(network, example, replace(CONFIG, round_to=4))
     kept: dict[str, str] = {}
     linked = linked_attentions(units, coupling, kept)
@@ -266,7 +298,7 @@ def test_the_units_of_a_narrowed_attention_are_those_that_were_foreseen(name: st
         ]
         export_onnx(apply_plan(network, example, PrunePlan(tuple(steps))), example, tmp_path / "narrow.onnx")
         foreseen = [unit.text() for item in placed for unit in item.at(widths)]
-        real = [unit.text() for unit in units_of(tmp_path / "narrow.onnx", "onnxruntime", "fp32").units]
+        real = [unit.text() for unit in units_of(tmp_path / "narrow.onnx", runtime, "fp32").units]
         assert sorted(foreseen) == sorted(real)
 
 
