@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.base import example_tensors
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.base import Example
 
-__all__ = ["exported_program", "operator_name"]
+__all__ = ["exported_program", "only_checks", "operator_name", "options_of", "tensors_of"]
 
 _TRACE_ERRORS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, AttributeError, KeyError)
 
@@ -39,3 +40,25 @@ def operator_name(node: Any) -> str:
     """The operator of a node, without overload and the underscore of its form in place; "" for what is none."""
     schema = getattr(node.target, "_schema", None)
     return "" if schema is None else str(schema.name).rpartition("::")[2].rstrip("_")
+
+
+def only_checks(node: Any) -> bool:
+    """Whether the operator gives and changes nothing: it asserts something of its input."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.returns and not schema.is_mutable
+
+
+def options_of(node: Any) -> dict[str, Any]:
+    """Arguments of an operator by the names of its schema."""
+    names = [argument.name for argument in node.target._schema.arguments]
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def tensors_of(node: Any) -> Iterator[Any]:
+    """Nodes that an operator reads, in the order of its arguments; one that stands there twice comes twice."""
+    import torch
+
+    for argument in (*node.args, *node.kwargs.values()):
+        for part in argument if isinstance(argument, (list, tuple)) else (argument,):
+            if isinstance(part, torch.fx.Node):
+                yield part

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +45,14 @@ class NetworkUnits:
     """The units in the order of the graph. `unmeasured`: nodes that take time and are no unit, as `Slice /a/Slice`.
 
     `otherwise`: what some of these become in narrower networks, in the other precision, at the largest widths that have
-    it: which matrix products are small hangs on the network.
+    it: which matrix products are small hangs on the network. `carried`: results of nodes that are no unit → the tensors
+    that they have the channels of.
     """
 
     units: tuple[Unit, ...]
     unmeasured: tuple[str, ...]
     otherwise: tuple[Unit, ...] = ()
+    carried: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def to_measure(self) -> tuple[Unit, ...]:
@@ -98,6 +101,11 @@ class _Reader:
 
     def read(self) -> NetworkUnits:
         units, unmeasured = [], []
+        carried = {
+            str(node.output[0]): tuple(self.wires.computed(node))
+            for node in self.wires.nodes
+            if self.keeps_channels(node)
+        }
         for node in self.wires.nodes:
             if id(node) in self.taken or node.op_type in FREE or self.wires.is_constant(node):
                 continue
@@ -110,7 +118,18 @@ class _Reader:
         once = told_once(units)
         kept = tuple(self.left_in_float(unit, limit) for unit in once)
         otherwise = [*when_small(kept, limit), *(unit for unit in once if unit not in kept and unit.macs)]
-        return NetworkUnits(kept, tuple(unmeasured), tuple(otherwise))
+        return NetworkUnits(kept, tuple(unmeasured), tuple(otherwise), carried)
+
+    def keeps_channels(self, node: Any) -> bool:
+        """Whether a node that is no unit hands channels on: it moves nothing, or sets tokens beside others."""
+        if node.op_type in FREE:
+            return len(self.wires.computed(node)) == 1
+        if node.op_type == "Transpose":
+            return vanishes(self.wires, node, self.fusing)
+        rank = len(self.shapes.of(node.output[0]))
+        return (
+            node.op_type == "Concat" and rank == 3 and int(self.shapes.attribute(node, "axis", 0)) % rank < 2
+        )
 
     def left_in_float(self, unit: Unit, limit: float) -> Unit:
         """In float where this runtime leaves it so: a matrix product of less MACs, or a sum of a transformer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from edgekit.plan.solving import (
     WidthGroup,
     WidthTable,
 )
+from edgekit.planning.carrying import CarriedChannels, packed_layers
 from edgekit.planning.coupling import CoupledGroup, Coupling
 from edgekit.planning.merging import offered_units
 from edgekit.planning.placing import LinkedAttention, PlacedUnit, linked_attentions, placed_units
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Assembled", "assemble"]
 
 UNTIMED = "the table tells no time of"
+
+STREAM = "where an embedding gets narrower, norms go over the channels that are left"
 
 FEWER = {"head": "fewer heads", "channel": "narrower widths"}
 
@@ -70,9 +74,12 @@ def assemble(
     merged, slower = offered_units(network.units, coupling, sensitivity, time_ms)
     notes += slower
     linked = linked_attentions(network.units, coupling, kept)
-    groups = usable_groups(network.units, coupling, linked, sensitivity, kept)
-    placed = placed_units(network.units, coupling, linked, {group.name for group in groups}, merged)
+    carried = CarriedChannels(network.units, coupling, network.carried)
+    packed = packed_layers(network.units, coupling, carried)
+    groups = usable_groups(network.units, coupling, linked, sensitivity, kept, packed)
+    placed = placed_units(network.units, coupling, linked, {group.name for group in groups}, merged, carried)
     groups = reached(groups, coupling, placed, time_ms, kept)
+    notes += normalized(groups)
     units = tuple(
         layer_unit(item, {group.name: group for group in groups}, time_ms, sensitivity) for item in placed
     )
@@ -108,6 +115,12 @@ def assemble(
     )
 
 
+def normalized(groups: Sequence[CoupledGroup]) -> list[str]:
+    """What narrowing means where norms go across the channels."""
+    streams = [group.name for group in groups if group.normalizing and len(group.widths) > 1]
+    return [f"{STREAM}: {', '.join(streams)}"] if streams else []
+
+
 def timing(
     table: LatencyTable, units: Sequence[Unit]
 ) -> tuple[Callable[[Unit], float | None], float, list[str]]:
@@ -120,6 +133,7 @@ def timing(
     if correction is None:
         notes.append("the sum is not corrected by whole networks, which cost more than their layers")
 
+    @functools.cache  # of thousands of choices of a stream, heads and their widths the units are mostly the same
     def time_ms(unit: Unit) -> float | None:
         told = table.predict(unit).latency_ms
         if told is None or correction is None:
@@ -135,10 +149,13 @@ def usable_groups(
     linked: Collection[LinkedAttention],
     sensitivity: Sensitivity,
     kept: dict[str, str],
+    packed: Collection[str],
 ) -> list[CoupledGroup]:
-    """Groups whose harm was measured and whose layers all are units; of the others `kept` gets the reason."""
+    """Groups whose harm was measured and whose layers all are units, or `packed` in one; of the others `kept` gets the
+    reason.
+    """
     measured = {group.layer for group in sensitivity.groups}
-    timed = {unit.layer for unit in units}
+    timed = {unit.layer for unit in units}.union(packed)
     seen = {name for link in linked for name in link.attention.groups}
     unseen = {name for attention in coupling.attentions for name in attention.groups} - seen
     groups = []

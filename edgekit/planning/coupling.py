@@ -42,7 +42,7 @@ class GroupChannels:
 @dataclass(frozen=True)
 class CoupledGroup:
     """Channels or heads that are narrowed together. `widths`: ascending, the full one last; `layers`: that make or read
-    them. In an attention a channel is one of each head.
+    them. In an attention a channel is one of each head. `normalizing`: norms whose statistics go across the channels.
     """
 
     name: str
@@ -50,6 +50,7 @@ class CoupledGroup:
     makers: tuple[str, ...]
     layers: tuple[str, ...]
     unit: ChannelUnit = "channel"
+    normalizing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def coupled(module: torch.nn.Module, example: Example, config: PruneConfig) -> C
                 makes[member.layer] = side
         widths = tuple(sorted(widths_of(group, group.width, config)))
         layers = tuple(dict.fromkeys(member.layer for member in group.members if member.role != "through"))
-        groups.append(CoupledGroup(group.layer, widths, makers, layers, group.unit))
+        groups.append(CoupledGroup(group.layer, widths, makers, layers, group.unit, group.normalizing))
     try:
         blocks = droppable_blocks(module, example)
         chains = find_mergers(module, example).plausible

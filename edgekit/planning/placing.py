@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from edgekit.latency import Unit
 from edgekit.plan.solving import BlockWay
 from edgekit.planning.attending import CoupledAttention
+from edgekit.planning.carrying import CarriedChannels
 from edgekit.planning.coupling import Coupling, GroupChannels
 from edgekit.planning.merging import MergedUnit, inner_units
 
@@ -25,6 +26,9 @@ __all__ = [
 
 Widths = Mapping[str, int]
 """Group → its width."""
+
+CARRYING = frozenset({"add", "average", "linear", "maxpool", "norm", "pointwise", "slice", "transpose"})
+"""Kinds of units without a layer's name that read channels of a group; `linear`: several layers are one product."""
 
 UNSEEN = "its attention is none that the table's runtime is timed with"
 OTHERWISE = "its attention has other heads in the exported network"
@@ -198,24 +202,25 @@ def placed_units(
     linked: Sequence[LinkedAttention],
     kept: Collection[str],
     merged: Mapping[str, MergedUnit],
+    carried: CarriedChannels,
 ) -> tuple[PlacedUnit, ...]:
     """Each unit with its widths and its block, by its layer, or by the tensors that it reads; then those of `merged`.
 
-    `kept`: the groups that may be narrowed. `merged`: block → what it may be in one.
+    `kept`: the groups that may be narrowed. `merged`: block → what it may be in one. `carried`: what tensors hold of
+    groups.
     """
     full = {group.name: group.widths[-1] for group in coupling.groups}
     block_of = {layer: block.name for block in coupling.blocks for layer in block.layers}
     attended = {place: side for link in linked for place, side in link.sides.items()}
     gone = {place: name for name, item in merged.items() for place in (*inner_units(units, item), item.last)}
-    sides: dict[str, GroupChannels | None] = {}
     within: dict[str, str] = {}
     placed = []
     names: dict[str, int] = {}
     for place, unit in enumerate(units):
-        before = [side for name in unit.inputs if (side := sides.get(name)) is not None]
         reads, makes = coupling.reads.get(unit.layer), coupling.makes.get(unit.layer)
-        if not unit.layer:
-            reads = makes = before[0] if before and unit.family.is_square else None
+        if not unit.layer and unit.family.kind in CARRYING:
+            reads = carried.side(unit.inputs[0], unit.channels_in)
+            makes = reads if unit.family.is_square else None
         elif unit.family.is_square:
             reads = makes = makes or reads
         own = attended.get(place, UnitSides())
@@ -226,7 +231,6 @@ def placed_units(
             block = gone[place]  # a chain that is in no residual block ends with its last convolution
         elif block is not None and unit.family.kind != "add" and not unit.family.residual:
             within[unit.output] = block
-        sides[unit.output] = makes
         widths = (
             own.reads or _by_group(reads, unit.channels_in, full),
             own.makes or _by_group(makes, unit.channels_out, full),

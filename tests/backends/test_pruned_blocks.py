@@ -1,7 +1,8 @@
-"""YOLO-class blocks, pruned to half of their MACs, in every runtime: equal to the torch network."""
+"""YOLO-class blocks at half of their MACs and a transformer with a narrower stream, in every runtime: as in torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from torch.nn import functional as F
 
 from edgekit.backends.base import ExportRequest
 from edgekit.backends.table import get_backend
-from edgekit.compress import PruneConfig, apply_plan, propose
+from edgekit.compress import PruneConfig, apply_plan, propose, propose_widths, prunable
+from edgekit.compress.base import Example
 from edgekit.files import sha256_file
 from edgekit.graph import onnx_cost
 from edgekit.hardware import find_target
 from edgekit.model import export_onnx
 from edgekit.types import BackendName, Candidate, Variant
+from tests.planning.attentions import IMAGES, small_vit
 
 EXAMPLE = (np.zeros((1, 3, 32, 32), dtype=np.float32),)
 
@@ -79,8 +82,7 @@ def yolo_class() -> nn.Module:
     return module.eval()
 
 
-@pytest.fixture(scope="module")
-def pruned() -> nn.Module:
+def half_of_yolo_class() -> nn.Module:
     config = PruneConfig(importance="magnitude", round_to=8)
     module = yolo_class()
     plan = propose(module, EXAMPLE, config, 0.5)
@@ -88,12 +90,34 @@ def pruned() -> nn.Module:
     return apply_plan(module, EXAMPLE, plan)
 
 
+def narrow_vit() -> nn.Module:
+    """40 of 64 channels in its stream, and fewer heads."""
+    module = small_vit(depth=1)
+    config = PruneConfig(importance="magnitude", round_to=8)
+    widths = {
+        group.layer: group.allowed[min(3, len(group.allowed) - 1)]
+        for group in prunable(module, IMAGES, config)
+    }
+    pruned = apply_plan(module, IMAGES, propose_widths(module, IMAGES, widths, config))
+    assert pruned.get_submodule("net.vit.layernorm").get_parameter("weight").shape == (40,)
+    return pruned
+
+
+PRUNED: dict[str, tuple[Callable[[], nn.Module], Example]] = {
+    "yolo": (half_of_yolo_class, EXAMPLE),
+    "vit": (narrow_vit, IMAGES),
+}
+
+
+@pytest.mark.parametrize("name", PRUNED)
 @pytest.mark.parametrize(
     "backend", ["onnxruntime", "openvino", pytest.param("litert", marks=pytest.mark.slow)]
 )
-def test_half_of_the_macs_in_every_runtime(backend: BackendName, pruned: nn.Module, tmp_path: Path) -> None:
+def test_a_pruned_network_in_every_runtime(backend: BackendName, name: str, tmp_path: Path) -> None:
+    make, example = PRUNED[name]
+    pruned = make()
     path = tmp_path / "pruned.onnx"
-    signature = export_onnx(pruned, EXAMPLE, path)
+    signature = export_onnx(pruned, example, path)
     cost = onnx_cost(path)
     variant = Variant("pruned", "pruned", "original", "", str(path), sha256_file(path), signature, cost)
     candidate = Candidate("candidate", "pruned", backend, "fp32")
@@ -101,7 +125,7 @@ def test_half_of_the_macs_in_every_runtime(backend: BackendName, pruned: nn.Modu
     folder.mkdir()
     request = ExportRequest(variant, candidate, find_target("generic-cpu"), frozenset({"avx2"}), folder)
     maker = get_backend(backend)
-    x = np.random.default_rng(1).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal(example[0].shape).astype(np.float32)
     with maker.open(maker.export(request)) as session, torch.no_grad():
         (answer,) = session.run({signature.inputs[0].name: x}).values()
         wanted = pruned(torch.from_numpy(x)).numpy()

@@ -120,11 +120,11 @@ def formula_ms(unit: Unit) -> float:
 def attention_table(
     units: Sequence[Unit], runtime: BackendName = "onnxruntime", *, only_heads: bool = False
 ) -> LatencyTable:
-    """All multiples of 8 up to each unit's own widths, and all numbers of heads; or no narrower head or GELU."""
+    """All multiples of 8 up to each unit's own widths, and all numbers of heads; or no narrower head, GELU or norm."""
     timed = []
     for unit in (*units, *map(parted, units)):
         heads = range(1, unit.family.groups + 1) if unit.family.kind == "attention" else (None,)
-        step = 10**6 if only_heads and unit.family.kind in ("attention", "pointwise") else 8
+        step = 10**6 if only_heads and unit.family.kind in ("attention", "norm", "pointwise") else 8
         ins, outs = (
             sorted({channels, *range(step, channels, 8)})
             for channels in (unit.channels_in, unit.channels_out)

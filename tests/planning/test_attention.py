@@ -37,6 +37,7 @@ from edgekit.planning import (
     plan_choices,
     unchanged,
 )
+from edgekit.planning.carrying import CarriedChannels
 from edgekit.planning.placing import linked_attentions, placed_units
 from edgekit.types import BackendName
 from tests.compress import transformers as written
@@ -89,7 +90,7 @@ def test_heads_and_their_widths_are_choices_beside_all_else(case: Case) -> None:
     assert groups[f"{attention}.q_proj"] == (8, 16)
     assert groups[f"{attention}.v_proj"] == (8, 16)
     assert "net.vit.layers.0.mlp.fc1" in groups
-    assert len(groups) == 8
+    assert len(groups) == 9
 
 
 def test_the_network_as_it_is_takes_what_the_table_says_of_it(case: Case) -> None:
@@ -183,7 +184,7 @@ def test_an_attention_that_no_table_times_stays_whole_with_its_reason(case: Case
     units = NetworkUnits(tuple(unit for unit in case.units.units if unit.family.kind != "attention"), ())
     assembled = assemble(units, case.coupling, case.table, case.harm, PlanLimits(latency_ms=1.0))
     assert {group.name for group in assembled.problem.groups} == {
-        "net.vit.layers.0.mlp.fc1", "net.vit.layers.1.mlp.fc1"
+        "net.vit.embeddings.patch_embeddings.projection", "net.vit.layers.0.mlp.fc1", "net.vit.layers.1.mlp.fc1"
     }  # fmt: skip
     assert (
         "none that the table's runtime is timed with" in assembled.kept["net.vit.layers.0.attention.q_proj"]
@@ -251,7 +252,7 @@ def test_a_sentence_encoder_s_attention_is_linked_with_its_layers(
     assert form.masked
     full = {group.name: group.widths[-1] for group in coupling.groups}
     narrow = {**full, link.attention.heads: 3, link.attention.key: 8}
-    placed = placed_units(units, coupling, (link,), set(full), {})
+    placed = placed_units(units, coupling, (link,), set(full), {}, CarriedChannels(units, coupling, {}))
     changed = [item.at(narrow) for item in placed if item.at(narrow) != (item.unit,)]
     assert (
         sum(len(become) for become in changed) == 5
@@ -287,7 +288,7 @@ def test_the_units_of_a_narrowed_attention_are_those_that_were_foreseen(
     linked = linked_attentions(units, coupling, kept)
     assert len(linked) == len(coupling.attentions) > 0
     full = {group.name: group.widths[-1] for group in coupling.groups}
-    placed = placed_units(units, coupling, linked, set(full), {})
+    placed = placed_units(units, coupling, linked, set(full), {}, CarriedChannels(units, coupling, {}))
     attention = linked[0].attention
     for heads, key, value in ((3, full[attention.key], full[attention.value]), (1, 4, full[attention.value])):
         widths = {**full, attention.value: value, attention.key: key, attention.heads: heads}

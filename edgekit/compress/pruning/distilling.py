@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["METHOD", "Distilling", "SharedProgress", "distilling", "fingerprint_of"]
 
-METHOD = 5
+METHOD = 6
 """Raised when the same arguments would give other weights than before: no key of a training holds our code.
 
 2: batch norms whose momentum is below 0.1 follow the network sooner (NormPace). 3: heads and widths of attentions, and
 sizes that a forward writes into its views, follow. 4: transformers are trained by AdamW, and the rate of the steps
 follows that of the end. 5: masks learn the teacher's chances at each position; vectors of length one are embeddings.
+6: the width of a transformer's stream is pruned; its norms go over the channels that are left.
 """
 
 

@@ -149,6 +149,11 @@ def _normalized(sets: ChannelSets, call: OperatorCall) -> Left:
     return call.source if call.source.axis < len(call.shape) - axes else None
 
 
+def _looked_up(sets: ChannelSets, call: OperatorCall) -> Left:
+    """Rows of a table, one for each number: its channels come last."""
+    return TensorChannels(len(call.shapes[0]) - 1, call.source.ids) if call.source.axis == 1 else None
+
+
 def _reshaped(sets: ChannelSets, call: OperatorCall) -> Left:
     return viewed(sets, call.source, call.shape, call.shapes[0], call.heads)
 
@@ -300,6 +305,7 @@ RULES: Mapping[str, Rule] = {
     **_named(_reduced, "mean sum amax amin max min std var norm logsumexp"),
     **_named(_along_another_axis, "softmax log_softmax"),
     **_named(_normalized, "layer_norm rms_norm"),
+    **_named(_looked_up, "embedding"),
     **_named(_reshaped, "view reshape flatten unflatten squeeze unsqueeze _unsafe_view"),
     **_named(_permuted, "permute"),
     **_named(_transposed, "transpose t swapaxes mT mH adjoint"),

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgekit.compress.pruning.calls import NumberPlace
-from edgekit.compress.pruning.mending import Pinned, scales_of
-from edgekit.compress.pruning.trace import Role, TracedChannels, is_maker, trace_channels
+from edgekit.compress.pruning.mending import Pinned, scales_of, shares_of
+from edgekit.compress.pruning.stored import StoredAxis
+from edgekit.compress.pruning.trace import is_maker, trace_channels
+from edgekit.compress.pruning.traced import Role, TracedChannels
 from edgekit.compress.pruning.tracing import Traced, trace
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ __all__ = [
     "Grouping",
     "Member",
     "ProductMacs",
+    "StoredTensor",
     "ViewSize",
     "channel_groups",
     "group_name",
@@ -47,6 +50,18 @@ class Member:
 
 
 @dataclass(frozen=True)
+class StoredTensor:
+    """A parameter or buffer that is no layer's weight, as positions and tables of tokens are.
+
+    Of its `axis`, `channels[i]` go when the group's channel i goes.
+    """
+
+    name: str
+    axis: int
+    channels: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class ViewSize:
     """A number that a module's forward gives a view: of the axis' `size` places, channels[i] go with channel i."""
 
@@ -65,7 +80,11 @@ class ChannelGroup:
 
     `sizes`: numbers in the network's forwards that follow. `attended`: the channels reach a product of activations.
     `summed`: one sums over them, so that no layer reads them; `scales`: numbers in that forward that may be computed
-    from how many they are, which must stay as they are.
+    from how many they are, which must stay as they are. `shares`: sizes in forwards that may be computed from the
+    width though these channels do not lie there, as those of heads from a stream's → the sizes as they must stay.
+
+    `stored`: tensors that hold the channels beside the layers. `normalizing`: layers that take statistics across the
+    channels; they mean that over the channels that are left (see normalizing.py).
     """
 
     layer: str
@@ -76,6 +95,9 @@ class ChannelGroup:
     attended: bool = False
     summed: bool = False
     scales: tuple[tuple[NumberPlace, Pinned], ...] = ()
+    shares: tuple[tuple[NumberPlace, int], ...] = ()
+    stored: tuple[StoredTensor, ...] = ()
+    normalizing: tuple[str, ...] = ()
 
     @property
     def makers(self) -> tuple[Member, ...]:
@@ -117,8 +139,7 @@ def channel_groups(module: torch.nn.Module, example: Example) -> Grouping:
     """All groups whose channels flow through known operators only, in the order of their first layers; then the heads.
 
     Not yet checked for soundness (see soundness.py). Channels that are outputs, that meet a recurrent layer, a
-    normalization across them, a bare parameter or any operator without a rule are in no group. Raises StageError when
-    tracing fails.
+    normalization in groups or any operator without a rule are in no group. Raises StageError when tracing fails.
     """
     traced = trace(module, example)
     along_channels = trace_channels(traced)
@@ -173,6 +194,7 @@ def _grouped(
     root = traced.sets.root
     roles = {key: tuple(map(root, elements)) for key, elements in traced.roles.items()}
     sizes = {key: tuple(map(root, elements)) for key, elements in traced.sizes.items()}
+    stored = {key: tuple(map(root, elements)) for key, elements in traced.stored.items()}
     made = [name for name, layer in layers.items() if is_maker(layer) and (name, "out") in traced.roles]
     groups, kept = [], {}
     for makers in _coupled(traced, made):
@@ -181,7 +203,7 @@ def _grouped(
         if reason:
             kept.update(dict.fromkeys(makers, reason))
         else:
-            groups.append(_group(network, _Rooted(traced, roles, sizes), makers[0], sets, unit))
+            groups.append(_group(network, _Rooted(traced, roles, sizes, stored), makers[0], sets, unit))
     return groups, kept
 
 
@@ -210,11 +232,12 @@ def _coupled(traced: TracedChannels, makers: Sequence[str]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class _Rooted:
-    """Channels of a network with the roots of what its layers and its forwards' sizes hold."""
+    """Channels of a network with the roots of what its layers, its forwards' sizes and its stored tensors hold."""
 
     traced: TracedChannels
     roles: Mapping[tuple[str, Role], tuple[int, ...]]
     sizes: Mapping[NumberPlace, tuple[int, ...]]
+    stored: Mapping[StoredAxis, tuple[int, ...]]
 
 
 def _group(
@@ -254,13 +277,31 @@ def _group(
         for count in counts
         for at, value in scales_of(network.recorded.get(name, ()), count)
     }
+    normalizing = tuple(
+        member.layer for member in members if member.role == "through" and member.layer in traced.normalizing
+    )
+    stored = tuple(
+        StoredTensor(name, axis, channels)
+        for (name, axis), roots in rooted.stored.items()
+        if (channels := by_channel(roots))
+    )
+    own = {view.place for view in sizes}
+    is_attended = traced.sets.any_in(traced.sets.attended, place)
+    around = {
+        member.layer.rpartition(".")[0] for member in members if member.role == "in" and not is_attended
+    }
+    forwards = {name: calls for name, calls in network.recorded.items() if name in around}
+    shares = tuple(shares_of(forwards, network.module, len(place), network.heads))
     return ChannelGroup(
         group_name(first, unit),
         len(place),
         tuple(members),
         unit,
         sizes,
-        traced.sets.any_in(traced.sets.attended, place),
+        is_attended,
         traced.sets.any_in(traced.sets.contracted, place),
         tuple(scales.items()),
+        tuple((at, size) for at, size in shares if at not in own),
+        stored,
+        normalizing,
     )

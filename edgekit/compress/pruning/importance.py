@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -36,7 +36,8 @@ def channel_scores(
 ) -> Scores:
     """Group's layer → non-negative scores [width].
 
-    magnitude: squared L2 norm of each filter with its batch norm folded in (no data).
+    magnitude: squared L2 norm of each filter with its batch norm folded in (no data), times the mean squared scale of
+    the norms across the channels, behind which readers see them.
     activation: the share of each reader's input energy that comes from the channel: variance of the channel
     times the squared norm of the weights that read it. The mean is left out: biases and norms absorb it.
     taylor: E[(a * dL/da)^2] over samples, a being the channel as its readers see it: the first-order change
@@ -66,8 +67,18 @@ def _magnitude(module: torch.nn.Module, groups: Sequence[ChannelGroup]) -> Score
         for maker in group.makers:
             energy = _filter_energy(layers[maker.layer], layers.get(maker.norm) if maker.norm else None)
             total += _gather(energy, maker, energy.sum())
-        scores[group.layer] = total
+        scores[group.layer] = total * _norm_scales(layers, group)
     return scores
+
+
+def _norm_scales(layers: Mapping[str, torch.nn.Module], group: ChannelGroup) -> NDArray[np.float64]:
+    """Mean squared scale of each channel in the norms across them, each as shares; ones where there are none."""
+    scales = [np.ones(group.width)] if not group.normalizing else []
+    for member in group.members:
+        if member.layer in group.normalizing:
+            weight = layers[member.layer].get_parameter("weight").detach().double().cpu().numpy()
+            scales.append(_gather(weight**2, member, float((weight**2).sum())))
+    return np.asarray(np.mean(scales, axis=0), dtype=np.float64)
 
 
 def _filter_energy(layer: torch.nn.Module, norm: Any) -> NDArray[np.float64]:

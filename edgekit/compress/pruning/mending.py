@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +26,27 @@ from edgekit.errors import StageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Pinned", "Resized", "mend", "scales_of"]
+__all__ = ["Pinned", "Resized", "mend", "scales_of", "shares_of"]
 
 
 @dataclass(frozen=True)
 class Resized:
-    """A size that was `old`, or a multiple of it where it counts samples too, becomes as many times `new`."""
+    """A size that was `old`, or a multiple of it where it counts samples too, becomes as many times `new`.
+
+    `read`: a width before and now that the forward may compute the size from, in proportion. Where `new` is `old`, that
+    size alone is mended, and others are taken as they are.
+    """
 
     old: int
     new: int
+    read: tuple[int, int] | None = None
+
+    def then(self, later: Resized) -> Resized:
+        """This, and `later` what it has become."""
+        read = later.read or self.read
+        if self.read and later.read:
+            read = self.read[0], later.read[1]
+        return Resized(self.old, later.new, read)
 
 
 @dataclass(frozen=True)
@@ -74,30 +86,59 @@ def scales_of(recorded: Sequence[RecordedCall], width: int) -> Iterator[tuple[Nu
             yield NumberPlace(seen.call, 0), Pinned(power, value)
 
 
+def shares_of(
+    recorded: Mapping[str, Sequence[RecordedCall]],
+    network: torch.nn.Module,
+    width: int,
+    heads: Collection[int],
+) -> Iterator[tuple[NumberPlace, int]]:
+    """Sizes that a forward may compute from the `width` of its input: as it is, or divided by a number of heads.
+
+    `recorded`: the modules that are looked at → calls of their forwards. Left out are those that cannot be mended.
+    """
+    parts = {width, *(width // count for count in heads if width % count == 0)} - {1}
+    for name, calls in recorded.items():
+        module = network.get_submodule(name)
+        if _is_unmendable(module):
+            continue
+        known: Mapping[_Key, Resized | Pinned] = getattr(module, "mended_numbers", {})
+        for seen in calls:
+            call = seen.call
+            for position, number in enumerate(seen.numbers if call.kind not in SCALES else ()):
+                before = known.get((call.kind, call.where, call.number, position))
+                read = before.read if isinstance(before, Resized) else None
+                if number is not None and (number in parts if read is None else read[1] == width):
+                    yield NumberPlace(call, position), round(number)
+
+
 def mend(network: torch.nn.Module, numbers: Mapping[NumberPlace, Resized | Pinned]) -> None:
     """Give these calls other numbers from now on, in place. Those that were mended before are mended further.
 
     Raises StageError for a module whose forward is not its class's own.
     """
-    import torch
-
     by_module: dict[str, dict[_Key, Resized | Pinned]] = {}
     for place, mended in numbers.items():
         call = place.call
         by_module.setdefault(call.module, {})[call.kind, call.where, call.number, place.position] = mended
     for name, table in by_module.items():
         module: Any = network.get_submodule(name)
-        if "forward" in vars(module) or isinstance(module, torch.fx.GraphModule):
+        if _is_unmendable(module):
             raise StageError("prune", f"{name or 'the network'} has a forward that is not its class's own")
         before: dict[_Key, Resized | Pinned] = dict(getattr(module, "mended_numbers", {}))
         for key, mended in table.items():
             first = before.get(key)
             if isinstance(first, Resized) and isinstance(mended, Resized):
-                mended = Resized(first.old, mended.new)
+                mended = first.then(mended)
             before[key] = first if isinstance(first, Pinned) else mended
         module.mended_numbers = before
         kind: Any = type(module)
         module.__class__ = _counting_class(kind)
+
+
+def _is_unmendable(module: torch.nn.Module) -> bool:
+    import torch
+
+    return "forward" in vars(module) or isinstance(module, torch.fx.GraphModule)
 
 
 _Key = tuple[str, str, int, int]
@@ -137,6 +178,10 @@ def _instead(value: Any, mended: Resized | Pinned) -> Any:
         raise RuntimeError(f"a pruned network scales by {number:g} where {mended.value:g} was expected")
     size = round(number)
     if size in (-1, mended.new):
+        return value
+    if mended.read is not None and size == mended.old * mended.read[1] // mended.read[0]:
+        return mended.new
+    if mended.old == mended.new:
         return value
     if size % mended.old:
         raise RuntimeError(f"a pruned network asks for a size of {size} where {mended.old} was expected")

@@ -48,7 +48,8 @@ class PruneConfig:
     ratio_step: fraction of the original's MACs that one step of iterative pruning takes away.
     round_to: the channel multiple that the target's runtime likes (see allowed_widths).
     scope: "inner" prunes only groups with one maker, and those within an attention (never the width of a residual
-    stream); "all" prunes every sound group. keep: layer-name globs whose output channels all stay.
+    stream); "all" prunes every sound group, the embedding width of a transformer too.
+    keep: layer-name globs whose output channels all stay.
     importance_samples: how many samples "taylor" and "activation" may read.
     """
 
@@ -266,10 +267,12 @@ def _cheapest(
     """Greedy: again and again narrow the group that loses least importance per MAC saved.
 
     Lost importance is the logarithm of the group's remaining score, so every group is on the same scale and
-    the last channels of a narrow group are dear, whatever the first ones were.
+    the last channels of a narrow group are dear, whatever the first ones were. What a stream loses that norms go across
+    counts at each of them: all blocks behind read less then, and all of their work would go at the price of one group.
     """
     remaining = {group.layer: _log_remaining(scores[group.layer]) for group in groups}
     widths = {group.layer: group.width for group in groups}
+    times = {group.layer: max(1, len(group.normalizing)) for group in groups}
     now = cost.macs(widths)
     while now > wanted_macs:
         best: tuple[float, str, int, int] | None = None
@@ -278,7 +281,7 @@ def _cheapest(
             if not below:
                 continue
             after = now - cost.saved(widths, layer, below[0])
-            lost = remaining[layer][width] - remaining[layer][below[0]]
+            lost = times[layer] * (remaining[layer][width] - remaining[layer][below[0]])
             offer = (lost / max(1, now - after), layer, below[0], after)
             if best is None or offer < best:
                 best = offer

@@ -11,7 +11,7 @@ from edgekit.compress.layers import transposed_convolutions
 from edgekit.compress.pruning.calls import NumberPlace
 from edgekit.compress.pruning.groups import ChannelGroup, ChannelUnit, channel_groups
 from edgekit.compress.pruning.mending import Pinned, Resized, mend
-from edgekit.compress.pruning.trace import Role
+from edgekit.compress.pruning.traced import Role
 from edgekit.errors import StageError, UserError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def cut(module: torch.nn.Module, groups: Sequence[ChannelGroup], plan: PrunePlan
     for (name, role), channels in gone.items():
         if channels:
             _cut_layer(layers[name], role, channels)
+    _cut_stored(pruned, plan, known)
     mend(pruned, _numbers({step.layer: step for step in plan.steps}, groups))
     return pruned.eval()
 
@@ -71,10 +72,12 @@ def _numbers(
     """What the network's forwards must ask for from now on.
 
     An axis that holds heads of several channels loses its share of heads and, of what is left, its share of channels.
+    What a forward computes from a width that is narrower now keeps its size otherwise.
     """
     gone: dict[NumberPlace, dict[ChannelUnit, set[int]]] = {}
     sizes: dict[NumberPlace, int] = {}
     numbers: dict[NumberPlace, Resized | Pinned] = {}
+    read: dict[NumberPlace, tuple[int, int]] = {}
     for group in groups:
         step = steps.get(group.layer)
         if step is None:
@@ -84,13 +87,19 @@ def _numbers(
             removed = {place for i in step.removed for place in view.channels[i]}
             gone.setdefault(view.place, {}).setdefault(group.unit, set()).update(removed)
         numbers.update(group.scales)
-    for at, by_unit in gone.items():
-        left = sizes[at]
-        for removed in by_unit.values():
-            left = left * (sizes[at] - len(removed)) // sizes[at]
-        if left != sizes[at]:
-            numbers[at] = Resized(sizes[at], left)
+        for at, size in group.shares:
+            sizes[at], read[at] = size, (group.width, len(step.kept))
+    for at, size in sizes.items():
+        left = size
+        for removed in gone.get(at, {}).values():
+            left = left * (size - len(removed)) // size
+        if left != size or at in read:
+            numbers[at] = Resized(size, left, read.get(at))
     return numbers
+
+
+_COUNTS = ("num_features", "num_parameters", "num_channels", "groups", "in_channels", "out_channels")
+"""What layers that carry channels on call their number."""
 
 
 def _cut_layer(layer: Any, role: Role, gone: Collection[int]) -> None:
@@ -107,10 +116,28 @@ def _cut_layer(layer: Any, role: Role, gone: Collection[int]) -> None:
         setattr(layer, "out_features" if isinstance(layer, torch.nn.Linear) else "out_channels", left)
     else:
         left = _keep(layer, ("weight", "bias", "running_mean", "running_var"), gone, 0)
-        numbers = ("num_features", "num_parameters", "groups", "in_channels", "out_channels")
-        for number in numbers:
+        for number in _COUNTS:
             if number in vars(layer):
                 setattr(layer, number, left)
+        if "normalized_shape" in vars(layer):
+            layer.normalized_shape = (left,)
+
+
+def _cut_stored(network: torch.nn.Module, plan: PrunePlan, groups: Mapping[str, ChannelGroup]) -> None:
+    """Remove channels of what is no layer's weight."""
+    import torch
+
+    gone: dict[tuple[str, int], set[int]] = {}
+    for step in plan.steps:
+        for tensor in groups[step.layer].stored:
+            removed = {channel for i in step.removed for channel in tensor.channels[i]}
+            gone.setdefault((tensor.name, tensor.axis), set()).update(removed)
+    for (name, axis), channels in gone.items():
+        owner, _, own = name.rpartition(".")
+        module: Any = network.get_submodule(owner)
+        left = _keep(module, (own,), channels, axis)
+        if isinstance(module, torch.nn.Embedding):
+            module.embedding_dim = left
 
 
 def _keep(layer: Any, names: Sequence[str], gone: Collection[int], axis: int) -> int:

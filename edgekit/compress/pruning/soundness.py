@@ -1,10 +1,10 @@
 """Proof that pruning a group means what it should, and that a pruned network is a plain dense network.
 
 Removing channels must give the same outputs as keeping them and making every reader ignore them. Where a
-network pads, slices or normalizes across channels (ResNet's shortcut of type A, layer norm), the traced
-dependencies are wrong or the meaning changes: such groups are found here and left alone. So are groups whose
-channels are the network's outputs. Channels that a product of activations sums over have no layer that reads them: to
-ignore them, they are made zero.
+network pads or slices across channels (ResNet's shortcut of type A), the traced dependencies are wrong: such groups are
+found here and left alone. So are groups whose channels are the network's outputs. Channels that a product of
+activations sums over have no layer that reads them: to ignore them, they are made zero. A norm across the channels
+ignores those that are removed, too, and takes its statistics over the others (see normalizing.py).
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from __future__ import annotations
 import copy
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import example_tensors, forward_outputs
 from edgekit.compress.layers import transposed_convolutions
 from edgekit.compress.probe import make_lively, make_probe
+from edgekit.compress.pruning.normalizing import over_kept
 from edgekit.compress.pruning.plan import PrunePlan, PruneStep
 from edgekit.compress.pruning.slicing import cut
 from edgekit.errors import StageError, in_one_line
@@ -104,8 +105,9 @@ class _Trying:
 
         self._probe, inputs = make_probe(module, example)
         self._batches = [inputs]
-        if any(group.attended for group in groups):
+        if any(group.attended or group.normalizing or group.stored for group in groups):
             make_lively(self._probe)
+            _fill(self._probe, {tensor.name for group in groups for tensor in group.stored})
         if any(group.sizes for group in groups):  # a size may hold the number of samples, too
             twice = tuple(torch.cat((tensor, tensor)) if tensor.ndim else tensor for tensor in inputs)
             try:
@@ -123,10 +125,10 @@ class _Trying:
         try:
             pruned = cut(self._probe, groups, plan)
             with torch.no_grad():
-                return all(
-                    _alike(forward_outputs(pruned, inputs), forward_outputs(masked, inputs))
-                    for inputs in self._batches
-                )
+                got = [forward_outputs(pruned, inputs) for inputs in self._batches]
+                with over_kept(masked, _unseen(groups, plan)):
+                    wanted = [forward_outputs(masked, inputs) for inputs in self._batches]
+                return all(map(_alike, got, wanted))
         except _FORWARD_ERRORS:
             return False
 
@@ -142,6 +144,31 @@ def _close(got: torch.Tensor, wanted: torch.Tensor) -> bool:
         return bool((got == wanted).all())
     scale = float(wanted.abs().max()) + 1e-12
     return float((got - wanted).abs().max()) <= 1e-3 * scale
+
+
+def _fill(probe: torch.nn.Module, names: Collection[str]) -> None:
+    """Add noise to these tensors: fresh ones are zeros, or almost."""
+    import torch
+
+    generator = torch.Generator().manual_seed(2)
+    stored = {**dict(probe.named_parameters()), **dict(probe.named_buffers())}
+    with torch.no_grad():
+        for name in sorted(names):
+            tensor = stored.get(name)
+            if tensor is not None and tensor.is_floating_point():
+                tensor.add_(0.5 * torch.randn(tensor.shape, generator=generator))
+
+
+def _unseen(groups: Sequence[ChannelGroup], plan: PrunePlan) -> dict[str, set[int]]:
+    """Norm across channels → those that the plan removes."""
+    removed = {step.layer: step.removed for step in plan.steps}
+    unseen: dict[str, set[int]] = {}
+    for group in groups:
+        for member in group.members:
+            if member.layer in group.normalizing:
+                gone = {channel for i in removed.get(group.layer, ()) for channel in member.channels[i]}
+                unseen.setdefault(member.layer, set()).update(gone)
+    return unseen
 
 
 def _ignoring(probe: torch.nn.Module, groups: Sequence[ChannelGroup], plan: PrunePlan) -> torch.nn.Module:

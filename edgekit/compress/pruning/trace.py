@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.layers import transposed_convolutions
-from edgekit.compress.program import operator_name
-from edgekit.compress.pruning.calls import NumberPlace, RecordedCall
-from edgekit.compress.pruning.channels import ChannelSets, TensorChannels
+from edgekit.compress.program import only_checks, operator_name, options_of, tensors_of
+from edgekit.compress.pruning.calls import NumberPlace
+from edgekit.compress.pruning.channels import TensorChannels
 from edgekit.compress.pruning.flow import FIXED_WIDTH, Arrived, Left, flow
+from edgekit.compress.pruning.normalizing import NORM_WEIGHT, normalizes, weighted_norms
 from edgekit.compress.pruning.products import product_macs
+from edgekit.compress.pruning.stored import StoredChannels, is_table_or_plain
+from edgekit.compress.pruning.traced import TracedChannels
 from edgekit.compress.pruning.tracing import Traced
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["OUTPUT", "Role", "TracedChannels", "is_maker", "trace_channels"]
+__all__ = ["OUTPUT", "is_maker", "trace_channels"]
 
 OUTPUT = "gives an output"
-
-Role = Literal["out", "in", "through"]
 
 _PRODUCTS = (
     "conv1d",
@@ -35,36 +35,6 @@ _PRODUCTS = (
 )
 
 
-@dataclass
-class TracedChannels:
-    """Layers and the channels that they make, read or carry on, as elements of `sets`.
-
-    `norms`: layer → the batch norm that its result goes into. `sizes`: numbers that a forward gives its views, with
-    the channels that the axis of this size holds. `summed`: modules in whose forwards a product of activations sums
-    over channels → those channels, and how many at once. `products`: of two activations, by their place in the graph →
-    multiply-accumulates, and the channels on the axis that they lie along.
-    """
-
-    sets: ChannelSets = field(default_factory=ChannelSets)
-    roles: dict[tuple[str, Role], tuple[int, ...]] = field(default_factory=dict)
-    norms: dict[str, str] = field(default_factory=dict)
-    sizes: dict[NumberPlace, tuple[int, ...]] = field(default_factory=dict)
-    summed: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
-    products: dict[tuple[str, int], tuple[int, tuple[int, ...]]] = field(default_factory=dict)
-
-    def elements(self, layer: str, role: Role, count: int) -> tuple[int, ...]:
-        """The layer's channels, the same at each of its calls."""
-        if (layer, role) not in self.roles:
-            self.roles[layer, role] = self.sets.new(count)
-        return self.roles[layer, role]
-
-    def fix_layer(self, layer: str) -> None:
-        """The layer's weights are used in some other way too: they stay."""
-        for (name, _), elements in self.roles.items():
-            if name == layer:
-                self.sets.fix(elements, "has weights that are used elsewhere too")
-
-
 def trace_channels(traced: Traced, heads: frozenset[int] = frozenset()) -> TracedChannels:
     """Follow the channels of all layers. `heads`: numbers of heads; views are followed along the heads then, not along
     the channels of one (see views.py).
@@ -72,8 +42,11 @@ def trace_channels(traced: Traced, heads: frozenset[int] = frozenset()) -> Trace
     walk = _Walk(traced, heads)
     for node in traced.program.graph.nodes:
         walk.visit(node)
-    for layer in (*walk.reused, *_tied(traced.module, walk.layers)):
+    tied = set(_tied(traced.module, walk.layers))
+    for layer in (*walk.reused, *tied):
         walk.traced.fix_layer(layer)
+    for owner in tied:
+        walk.traced.fix_stored(owner)
     return walk.traced
 
 
@@ -123,18 +96,21 @@ class _Walk:
         self._states = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self._channels: dict[Any, Left] = {}
         self._maker_of: dict[Any, str] = {}
+        names = {
+            name: path
+            for name, path in self._states.items()
+            if is_table_or_plain(self._module.get_submodule(path.rpartition(".")[0]))
+        }
+        self._stored = StoredChannels(self.traced.sets, names, self._flowed)
+        self.traced.stored = self._stored.elements
 
     def visit(self, node: Any) -> None:
         """Note the channels of the node's result."""
         if node.op == "output":
             self._fix(node.all_input_nodes, OUTPUT)
-        if node.op != "call_function" or _only_checks(node):
+        if node.op != "call_function" or only_checks(node):
             return
-        if node.target is operator.getitem:
-            whole = self._channels.get(node.args[0])
-            self._channels[node] = whole[node.args[1]] if isinstance(whole, tuple) else None
-            return
-        layer = self._layer_of(node)
+        layer = None if node.target is operator.getitem else self._layer_of(node)
         self._channels[node] = self._plain(node) if layer is None else self._called(node, layer)
 
     def _layer_of(self, node: Any) -> torch.nn.Module | None:
@@ -143,17 +119,21 @@ class _Walk:
 
         kinds: dict[str, Any] = {
             **dict.fromkeys(_PRODUCTS, torch.nn.Module),
+            **dict.fromkeys(NORM_WEIGHT, weighted_norms()),
             "batch_norm": (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d),
             "prelu": torch.nn.PReLU,
         }
-        kind = kinds.get(operator_name(node))
+        operation = operator_name(node)
+        kind, place = kinds.get(operation), NORM_WEIGHT.get(operation, 1)
         owners = {layer for source in node.all_input_nodes if (layer := self._owner(source)) is not None}
         if kind is None or len(owners) != 1:
             return None
         (layer,) = owners
         if kind is torch.nn.Module and not (is_maker(layer) or _is_depthwise(layer)):
             return None
-        weight = node.args[1] if len(node.args) > 1 else None
+        if place != 1 and not normalizes(layer):
+            return None
+        weight = node.args[place] if len(node.args) > place else None
         known = isinstance(layer, kind) and (weight is None or self._owner(weight) is layer)
         return layer if known and self._owner(node.args[0]) is None else None
 
@@ -167,9 +147,12 @@ class _Walk:
         import torch
 
         name, source = self.layers[layer], node.args[0]
-        arrived, rank = self._channels.get(source), source.meta["val"].ndim
-        channels = arrived if isinstance(arrived, TensorChannels) else None
-        axis = rank - 1 if isinstance(layer, torch.nn.Linear) else 1
+        rank = source.meta["val"].ndim
+        axis = rank - 1 if isinstance(layer, (torch.nn.Linear, torch.nn.LayerNorm, torch.nn.RMSNorm)) else 1
+        channels = self._along(source, axis)
+        is_norm = isinstance(layer, weighted_norms())
+        if is_norm and channels is not None and channels.axis < axis:
+            return channels  # each of these has statistics of its own
         if channels is not None and channels.axis != axis:
             self._fix([source], "is not along the channel axis of a layer that reads it")
             channels = None
@@ -183,6 +166,8 @@ class _Walk:
         if source in self._maker_of and operator_name(node) == "batch_norm":
             self.traced.norms.setdefault(self._maker_of[source], name)
         elements = self.traced.elements(name, "through", count)
+        if is_norm:
+            self.traced.normalizing.add(name)
         self._meet(channels, elements)
         return None if channels is None else TensorChannels(axis, elements)
 
@@ -194,38 +179,84 @@ class _Walk:
 
     def _plain(self, node: Any) -> Left:
         """Any other operator, by its rule."""
-        import torch
-
         for owner in filter(None, map(self._owner, node.all_input_nodes)):
             self.reused.add(self.layers[owner])
             self.traced.fix_layer(self.layers[owner])
+        if node.target is operator.getitem:
+            return self._flowed(node, self._channels)
+        for source, axis in self._meeting(node):
+            if (stored := self._along(source, axis)) is not None:
+                self._channels[source] = stored
+        before, products = frozenset(self.traced.sets.contracted), len(self.traced.sets.multiplied)
+        left = self._flowed(node, self._channels)
+        self._note_sum(node, self.traced.sets.contracted - before)
+        equation = str(node.args[0]) if operator_name(node) == "einsum" else ""
+        self._note_products(node, list(tensors_of(node)), self.traced.sets.multiplied[products:], equation)
+        self._note_sizes(node, left)
+        return left
+
+    def _flowed(self, node: Any, known: Mapping[Any, Left]) -> Left:
+        """Channels of an operator's result, from those `known` of the nodes before; they are fixed where no rule is."""
+        import torch
+
+        if node.target is operator.getitem:
+            whole = known.get(node.args[0])
+            return whole[node.args[1]] if isinstance(whole, tuple) else None
         value = node.meta.get("val")
         results = value if isinstance(value, (tuple, list)) else (value,)
-        sources = list(_tensors(node))
+        sources = list(tensors_of(node))
         values = (*results, *(source.meta.get("val") for source in sources))
-        known = isinstance(node.target, torch._ops.OpOverload)
-        if not known or not all(isinstance(tensor, torch.Tensor) for tensor in values):
-            self._fix(sources, f"goes into {operator_name(node) or node.name}")
+        is_known = isinstance(node.target, torch._ops.OpOverload)
+        if not is_known or not all(isinstance(tensor, torch.Tensor) for tensor in values):
+            self._fix(sources, f"goes into {operator_name(node) or node.name}", known)
             return None
-        names = [argument.name for argument in node.target._schema.arguments]
-        options = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-        before, products = frozenset(self.traced.sets.contracted), len(self.traced.sets.multiplied)
-        left = flow(
+        return flow(
             self.traced.sets,
             operator_name(node),
-            [self._arrived(source) for source in sources],
-            options,
+            [_arrived(source, known) for source in sources],
+            options_of(node),
             [tuple(result.shape) for result in results],
             pointwise=torch.Tag.pointwise in node.target.tags,
             heads=self._heads,
         )
-        self._note_sum(node, self.traced.sets.contracted - before)
-        self._note_products(
-            node, sources, self.traced.sets.multiplied[products:], str(options.get("equation", ""))
-        )
-        if left is not None and node in self._calls:
-            self._note_sizes(node, self._calls[node], left)
+
+    def _along(self, source: Any, axis: int) -> TensorChannels | None:
+        """What is known of a tensor; where that is nothing, the channels that stored tensors have along this axis."""
+        arrived = self._channels.get(source)
+        if isinstance(arrived, TensorChannels):
+            return arrived
+        made = None if arrived else self._stored.along(source, axis)
+        if made is None:
+            return None
+        left, between = made
+        for node, channels in between.items():
+            self._note_sizes(node, channels)
         return left
+
+    def _meeting(self, node: Any) -> Iterator[tuple[Any, int]]:
+        """Tensors without channels that meet channels of another element by element, or lie beside them → the axis."""
+        import torch
+
+        if not isinstance(node.target, torch._ops.OpOverload):
+            return
+        name = operator_name(node)
+        if name not in ("cat", "concat", "stack") and torch.Tag.pointwise not in node.target.tags:
+            return
+        sources = list(tensors_of(node))
+        arrived = [_arrived(source, self._channels) for source in sources]
+        held = [
+            (len(shape) - channels.axis, channels.ids) for channels, shape in arrived if channels is not None
+        ]
+        if not held:
+            return
+        behind, ids = held[0]
+        along = int(options_of(node).get("dim", 0)) if name in ("cat", "concat") else None
+        for source, (channels, shape) in zip(sources, arrived, strict=True):
+            axis = len(shape) - behind
+            if channels is not None or axis < 0 or shape[axis] != len(ids):
+                continue
+            if along is None or along % len(shape) != axis:
+                yield source, axis
 
     def _note_sum(self, node: Any, elements: set[int]) -> None:
         """Which module's forward sums over channels: it may scale by their number."""
@@ -244,8 +275,11 @@ class _Walk:
         for index, macs in enumerate(product_macs(operator_name(node), shapes, equation)):
             self.traced.products[node.name, index] = macs, rows[index] if index < len(rows) else ()
 
-    def _note_sizes(self, node: Any, recorded: RecordedCall, left: Left) -> None:
-        """Which number of the call is the size of the axis that holds the channels."""
+    def _note_sizes(self, node: Any, left: Left) -> None:
+        """Which number of the call that made a node is the size of the axis that holds the channels."""
+        recorded = self._calls.get(node)
+        if left is None or recorded is None:
+            return
         parts = left if isinstance(left, tuple) else (left,)
         for index, channels in enumerate(parts):
             if channels is None:
@@ -261,29 +295,14 @@ class _Walk:
                 known = self.traced.sizes.setdefault(place, channels.ids)
                 self.traced.sets.join_all(known, channels.ids)
 
-    def _arrived(self, source: Any) -> Arrived:
-        channels = self._channels.get(source)
-        return (channels if isinstance(channels, TensorChannels) else None), tuple(source.meta["val"].shape)
-
-    def _fix(self, sources: Sequence[Any], reason: str) -> None:
+    def _fix(self, sources: Sequence[Any], reason: str, known: Mapping[Any, Left] | None = None) -> None:
         for source in sources:
-            left = self._channels.get(source)
+            left = (self._channels if known is None else known).get(source)
             for channels in left if isinstance(left, tuple) else (left,):
                 if channels is not None:
                     self.traced.sets.fix(channels.ids, reason)
 
 
-def _only_checks(node: Any) -> bool:
-    """Whether the operator gives and changes nothing: it asserts something of its input."""
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and not schema.returns and not schema.is_mutable
-
-
-def _tensors(node: Any) -> Iterator[Any]:
-    """Nodes that an operator reads, in the order of its arguments; one that stands there twice comes twice."""
-    import torch
-
-    for argument in (*node.args, *node.kwargs.values()):
-        for part in argument if isinstance(argument, (list, tuple)) else (argument,):
-            if isinstance(part, torch.fx.Node):
-                yield part
+def _arrived(source: Any, known: Mapping[Any, Left]) -> Arrived:
+    channels = known.get(source)
+    return (channels if isinstance(channels, TensorChannels) else None), tuple(source.meta["val"].shape)

@@ -151,9 +151,10 @@ def test_a_padded_shortcut_keeps_its_width() -> None:
     assert [group.layer for group in groups] == ["conv1"]
 
 
-def test_of_an_attention_block_the_perceptron_widths_and_heads_are_pruned() -> None:
+def test_of_an_attention_block_stream_perceptron_widths_and_heads_are_pruned() -> None:
     groups = prunable(nets.Attention().eval(), nets.image_example(), MAGNITUDE)
-    assert {group.layer: group.width for group in groups} == {"qkv": 8, "wide": 64, "qkv heads": 4}
+    widths = {group.layer: group.width for group in groups}
+    assert widths == {"embed": 32, "qkv": 8, "wide": 64, "qkv heads": 4}
 
 
 def test_a_depthwise_convolution_follows_its_maker() -> None:
@@ -175,7 +176,7 @@ def test_kept_layers_are_not_pruned() -> None:
 def test_a_network_without_prunable_channels_is_refused() -> None:
     example = (np.zeros((1, 12), dtype=np.float32),)
     with pytest.raises(StageError, match="no channels can be pruned"):
-        propose(nets.OnlyLayerNorm().eval(), example, MAGNITUDE, 0.5)
+        propose(nets.OnlyGroupNorm().eval(), example, MAGNITUDE, 0.5)
 
 
 def test_a_network_that_cannot_be_traced_is_refused() -> None:
