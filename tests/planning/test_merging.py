@@ -64,7 +64,7 @@ def dearer(table: LatencyTable, kernel: tuple[int, int], factor: float) -> Laten
         else row
         for row in table.timed
     ]
-    return replace(table, timed=tuple(timed), _cache={})
+    return replace(table, timed=tuple(timed))
 
 
 def precisions(problem: PlanProblem) -> dict[str, str]:
