@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgekit.devices.base import Device, JobProgress
     from edgekit.quantize import PrecisionTimes
 
-__all__ = ["Mixed", "correct_precisions", "fit_precisions"]
+__all__ = ["correct_precisions"]
 
 SHARES = (0.03, 0.08, 0.15, 0.25, 0.4, 0.6)
 """Of the INT8 network's time, for layers in float: of the networks that are measured."""

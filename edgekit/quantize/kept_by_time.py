@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgekit.quantize.recipe import Recipe
     from edgekit.quantize.simulate import Scheme
 
-__all__ = ["Kept", "kept_by_time"]
+__all__ = ["Kept", "int8_network_ms", "kept_by_time"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from edgekit.progress import Reporter
 from edgekit.quantize import Recipe, at_share
 from edgekit.types import Candidate, Failure, Rejection, Variant
 
-__all__ = ["Tried", "try_all"]
+__all__ = ["Tried", "climb", "try_all"]
 
 Check = Callable[[Variant, Candidate], Attempt]
 """Exports a candidate and runs it on the validation split. Raises StageError, TimeLimitReached."""
