@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import get_args, get_type_hints
 
 from edgekit.building.request import BuildRequest, TrainOptions
+from edgekit.compress import read_outputs
 from edgekit.errors import BudgetError, DataError, UserError
 from edgekit.labels import ERROR_METRICS
 from edgekit.types import QatChoice
@@ -77,8 +78,7 @@ OPTIONAL = frozenset((*BUDGET, "time_limit_s", "epochs", "learning_rate", "qat_e
 CHOICES = {"percentile": get_args(Percentile)}
 REQUEST_CHOICES = {"qat": get_args(QatChoice)}
 TRAIN_CHOICES = {
-    name: get_args(get_type_hints(TrainOptions)[name])
-    for name in ("importance", "optimizer", "device", "outputs")
+    name: get_args(get_type_hints(TrainOptions)[name]) for name in ("importance", "optimizer", "device")
 }
 
 
@@ -87,6 +87,7 @@ def refuse_bad_numbers(request: BuildRequest) -> None:
     _refuse_other(BudgetError, request.budget, CHOICES)
     _refuse_other(UserError, request, REQUEST_CHOICES)
     _refuse_other(UserError, request.train, TRAIN_CHOICES)
+    read_outputs(request.train.outputs)
     budget = {**BUDGET, "max_drop": NOT_NEGATIVE} if request.metric in ERROR_METRICS else BUDGET
     for error, part, table in (
         (BudgetError, request.budget, budget),

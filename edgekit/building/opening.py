@@ -138,7 +138,9 @@ def with_teachers(context: Context, original: Variant) -> Context:
     """The context whose teachers can be asked. Raises UserError where one does not fit the model."""
     setting = context.setting
     teachers = opened_teachers(context.cache, context.executor, setting.teachers, setting.model, original)
-    refuse_unfit_teachers(teachers, teaching_by_its_file(setting.model, original), setting.source)
+    refuse_unfit_teachers(
+        setting.request, teachers, teaching_by_its_file(setting.model, original), setting.source
+    )
     return replace(context, setting=replace(setting, teachers=teachers))
 
 

@@ -15,7 +15,6 @@ from edgekit.types import (
     BackendName,
     Budget,
     InputShape,
-    OutputsAre,
     Precision,
     Preprocess,
     QatChoice,
@@ -66,7 +65,7 @@ class TrainOptions:
     `epochs` is the length of the final fine-tuning (None: 12, or what the time limit affords); each pruning
     step before it trains for `step_epochs`. `temperature` and `alpha` are T and α of the distillation loss.
     `optimizer`, `learning_rate`: see `compress/training/optimizing.py`. `loss` and `step` are Python references
-    (`file.py:function`). `outputs`: "values", where those without labels of their own are no class scores.
+    (`file.py:function`). `outputs`: what they are, a word or one for each with commas between, as "scores,boxes".
     `qat_epochs`: of quantization-aware training (None: 6, or as many as hold 200 batches).
     `saliency`: by which weights become zero where `sparsity` is asked for; `rewind`: the others then begin again.
     """
@@ -86,7 +85,7 @@ class TrainOptions:
     qat_epochs: float | None = None
     saliency: SaliencyName = "magnitude"
     rewind: bool = False
-    outputs: OutputsAre = "auto"
+    outputs: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from edgekit.cli.reporting import reporter_of, reporting_options
 from edgekit.errors import UserError
 from edgekit.precisions import OFFERED
 from edgekit.runtimes import RUNTIMES
-from edgekit.types import METHODS, OutputsAre, QatChoice, SaliencyName
+from edgekit.types import METHODS, QatChoice, SaliencyName
 from edgekit.types.measurements import LARGEST_SEED, TIMED_S
 
 __all__ = ["build"]
@@ -226,10 +226,11 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
 )
 @click.option(
     "--outputs",
-    type=click.Choice(get_args(OutputsAre)),
+    metavar="KIND|KINDS",
     default="auto",
     show_default=True,
-    help="values: those without labels of their own are no class scores, as embeddings; learnt by squared error.",
+    help="What outputs are, for how they are learnt: logits, values, embedding, maps, or a detector's scores and "
+    "boxes. One word for all but that which class numbers are for, or one for each in order, as scores,boxes.",
 )
 @click.option(
     "--importance",

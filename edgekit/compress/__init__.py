@@ -43,10 +43,11 @@ from edgekit.compress.student import load_student, refuse_other_outputs, train_s
 from edgekit.compress.teachers import Teacher, Teachers
 from edgekit.compress.training.aside import hold_aside
 from edgekit.compress.training.config import TrainConfig
-from edgekit.compress.training.custom import load_loss, load_step
+from edgekit.compress.training.custom import load_loss, load_step, takes_teacher
 from edgekit.compress.training.evaluate import accuracy, agreement
 from edgekit.compress.training.finetune import TrainReport, finetune
 from edgekit.compress.training.goal import fits
+from edgekit.compress.training.kinds import read_outputs, refuse_unfit_outputs
 from edgekit.compress.training.pace import forward_seconds
 from edgekit.compress.training.shared import TeacherOutputs
 from edgekit.compress.training.trial import try_training
@@ -112,14 +113,17 @@ __all__ = [
     "prunable",
     "prune_iteratively",
     "rank_options",
+    "read_outputs",
     "reestimate_norms",
     "refuse_other_outputs",
     "refuse_unfit_features",
+    "refuse_unfit_outputs",
     "sample_batches",
     "save_pruned",
     "sensitivity_parts",
     "sparse_plan",
     "sparsified",
+    "takes_teacher",
     "train_low_rank",
     "train_planned",
     "train_sparse",

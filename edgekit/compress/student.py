@@ -19,9 +19,10 @@ from edgekit.compress.pruning.outcome import PruneOutcome
 from edgekit.compress.pruning.saved import load_saved
 from edgekit.compress.pruning.single import train_once
 from edgekit.compress.training.config import TrainConfig
-from edgekit.compress.training.distill import OutputKind, output_kind
+from edgekit.compress.training.kinds import OutputKind, output_kinds
 from edgekit.errors import ModelError, in_one_line
 from edgekit.progress import Step
+from edgekit.types import OutputsAre
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +35,13 @@ REASON = "distilled"
 WORDS: dict[OutputKind, str] = {
     "logits": "class scores",
     "probabilities": "probabilities",
-    "values": "values",
+    "scores": "logits of scores",
+    "chances": "scores from 0 to 1",
 }
+"""What messages call a kind, where it is not its name."""
+
+FEW = 8
+"""Logits that may all lie from 0 to 1 as chances do: of so few it is not known which they are."""
 
 _FORWARD_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AssertionError, AttributeError)
 
@@ -72,26 +78,37 @@ class StudentPlan:
 
 
 def refuse_other_outputs(
-    student: torch.nn.Module, original: torch.nn.Module, example: Example, whose: str = "the student"
+    student: torch.nn.Module,
+    original: torch.nn.Module,
+    example: Example,
+    whose: str = "the student",
+    said: Sequence[OutputsAre] = ("auto",),
 ) -> None:
     """Both have to take the example's inputs and give outputs of the same names and shapes, and of the same kind.
 
-    `whose`: what messages call the student. An ONNX file names no outputs here: there their order counts. Raises
-    ModelError in one line, with what each gives.
+    `whose`: what messages call the student. `said`: what outputs are, see `read_outputs`. An ONNX file names no outputs
+    here: there their order counts. Raises ModelError in one line, with what each gives.
     """
     wanted, given = _outputs(original, example, "the original"), _outputs(student, example, whose)
     plain = is_onnx(original) or is_onnx(student)
-    ours, theirs = ([("" if plain else name, shape) for name, shape, _ in side] for side in (given, wanted))
+    ours, theirs = (
+        [("" if plain else name, tuple(tensor.shape)) for name, tensor in side] for side in (given, wanted)
+    )
     if ours != theirs:
         raise ModelError(
             f"{whose} gives {_text(ours)}, the original {_text(theirs)}",
             remedy="a student learns from its teacher's outputs: all have to give the same ones, in the same order",
         )
-    for position, ((_, _, kind), (_, _, other)) in enumerate(zip(given, wanted, strict=True)):
-        if kind != other:
+    kinds, others = (
+        output_kinds([tensor for _, tensor in side], None, said=said) for side in (given, wanted)
+    )
+    for position, (kind, other) in enumerate(zip(kinds, others, strict=True)):
+        unclear = {kind, other} == {"scores", "chances"} and given[position][1].numel() < FEW
+        if kind != other and not unclear:
             raise ModelError(
-                f"output {position} of {whose} holds {WORDS[kind]}, that of the original {WORDS[other]}",
-                remedy="both have to end alike: with a softmax or without, scaled to length one or not",
+                f"output {position} of {whose} holds {WORDS.get(kind, kind)}, that of the original "
+                f"{WORDS.get(other, other)}",
+                remedy="both have to end alike: with a softmax or sigmoid or without, scaled to length one or not",
             )
 
 
@@ -159,10 +176,8 @@ def load_student(path: Path, student: torch.nn.Module) -> torch.nn.Module:
     return load_saved(path, lambda _: copy.deepcopy(folded(student)).eval())
 
 
-def _outputs(
-    module: torch.nn.Module, example: Example, whose: str
-) -> tuple[tuple[str, tuple[int, ...], OutputKind], ...]:
-    """Name ("" without one), shape and kind of each output, in order."""
+def _outputs(module: torch.nn.Module, example: Example, whose: str) -> tuple[tuple[str, torch.Tensor], ...]:
+    """Name ("" without one) and tensor of each output, in order."""
     import torch
 
     try:
@@ -177,7 +192,7 @@ def _outputs(
     return tuple(_named(outputs))
 
 
-def _named(value: Any, name: str = "") -> list[tuple[str, tuple[int, ...], OutputKind]]:
+def _named(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]]:
     if isinstance(value, Mapping):
         return [
             output
@@ -186,7 +201,7 @@ def _named(value: Any, name: str = "") -> list[tuple[str, tuple[int, ...], Outpu
         ]
     if isinstance(value, (tuple, list)):
         return [output for part in value for output in _named(part, name)]
-    return [(name, tuple(tensor.shape), output_kind(tensor)) for tensor in flat_outputs(value)]
+    return [(name, tensor) for tensor in flat_outputs(value)]
 
 
 def _text(outputs: Sequence[tuple[str, tuple[int, ...]]]) -> str:

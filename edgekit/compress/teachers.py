@@ -1,14 +1,11 @@
 """Several teachers as one: the weighted mean of what they say, which a student learns as it learns from any network.
 
-Of class scores it is the mean of the chances at the temperature of the training, so that the distillation loss differs
-from the weighted sum of the teachers' own by what does not depend on the student: sum w KL(p_k || q) = KL(mean || q) +
-a constant. Of values it is their mean.
+What the mean of an output is: `training/means.py`.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from edgekit.compress.base import Samples, flat_outputs, to_tensor
 from edgekit.compress.folding import folded
 from edgekit.compress.training.config import TrainConfig
-from edgekit.compress.training.distill import OutputKind, as_logits, output_kinds
 from edgekit.compress.training.goal import find_goal
+from edgekit.compress.training.kinds import OutputKind, output_kinds, read_outputs
+from edgekit.compress.training.means import mean_outputs
 
 if TYPE_CHECKING:
     import torch
@@ -93,24 +91,7 @@ def _kinds(module: torch.nn.Module, samples: Samples, config: TrainConfig) -> tu
     batch = next(iter(samples.batches(min(TRIED, len(samples)))))
     with torch.no_grad():
         outputs = flat_outputs(module.eval()(*(to_tensor(array) for array in batch.inputs)))
-    return output_kinds(outputs, find_goal(samples.labels, outputs), are_values=config.outputs == "values")
-
-
-def _mean(
-    outputs: Sequence[torch.Tensor], weights: Sequence[float], kind: OutputKind, temperature: float
-) -> torch.Tensor:
-    import torch
-
-    if kind not in ("logits", "probabilities"):
-        return torch.stack([out * weight for out, weight in zip(outputs, weights, strict=True)]).sum(0)
-    chances = torch.stack(
-        [
-            (as_logits(out, kind) / temperature).log_softmax(1) + math.log(weight)
-            for out, weight in zip(outputs, weights, strict=True)
-        ]
-    )
-    scores = temperature * chances.logsumexp(0)
-    return scores if kind == "logits" else scores.softmax(1)
+    return output_kinds(outputs, find_goal(samples.labels, outputs), said=read_outputs(config.outputs))
 
 
 def _with(structure: Any, tensors: Iterator[torch.Tensor]) -> Any:
@@ -154,11 +135,7 @@ def _joined_class() -> Any:
 
         def forward(self, *inputs: torch.Tensor) -> Any:
             given = [network(*inputs) for network in self.networks]
-            outputs = zip(*map(flat_outputs, given), strict=True)
-            means = [
-                _mean(parts, self.weights, kind, self.temperature)
-                for parts, kind in zip(outputs, self.kinds, strict=True)
-            ]
+            means = mean_outputs([*map(flat_outputs, given)], self.weights, self.kinds, self.temperature)
             return _with(given[0], iter(means))
 
     return Joined

@@ -30,8 +30,8 @@ class Budget:
     max_energy_mj: float | None = None
 
 
-OutputsAre = Literal["auto", "values"]
-"""What outputs are that no labels are for: rows of numbers look like class scores, and may be none."""
+OutputsAre = Literal["auto", "logits", "values", "embedding", "maps", "scores", "boxes"]
+"""What an output holds, where its shape does not tell: see `compress/training/kinds.py`."""
 
 QatChoice = Literal["auto", "always", "never"]
 """When networks are trained for the integers of a runtime (quantization-aware training).

@@ -14,7 +14,7 @@ from edgekit.building.variants.original import example_inputs
 from edgekit.building.variants.pruned import LEAST_TRAINING_S, untaught
 from edgekit.building.variants.teaching import refuse_unfit_features, teaching_by_its_file
 from edgekit.building.variants.training import seconds_left
-from edgekit.compress import PruneConfig, refuse_other_outputs
+from edgekit.compress import PruneConfig, read_outputs, refuse_other_outputs
 from edgekit.data import DataSource
 from edgekit.errors import UserError
 from edgekit.types import Rejection
@@ -78,5 +78,6 @@ def refuse_unfit_student(
     if request.pipeline and request.pipeline[0].teachers:
         request = replace(request, teachers=request.pipeline[0].teachers)
     network = student.load()
-    refuse_other_outputs(network, model.load(), example_inputs(source))
+    said = read_outputs(request.train.outputs)
+    refuse_other_outputs(network, model.load(), example_inputs(source), said=said)
     refuse_unfit_features(request, teachers, model, network, source)

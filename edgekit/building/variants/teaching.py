@@ -14,7 +14,18 @@ from edgekit.building.reading import read_network
 from edgekit.building.request import BuildRequest, TeacherSpec
 from edgekit.building.variants.base import MakerContext
 from edgekit.building.variants.original import example_inputs, make_variant
-from edgekit.compress import Features, Teacher, Teachers, folded, onnx_network, refuse_other_outputs
+from edgekit.compress import (
+    Features,
+    Teacher,
+    Teachers,
+    folded,
+    load_loss,
+    onnx_network,
+    read_outputs,
+    refuse_other_outputs,
+    refuse_unfit_outputs,
+    takes_teacher,
+)
 from edgekit.compress import refuse_unfit_features as refuse_unfit
 from edgekit.data import DataSource
 from edgekit.errors import ModelError, UserError
@@ -171,12 +182,29 @@ def teachers_of(request: BuildRequest, known: Mapping[TeacherSpec, GivenModel]) 
 
 
 def refuse_unfit_teachers(
-    known: Mapping[TeacherSpec, GivenModel], model: GivenModel, source: DataSource
+    request: BuildRequest, known: Mapping[TeacherSpec, GivenModel], model: GivenModel, source: DataSource
 ) -> None:
-    """Each takes what the model takes and gives what it gives. Raises UserError in one line."""
-    example = example_inputs(source)
+    """Outputs are what is said of them, and each teacher takes and gives what the model does.
+
+    Raises UserError in one line.
+    """
+    example, train = example_inputs(source), request.train
+    said = read_outputs(train.outputs)
+    if said != ("auto",):
+        own = "a step" if train.step else "a loss of teacher_outputs" if asks_teacher(train.loss) else ""
+        if own:
+            raise UserError(
+                f"outputs says {train.outputs}, for how a teacher is learnt, and {own} of your own learns it",
+                remedy="leave out either",
+            )
+        refuse_unfit_outputs(model.load(), example, said)
     for teacher in known.values():
-        refuse_other_outputs(teacher.load(), model.load(), example, f"teacher {teacher.name}")
+        refuse_other_outputs(teacher.load(), model.load(), example, f"teacher {teacher.name}", said)
+
+
+def asks_teacher(loss: str | None) -> bool:
+    """Whether a loss of the user's is given what the teacher gives. Raises UserError where it is none."""
+    return loss is not None and takes_teacher(load_loss(loss), loss)
 
 
 def refuse_unfit_features(

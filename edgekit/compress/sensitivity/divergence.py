@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.compress.base import forward_outputs
-from edgekit.compress.training.distill import OutputKind, as_logits, output_kind
+from edgekit.compress.training.kinds import OutputKind, as_logits, output_kind
 from edgekit.errors import StageError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from edgekit.compress.training.augment import Augment
+from edgekit.compress.training.kinds import read_outputs
 from edgekit.errors import UserError
-from edgekit.types import OutputsAre
 
 __all__ = ["TrainConfig", "one_cycle"]
 
@@ -26,8 +26,7 @@ class TrainConfig:
 
     epochs: may be a fraction. optimizer, learning_rate (the peak of one cycle; None: the optimizer's own): see
     optimizing.py. temperature, alpha: see distill.py; alpha 1 is plain training, 0 distillation alone (taken by itself
-    where there are no labels). outputs: "values" says that no output without labels of its own holds class scores, as
-    embeddings do not.
+    where there are no labels). outputs: what outputs are, a word or one for each with commas between, see kinds.py.
     augment: see augment.py; "flip" and "crop-flip" must be asked for, or meant by "auto" (3-channel images).
     threads: of torch, None leaves them as they are. device: "auto" takes CUDA where it is.
     loss, step: "file.py:function" or "package.module:function", see loss.py.
@@ -51,7 +50,7 @@ class TrainConfig:
     step: str | None = None
     aside: float = 0.0
     average: float = 0.0
-    outputs: OutputsAre = "auto"
+    outputs: str = "auto"
 
     def __post_init__(self) -> None:
         _positive(epochs=self.epochs, temperature=self.temperature)
@@ -73,10 +72,10 @@ class TrainConfig:
             ("optimizer", self.optimizer, ("auto", "sgd", "adamw")),
             ("augment", self.augment, get_args(Augment)),
             ("device", self.device, ("auto", "cpu", "cuda")),
-            ("outputs", self.outputs, get_args(OutputsAre)),
         ):
             if value not in allowed:
                 raise UserError(f"{name} is {value!r}", allowed=", ".join(allowed))
+        read_outputs(self.outputs)
         if self.threads is not None and self.threads < 1:
             raise UserError(f"threads is {self.threads}", allowed="1 or more")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.compress.base import forward_outputs, to_tensor
-from edgekit.compress.training.distill import output_kind
 from edgekit.compress.training.goal import Goal, find_goal
+from edgekit.compress.training.kinds import output_kind
 from edgekit.labels import IGNORED
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from edgekit.compress.training.custom import (
     load_step,
     takes_teacher,
 )
-from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kinds
+from edgekit.compress.training.distill import distillation_loss, hard_loss
 from edgekit.compress.training.goal import Goal, find_goal
+from edgekit.compress.training.kinds import output_kinds, read_outputs
 from edgekit.compress.training.shared import GuideFunction, TeacherOutputs, guiding
 from edgekit.errors import DataError
 from edgekit.opened import FileWatch
@@ -82,7 +83,7 @@ def _standard(
     shown: Sequence[ShownOutput] = (),
 ) -> LossFunction:
     goal: Goal | None = None
-    is_known, are_values = False, config.outputs == "values"
+    is_known, said = False, read_outputs(config.outputs)
 
     def loss_of(
         student: torch.nn.Module, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None
@@ -102,9 +103,7 @@ def _standard(
                 "the labels fit none of the outputs", remedy="give a teacher, or a loss of your own"
             )
         guides = guide_of(inputs)
-        soft = distillation_loss(
-            outputs, guides, output_kinds(guides, goal, shown, are_values=are_values), config.temperature
-        )
+        soft = distillation_loss(outputs, guides, output_kinds(guides, goal, shown, said), config.temperature)
         return soft if hard is None else config.alpha * hard + (1.0 - config.alpha) * soft
 
     return loss_of
@@ -144,6 +143,7 @@ def _criterion(
     all_labels: NDArray[np.generic] | None,
 ) -> LossFunction:
     """A loss of (outputs, labels) in cross-entropy's place: the teacher goes on teaching beside it."""
+    said = read_outputs(config.outputs)
 
     def loss_of(
         student: torch.nn.Module, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor | None
@@ -154,8 +154,7 @@ def _criterion(
             return hard
         guides = guide_of(inputs)
         parts = flat_outputs(outputs)
-        are_values = config.outputs == "values"
-        kinds = output_kinds(guides, find_goal(all_labels, parts), are_values=are_values)
+        kinds = output_kinds(guides, find_goal(all_labels, parts), said=said)
         soft = distillation_loss(parts, guides, kinds, config.temperature)
         return config.alpha * hard + (1.0 - config.alpha) * soft
 

@@ -41,6 +41,26 @@ class Soft(Net):
 def make_soft():
     torch.manual_seed(0)
     return Soft(8)
+
+
+class Squashed(Net):
+    def forward(self, x):
+        return super().forward(x).sigmoid()
+
+
+def make_squashed():
+    torch.manual_seed(0)
+    return Squashed(8)
+"""
+
+
+LOSSES = """
+def with_teacher(outputs, labels, teacher_outputs):
+    return outputs.sum()
+
+
+def step(student, inputs, labels, teacher):
+    return student(*inputs).sum()
 """
 
 
@@ -310,6 +330,39 @@ def test_the_command_line_says_it_in_one_line(
     assert ended.value.code == 2
     assert len(told) == 1
     assert "teacher: none.onnx: no such file" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--outputs", "boxxes"), "outputs is 'boxxes'; allowed: auto, logits, values, embedding, maps, scores, boxes"),
+        (("--outputs", "scores,boxes"), "outputs says what 2 are (scores,boxes), and the network gives 1"),
+        (("--outputs", "boxes"), "output 0 is said to be boxes, it is float32 [1, 10]; allowed: floats [N, 4, ...] or"),
+        (("--outputs", "maps"), "output 0 is said to be maps, it is float32 [1, 10]"),
+        (("--outputs", "values", "--loss", "loss.py:with_teacher"), "and a loss of teacher_outputs of your own "),
+        (("--outputs", "values", "--train-step", "loss.py:step"), "and a step of your own learns it"),
+        (("--outputs", "scores", "--student", "net.py:make_squashed"), "of the student holds scores from 0 to 1"),
+    ],
+)  # fmt: skip
+def test_what_outputs_are_said_to_be_and_are_not_is_told_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: tuple[str, ...],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NETS + MORE)
+    (tmp_path / "loss.py").write_text(LOSSES)
+    with pytest.raises(SystemExit) as ended:
+        main(
+            ["build", "--target", "generic-cpu", "--model", "net.py:make", "--data", "digits", "--max-latency", "auto",
+             "--allow-weak-original", *given]
+        )  # fmt: skip
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2
+    assert told in lines[-1]
+    assert not any("Traceback" in line for line in lines)
 
 
 @pytest.mark.slow

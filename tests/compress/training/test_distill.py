@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgekit.compress.training.distill import distillation_loss, hard_loss, output_kind, output_kinds
+from edgekit.compress.training.distill import distillation_loss, hard_loss
 from edgekit.compress.training.goal import Goal
+from edgekit.compress.training.kinds import output_kind, output_kinds
 
 
 def test_a_student_that_equals_its_teacher_has_no_soft_loss() -> None:
@@ -68,6 +69,6 @@ def test_vectors_of_length_one_are_embeddings() -> None:
 
 def test_outputs_that_are_said_to_be_values_are_some_but_for_what_class_numbers_are_for() -> None:
     scores, vectors = torch.randn(4, 3), torch.randn(4, 8)
-    assert output_kinds([scores, vectors], Goal(0, "classes"), are_values=True) == ("logits", "values")
-    assert output_kinds([vectors], None, are_values=True) == ("values",)
+    assert output_kinds([scores, vectors], Goal(0, "classes"), said=("values",)) == ("logits", "values")
+    assert output_kinds([vectors], None, said=("values",)) == ("values",)
     assert output_kinds([vectors, scores], Goal(1, "values"), ("relations",)) == ("logits", "relations")
