@@ -13,8 +13,8 @@ MOST_BUILDS = 4
 def following(percents: Sequence[int], kept: Mapping[int, bool]) -> int | None:
     """The next of `percents` (ascending, of the INT8 network's time) to build; None where no better one is left.
 
-    `kept`: of each that was built, whether it kept the accuracy. Slower than one that did nothing is tried, nor what is
-    faster than the slowest failed one below it: harm falls with time, but for what a few samples decide.
+    `kept`: of each that was built, whether it kept the accuracy. Nothing slower than one that kept it is tried, nor
+    anything faster than the slowest that failed below that: harm falls with time, but for what a few samples decide.
     """
     least = min((percent for percent, held in kept.items() if held), default=None)
     open_ = [percent for percent in percents if least is None or percent < least]
