@@ -59,6 +59,7 @@ OTHER_OPTIONS = (
     "student_features",
     "student_relations",
     "student_attention",
+    "student_channels",
     "teachers",
     "latency_table",
     "qat",
@@ -137,8 +138,9 @@ def build(
     `student` is another network, `net.py:make_small` or a live module, that learns
     from `model` and is built as any variant, from its own weights or `student_weights`; `student_features` are layers
     of `model` and of the student, {"layer2": "blocks.1"}, whose outputs it learns too, `student_relations` those where
-    samples are to lie to each other alike, `student_attention` those that are to look at the same places; `teachers`
-    are networks that teach in the place of `model`, by their weights, {"net.py:make_big": 0.7, "other.onnx": 0.3};
+    samples are to lie to each other alike, `student_attention` those that are to look at the same places,
+    `student_channels` those whose channels are to be active at the same places; `teachers` are networks that teach
+    in the place of `model`, by their weights, {"net.py:make_big": 0.7, "other.onnx": 0.3};
     `qat`, "auto", "always" or "never", says when a network is trained for a runtime's own integers; `compress` names
     the methods that may be used, "prune,qat", "none" or "auto"; `pipeline` is a TOML file of stages, or a list, as
     [{"method": "distil", "network": "net.py:make_small"}, {"method": "prune", "macs": 0.5}], in the place of all
@@ -217,6 +219,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[BuildRequest, Reporter]:
         student_features=read_features(options.pop("student_features", None)),
         student_relations=read_features(options.pop("student_relations", None), "student_relations"),
         student_attention=read_features(options.pop("student_attention", None), "student_attention"),
+        student_channels=read_features(options.pop("student_channels", None), "student_channels"),
         teachers=read_teachers(options.pop("teachers", None)),
         out=Path(given["out"]),
         store=Path(given["store"]),

@@ -107,17 +107,23 @@ def locate_teachers(request: BuildRequest, model: GivenModel) -> Mapping[Teacher
     }
 
 
+def divided(spec: str) -> tuple[str, Path | None]:
+    """net.py:make:big.safetensors as the network and its weights; without a second colon as it is."""
+    network, colon, weights = spec.rpartition(":")
+    return (network, Path(weights)) if colon and ":" in network else (spec, None)
+
+
 def located_teacher(spec: TeacherSpec) -> GivenModel:
     """One of them. Raises ModelError."""
     try:
         if not isinstance(spec, str):
             network = unwrapped(spec)
             return GivenModel(locate_module(network), network, type(network).__name__)
-        teacher = located(spec, None, WeightsPart(), spec)
+        teacher = located(*divided(spec), WeightsPart(), spec)
     except ModelError as problem:
         came, allowed, remedy = problem.parts
         if "--weights" in remedy:
-            remedy = "let the factory load its trained weights"
+            remedy = "name its trained weights behind it, as net.py:make:big.safetensors"
         raise ModelError(f"teacher: {came}", allowed=allowed, remedy=remedy) from problem
     if teacher.ref.kind == "pt2":
         raise ModelError(

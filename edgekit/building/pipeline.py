@@ -60,6 +60,7 @@ class DistilOptions(Distillation, frozen=True, kw_only=True):
     features: dict[Text, Text] = {}
     relations: dict[Text, Text] = {}
     attention: dict[Text, Text] = {}
+    channels: dict[Text, Text] = {}
 
 
 class DropOptions(Distillation, frozen=True, kw_only=True):
@@ -276,6 +277,7 @@ def with_pipeline(
         "--student-features": bool(request.student_features),
         "--student-relations": bool(request.student_relations),
         "--student-attention": bool(request.student_attention),
+        "--student-channels": bool(request.student_channels),
         f"--qat {request.qat}": request.qat != "auto",
     }.items():
         if is_given:
@@ -298,6 +300,7 @@ def with_pipeline(
             student_features=read_features(first.features or None),
             student_relations=read_features(first.relations or None),
             student_attention=read_features(first.attention or None),
+            student_channels=read_features(first.channels or None),
         )
     makes_smaller = any(stage.method in ("prune", "drop", "merge") for stage in stages)
     return replace(request, pipeline=stages, prune=makes_smaller, qat="never")

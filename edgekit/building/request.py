@@ -52,7 +52,7 @@ LOW_RANK_AUTO = "auto"
 """In the place of a share or of ranks: edgekit chooses."""
 
 TeacherSpec: TypeAlias = "str | torch.nn.Module"
-"""A network that teaches: net.py:factory, an ONNX file, or a live module."""
+"""A network that teaches: net.py:factory, which :weights.safetensors may follow, an ONNX file, or a live module."""
 
 LowRank = float | str | tuple[tuple[str, tuple[int, ...]], ...]
 """The share of a layer's output variance that its factors keep, LOW_RANK_AUTO, or layers with their ranks."""
@@ -106,10 +106,10 @@ class BuildRequest:
     `low_rank`: how layers are factorized in a variant of its own (see LowRank). `student`: another network, a path or a
     live module, that learns from the model as a variant of its own; `student_weights`: what it begins with;
     `student_features`: layers of the model and of the student, whose outputs it learns too, `student_relations`: how
-    samples of a batch lie to each other there, `student_attention`: where they look. `teachers`: who teaches in the
-    place of the model, each with a weight above 0. `qat`: when networks are trained for the integers of a runtime; see
-    QatChoice. `pipeline`: stages, in order, in the place of other methods. `sparsity`: which weights of a variant of
-    its own are zero; None: none has to be.
+    samples of a batch lie to each other there, `student_attention`: where they look, `student_channels`: where each
+    channel does. `teachers`: who teaches in the place of the model, each with a weight above 0. `qat`: when
+    networks are trained for the integers of a runtime; see QatChoice. `pipeline`: stages, in order, in the place of
+    other methods. `sparsity`: which weights of a variant of its own are zero; None: none has to be.
     """
 
     target: str
@@ -151,6 +151,7 @@ class BuildRequest:
     student_features: FeaturePairs = ()
     student_relations: FeaturePairs = ()
     student_attention: FeaturePairs = ()
+    student_channels: FeaturePairs = ()
     teachers: tuple[tuple[TeacherSpec, float], ...] = ()
     qat: QatChoice = "auto"
     pipeline: tuple[PipelineStage, ...] = ()
@@ -159,7 +160,9 @@ class BuildRequest:
     @property
     def features(self) -> Features:
         """What the student learns of layers."""
-        return Features(self.student_features, self.student_relations, self.student_attention)
+        return Features(
+            self.student_features, self.student_relations, self.student_attention, self.student_channels
+        )
 
     @property
     def trains(self) -> bool:

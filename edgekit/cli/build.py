@@ -178,11 +178,18 @@ def positive(context: click.Context, parameter: click.Parameter, value: float | 
     help="Such layers that are to look at the same places: images of convolutions, or an attention's softmax.",
 )
 @click.option(
+    "--student-channels",
+    metavar="PAIRS",
+    help="Such layers whose channels are to be active at the same places, as in detectors and of masks (channel-wise "
+    "distillation).",
+)
+@click.option(
     "--teacher",
     "teachers",
-    metavar="NET[@WEIGHT]",
+    metavar="NET[:FILE][@WEIGHT]",
     multiple=True,
-    help="Who teaches in the place of the model, net.py:factory or an ONNX file; several by weight, as net.py:big@0.7.",
+    help="Who teaches in the place of the model, net.py:factory, with a file of its weights as "
+    "net.py:make:big.safetensors, or an ONNX file; several by how much each counts, as net.py:big@0.7.",
 )
 @click.option(
     "--latency-table",

@@ -91,6 +91,7 @@ def read_request(options: Mapping[str, Any], given: Sequence[str]) -> BuildReque
         student_features=read_features(options["student_features"]),
         student_relations=read_features(options["student_relations"], "student_relations"),
         student_attention=read_features(options["student_attention"], "student_attention"),
+        student_channels=read_features(options["student_channels"], "student_channels"),
         teachers=read_teachers(options["teachers"] or None),
         qat=options["qat"],
         train=train,

@@ -27,23 +27,30 @@ __all__ = ["NOTHING", "FeaturePairs", "Features", "refuse_unfit_features", "with
 FeaturePairs = tuple[tuple[str, str], ...]
 """Layers of the teacher, each with one of the student, by their modules' names."""
 
-NAMES: dict[LearntKind, str] = {"values": "features", "relations": "relations", "attention": "attention"}
+NAMES: dict[LearntKind, str] = {
+    "values": "features",
+    "relations": "relations",
+    "attention": "attention",
+    "channels": "channels",
+}
 """What messages call the pairs of a kind."""
 
 ALLOWED: dict[LearntKind, str] = {
     "values": "vectors [N, C], images [N, C, H, W], or as many tokens [N, T, C]; C, H and W may differ",
     "relations": "what has a sample in each row: vectors, images or tokens",
     "attention": "images [N, C, H, W] of both, or what a softmax gives, of as many tokens, of both",
+    "channels": "images [N, C, H, W] of both; C, H and W may differ",
 }
 
 
 @dataclass(frozen=True)
 class Features:
-    """Pairs of layers by what is learnt of them: their values, the relations of samples there, maps of attention."""
+    """Pairs of layers by what is learnt of them: values, relations of samples, maps of attention and of channels."""
 
     values: FeaturePairs = ()
     relations: FeaturePairs = ()
     attention: FeaturePairs = ()
+    channels: FeaturePairs = ()
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
@@ -110,7 +117,7 @@ def with_features(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         projections = [
-            _projection(own.shape, whole.shape) if kind == "values" else torch.nn.Identity()
+            _projection(own.shape, whole.shape) if kind in ("values", "channels") else torch.nn.Identity()
             for (kind, _, _), (whole, own) in zip(features.pairs(), matched, strict=True)
         ]
     for (kind, name, own_name), (whole, own) in zip(features.pairs(), matched, strict=True):
@@ -146,6 +153,8 @@ def _matched(
 def _are_alike(kind: LearntKind, whole: _Seen, own: _Seen) -> bool:
     if kind == "relations":
         return len(whole.shape) > 1 and len(own.shape) > 1
+    if kind == "channels":
+        return len(whole.shape) == len(own.shape) == 4
     if kind == "attention":
         return whole.is_map == own.is_map and (not whole.is_map or whole.shape[-2:] == own.shape[-2:])
     if len(whole.shape) != len(own.shape):

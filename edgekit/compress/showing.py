@@ -4,12 +4,13 @@ values: the layer's own output, through a projection where channels differ. rela
 each other, by their distances over the mean distance and by the cosines of the angles that every three of them make
 (RKD: Park et al., CVPR 2019); of images and tokens, those of the mean over positions. attention: where a layer looks,
 the mean over heads of what its softmax gives (as TinyBERT: Jiao et al., EMNLP 2020), or of an image's channels the sum
-of squares, at length one over positions (attention transfer: Zagoruyko & Komodakis, ICLR 2017).
+of squares, at length one over positions (attention transfer: Zagoruyko & Komodakis, ICLR 2017). channels: an image as
+values show it, of which the loss looks at where each channel is active (CWD, see `training/dense.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,9 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LearntKind", "ShownLayer", "ShownOutput", "attention_of", "seen_in", "showing", "shown_outputs"]
 
-LearntKind = Literal["values", "relations", "attention"]
-ShownOutput = Literal["values", "relations"]
+LearntKind = Literal["values", "relations", "attention", "channels"]
+ShownOutput = Literal["values", "relations", "maps"]
 """What a loss has to know of what is shown."""
+
+SHOWN: Mapping[LearntKind, Sequence[ShownOutput]] = {
+    "values": ("values",),
+    "relations": ("relations", "relations"),
+    "attention": ("values",),
+    "channels": ("maps",),
+}
 
 MOST_RELATED = 128
 """Samples of a batch whose relations are looked at: angles grow with the third power of them."""
@@ -56,7 +64,7 @@ def shown_outputs(module: torch.nn.Module | None) -> tuple[ShownOutput, ...]:
         return ()
     kinds: list[ShownOutput] = []
     for layer in module.layers:
-        kinds += ["relations", "relations"] if layer.kind == "relations" else ["values"]
+        kinds += SHOWN[layer.kind]
     return tuple(kinds)
 
 
@@ -154,7 +162,7 @@ def _showing_class() -> Any:
             shown: list[torch.Tensor] = []
             for layer, projection in zip(self.layers, self.projections, strict=True):
                 value = seen[layer.name][layer.tensor]
-                if layer.kind == "values":
+                if layer.kind in ("values", "channels"):
                     shown.append(projection(_values(value, layer.positions)))
                     continue
                 with torch.autocast(value.device.type, enabled=False):

@@ -16,7 +16,7 @@ from edgekit.types import Budget, Sparsity
 
 REQUEST = BuildRequest("generic-cpu", "net.py:make", "digits", Budget(max_latency_ms=1.0))
 DISTIL = {"method": "distil", "network": "net.py:make_small"}
-LEARNT = {"features": {"a.1": "b"}, "relations": {"c": "d"}, "attention": {"e": "f"}}
+LEARNT = {"features": {"a.1": "b"}, "relations": {"c": "d"}, "attention": {"e": "f"}, "channels": {"g": "h"}}
 PRUNE = {"method": "prune", "macs": 0.5}
 QAT = {"method": "qat"}
 SPARSE = {"method": "sparse", "sparsity": "2:4"}
@@ -26,7 +26,7 @@ def test_a_file_and_a_list_of_dicts_say_the_same(tmp_path: Path) -> None:
     path = tmp_path / "combined.toml"
     path.write_text(
         '[[stage]]\nmethod = "distil"\nnetwork = "net.py:make_small"\nfeatures = {"a.1" = "b"}\n'
-        'relations = {"c" = "d"}\nattention = {"e" = "f"}\nepochs = 4\n'
+        'relations = {"c" = "d"}\nattention = {"e" = "f"}\nchannels = {"g" = "h"}\nepochs = 4\n'
         '[[stage]]\nmethod = "prune"\nmacs = 0.5\nstep-ratio = 0.2\n[[stage]]\nmethod = "qat"\n'
     )
     stages = read_pipeline(path)
@@ -122,6 +122,7 @@ def test_a_file_that_is_no_pipeline_is_named(tmp_path: Path, content: str | None
         ({"student_features": (("a", "b"),)}, None, "--student-features"),
         ({"student_relations": (("a", "b"),)}, None, "--student-relations"),
         ({"student_attention": (("a", "b"),)}, None, "--student-attention"),
+        ({"student_channels": (("a", "b"),)}, None, "--student-channels"),
         ({"qat": "never"}, None, "--qat never"),
     ],
 )

@@ -12,7 +12,8 @@ from torch import nn
 
 from edgekit.compress import Features, TrainConfig, refuse_unfit_features, train_student
 from edgekit.compress.features import with_features
-from edgekit.compress.showing import ShownLayer, attention_of, showing, shown_outputs
+from edgekit.compress.showing import ShownLayer, attention_of, seen_in, showing, shown_outputs
+from edgekit.compress.training.dense import maps_apart
 from edgekit.compress.training.distill import distillation_loss
 from edgekit.compress.training.loss import make_loss
 from edgekit.compress.training.shared import TeacherOutputs
@@ -121,6 +122,38 @@ def test_a_student_comes_nearer_in_what_it_learns(kind: str) -> None:
     assert apart(outcomes[0].module) < 0.7 * apart(outcomes[1].module)
     assert apart(outcomes[0].module) < 0.7 * apart(network(4))
     assert outcomes[0].module.state_dict().keys() == network(4).state_dict().keys()
+
+
+def test_a_students_channels_become_active_where_the_teachers_are() -> None:
+    teacher, images = network(16), torch.from_numpy(SAMPLES.x)
+    features = Features(channels=(("conv2", "conv2"),))
+    learnt, plain = (
+        train_student(
+            teacher, second_of(16), "small", EXAMPLE, SAMPLES, lambda _: 0.0, TRAIN, limit=1.0, features=given
+        ).module
+        for given in (features, Features())
+    )
+
+    def apart(student: nn.Module) -> float:
+        wanted, given = (
+            seen_in(module, (images,), ["conv2"])[1]["conv2"][0] for module in (teacher, student)
+        )
+        return float(maps_apart(given, wanted, TRAIN.temperature))
+
+    with torch.no_grad():
+        assert apart(learnt) < 0.8 * apart(plain)
+    shown_by, shows = with_features(teacher, network(4), EXAMPLE, Features(channels=(("down", "conv1"),)), 0)
+    assert shown_outputs(shown_by) == ("maps",)
+    assert shown_by(images)[1].shape == shows(images)[1].shape
+    with pytest.raises(
+        ModelError, match=r"channels head=conv1: the original gives \[1, 10\] there, the student"
+    ):
+        refuse_unfit_features(teacher, network(4), EXAMPLE, Features(channels=(("head", "conv1"),)))
+
+
+def second_of(width: int) -> nn.Module:
+    torch.manual_seed(width + 100)
+    return TinyConvNet(width).eval()
 
 
 def test_the_softmax_of_a_transformer_is_a_map_and_heads_are_averaged() -> None:

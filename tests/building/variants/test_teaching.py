@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import edgekit
@@ -159,7 +160,8 @@ def test_a_teacher_that_is_none_is_refused(asked: Any, told: str) -> None:
     [
         ({"teachers": "none.onnx@0.5"}, "teacher: none.onnx: no such file"),
         ({"teachers": "net.py:make_none"}, "teacher: net.py has no 'make_none'; allowed: .*make_small"),
-        ({"teachers": "net.py:make_random"}, "teacher: .* another network each time .*; let the factory load its"),
+        ({"teachers": "net.py:make_random"}, "teacher: .* another network each time .*; name its trained we"),
+        ({"teachers": "net.py:make:none.safetensors"}, "teacher: .*none.safetensors: no such file"),
         ({"teachers": "net.pt2"}, r"teacher: net.pt2"),
         ({"teachers": "net.py:make_other"}, r"teacher net.py:make_other gives \[1, 7\], the original \[1, 10\]"),
         ({"teachers": "net.py:make_soft"}, "output 0 of teacher net.py:make_soft holds probabilities, that of the"),
@@ -194,6 +196,27 @@ def test_a_teacher_that_cannot_be_is_refused_before_anything_is_timed(
     with pytest.raises(UserError, match=told) as refused:
         build(tmp_path, **options)
     assert "\n" not in str(refused.value)
+
+
+def test_a_teacher_has_the_weights_that_are_named_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NETS)
+    asked = "net.py:make:other.safetensors"
+    request = BuildRequest(
+        "generic-cpu", "net.py:make", "digits", Budget(), teachers=read_teachers(f"{asked}@0.5")
+    )
+    assert request.teachers == ((asked, 0.5),)
+    whole = locate_model(request)
+    state = whole.load().state_dict()
+    digests = set()
+    for value in (1.0, 2.0):
+        save_file({**state, "last.bias": torch.full((10,), value)}, tmp_path / "other.safetensors")
+        teacher = locate_teachers(request, whole)[asked]
+        digests.add(teacher.ref.digest)
+        assert torch.equal(teacher.load().state_dict()["last.bias"], torch.full((10,), value))
+    assert len({*digests, whole.ref.digest}) == 3
 
 
 class Whole(nn.Module):

@@ -143,7 +143,7 @@ def test_several_maps_teach_as_their_weighted_losses_do() -> None:
 
     def divergence(student: torch.Tensor, teacher: torch.Tensor) -> float:
         logs = [(maps.flatten(2) / 2.0).log_softmax(2) for maps in (student, teacher)]
-        return float(nn.functional.kl_div(*logs, reduction="sum", log_target=True))
+        return float(nn.functional.kl_div(logs[0], logs[1], reduction="sum", log_target=True))
 
     apart = [
         divergence(student, joined)
@@ -197,5 +197,5 @@ def test_what_outputs_cannot_be_is_told_in_one_line(
 def test_what_outputs_can_be_is_taken() -> None:
     channels_last = SCORES.transpose(1, 2), BOXES.transpose(1, 2)
     for outputs in ((SCORES, BOXES), channels_last, (SCORES, torch.randn(1, 1, 20), BOXES)):
-        said = ("scores",) * (len(outputs) - 1) + ("boxes",)
+        said = read_outputs("scores," * (len(outputs) - 1) + "boxes")
         refuse_unfit_outputs(Giving(*outputs), (torch.zeros(1),), said)
