@@ -34,7 +34,7 @@ def test_a_file_and_a_list_of_dicts_say_the_same(tmp_path: Path) -> None:
     assert [stage.name for stage in stages] == ["stage 1 (distil)", "stage 2 (prune)", "stage 3 (qat)"]
     request = with_pipeline(REQUEST, stages)
     assert request.student == "net.py:make_small"
-    assert request.features == Features((("a.1", "b"),), (("c", "d"),), (("e", "f"),))
+    assert request.features == Features((("a.1", "b"),), (("c", "d"),), (("e", "f"),), (("g", "h"),))
     assert (request.pipeline, request.prune, request.qat) == (stages, True, "never")
 
 
