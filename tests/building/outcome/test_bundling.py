@@ -162,7 +162,8 @@ def test_several_are_written_with_the_claim_at_the_first_alone(tmp_path: Path) -
         Attempt(replace(made.candidate, variant="tiny"), artifacts[made.candidate.id], made.accuracy)
         for made in (attempt("a", precision="fp32"), attempt("b", precision="fp32", drop=0.01))
     ]
-    tiny = Variant("tiny", "original", None, "", "m.onnx", "d" * 64, SIGNATURE, Cost(1, 1, 1, 1))
+    path = str(Path(artifacts["a"].folder) / artifacts["a"].entry)
+    tiny = Variant("tiny", "original", None, "", path, "d" * 64, SIGNATURE, Cost(1, 1, 1, 1))
     images = np.random.default_rng(0).normal(size=(12, 2, 4, 4)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     files = SampleFiles({"image": tmp_path / "images.npy"}, {"image": images[:1]}, None, 12)

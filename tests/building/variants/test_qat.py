@@ -198,6 +198,7 @@ OTHERS: dict[str, Any] = {
         "layers": (),
         "by_channel": {"x": (Range(-1.0, 1.0),) * 8},
         "clipped": ("x",),
+        "tables": ("x",),
     },
     "train": TrainConfig(seed=3),
     "code": ("of a loss",),
