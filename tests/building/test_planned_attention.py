@@ -76,7 +76,7 @@ def test_a_build_prunes_heads_and_meets_its_budget(
     (size,) = {row.size_bytes for row in load_result(tmp_path / "whole" / "result.json").candidates}
     done = run(
         build_arguments(
-            network, tmp_path, max_size=str(size - 7000), max_drop="20%", epochs="4",
+            network, tmp_path, max_size=str(size - 7000), max_drop="20%", epochs="1",
             latency_table=str(tmp_path / "table.json"), **shared,
         )
     )  # fmt: skip
