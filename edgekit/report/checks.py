@@ -19,6 +19,7 @@ from edgekit.report.wording import (
     is_share,
     latency_at,
     limit_text,
+    metric_text,
     ms_text,
     steady_words,
     value_interval_text,
@@ -120,7 +121,7 @@ def _accuracy_checks(
     """`confidence`: that the drop's bound has at least; more where the candidate was not the first to be tested."""
     most, metric = budget.max_drop, told.metric
     value = BudgetCheck(
-        f"{metric} ({told.split})", value_text(told), f"95 %: {value_interval_text(told)}", ""
+        f"{metric_text(metric)} ({told.split})", value_text(told), f"95 %: {value_interval_text(told)}", ""
     )
     got, ends = change_amount(told)
     name, interval = f"{change_name(told)} ({told.split})", f"95 %: {ends}"

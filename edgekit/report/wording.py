@@ -30,6 +30,7 @@ __all__ = [
     "latency_sentence",
     "level_text",
     "limit_text",
+    "metric_text",
     "ms_text",
     "plural",
     "ratio_text",
@@ -93,7 +94,12 @@ def accuracy_sentence(accuracy: AccuracyResult) -> str:
     """The value and the paired drop (or gain), each with its interval."""
     value = f"{value_text(accuracy)} (95 %: {value_interval_text(accuracy)})"
     amount, interval = change_amount(accuracy)
-    return f"{accuracy.metric} {value}, {change_name(accuracy)} {amount} (95 %: {interval})"
+    return f"{metric_text(accuracy.metric)} {value}, {change_name(accuracy)} {amount} (95 %: {interval})"
+
+
+def metric_text(metric: str) -> str:
+    """A metric's name for people: of a function of the user's own without the folders that its file lies in."""
+    return re.sub(r"[^:]*/(?=[^/:]+\.py:)", "", metric)
 
 
 def is_share(metric: str) -> bool:

@@ -118,3 +118,17 @@ def test_what_was_rejected_for_one_reason_shares_a_line() -> None:
         Rejection("b fp8", "none", "int8"),
     ]
     assert wording.rejection_lines(rejected) == ["a fp8, b fp8: none; instead: int8", "c: other"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [
+        ("top1", "top1"),
+        ("map:/home/me/nets/training.py:decode", "map:training.py:decode"),
+        ("nets/training.py:score", "training.py:score"),
+        ("training.py:score", "training.py:score"),
+        ("package.module:score", "package.module:score"),
+    ],
+)
+def test_a_metric_of_the_users_own_is_told_without_its_folders(metric: str, told: str) -> None:
+    assert wording.metric_text(metric) == told

@@ -19,7 +19,7 @@ from edgekit.report.plots.figures import (
     row_margins,
 )
 from edgekit.report.plots.scales import axis_label, set_linear_ticks, unit_of, visible_floor
-from edgekit.report.wording import accuracy_sentence, limit_text
+from edgekit.report.wording import accuracy_sentence, limit_text, metric_text
 from edgekit.result import AccuracyResult
 from edgekit.types import Budget
 
@@ -87,7 +87,7 @@ def draw(
         draw_rows(axes, [entry for entry, _ in rows], width, named=place == 0)
         axes.set_xlim(span[0] * unit, span[1] * unit)
         set_linear_ticks(axes, inner)
-    panels[0].set_xlabel(axis_label(metric, metric, "%"))
+    panels[0].set_xlabel(axis_label(metric_text(metric), metric, "%"))
     panels[1].set_xlabel(axis_label("drop", metric, "points"))
     panels[1].axvline(0.0, color=MUTED, linewidth=1, zorder=1)
     if budget.max_drop is not None:

@@ -22,7 +22,7 @@ from edgekit.report.plots.figures import (
 )
 from edgekit.report.plots.labels import Box, Canvas, place_labels
 from edgekit.report.plots.scales import Point, Scales, axis_label, points_of, scales_of, set_latency_axis
-from edgekit.report.wording import ms_text
+from edgekit.report.wording import metric_text, ms_text
 from edgekit.types import Budget
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def draw(
     )
     set_latency_axis(axes, scales.x, scales.log, inner[0], name)
     axes.set_ylim(*scales.y)
-    axes.set_ylabel(axis_label(f"{scales.metric} ({points[0].accuracy.split})", scales.metric, "%"))
+    axes.set_ylabel(
+        axis_label(f"{metric_text(scales.metric)} ({points[0].accuracy.split})", scales.metric, "%")
+    )
     mark_budget(axes, scales, budget, points[0].original)
     if len(line) > 1:
         xs, ys = [p.x for p in line], [p.accuracy.value * scales.unit for p in line]

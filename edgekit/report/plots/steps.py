@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.report.plots.figures import INK, MUTED, WIDE, Margins, Plot, error_ends, new_axes
 from edgekit.report.plots.scales import axis_label, unit_of
-from edgekit.report.wording import change_interval_text, change_text, level_text
+from edgekit.report.wording import change_interval_text, change_text, level_text, metric_text
 from edgekit.result import WaterfallStep
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def waterfall_plot(steps: Sequence[WaterfallStep], metric: str) -> Plot | None:
     ]
     return Plot(
         "waterfall-plot",
-        f"Change of {metric} step by step",
+        f"Change of {metric_text(metric)} step by step",
         " ".join([f"{steps[0].stage} {level_text(steps[0].accuracy, metric)}.", *told]),
         _caption(steps),
         lambda width: draw(width, steps, metric),
@@ -90,7 +90,7 @@ def _change(step: WaterfallStep, metric: str) -> str:
 
 
 def _hover(step: WaterfallStep, metric: str) -> str:
-    lines = [step.stage, f"{metric} {level_text(step.accuracy, metric)}", _change(step, metric)]
+    lines = [step.stage, f"{metric_text(metric)} {level_text(step.accuracy, metric)}", _change(step, metric)]
     lines += [f"{layer.layer}: {layer.sqnr_db:.1f} dB" for layer in step.layers]
     return "\n".join([*lines, step.note])
 
