@@ -40,17 +40,16 @@ def refuse_unknown_ids(name: str, values: Any, count: Optional[int]) -> None:
     Raises SampleError for an id that the table does not have, and for a mask of whole numbers other than 0 and 1.
     """
     is_mask = name == ATTENTION_MASK and values.dtype.kind in "iu"
-    if count is None and not is_mask:
-        return
-    outside = first_outside(values, 2 if is_mask else int(count or 0))
-    if outside is None:
+    known = 2 if is_mask else count
+    outside = None if known is None else first_outside(values, known)
+    if known is None or outside is None:
         return
     if is_mask:
         raise SampleError(
             "input %s has %s" % (name, outside[1]), allowed="1 where a token is, 0 where none is"
         )
     raise SampleError(
-        "input %s has token id %s, the network's embedding has %d rows" % (name, outside[1], int(count or 0)),
-        allowed="0 to %d" % (int(count or 0) - 1),
+        "input %s has token id %s, the network's embedding has %d rows" % (name, outside[1], known),
+        allowed="0 to %d" % (known - 1),
         remedy="is this the tokenizer that the network was trained with?",
     )

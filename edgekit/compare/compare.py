@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.backends import get_backend, open_reader
-from edgekit.board.preprocess import SampleError
 from edgekit.board.whole import refuse_unknown_ids
 from edgekit.compare.board import BoardRun, BoardSide, fed_side, on_board
 from edgekit.compare.divergence import CEILINGS
-from edgekit.compare.feeding import feed, pair_specs, ports_of, random_samples, whole_number_note
+from edgekit.compare.feeding import (
+    as_data_errors,
+    feed,
+    pair_specs,
+    ports_of,
+    random_samples,
+    whole_number_note,
+)
 from edgekit.compare.matching import comparable, match_tensors
 from edgekit.compare.outcome import Comparison, Side
 from edgekit.compare.outputs import Outputs
@@ -216,11 +222,9 @@ class _Work:
 
     def refuse_unknown_ids(self, arrays: Arrays) -> None:
         """Raises DataError for a token id that the networks do not have: each runtime makes something else of it."""
-        for place, spec in enumerate(self.left.signature.inputs):
-            try:
+        with as_data_errors():
+            for place, spec in enumerate(self.left.signature.inputs):
                 refuse_unknown_ids(spec.name, arrays[place], self._rows.get(place))
-            except SampleError as problem:
-                raise DataError(problem.came, allowed=problem.allowed, remedy=problem.remedy) from problem
 
     def look(self, arrays: Arrays) -> tuple[Look, Look]:
         return self.left.look(feed(self.ports[0], arrays)), self.right.look(feed(self.ports[1], arrays))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
     from edgekit.backends.tensors import Grid, Reader
     from edgekit.types import Signature, TensorSpec
 
-__all__ = ["InputPort", "feed", "pair_specs", "ports_of", "random_samples", "whole_number_note"]
+__all__ = [
+    "InputPort",
+    "as_data_errors",
+    "feed",
+    "pair_specs",
+    "ports_of",
+    "random_samples",
+    "whole_number_note",
+]
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,15 @@ def feed(ports: Sequence[InputPort], samples: Sequence[NDArray[Any]]) -> dict[st
             )
         feeds[port.spec.name] = _typed(apply_layout(array, layouts[0], wanted), port)
     return feeds
+
+
+@contextmanager
+def as_data_errors() -> Iterator[None]:
+    """What the board's own checks say of a sample, as DataError."""
+    try:
+        yield
+    except SampleError as problem:
+        raise DataError(problem.came, allowed=problem.allowed, remedy=problem.remedy) from problem
 
 
 def random_samples(
@@ -133,10 +151,8 @@ def _typed(array: NDArray[Any], port: InputPort) -> NDArray[Any]:
         steps = np.rint((array.astype(np.float64) - port.grid.low) / port.grid.step) + limits.min
         array = np.clip(steps, limits.min, limits.max)
     elif kind.kind in "iu":
-        try:
+        with as_data_errors():
             refuse_rounding(port.spec.name, array, kind)
-        except SampleError as problem:
-            raise DataError(problem.came, allowed=problem.allowed, remedy=problem.remedy) from problem
     return np.ascontiguousarray(array.astype(kind))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgekit.compress import PruneConfig, PrunePlan, propose_widths, prunable
-from edgekit.compress.base import Example
+from edgekit.compress.base import Example, example_tensors
 from edgekit.data.base import Batch
 
 
@@ -187,6 +187,17 @@ class OnlyGroupNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.norm(self.first(x)))
+
+
+def inputs_of(example: Example, count: int = 3) -> tuple[torch.Tensor, ...]:
+    """`count` samples: random floats, and ids as they are."""
+    generator = torch.Generator().manual_seed(1)
+    return tuple(
+        torch.randn((count, *tensor.shape[1:]), generator=generator)
+        if tensor.is_floating_point()
+        else tensor.expand(count, *tensor.shape[1:]).contiguous()
+        for tensor in example_tensors(example)
+    )
 
 
 def half_of_all(module: nn.Module, example: Example, config: PruneConfig) -> PrunePlan:

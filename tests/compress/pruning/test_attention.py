@@ -32,7 +32,7 @@ from edgekit.compress import (
     prune_iteratively,
     save_pruned,
 )
-from edgekit.compress.base import Example, example_tensors
+from edgekit.compress.base import Example
 from edgekit.compress.folding import folded
 from edgekit.compress.probe import make_lively
 from edgekit.compress.pruning import groups
@@ -46,6 +46,7 @@ from edgekit.model.export import export_onnx
 from edgekit.planning.coupling import coupled
 from tests.compress import nets
 from tests.compress import transformers as written
+from tests.compress.nets import inputs_of
 
 MAGNITUDE = PruneConfig(importance="magnitude", round_to=2)
 
@@ -109,16 +110,6 @@ def network(name: str) -> nn.Module:
 @functools.cache
 def groups_of(name: str) -> dict[str, ChannelGroup]:
     return {group.layer: group for group in channel_groups(network(name), KINDS[name].example).groups}
-
-
-def inputs_of(example: Example, count: int = 3) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(1)
-    return tuple(
-        torch.randn((count, *tensor.shape[1:]), generator=generator)
-        if tensor.is_floating_point()
-        else tensor.expand(count, *tensor.shape[1:]).contiguous()
-        for tensor in example_tensors(example)
-    )
 
 
 def masked(name: str, heads: set[int], queries: set[int], values: set[int]) -> nn.Module:

@@ -28,7 +28,7 @@ from edgekit.compress import (
     prune_iteratively,
     save_pruned,
 )
-from edgekit.compress.base import Example, example_tensors
+from edgekit.compress.base import Example
 from edgekit.compress.folding import folded
 from edgekit.compress.probe import make_lively
 from edgekit.compress.pruning.cost import network_macs
@@ -39,6 +39,7 @@ from edgekit.compress.pruning.soundness import retrace
 from edgekit.testing.networks import TinyTransformer
 from tests.compress import nets
 from tests.compress import transformers as written
+from tests.compress.nets import inputs_of
 from tests.planning.attentions import IMAGES, SENTENCES, small_bert, small_vit
 
 MAGNITUDE = PruneConfig(importance="magnitude", round_to=2)
@@ -77,16 +78,6 @@ def stream_of(name: str) -> ChannelGroup:
     grouping = sound_grouping(network(name), NETWORKS[name][1], MAGNITUDE)
     (stream,) = (group for group in grouping.groups if group.normalizing)
     return stream
-
-
-def inputs_of(example: Example, count: int = 3) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(1)
-    return tuple(
-        torch.randn((count, *tensor.shape[1:]), generator=generator)
-        if tensor.is_floating_point()
-        else tensor.expand(count, *tensor.shape[1:]).contiguous()
-        for tensor in example_tensors(example)
-    )
 
 
 class OverSome(nn.Module):
